@@ -1,0 +1,15 @@
+"""Samples, frames in, honest splits."""
+
+from jcausal.data._errors import DataError as DataError
+from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._errors import rows_in_words as rows_in_words
+from jcausal.data._sample import Sample as Sample
+from jcausal.data._schema import Schema as Schema
+from jcausal.data._shapes import bucket as bucket
+from jcausal.data._shapes import is_traced as is_traced
+from jcausal.data._shapes import pad_rows as pad_rows
+from jcausal.data._split import as_key as as_key
+from jcausal.data._split import check_honest as check_honest
+from jcausal.data._split import deal as deal
+from jcausal.data._split import split as split
+from jcausal.data._split import step_key as step_key

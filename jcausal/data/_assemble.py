@@ -1,0 +1,201 @@
+"""From what the user hands over to the arrays of a Sample: checked on the host, or traced."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from jcausal.data import _check
+from jcausal.data._errors import DataError, rows_in_words
+from jcausal.data._ladder import host_ladders, traced_ladders
+from jcausal.data._schema import Schema, make_schema
+from jcausal.data._shapes import is_traced
+
+_origins = itertools.count(1)
+
+
+class Words(NamedTuple):
+    """What the user says about the columns."""
+
+    names: Sequence[str] | None
+    kinds: Sequence[str] | None
+    units: Sequence[str] | None
+    levels: Mapping[str, Sequence[str]] | None
+
+
+class Parts(NamedTuple):
+    """The covariate side of a sample."""
+
+    x: Float[Array, "n p"]
+    t: Bool[Array, " n"]
+    weight: Float[Array, " n"]
+    valid: Bool[Array, " n"]
+    codes: Int[Array, "n p"]
+    ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
+    rungs: Int[Array, " p"]
+    schema: Schema
+
+
+def working_dtype(x: object) -> jnp.dtype:
+    """The dtype of the data when it is a float type, else JAX's default float."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+        return jnp.dtype(jnp.asarray(np.zeros(0, dtype)).dtype)
+    return jnp.dtype(jnp.result_type(float))
+
+
+def host_parts(x: object, t: object, weight: object, valid: object, words: Words) -> Parts:
+    """Concrete input: parse, check, lay ladders in float64."""
+    dtype = working_dtype(x)
+    x = _as_matrix(x)
+    n = x.shape[0]
+    valid = np.ones(n, bool) if valid is None else np.asarray(valid, bool)
+    if valid.shape != (n,):
+        raise DataError(f"valid has shape {valid.shape} but x has {n} rows: one value a row.")
+    t = _check.as_numbers("t", t, n)
+    weight = np.ones(n) if weight is None else _check.as_numbers("weight", weight, n)
+    kinds = words.kinds or _check.detect_kinds(x, valid)
+    names = make_schema(x.shape[1], words.names, kinds, words.units, [()] * x.shape[1]).names
+    _check.check_covariates(names, x, valid)
+    _check.check_treatment(t, valid)
+    _check.check_weight(weight, valid)
+    x, levels = _level_codes(x, valid, names, kinds, words.levels or {})
+    schema = make_schema(x.shape[1], names, kinds, words.units, levels)
+    codes, ladder, rungs = _with_all_levels(schema, x, *host_ladders(x, valid))
+    return Parts(
+        x=jnp.asarray(np.where(valid[:, None], x, 0), dtype),
+        t=jnp.asarray(np.where(valid, t, 0) == 1),
+        weight=jnp.asarray(np.where(valid, weight, 0), dtype),
+        valid=jnp.asarray(valid),
+        codes=jnp.asarray(codes),
+        ladder=ladder,
+        rungs=jnp.asarray(rungs),
+        schema=schema,
+    )
+
+
+def traced_parts(x: Array, t: Array, weight: object, valid: object, words: Words) -> Parts:
+    """Traced input: the same arrays by sorting; a category needs its `levels` named."""
+    x = jnp.asarray(x)
+    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(working_dtype(None))
+    n, p = x.shape
+    kinds = words.kinds or ("number",) * p
+    given = words.levels or {}
+    names = make_schema(p, words.names, kinds, words.units, [()] * p).names
+    levels = [given.get(name, ()) if kind == "category" else () for name, kind in zip(names, kinds)]
+    for name, kind, labels in zip(names, kinds, levels):
+        if kind == "category" and not labels:
+            raise DataError(f"category {name!r} is traced: name its levels with levels={{...}}.")
+    valid = jnp.ones(n, bool) if valid is None else jnp.asarray(valid, bool)
+    weight = jnp.ones(n, x.dtype) if weight is None else jnp.asarray(weight, x.dtype)
+    schema = make_schema(p, names, kinds, words.units, levels)
+    codes, ladder, rungs = traced_ladders(x, valid)
+    for j in schema.categories:
+        height = len(schema.levels[j])
+        steps = jnp.minimum(jnp.arange(n), height - 1)
+        codes = codes.at[:, j].set(x[:, j].astype(jnp.int32))
+        ladder, rungs = ladder.at[j].set(steps.astype(x.dtype)), rungs.at[j].set(height)
+    t, weight = jnp.asarray(t) == 1, jnp.where(valid, weight, 0)
+    return Parts(x, t, weight, valid, codes, ladder, rungs, schema)
+
+
+def _as_matrix(x: object) -> Float[np.ndarray, "n p"]:
+    array = _check.as_numbers("x", x)
+    if array.ndim != 2 or 0 in array.shape:
+        raise DataError(
+            f"x has shape {array.shape}: it must be (n, p) with at least one row and one column."
+        )
+    return array
+
+
+def _level_codes(
+    x: np.ndarray,
+    valid: np.ndarray,
+    names: Sequence[str],
+    kinds: Sequence[str],
+    given: Mapping[str, Sequence[str]],
+) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Number the levels of each category 0, 1, ... and label them."""
+    x, levels = x.copy(), []
+    for j, (name, kind) in enumerate(zip(names, kinds)):
+        if kind not in ("number", "binary", "category"):
+            raise DataError(f"{name!r} is of kind {kind!r}: use 'number', 'binary' or 'category'.")
+        labels: tuple[str, ...] = ()
+        if kind == "category" and name in given:
+            labels = tuple(given[name])
+            _check_level_codes(name, x[:, j], valid, len(labels))
+        elif kind == "category":
+            values, codes = np.unique(x[valid, j], return_inverse=True)
+            x[valid, j], labels = codes, tuple(f"{v:g}" for v in values)
+        levels.append(labels)
+    return x, levels
+
+
+def _check_level_codes(name: str, column: np.ndarray, valid: np.ndarray, count: int) -> None:
+    bad = np.flatnonzero(valid & ~np.isin(column, np.arange(count)))
+    if bad.size:
+        raise DataError(
+            f"category {name!r} has {bad.size} values outside its {count} levels "
+            f"({rows_in_words(bad)}): use the numbers 0 to {count - 1}."
+        )
+
+
+def _with_all_levels(
+    schema: Schema, x: np.ndarray, codes: np.ndarray, ladder: np.ndarray, rungs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A category's rung is its level number, also where a level does not occur."""
+    tallest = max([ladder.shape[1], *(len(v) for v in schema.levels)])
+    ladder = np.pad(ladder, [(0, 0), (0, tallest - ladder.shape[1])], mode="edge")
+    for j in schema.categories:
+        rungs[j] = len(schema.levels[j])
+        codes[:, j] = x[:, j].astype(np.int32)
+        ladder[j] = np.minimum(np.arange(tallest), rungs[j] - 1)
+    return codes, ladder, rungs
+
+
+def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"], Array]:
+    """The user's ids, 64 bits that name each row, and the origin that tells samples apart."""
+    if id is None:
+        position = jnp.arange(n, dtype=jnp.uint32)
+        rows = jnp.stack([jnp.zeros_like(position), position], axis=1)
+        return None, rows, jnp.asarray(next(_origins), jnp.uint32)
+    ids = np.asarray(id)
+    _check.check_ids(ids, n)
+    digests = [hashlib.blake2b(str(v).encode(), digest_size=8).digest() for v in ids.tolist()]
+    rows = np.frombuffer(b"".join(digests), np.uint32).reshape(n, 2)
+    return ids, jnp.asarray(rows), jnp.asarray(0, jnp.uint32)
+
+
+def cluster_codes(cluster: object, n: int) -> Int[Array, " n"]:
+    """Clusters numbered 0, 1, ... in the order of their labels."""
+    if is_traced(cluster):
+        return jnp.asarray(cluster).astype(jnp.int32)
+    labels = np.asarray(cluster)
+    if labels.shape != (n,):
+        raise DataError(f"cluster has shape {labels.shape} but x has {n} rows: one label a row.")
+    missing = np.flatnonzero(pd.isna(labels))
+    if missing.size:
+        raise DataError(
+            f"cluster is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): "
+            "give each row a cluster, a label of its own if need be."
+        )
+    kept = labels.astype(str) if labels.dtype == object else labels
+    return jnp.asarray(np.unique(kept, return_inverse=True)[1], jnp.int32)
+
+
+def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
+    """The outcome in the working dtype; invalid rows are set to zero."""
+    if is_traced(y, valid):
+        y = jnp.asarray(y)
+        if y.shape != valid.shape:
+            raise DataError(f"y has shape {y.shape} but x has {valid.shape[0]} rows.")
+        return jnp.where(valid, y, 0).astype(jnp.promote_types(y.dtype, dtype))
+    keep = np.asarray(valid)
+    array = _check.as_numbers("y", y, keep.shape[0])
+    _check.check_finite("y", array, keep)
+    return jnp.asarray(np.where(keep, array, 0), dtype)

@@ -1,0 +1,115 @@
+"""Checks of concrete input: every mistake becomes one sentence with column, count and rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jcausal.data._errors import DataError, rows_in_words
+from jcausal.data._schema import Kind
+
+
+def as_numbers(name: str, values: object, n: int | None = None) -> Float[np.ndarray, "..."]:
+    """A float64 array, or a DataError for text, complex numbers or a wrong length."""
+    array = np.asarray(values)
+    if array.dtype.kind in "OUS":
+        array = _parse_objects(name, array)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} holds {array.dtype}: numbers are needed.")
+    if n is not None and array.shape != (n,):
+        raise DataError(f"{name} has shape {array.shape} but x has {n} rows: one value a row.")
+    return array.astype(np.float64)
+
+
+def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """Numbers kept in an object array; text is refused and named."""
+    flat = array.ravel()
+    bad = [i for i, v in enumerate(flat) if isinstance(v, str | bytes)]
+    if bad:
+        rows = rows_in_words(np.array(bad) // (array[0].size if array.ndim > 1 else 1))
+        raise DataError(
+            f"{name} holds text in {len(bad)} places, first {flat[bad[0]]!r} ({rows}): "
+            "make them numbers, or declare the column a category."
+        )
+    try:
+        return np.array([np.nan if v is None else float(v) for v in flat]).reshape(array.shape)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} holds values that are no numbers ({error}).") from error
+
+
+def check_finite(name: str, values: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:
+    """Refuse NaN and infinities in valid rows."""
+    for what, found in (("NaN", np.isnan(values)), ("infinite", np.isinf(values))):
+        rows = np.flatnonzero(found & valid)
+        if rows.size:
+            fix = "fill or drop them" if what == "NaN" else "replace or drop them"
+            raise DataError(
+                f"{name} is {what} in {rows.size} of {valid.sum()} rows "
+                f"({rows_in_words(rows)}): {fix}."
+            )
+
+
+def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t") -> None:
+    """Two values, 0 and 1, both present."""
+    check_finite(name, t, valid)
+    other = np.flatnonzero(valid & (t != 0) & (t != 1))
+    if other.size:
+        seen = sorted(set(t[valid].tolist()))
+        listed = ", ".join(f"{v:g}" for v in seen[:5]) + (" ..." if len(seen) > 5 else "")
+        raise DataError(
+            f"the treatment {name} has {other.size} values other than 0 and 1 "
+            f"({rows_in_words(other)}; its values are {listed}): code treated 1, controls 0."
+        )
+    for arm, value in (("treated", 1), ("control", 0)):
+        if not (valid & (t == value)).any():
+            raise DataError(
+                f"the treatment {name} is {1 - value} in all {valid.sum()} rows: "
+                f"there is no {arm} unit to compare with."
+            )
+
+
+def check_covariates(
+    names: Sequence[str], x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]
+) -> None:
+    """Finite everywhere and not constant."""
+    for j, name in enumerate(names):
+        check_finite(f"covariate {name!r}", x[:, j], valid)
+        seen = x[valid, j]
+        if seen.size > 1 and (seen == seen[0]).all():
+            raise DataError(
+                f"covariate {name!r} is {seen[0]:g} in all {seen.size} rows: "
+                "a constant column matches everybody, leave it out."
+            )
+
+
+def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:
+    """Finite, not negative, and not all zero."""
+    check_finite("weight", weight, valid)
+    negative = np.flatnonzero(valid & (weight < 0))
+    if negative.size:
+        raise DataError(
+            f"weight is negative in {negative.size} of {valid.sum()} rows "
+            f"({rows_in_words(negative)}): sampling weights are zero or more."
+        )
+    if not (valid & (weight > 0)).any():
+        raise DataError("weight is 0 in every row: at least one row must count.")
+
+
+def check_ids(ids: np.ndarray, n: int) -> None:
+    """One id a row, none twice."""
+    if ids.shape != (n,):
+        raise DataError(f"id has shape {ids.shape} but x has {n} rows: one id a row.")
+    _, first, counts = np.unique(ids.astype(str), return_index=True, return_counts=True)
+    if (counts > 1).any():
+        place = first[counts > 1].min()
+        rows = np.flatnonzero(ids == ids[place])
+        raise DataError(
+            f"{(counts > 1).sum()} ids stand in more than one row, first {ids[place]!r} "
+            f"({rows_in_words(rows)}): an id names one unit."
+        )
+
+
+def detect_kinds(x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]) -> list[Kind]:
+    """Binary for columns that hold only 0 and 1, else number."""
+    binary = [np.isin(x[valid, j], (0.0, 1.0)).all() for j in range(x.shape[1])]
+    return ["binary" if b else "number" for b in binary]

@@ -1,0 +1,199 @@
+"""The sample: covariates, treatment and outcome of n units, with ladders and rung codes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
+
+from jcausal.data._assemble import (
+    Words,
+    cluster_codes,
+    host_parts,
+    identity,
+    outcome,
+    traced_parts,
+)
+from jcausal.data._frame import Missing, read_frame
+from jcausal.data._ladder import host_ladders
+from jcausal.data._schema import Schema, plain_schema
+from jcausal.data._shapes import is_traced
+
+
+class Ids:
+    """The user's own row names, compared by identity so that they never enter a trace's key."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+
+class Sample(eqx.Module):
+    """Units with covariates, a binary treatment and (perhaps later) an outcome.
+
+    A pytree. On concrete input every fault raises `DataError`; under tracing a row that is not
+    finite becomes the code `RESULTS.bad_input` of the queries.
+
+    **Arguments:**
+
+    - `x`: (n, p) covariates in their own units. A category column holds numbers that name levels.
+    - `t`: (n,) treatment, 0 or 1.
+    - `y`: (n,) outcome, or None for a design made before the outcomes are seen.
+    - `weight`: (n,) sampling weight, default 1. Means and fits use it; counts do not.
+    - `id`: (n,) row names, unique; splits and draws then follow the id, not the position.
+    - `cluster`: (n,) labels; a cluster is never divided between folds.
+    - `names`, `units`: one word a column; `units` (such as "$" or "years") are for `describe`.
+    - `kinds`: "number", "binary" or "category" a column; default: binary if only 0 and 1 occur.
+    - `levels`: {name: labels} for category columns whose values are 0, 1, ...
+    - `valid`: (n,) bool; an invalid row is padding and enters nothing.
+
+    **Raises:** `DataError`.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> s = jc.Sample([[1.0], [2.0], [2.0]], [0, 1, 0], [5.0, 6.0, 4.0], names=["age"])
+        >>> s.codes[:, 0].tolist()
+        [0, 1, 1]
+    """
+
+    x: Float[Array, "n p"]
+    t: Bool[Array, " n"]
+    y: Float[Array, " n"] | None
+    weight: Float[Array, " n"]
+    valid: Bool[Array, " n"]
+    codes: Int[Array, "n p"]
+    ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
+    rungs: Int[Array, " p"]
+    row: UInt32[Array, "n 2"]
+    origin: UInt32[Array, ""]
+    cluster: Int[Array, " n"] | None
+    schema: Schema = eqx.field(static=True)
+    ids: Ids | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        x: ArrayLike | Sequence,
+        t: ArrayLike | Sequence,
+        y: ArrayLike | Sequence | None = None,
+        *,
+        weight: ArrayLike | Sequence | None = None,
+        id: ArrayLike | Sequence | None = None,
+        cluster: ArrayLike | Sequence | None = None,
+        names: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        units: Sequence[str] | None = None,
+        levels: Mapping[str, Sequence[str]] | None = None,
+        valid: ArrayLike | Sequence | None = None,
+    ) -> None:
+        assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
+        parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels))
+        self.x, self.t, self.weight, self.valid = parts.x, parts.t, parts.weight, parts.valid
+        self.codes, self.ladder, self.rungs = parts.codes, parts.ladder, parts.rungs
+        self.schema = parts.schema
+        n = self.x.shape[0]
+        values, self.row, self.origin = identity(id, n)
+        self.ids = None if values is None else Ids(values)
+        self.cluster = None if cluster is None else cluster_codes(cluster, n)
+        self.y = None if y is None else outcome(y, self.valid, self.x.dtype)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        treatment: str,
+        outcome: str | None = None,
+        covariates: Sequence[str] | None = None,
+        categorical: Sequence[str] = (),
+        missing: Missing = "error",
+        weight: str | None = None,
+        id: str | None = None,
+        cluster: str | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> "Sample":
+        """A sample from a pandas frame (or any eager frame that narwhals reads, or a 2-d array).
+
+        **Arguments:** column names; `covariates` default to every column with no other role;
+        `categorical` columns become one dimension each, text or not (pandas' own categories do
+        so unasked); `missing="drop"` leaves out rows with a missing value and warns with their
+        count; `units` maps column names to words such as "$".
+
+        **Raises:** `DataError` naming the column, the count and the rows.
+
+        **Example:**
+
+            >>> import pandas as pd, jcausal as jc
+            >>> f = pd.DataFrame({"treat": [0, 1, 0], "y": [1.0, 2.0, 0.0], "sex": ["f", "m", "m"]})
+            >>> s = jc.Sample.from_frame(f, treatment="treat", outcome="y", categorical=["sex"])
+            >>> s.schema.levels[0]
+            ('f', 'm')
+        """
+        roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
+        return cls(**read_frame(frame, roles, covariates, tuple(categorical), missing, units or {}))
+
+    @property
+    def n(self) -> int:
+        """Number of rows, padding included."""
+        return self.x.shape[0]
+
+    @property
+    def p(self) -> int:
+        """Number of covariates."""
+        return self.x.shape[1]
+
+    @property
+    def id(self) -> np.ndarray:
+        """The user's row names, or positions."""
+        return np.arange(self.n) if self.ids is None else self.ids.values
+
+    @property
+    def points(self) -> Float[np.ndarray, "n p"]:
+        """The covariates as float64, read off the ladders (concrete samples only)."""
+        ladder = np.asarray(self.ladder, np.float64)
+        return np.take_along_axis(ladder, np.asarray(self.codes).T, 1).T
+
+    def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
+        """The same units with the outcomes `y` (n,) attached.
+
+        **Raises:** `DataError` for a wrong length, NaN or text.
+        """
+        return replace(self, y=outcome(y, self.valid, self.x.dtype))
+
+    def with_valid(self, valid: Bool[Array, " n"]) -> "Sample":
+        """The same arrays with only the rows `valid` (n,) counting, for use under tracing."""
+        return replace(self, valid=self.valid & valid)
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
+        """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
+        codes, ladder, rungs = host_ladders(self.points[rows], np.asarray(self.valid)[rows])
+        for j in self.schema.categories:
+            height = len(self.schema.levels[j])
+            ladder = np.pad(ladder, [(0, 0), (0, max(0, height - ladder.shape[1]))], mode="edge")
+            codes[:, j], rungs[j] = np.asarray(self.codes)[rows, j], height
+            ladder[j] = np.minimum(np.arange(ladder.shape[1]), height - 1)
+        by_row = ("x", "t", "y", "weight", "valid", "row", "cluster")
+        picked = {name: getattr(self, name) for name in by_row}
+        picked = {name: None if a is None else a[rows] for name, a in picked.items()}
+        return replace(
+            self,
+            **picked,
+            codes=jnp.asarray(codes),
+            ladder=ladder,
+            rungs=jnp.asarray(rungs),
+            ids=None if self.ids is None else Ids(self.ids.values[rows]),
+        )
+
+    def plain(self) -> "Sample":
+        """The arrays without the words: what a traced core may see."""
+        return replace(self, schema=plain_schema(self.schema), ids=None)
+
+
+def replace(sample: Sample, **changes: Any) -> Sample:
+    """A copy with some fields changed, built as a pytree is: without the checks of `__init__`."""
+    new = object.__new__(Sample)
+    for field in dataclasses.fields(Sample):
+        object.__setattr__(new, field.name, changes.get(field.name, getattr(sample, field.name)))
+    return new

@@ -1,0 +1,129 @@
+"""Honest splits: rows dealt at random to a training part or to folds, clusters kept together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data._errors import DataError, HonestyError
+from jcausal.data._sample import Sample
+from jcausal.data._shapes import is_traced
+
+
+def as_key(key: PRNGKeyArray | Array | int | None, what: str) -> PRNGKeyArray:
+    """A JAX key from a key or an int.
+
+    **Raises:** ValueError when `what` needs randomness and none was given.
+    """
+    if key is None:
+        raise ValueError(f"{what} draws at random: give key= a JAX key or an int.")
+    if isinstance(key, int | np.integer):
+        return jax.random.key(int(key))
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
+
+
+def step_key(key: PRNGKeyArray, step: str) -> PRNGKeyArray:
+    """The key of one named step, so that steps never share their draws."""
+    return jax.random.fold_in(key, int.from_bytes(step.encode()[:4].ljust(4, b"\0"), "little"))
+
+
+def _draws(sample: Sample, key: PRNGKeyArray) -> Float[Array, " n"]:
+    """One uniform number a row that follows the row's id (or position), not the row order."""
+
+    def one(row: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, row[0]), row[1]))
+
+    return jax.vmap(one)(sample.row)
+
+
+def _place_in_arm(sample: Sample, draw: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Each row's place (0, 1, ...) among the valid rows of its arm, in the order of the draws."""
+    arm = jnp.where(sample.valid, sample.t.astype(jnp.int32), 2)
+    order = jnp.lexsort((draw, arm))
+    first = jnp.searchsorted(arm[order], jnp.arange(3))
+    place = jnp.arange(sample.n) - first[arm[order]]
+    return jnp.zeros(sample.n, jnp.int32).at[order].set(place.astype(jnp.int32))
+
+
+def _cluster_rank(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    """Each row's cluster as its place in a random order of the clusters, and their number."""
+    assert sample.cluster is not None
+    present = jnp.zeros(sample.n, bool).at[sample.cluster].max(sample.valid)
+    draw = jnp.where(present, jax.random.uniform(key, (sample.n,)), 2.0)
+    rank = jnp.argsort(jnp.argsort(draw))
+    return rank[sample.cluster].astype(jnp.int32), present.sum()
+
+
+def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
+    """A fold number (n,) for each row: both arms evenly over the folds, or whole clusters."""
+    if sample.cluster is not None:
+        return _cluster_rank(sample, key)[0] % folds
+    return _place_in_arm(sample, _draws(sample, key)) % folds
+
+
+def _training_rows(sample: Sample, share: float, key: PRNGKeyArray) -> Bool[Array, " n"]:
+    if sample.cluster is not None:
+        rank, count = _cluster_rank(sample, key)
+        return sample.valid & (rank < jnp.round(share * count))
+    treated = (sample.valid & sample.t).sum()
+    size = jnp.stack([sample.valid.sum() - treated, treated])[sample.t.astype(jnp.int32)]
+    place = _place_in_arm(sample, _draws(sample, key))
+    return sample.valid & (place < jnp.round(share * size))
+
+
+def split(
+    sample: Sample, share: float = 0.5, *, key: PRNGKeyArray | Array | int
+) -> tuple[Sample, Sample]:
+    """Divide a sample at random: a part to train surfaces on, and a part to match.
+
+    Both arms are divided in the same share; clusters stay whole; draws follow `id` when the
+    sample has one, else the row's position. Under tracing both parts keep all rows and differ in
+    `valid`.
+
+    **Arguments:** `share` of the rows for training, in (0, 1); `key` a JAX key or an int.
+
+    **Returns:** (train, test).
+
+    **Raises:** `DataError` when a part would miss an arm; ValueError for a share out of range.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), share=0.5, key=0)
+        >>> train.n, test.n
+        (222, 223)
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}: it must lie between 0 and 1.")
+    train = _training_rows(sample, share, step_key(as_key(key, "split"), "split"))
+    if is_traced(train):
+        return sample.with_valid(train), sample.with_valid(~train)
+    chosen, valid, treated = np.asarray(train), np.asarray(sample.valid), np.asarray(sample.t)
+    for name, part in (("training", chosen), ("matching", valid & ~chosen)):
+        counts = int((part & ~treated).sum()), int((part & treated).sum())
+        if 0 in counts:
+            raise DataError(
+                f"the {name} part would hold {counts[0]} controls and {counts[1]} treated: "
+                f"choose another share than {share}, or give more rows."
+            )
+    return sample.take(np.flatnonzero(chosen)), sample.take(np.flatnonzero(valid & ~chosen))
+
+
+def check_honest(
+    trained_row: Array | None, trained_origin: Array | None, sample: Sample, use: Array
+) -> None:
+    """Raise when rows whose outcomes would be averaged were used in training (concrete only)."""
+    if trained_row is None or is_traced(trained_row, sample.row, use):
+        return
+    if int(np.asarray(trained_origin)) != int(np.asarray(sample.origin)):
+        return
+    view = [np.ascontiguousarray(r).view(np.uint64).ravel() for r in (trained_row, sample.row)]
+    shared = np.isin(view[1], view[0]) & np.asarray(use)
+    if shared.any():
+        raise HonestyError(
+            f"{shared.sum()} of the {np.asarray(use).sum()} rows to be averaged were used to train "
+            "the surface: match the other part of jc.split, let jc.estimate cross-fit, or pass "
+            "honest=False."
+        )

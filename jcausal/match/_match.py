@@ -1,0 +1,137 @@
+"""The verb `match`."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data import Sample, as_key, check_honest, is_traced, rows_in_words, step_key
+from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.match._matching import Estimand, Matching, MatchError, queries_of
+from jcausal.match._results import RESULTS, code, sentence
+from jcausal.outcome import ResponseSurface, as_surface
+from jcausal.outcome._function import without_training
+
+
+def match(
+    sample: Sample,
+    matcher: Matcher,
+    *,
+    surface: ResponseSurface | Callable | None = None,
+    estimand: Estimand = "att",
+    query: Int[np.ndarray, " q"] | Bool[np.ndarray, " n"] | Array | Sequence | None = None,
+    at: Float[np.ndarray, "q p"] | Array | Sequence | None = None,
+    key: PRNGKeyArray | Array | int | None = None,
+    honest: bool = True,
+    progress: Progress | None = None,
+    throw: bool = True,
+) -> Matching:
+    """Find the group of every query among the rows of one sample.
+
+    Outcomes are not looked at: the sample may have none yet.
+
+    **Arguments:**
+
+    - `matcher`: a method, such as `jc.FastAHB()`.
+    - `surface`: a response surface trained on other rows, or a function (m, p) -> (m, 2).
+    - `estimand`: "att" queries all treated rows, "atc" all controls, "ate" both.
+    - `query`: rows (indices or a mask) to query instead; `at`: points (q, p) outside the sample.
+    - `key`: for methods that draw at random; the box methods draw nothing.
+    - `honest=False` allows a surface trained on the very rows that are matched.
+    - `progress`: called with (stage, done, total).
+    - `throw`: raise when no query can be matched, or the surface gives NaN; else only `status`
+      tells. Must be False under jit and vmap.
+
+    **Returns:** a `Matching` (for box methods `Boxes`).
+
+    **Raises:** `HonestyError`, `MatchError`, ValueError.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+        >>> matching = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> int(matching.matched.sum())
+        93
+    """
+    if not isinstance(matcher, Matcher):
+        raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.FastAHB().")
+    if surface is None:
+        raise ValueError(
+            "a surface is needed: pass surface=jc.fit(train, jc.BART(), key=...), or let "
+            "jc.estimate(sample, method) cross-fit."
+        )
+    surface = as_surface(surface)
+    fold = jnp.where(sample.valid, 0, -1)
+    if honest and surface.trained is not None:
+        check_honest(surface.trained.row, surface.trained.origin, sample, sample.valid)
+    task = make_task(sample, fold, estimand, query, at)
+    task = task._replace(key=None if key is None else step_key(as_key(key, "match"), "match"))
+    found = matcher.run(task, [without_training(surface)], progress)
+    if throw:
+        raise_unusable(found)
+    return found
+
+
+def make_task(
+    sample: Sample,
+    fold: Int[Array, " n"],
+    estimand: Estimand,
+    query: object = None,
+    at: object = None,
+) -> Task:
+    """The queries: rows of an estimand, chosen rows, or points."""
+    wanted = queries_of(sample, estimand)
+    if at is not None:
+        if query is not None:
+            raise ValueError("query and at exclude each other: rows of the sample, or points.")
+        if is_traced(sample, at):
+            raise ValueError("at needs concrete arrays: match outside jit and vmap.")
+        points = np.asarray(at, np.float64)
+        none = jnp.full(points.shape[0], -1)
+        return Task(sample, fold, none, none + 1, none < 0, points, estimand)
+    if query is None and is_traced(sample, fold):
+        rows, asked = jnp.arange(sample.n), wanted
+    else:
+        rows = np.flatnonzero(np.asarray(wanted)) if query is None else _rows(query, sample)
+        rows = jnp.asarray(rows)
+        asked = jnp.ones(rows.shape[0], bool)
+    return Task(sample, fold, rows, fold[rows], asked, None, estimand)
+
+
+def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
+    """Row numbers from numbers or a mask."""
+    given = np.asarray(query)
+    if given.dtype == bool:
+        if given.shape != (sample.n,):
+            raise ValueError(f"query is a mask of shape {given.shape}, the sample has {sample.n}.")
+        given = np.flatnonzero(given)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
+        raise ValueError("query must be a list of row numbers, or a mask, with at least one row.")
+    bad = np.flatnonzero((given < 0) | (given >= sample.n))
+    if bad.size:
+        raise ValueError(f"query names row {given[bad[0]]}, the sample has rows 0 to {sample.n - 1}.")
+    invalid = given[~np.asarray(sample.valid)[given]]
+    if invalid.size:
+        raise ValueError(f"query names padding ({rows_in_words(invalid)}), which has no group.")
+    return given
+
+
+def raise_unusable(matching: Matching) -> None:
+    """Raise for a surface that gave NaN, for bad input, and when nothing could be matched."""
+    if is_traced(matching.status):
+        raise ValueError("throw=True cannot raise under jit, vmap or grad: pass throw=False.")
+    status = np.asarray(matching.status)
+    for result in (RESULTS.surface_nan, RESULTS.bad_input, RESULTS.growing):
+        rows = np.flatnonzero(status == int(code(result)))
+        if rows.size:
+            raise MatchError(
+                f"{rows.size} of {status.size} queries failed ({rows_in_words(rows)}): "
+                f"{sentence(status[rows[0]])}."
+            )
+    asked = status != int(code(RESULTS.not_asked))
+    if asked.any() and not (status == int(code(RESULTS.matched))).any():
+        raise MatchError(
+            f"none of the {asked.sum()} queries has a match: {sentence(status[asked][0])}."
+        )

@@ -1,0 +1,50 @@
+"""What a matching method is."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data import Sample
+from jcausal.match._matching import Estimand, Matching
+from jcausal.outcome import OutcomeModel, ResponseSurface
+from jcausal.outcome._surface import Arms
+
+Progress = Callable[[str, int, int], None]
+
+
+class Task(NamedTuple):
+    """What is to be matched: folds of the sample, and queries that are rows or points."""
+
+    sample: Sample
+    fold: Int[Array, " n"]
+    query: Int[Array, " q"]
+    query_fold: Int[Array, " q"]
+    asked: Bool[Array, " q"]
+    at: Float[Array, "q p"] | None
+    estimand: Estimand
+    key: PRNGKeyArray | None = None
+
+
+class Matcher(eqx.Module):
+    """A matching method: hyperparameters only, stored as given."""
+
+    outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]
+
+    @property
+    @abstractmethod
+    def arms(self) -> Arms:
+        """Which response surfaces the method looks at."""
+
+    @property
+    @abstractmethod
+    def traceable(self) -> bool:
+        """Whether fitting and matching may run under jit, vmap and grad."""
+
+    @abstractmethod
+    def run(
+        self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
+    ) -> Matching:
+        """Match every query inside its own fold k, guided by `surfaces[k]`."""

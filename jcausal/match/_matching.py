@@ -1,0 +1,117 @@
+"""What a matching is: who is compared with whom, for every query."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import Sample
+from jcausal.match._results import RESULTS, code, sentence
+
+Estimand = Literal["att", "atc", "ate"]
+
+
+class MatchError(RuntimeError):
+    """A matching that cannot be used: the message names the queries and what to do."""
+
+
+class Matching(eqx.Module):
+    """Groups of units, one for each of q queries, over the n rows of a whole sample.
+
+    A unit is a member of a query's group only if `fold` (n,) and `query_fold` (q,) agree; rows of
+    fold -1 belong to nobody. `query` (q,) holds the row of each query, or -1 for a point outside
+    the sample; `status` (q,) a code of `jc.RESULTS`.
+    """
+
+    sample: eqx.AbstractVar[Sample]
+    fold: eqx.AbstractVar[Int[Array, " n"]]
+    query: eqx.AbstractVar[Int[Array, " q"]]
+    query_fold: eqx.AbstractVar[Int[Array, " q"]]
+    status: eqx.AbstractVar[Int[Array, " q"]]
+    estimand: eqx.AbstractVar[Estimand]
+
+    @abstractmethod
+    def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
+        """Weighted sums over each group by arm (0 controls, 1 treated); power 2: squared weights."""
+
+    @abstractmethod
+    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+        """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Int[Array, "q 2"]:
+        """Units in each group by arm, counted without weights."""
+
+    @abstractmethod
+    def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """Rows of the i-th query's group, and their weights (they add up to 1 in each arm)."""
+
+    @property
+    def asked(self) -> Bool[Array, " q"]:
+        """Which queries the estimand asks for (all, unless the matching was made under tracing)."""
+        return self.status != code(RESULTS.not_asked)
+
+    @property
+    def matched(self) -> Bool[Array, " q"]:
+        """Which queries have a group."""
+        return self.status == code(RESULTS.matched)
+
+    @property
+    def query_weight(self) -> Float[Array, " q"]:
+        """The sampling weight of each query; 1 for points outside the sample."""
+        return jnp.where(self.query >= 0, self.sample.weight[self.query], 1)
+
+    @property
+    def query_treated(self) -> Bool[Array, " q"]:
+        """Which queries are treated units."""
+        return (self.query >= 0) & self.sample.t[self.query]
+
+    def unit_weights(self, v: Float[Array, " q"], power: int = 1) -> Float[Array, " n"]:
+        """The weight that each unit carries in sum_q v_q (mean of the group), in its own arm.
+
+        With `power=2` each term of that sum is squared before it is added up.
+        """
+        total = self.sums(jnp.ones((self.sample.n, 1), self.sample.x.dtype))[..., 0]
+        share = jnp.where(total > 0, v[:, None] / jnp.where(total > 0, total, 1), 0)
+        return self.spread(share**power, power)
+
+    def groups(self, limit: int = 100) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The first `limit` groups as (i, rows, weights), made one at a time."""
+        for i in range(min(limit, self.query.shape[0])):
+            yield i, *self.group(i)
+
+    def matched_weights(self) -> Float[Array, " n"]:
+        """Matched-data weights: a matched query counts as itself, its partners share its weight."""
+        v = jnp.where(self.matched & (self.query >= 0), self.query_weight, 0)
+        treated = self.query_treated
+        partners = self.unit_weights(jnp.where(treated, v, 0)) * ~self.sample.t
+        partners += self.unit_weights(jnp.where(treated, 0, v)) * self.sample.t
+        return partners.at[self.query].add(v)
+
+    def unmatched(self) -> pd.DataFrame:
+        """Queries without a group: row, id, arm, status code and its sentence."""
+        rows = np.flatnonzero(np.asarray(self.asked & ~self.matched))
+        query, status = np.asarray(self.query)[rows], np.asarray(self.status)[rows]
+        return pd.DataFrame(
+            dict(
+                query=rows,
+                id=[self.sample.id[k] if k >= 0 else None for k in query],
+                treated=np.asarray(self.query_treated)[rows],
+                status=status,
+                reason=[sentence(s) for s in status],
+            )
+        )
+
+
+def queries_of(sample: Sample, estimand: Estimand) -> Bool[Array, " n"]:
+    """Which rows an estimand asks for."""
+    if estimand not in ("att", "atc", "ate"):
+        raise ValueError(f"estimand is {estimand!r}: use 'att', 'atc' or 'ate'.")
+    arms = dict(att=sample.t, atc=~sample.t, ate=jnp.ones_like(sample.t))
+    return sample.valid & arms[estimand]

@@ -1,0 +1,53 @@
+"""How each query ended, as a code with a sentence: safe under jit and vmap."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+
+class RESULTS(eqx.Enumeration):
+    """The status of a query; the integers are stable."""
+
+    matched = "matched"
+    no_control = (
+        "too few controls: every covariate was opened to its end and the group still holds fewer "
+        "than min_controls; ask for fewer, or give the fold more controls"
+    )
+    no_treated = (
+        "too few treated: every covariate was opened to its end and the group still holds fewer "
+        "than min_treated; ask for fewer, or give the fold more treated"
+    )
+    surface_nan = (
+        "the surface gave NaN on the way: check it at this unit's covariates, and that it was "
+        "fitted for every arm whose gamma is above 0"
+    )
+    bad_input = "a covariate, weight or outcome of the sample is NaN or infinite"
+    growing = "the search was stopped before this query was finished"
+    not_asked = "not asked for: a row of the arm that the estimand does not query, or padding"
+
+
+def code(result: Any) -> Int[Array, ""]:
+    """The integer of a result such as `RESULTS.matched`."""
+    return jnp.asarray(result._value, jnp.int32)
+
+
+_SENTENCES = {
+    int(np.asarray(item._value)): RESULTS[item]
+    for item in (
+        RESULTS.matched,
+        RESULTS.no_control,
+        RESULTS.no_treated,
+        RESULTS.surface_nan,
+        RESULTS.bad_input,
+        RESULTS.growing,
+        RESULTS.not_asked,
+    )
+}
+
+
+def sentence(status: int) -> str:
+    """The sentence of a status code."""
+    return _SENTENCES[int(status)]

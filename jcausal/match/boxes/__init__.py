@@ -1,0 +1,4 @@
+"""Adaptive Hyper-Boxes."""
+
+from jcausal.match.boxes._boxes import Boxes as Boxes
+from jcausal.match.boxes._fast import FastAHB as FastAHB

@@ -1,0 +1,130 @@
+"""Boxes: for every query the region of the covariates whose units are its group."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import Sample
+from jcausal.match._matching import Estimand, Matching
+from jcausal.match._results import sentence
+from jcausal.match.boxes import _words
+from jcausal.match.boxes._grow import box_rungs
+from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
+
+
+class Boxes(Matching):
+    """One box per query: rungs of the ordered covariates, open levels of the categories.
+
+    `lower_rung`, `upper_rung` (q, o) are inclusive places on the sample's ladders; `open`
+    (q, c, l) tells which levels of each category belong to the box; `point` (q, p) is where the
+    box grew from. `lower` and `upper` (q, p) are the edges in the covariates' own units.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+        >>> boxes = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> boxes.lower.shape
+        (93, 8)
+    """
+
+    sample: Sample
+    fold: Int[Array, " n"]
+    query: Int[Array, " q"]
+    query_fold: Int[Array, " q"]
+    point: Float[np.ndarray, "q p"] | Float[Array, "q p"]
+    lower_rung: Int[Array, "q o"]
+    upper_rung: Int[Array, "q o"]
+    open: Bool[Array, "q c l"]
+    status: Int[Array, " q"]
+    estimand: Estimand = eqx.field(static=True)
+
+    @property
+    def lower(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:
+        """Lower edges in the covariates' units (inclusive); NaN in category columns."""
+        return self._edges(self.lower_rung, -1)
+
+    @property
+    def upper(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:
+        """Upper edges in the covariates' units (inclusive); NaN in category columns."""
+        return self._edges(self.upper_rung, 1)
+
+    def _edges(self, rung: Array, side: int) -> np.ndarray | Array:
+        """The value at each rung, or the query itself where it lies further out."""
+        ordered = self.sample.schema.ordered
+        ladder = self.sample.ladder[ordered]
+        host = isinstance(ladder, np.ndarray) and isinstance(self.point, np.ndarray)
+        lib = np if host else jnp
+        rung = lib.clip(lib.asarray(rung), 0, ladder.shape[1] - 1)
+        value = ladder[np.arange(len(ordered)), rung]
+        outer = lib.maximum if side > 0 else lib.minimum
+        edges = outer(value, self.point[:, ordered])
+        every = lib.concatenate([edges, lib.full_like(self.point[:, :1], lib.nan)], axis=1)
+        place = np.full(self.sample.p, len(ordered))
+        place[ordered] = np.arange(len(ordered))
+        return every[:, place]
+
+    @property
+    def units(self) -> Units:
+        """The sample for the kernels; its last column is the fold, which a box must agree with."""
+        schema = self.sample.schema
+        codes = self.sample.codes[:, schema.ordered]
+        codes = jnp.concatenate([codes, self.fold[:, None].astype(codes.dtype)], axis=1)
+        return Units(codes, self.sample.codes[:, schema.categories], self.sample.t)
+
+    @property
+    def rungs(self) -> Rungs:
+        """The boxes for the kernels."""
+        gate = self.query_fold.astype(self.lower_rung.dtype)
+        return box_rungs(self.lower_rung, self.upper_rung, self.open, gate)
+
+    def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
+        """Weighted sums over each box by arm, streamed in blocks."""
+        weighted = values * (self.sample.weight**power)[:, None]
+        return box_sums(self.units, self.rungs, jnp.where(self.fold[:, None] < 0, 0, weighted))
+
+    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+        """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
+        total = box_weights(self.units, self.rungs, shares[:, :, None])[:, 0]
+        return total * self.sample.weight**power
+
+    @property
+    def sizes(self) -> Int[Array, "q 2"]:
+        """Controls and treated in each box, counted without weights."""
+        return box_counts(self.units, self.rungs)
+
+    def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
+        one = Rungs(*(a[i : i + 1] for a in self.rungs))
+        rows = np.flatnonzero(np.asarray(membership(self.units, one)[0]))
+        weight, arm = np.asarray(self.sample.weight)[rows], np.asarray(self.sample.t)[rows]
+        total = np.where(arm, weight[arm].sum(), weight[~arm].sum())
+        return rows, weight / np.where(total > 0, total, 1)
+
+    def describe(self, i: int) -> str:
+        """The i-th box in words: what it asks of each covariate, and how many units it holds.
+
+        A covariate that the box leaves free is not named. Edges are rounded to four digits.
+        """
+        counts = np.asarray(box_counts(self.units, Rungs(*(a[i : i + 1] for a in self.rungs))))[0]
+        return f"{_words.box(self, i)}: {_words.counts(*counts.tolist())}"
+
+    def to_frame(self, what: Literal["units", "boxes"] = "units") -> pd.DataFrame:
+        """The matched data with weights (`units`), or one row a box (`boxes`).
+
+        Matched data: the rows that carry weight, with id, treatment, outcome, fold, weight and
+        covariates; a matched query counts with its sampling weight, partners share it.
+        Boxes: id of the query, counts, status, and the two edges (or the open levels) of each
+        covariate.
+        """
+        if what not in ("units", "boxes"):
+            raise ValueError(f"what is {what!r}: use 'units' or 'boxes'.")
+        return _words.boxes_frame(self) if what == "boxes" else _words.units_frame(self)
+
+    def reason(self, i: int) -> str:
+        """Why the i-th query ended as it did."""
+        return sentence(int(self.status[i]))

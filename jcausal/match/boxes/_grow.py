@@ -1,0 +1,312 @@
+"""The core of Fast AHB: all boxes of a batch grow together, one expansion a step."""
+
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.match._results import RESULTS, code
+from jcausal.match.boxes._space import Layout, Queries, Space
+from jcausal.outcome import ResponseSurface, line_offsets
+from jcausal_kernels import Rungs, Slabs, box_counts, grid_variance
+
+Grid = Literal["line", "lattice"]
+TIE = 1e-6  # steps and scores closer than this share of their scale are equal
+ALL_RUNGS = 2**31 - 1
+
+
+class Rules(NamedTuple):
+    """The numbers of `FastAHB` as arrays."""
+
+    gamma: Float[Array, " 2"]
+    c: Float[Array, ""]
+    slack: Float[Array, ""]
+    minimum: Int[Array, " 2"]
+    levels: Int[Array, ""]
+
+
+class State(NamedTuple):
+    """Boxes on their way: how many stops each side has taken, open levels, the last score."""
+
+    down: Int[Array, "q o"]
+    up: Int[Array, "q o"]
+    open: Bool[Array, "q c l"]
+    score: Float[Array, " q"]
+    enough: Bool[Array, "q 2"]
+    status: Int[Array, " q"]
+
+
+def start(space: Space, queries: Queries, asked: Bool[Array, " q"]) -> State:
+    """Boxes that hold their own point (and its exact twins) only."""
+    still = jnp.zeros(queries.lower.shape, jnp.int32)
+    q = queries.x.shape[0]
+    first = jnp.where(space.sound, code(RESULTS.growing), code(RESULTS.bad_input))
+    first = jnp.where(asked, first, code(RESULTS.not_asked))
+    return State(
+        down=still,
+        up=still,
+        open=queries.open,
+        score=jnp.full(q, jnp.inf, queries.x.dtype),
+        enough=jnp.zeros((q, 2), bool),
+        status=first,
+    )
+
+
+def scale_of(space: Space, surface: ResponseSurface, rules: Rules) -> Float[Array, ""]:
+    """gamma0 var f0 + gamma1 var f1 over the members, weighted: the unit of the slack."""
+    share = space.weight / space.weight.sum()
+    values = surface(space.x)
+    centred = values - _dot(share, values)
+    spread = _dot(share, jnp.square(centred))
+    return jnp.where(rules.gamma > 0, rules.gamma * spread, 0).sum()
+
+
+def _dot(share: Array, values: Array) -> Array:
+    """Weighted column means in which a row of weight zero counts nothing, NaN or not."""
+    return jnp.where(share[:, None] > 0, share[:, None] * values, 0).sum(0)
+
+
+def rungs_of(space: Space, queries: Queries, state: State, levels: Array) -> tuple[Array, Array]:
+    """The lowest and highest rung that each box takes in: (q, o) each."""
+    lower = queries.lower - _stop(state.down, queries.lower, levels)
+    above = space.rungs - 1 - queries.upper
+    return lower, queries.upper + _stop(state.up, above, levels)
+
+
+def _stop(taken: Array, reach: Array, levels: Array) -> Array:
+    """How many rungs the first `taken` stops pass, with at most `levels` stops on a side."""
+    spread = jnp.minimum(levels, jnp.maximum(reach, 1))
+    even = reach // spread * taken + (reach % spread * taken + spread - 1) // spread
+    return jnp.where(reach <= levels, taken, even)
+
+
+def box_rungs(lower: Array, upper: Array, opened: Array, gate: Array) -> Rungs:
+    """Boxes for the kernels, with the gate that lets members of one fold through."""
+    return Rungs(
+        jnp.concatenate([lower, gate[:, None]], axis=1),
+        jnp.concatenate([upper, gate[:, None]], axis=1),
+        opened,
+    )
+
+
+class Side(NamedTuple):
+    """One side of every box, now and after its next stop."""
+
+    left: Bool[Array, "q o"]
+    value: Float[Array, "q o"]
+    target: Float[Array, "q o"]
+    size: Float[Array, "q o"]
+
+
+class Steps(NamedTuple):
+    """All expansions within reach: k = o + e proposals a query."""
+
+    allowed: Bool[Array, "q k"]
+    size: Float[Array, "q k"]
+    upward: Bool[Array, "q o"]
+    start: Float[Array, "q o"]
+    stop: Float[Array, "q o"]
+
+
+def _side(
+    space: Space, queries: Queries, plan: Layout, taken: Array, levels: Array, sign: int
+) -> Side:
+    """Where one side stands (at the query itself until it moves) and where it would go."""
+    first = queries.upper if sign > 0 else queries.lower
+    reach = space.rungs - 1 - first if sign > 0 else first
+    now = first + sign * _stop(taken, reach, levels)
+    after = first + sign * _stop(taken + 1, reach, levels)
+    top, rows = space.ladder.shape[1] - 1, jnp.arange(space.ladder.shape[0])
+    here, there = jnp.clip(now, 0, top), jnp.clip(after, 0, top)
+    place = jnp.where(taken > 0, space.place[:, rows, here], queries.place)
+    moved = space.place[:, rows, there] - place
+    own = queries.x[:, plan.ordered]
+    return Side(
+        left=taken < jnp.minimum(reach, levels),
+        value=jnp.where(taken > 0, space.ladder[rows, here], own),
+        target=space.ladder[rows, there],
+        size=jnp.abs(moved[0] + moved[1]),
+    )
+
+
+def _steps(down: Side, up: Side, opened: Array, space: Space, plan: Layout) -> Steps:
+    """The nearer side of every ladder (a tie goes up), and every level not yet open."""
+    nearer = up.size <= down.size * (1 + TIE) + TIE**2
+    upward = up.left & (nearer | ~down.left)
+    slot, level = plan.entries[:, 0], plan.entries[:, 1]
+    opening = jnp.broadcast_to(1 + space.entry_rank, (opened.shape[0], len(slot)))
+    size = jnp.where(upward, up.size, down.size)
+    return Steps(
+        allowed=jnp.concatenate([up.left | down.left, ~opened[:, slot, level]], axis=1),
+        size=jnp.concatenate([size, opening.astype(size.dtype)], axis=1),
+        upward=upward,
+        start=jnp.where(upward, up.value, down.value),
+        stop=jnp.where(upward, up.target, down.target),
+    )
+
+
+def lattice_offsets(points: int, p: int) -> Float[np.ndarray, "g p"]:
+    """A rank-1 lattice of `points` points in [0, 1)^p, by powers of the generalised golden ratio.
+
+    **Source:** the R-sequence; the ratio solves r^(p+1) = r + 1.
+    """
+    ratio = 2.0
+    for _ in range(64):
+        ratio = (1 + ratio) ** (1 / (p + 1))
+    generator = ratio ** -np.arange(1, p + 1)
+    return (0.5 + np.outer(np.arange(points), generator)) % 1.0
+
+
+def _variances(
+    surface: ResponseSurface,
+    queries: Queries,
+    down: Side,
+    up: Side,
+    steps: Steps,
+    plan: Layout,
+    grid: Grid,
+    points: int,
+) -> Float[Array, "q k 2"]:
+    """Variance of both surfaces over the points that each proposal adds."""
+    q, p = queries.x.shape
+    ordered, columns = plan.ordered, plan.categories
+    slot, level = plan.entries[:, 0], plan.entries[:, 1]
+    low, high = queries.x.at[:, ordered].set(down.value), queries.x.at[:, ordered].set(up.value)
+    if grid == "line":
+        low = high = (low + high) / 2
+    parts = []
+    if len(ordered):
+        moving = jnp.tile(jnp.array(ordered), q)
+        lo, hi = steps.start.ravel(), steps.stop.ravel()
+        low_o, high_o = (jnp.repeat(a, len(ordered), axis=0) for a in (low, high))
+        if grid == "line":
+            var = surface.slab_variance(low_o, lo, hi, moving, points)
+        else:
+            var = _filled(surface, Slabs(low_o, high_o, moving, lo, hi), plan, grid, points)
+        parts.append(var.reshape(q, len(ordered), 2))
+    if len(slot):
+        moving = jnp.tile(jnp.asarray(columns[slot]), q)
+        lo = queries.x[:, columns[slot]].ravel()
+        hi = jnp.tile(jnp.asarray(level, queries.x.dtype), q)
+        low_e, high_e = (jnp.repeat(a, len(slot), axis=0) for a in (low, high))
+        var = _filled(surface, Slabs(low_e, high_e, moving, lo, hi), plan, grid, points)
+        parts.append(var.reshape(q, len(slot), 2))
+    return jnp.concatenate(parts, axis=1)
+
+
+def _filled(
+    surface: ResponseSurface, slabs: Slabs, plan: Layout, grid: Grid, points: int
+) -> Float[Array, "m 2"]:
+    """By evaluation at the grid's points: half of a category's points stand at its own level."""
+    p = slabs.lower.shape[1]
+    if grid == "lattice":
+        offsets = jnp.asarray(lattice_offsets(points, p), slabs.lower.dtype)
+    else:
+        offsets = line_offsets(points, p).astype(slabs.lower.dtype)
+    category = jnp.zeros(p, bool).at[plan.categories].set(True)
+    return grid_variance(surface, slabs, offsets, category)
+
+
+def _choose(
+    variance: Array, steps: Steps, rules: Rules, scale: Array
+) -> tuple[Array, Array, Array]:
+    """The proposal of each query, its score, and whether an allowed score is NaN.
+
+    Scores within `TIE` of the scale count as equal; then the shorter step goes first.
+    """
+    weighted = jnp.where(rules.gamma > 0, rules.gamma * variance, 0).sum(2)
+    nan = (jnp.isnan(weighted) & steps.allowed).any(1)
+    score = jnp.where(steps.allowed & ~jnp.isnan(weighted), weighted, jnp.inf)
+    best = score.min(1)
+    tied = score <= (best + TIE * scale)[:, None]
+    pick = jnp.argmin(jnp.where(tied & steps.allowed, steps.size, jnp.inf), axis=1)
+    return pick, best, nan
+
+
+def _count(space: Space, queries: Queries, state: State, rules: Rules) -> Bool[Array, "q 2"]:
+    """Which boxes hold enough units of either arm."""
+    lower, upper = rungs_of(space, queries, state, rules.levels)
+    gate = jnp.zeros(lower.shape[0], lower.dtype)
+    counts = box_counts(space.units, box_rungs(lower, upper, state.open, gate))
+    return counts >= rules.minimum
+
+
+def _apply(state: State, steps: Steps, pick: Array, grow: Array, plan: Layout) -> State:
+    """Make the picked expansion in the boxes that grow."""
+    width = len(plan.ordered)
+    moved = grow[:, None] & (jnp.arange(width) == pick[:, None])
+    slot, level = plan.entries[:, 0], plan.entries[:, 1]
+    opened = grow[:, None] & (jnp.arange(len(slot)) + width == pick[:, None])
+    return state._replace(
+        up=state.up + (moved & steps.upward),
+        down=state.down + (moved & ~steps.upward),
+        open=state.open.at[:, slot, level].max(opened),
+    )
+
+
+class Problem(NamedTuple):
+    """Everything that stays the same while boxes grow."""
+
+    space: Space
+    surface: ResponseSurface
+    rules: Rules
+    scale: Float[Array, ""]
+
+
+def _step(
+    problem: Problem, queries: Queries, plan: Layout, grid: Grid, points: int, state: State
+) -> State:
+    """Test the best expansion of every box that still grows, and make it."""
+    space, surface, rules, scale = problem
+    growing = state.status == code(RESULTS.growing)
+    enough = lax.cond(
+        (state.enough.all(1) | ~growing).all(),
+        lambda: state.enough,
+        lambda: state.enough | _count(space, queries, state, rules),
+    )
+    down = _side(space, queries, plan, state.down, rules.levels, -1)
+    up = _side(space, queries, plan, state.up, rules.levels, 1)
+    steps = _steps(down, up, state.open, space, plan)
+    variance = _variances(surface, queries, down, up, steps, plan, grid, points)
+    pick, score, nan = _choose(variance, steps, rules, scale)
+    limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
+    calm = jnp.where(rules.slack > 0, score <= limit, score < rules.c * state.score)
+    grow = growing & ~nan & steps.allowed.any(1) & (~enough.all(1) | calm)
+    short = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
+    ended = jnp.where(enough.all(1), code(RESULTS.matched), short)
+    ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
+    return _apply(state, steps, pick, grow, plan)._replace(
+        score=jnp.where(grow, score, state.score),
+        enough=enough,
+        status=jnp.where(growing & ~grow, ended, state.status),
+    )
+
+
+@eqx.filter_jit
+def advance(
+    problem: Problem,
+    queries: Queries,
+    state: State,
+    limit: Int[Array, ""],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+) -> State:
+    """Up to `limit` steps, or until no box grows."""
+
+    def going(carry: tuple[State, Array]) -> Array:
+        return (carry[0].status == code(RESULTS.growing)).any() & (carry[1] < limit)
+
+    def step(carry: tuple[State, Array]) -> tuple[State, Array]:
+        return _step(problem, queries, plan, grid, points, carry[0]), carry[1] + 1
+
+    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
+
+
+@eqx.filter_jit
+def pose(space: Space, surface: ResponseSurface, rules: Rules) -> Problem:
+    """Measure the scale that the slack refers to."""
+    return Problem(space, surface, rules, scale_of(space, surface, rules))

@@ -1,0 +1,92 @@
+"""Driving the core from the host: batches, short rounds, finished boxes taken out."""
+
+import time
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from jcausal.data import bucket, is_traced
+from jcausal.match._results import RESULTS, code
+from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Problem, State, advance, start
+from jcausal.match.boxes._space import Layout, Queries
+
+Progress = Callable[[int, int], None]
+BATCH = 2048  # queries a batch: bounds the memory of one step
+ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
+
+
+def grow_all(
+    problem: Problem,
+    queries: Queries,
+    asked: Bool[Array, " q"],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+    progress: Progress | None,
+) -> State:
+    """Grow every box to its end: rounds on the host, or one loop under tracing."""
+    if is_traced(problem, queries, asked):
+        state = start(problem.space, queries, asked)
+        return advance(problem, queries, state, jnp.asarray(ALL_RUNGS), plan, grid, points)
+    total = queries.x.shape[0]
+    done, parts = 0, []
+    for first in range(0, total, BATCH):
+        rows = np.arange(first, min(first + BATCH, total))
+
+        def report(finished: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + finished, total)
+
+        batch = _pick(queries, rows)
+        state = start(problem.space, batch, asked[rows])
+        parts.append(_grow_batch(problem, batch, state, plan, grid, points, report))
+        done += len(rows)
+    return State(*(jnp.concatenate(field) for field in zip(*parts)))
+
+
+def _grow_batch(
+    problem: Problem,
+    queries: Queries,
+    state: State,
+    plan: Layout,
+    grid: Grid,
+    points: int,
+    report: Callable[[int], None],
+) -> State:
+    """One batch: when three quarters of it are finished the others go on alone."""
+    final = State(*(np.array(field) for field in state))
+    alive = np.flatnonzero(final.status == int(code(RESULTS.growing)))
+    steps = 4
+    while alive.size:
+        size = bucket(alive.size)
+        rows = np.pad(alive, (0, size - alive.size), mode="edge")
+        part, state = _pick(queries, rows), _pick_state(final, rows)
+        while True:
+            began = time.perf_counter()
+            state = advance(problem, part, state, jnp.asarray(steps), plan, grid, points)
+            growing = np.asarray(state.status)[: alive.size] == int(code(RESULTS.growing))
+            took = time.perf_counter() - began
+            steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
+            report(len(final.status) - int(growing.sum()))
+            if growing.sum() <= alive.size // 4:
+                break
+        for field, values in zip(final, state):
+            field[alive] = np.asarray(values)[: alive.size]
+        alive = alive[growing]
+    return final
+
+
+def _pick(queries: Queries, rows: np.ndarray) -> Queries:
+    return Queries(
+        queries.x[rows],
+        queries.place[:, rows],
+        queries.lower[rows],
+        queries.upper[rows],
+        queries.open[rows],
+    )
+
+
+def _pick_state(state: State, rows: np.ndarray) -> State:
+    return State(*(jnp.asarray(field[rows]) for field in state))

@@ -1,0 +1,181 @@
+"""The space that boxes grow in: ladders, members and the list of possible expansions."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import DataError, Sample, bucket, is_traced, pad_rows, rows_in_words
+from jcausal_kernels import Units
+
+
+class Space(NamedTuple):
+    """Arrays for the core. o ordered columns, c category columns, e levels to open in all.
+
+    `units.codes` has one column more than o: 0 for members, -1 for everybody else.
+    `place` is where each rung stands between the ladder's ends (0 to 1), as a sum of two numbers
+    so that neighbours on a long ladder stay apart in float32.
+    """
+
+    units: Units
+    x: Float[Array, "n p"]
+    weight: Float[Array, " n"]
+    sound: Bool[Array, ""]
+    ladder: Float[Array, "o l"]
+    place: Float[Array, "2 o l"]
+    rungs: Int[Array, " o"]
+    entry_rank: Float[Array, " e"]
+
+
+class Layout(NamedTuple):
+    """Which columns are which: static, hashable, free of names."""
+
+    kinds: tuple[str, ...]
+    heights: tuple[int, ...]
+
+    @property
+    def ordered(self) -> Int[np.ndarray, " o"]:
+        """The columns that are ladders."""
+        return np.flatnonzero([kind != "category" for kind in self.kinds])
+
+    @property
+    def categories(self) -> Int[np.ndarray, " c"]:
+        """The columns that hold levels."""
+        return np.flatnonzero([kind == "category" for kind in self.kinds])
+
+    @property
+    def entries(self) -> np.ndarray:
+        """(slot, level) of every level of every category."""
+        pairs = [(c, level) for c, height in enumerate(self.heights) for level in range(height)]
+        return np.array(pairs, np.int32).reshape(-1, 2)
+
+    @property
+    def tallest(self) -> int:
+        """The largest number of levels."""
+        return max(self.heights, default=1)
+
+
+class Queries(NamedTuple):
+    """What boxes grow around: values, relative places, first rungs and own levels."""
+
+    x: Float[Array, "q p"]
+    place: Float[Array, "2 q o"]
+    lower: Int[Array, "q o"]
+    upper: Int[Array, "q o"]
+    open: Bool[Array, "q c l"]
+
+
+def layout(sample: Sample) -> Layout:
+    """The static part of a sample's columns."""
+    schema = sample.schema
+    heights = tuple(len(schema.levels[j]) for j in schema.categories)
+    return Layout(schema.kinds, heights)
+
+
+def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
+    """Lay out a sample: only `members` can be matched, all valid rows define the ladders.
+
+    Concrete samples are padded to bucketed shapes, so that near sizes share one trace.
+    """
+    plan = layout(sample)
+    rows = sample.n if is_traced(sample, members) else bucket(sample.n)
+
+    def padded(array: Array, fill: float | bool) -> Array:
+        if rows == array.shape[0]:
+            return array
+        return jnp.asarray(pad_rows(np.asarray(array), rows, fill))
+
+    mass = jnp.where(members, sample.weight, 0)
+    gate = jnp.where(members, 0, -1)[:, None].astype(jnp.int32)
+    codes = jnp.concatenate([sample.codes[:, plan.ordered], gate], axis=1)
+    finite = jnp.isfinite(sample.x).all(1) & jnp.isfinite(sample.weight)
+    ladder = sample.ladder[plan.ordered]
+    return Space(
+        units=Units(
+            padded(codes, -1),
+            padded(sample.codes[:, plan.categories], 0),
+            padded(sample.t, False),
+        ),
+        x=padded(sample.x, 0),
+        weight=padded(mass, 0),
+        sound=(finite | ~sample.valid).all(),
+        ladder=jnp.asarray(ladder, sample.x.dtype),
+        place=_places(ladder, ladder, sample.x.dtype),
+        rungs=sample.rungs[plan.ordered],
+        entry_rank=_popularity(sample, mass, plan),
+    )
+
+
+def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
+    """Queries that are units of the sample."""
+    plan = layout(sample)
+    ordered = plan.ordered
+    codes = sample.codes[units][:, ordered]
+    ladder = sample.ladder[ordered]
+    rows = np.arange(len(ordered))
+    values = ladder[rows, np.asarray(codes) if isinstance(ladder, np.ndarray) else codes]
+    levels = sample.codes[units][:, plan.categories]
+    place = jnp.swapaxes(_places(ladder, values.T, sample.x.dtype), 1, 2)
+    return Queries(sample.x[units], place, codes, codes, _own_level(levels, plan))
+
+
+def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
+    """Queries anywhere: between two rungs a box starts empty, with both rungs within reach.
+
+    **Raises:** `DataError` for NaN, a wrong width, or a level that the sample does not have.
+    """
+    plan = layout(sample)
+    names = sample.schema.names
+    if at.ndim != 2 or at.shape[1] != sample.p:
+        raise DataError(f"at has shape {at.shape}: it must be (q, {sample.p}), one row a point.")
+    for j, name in enumerate(names):
+        bad = np.flatnonzero(~np.isfinite(at[:, j]))
+        if bad.size:
+            raise DataError(f"at: {name!r} is not finite in {bad.size} points ({rows_in_words(bad)}).")
+    for j, height in zip(plan.categories, plan.heights):
+        bad = np.flatnonzero(~np.isin(at[:, j], np.arange(height)))
+        if bad.size:
+            raise DataError(
+                f"at: category {names[j]!r} has no level {at[bad[0], j]:g} "
+                f"({rows_in_words(bad)}): use the level numbers 0 to {height - 1}."
+            )
+    ladder, rungs = np.asarray(sample.ladder), np.asarray(sample.rungs)
+    ordered = plan.ordered
+    lower = np.stack([np.searchsorted(ladder[j, : rungs[j]], at[:, j]) for j in ordered] or [[]])
+    upper = [np.searchsorted(ladder[j, : rungs[j]], at[:, j], "right") - 1 for j in ordered]
+    place = jnp.swapaxes(_places(ladder[ordered], at[:, ordered].T, sample.x.dtype), 1, 2)
+    levels = jnp.asarray(at[:, plan.categories], jnp.int32)
+    q = at.shape[0]
+    return Queries(
+        jnp.asarray(at, sample.x.dtype),
+        place,
+        jnp.asarray(lower.reshape(-1, q).T, jnp.int32),
+        jnp.asarray(np.stack(upper or [[]]).reshape(-1, q).T, jnp.int32),
+        _own_level(levels, plan),
+    )
+
+
+def _places(ladder: np.ndarray | Array, values: np.ndarray | Array, dtype: jnp.dtype) -> Array:
+    """Relative places of `values` (o, k) on ladders (o, l) as two numbers that add up: (2, o, k)."""
+    low, high = ladder[:, :1], ladder[:, -1:]
+    if isinstance(ladder, np.ndarray):
+        relative = (np.asarray(values) - low) / np.where(high > low, high - low, 1.0)
+        first = relative.astype(dtype)
+        return jnp.stack([jnp.asarray(first), jnp.asarray((relative - first).astype(dtype))])
+    relative = (values - low) / jnp.where(high > low, high - low, 1)
+    return jnp.stack([relative, jnp.zeros_like(relative)]).astype(dtype)
+
+
+def _own_level(levels: Int[Array, "q c"], plan: Layout) -> Bool[Array, "q c l"]:
+    return levels[:, :, None] == jnp.arange(plan.tallest)
+
+
+def _popularity(sample: Sample, mass: Float[Array, " n"], plan: Layout) -> Float[Array, " e"]:
+    """Each level's place in [0, 1) by falling weight of its members: breaks ties of scores."""
+    parts = [jnp.zeros(0, mass.dtype)]
+    for j, height in zip(plan.categories, plan.heights):
+        parts.append(jnp.zeros(height, mass.dtype).at[sample.codes[:, j]].add(mass))
+    order = jnp.argsort(-jnp.concatenate(parts), stable=True)
+    count = order.shape[0]
+    return jnp.zeros(count).at[order].set(jnp.arange(count) / max(count, 1)).astype(mass.dtype)

@@ -1,0 +1,12 @@
+"""Response surfaces: models of the outcome without and with the treatment."""
+
+from jcausal.outcome._bart import BART as BART
+from jcausal.outcome._bart import BARTSurface as BARTSurface
+from jcausal.outcome._fit import fit as fit
+from jcausal.outcome._function import Function as Function
+from jcausal.outcome._function import as_surface as as_surface
+from jcausal.outcome._ridge import Ridge as Ridge
+from jcausal.outcome._ridge import RidgeSurface as RidgeSurface
+from jcausal.outcome._surface import OutcomeModel as OutcomeModel
+from jcausal.outcome._surface import ResponseSurface as ResponseSurface
+from jcausal.outcome._surface import line_offsets as line_offsets

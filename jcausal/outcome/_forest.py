@@ -1,0 +1,173 @@
+"""Sums of trees on the device: table look-ups for small trees, walks for the rest."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Float32, Int, Int32
+
+from jcausal.outcome._trees import (
+    Heaps,
+    merge,
+    pad_heaps,
+    pad_tables,
+    tabulate,
+    trees_by_feature,
+)
+
+
+class Pairs(NamedTuple):
+    """Where to read: value[offset + bin[own] * own_stride + bin[other] * other_stride]."""
+
+    other: Int32[Array, "*r k"]
+    offset: Int32[Array, "*r k"]
+    own_stride: Int32[Array, "*r k"]
+    other_stride: Int32[Array, "*r k"]
+
+
+class Forest(eqx.Module):
+    """f(x) = offset + the sum over all trees, exactly, at points given as features (m, f).
+
+    A bin is the number of a feature's cut points below the value. Trees with at most two features
+    are tables over their bins; the others are walked. `slab` reads only what holds the moving
+    feature: the rest is constant along the line.
+    """
+
+    cuts: Float32[Array, "f c"]
+    offset: Float32[Array, ""]
+    table: Float32[Array, " s"]
+    first: Int32[Array, " k"]
+    pairs: Pairs
+    partners: Pairs
+    node: Int32[Array, "t h"]
+    leaf: Float32[Array, "t l"]
+    holds: Int32[Array, "f r"]
+
+    def __init__(
+        self,
+        trees: Heaps,
+        cuts: Float[np.ndarray, "f c"],
+        offset: float,
+        *,
+        max_table_bytes: int = 2**26,
+    ) -> None:
+        features = cuts.shape[0]
+        bins = np.isfinite(cuts).sum(1) + 1
+        tables, rest = tabulate(merge(trees), bins, max_table_bytes)
+        tables, rest = pad_tables(tables), pad_heaps(rest)
+        own = np.where(tables.offset > 0, tables.stride, 0)
+        twice = (tables.offset > 0) & (tables.first != tables.second)
+        self.cuts = jnp.asarray(cuts, jnp.float32)
+        self.offset = jnp.asarray(offset, jnp.float32)
+        self.table = jnp.asarray(tables.value, jnp.float32)
+        self.first = jnp.asarray(tables.first, jnp.int32)
+        self.pairs = _as_pairs(tables.second, tables.offset, own, twice.astype(int))
+        self.partners = _partners(tables.first, self.pairs, features)
+        self.node = jnp.asarray(rest.cut.astype(np.int32) << 16 | rest.var.astype(np.int32))
+        self.leaf = jnp.asarray(rest.leaf, jnp.float32)
+        self.holds = jnp.asarray(trees_by_feature(rest, features), jnp.int32)
+
+    def __call__(
+        self, features: Float[Array, "m f"], max_bytes: int = 2**26
+    ) -> Float32[Array, " m"]:
+        """The value at each point."""
+        row_bytes = 12 * (self.first.shape[0] + self.node.shape[0])
+        return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
+
+    def slab(
+        self,
+        features: Float[Array, "m f"],
+        j: Int[Array, " m"],
+        at: Float[Array, "m g"],
+        max_bytes: int = 2**26,
+    ) -> Float32[Array, "m g"]:
+        """The value up to a constant of each row when feature `j` moves to `at`."""
+        row_bytes = 12 * at.shape[1] * (self.partners.other.shape[1] + self.holds.shape[1])
+        return _in_blocks(self._along, (features, j, at), max(1, max_bytes // row_bytes))
+
+    def _evaluate(self, features: Float[Array, "m f"]) -> Float32[Array, " m"]:
+        every = jnp.broadcast_to(jnp.arange(features.shape[1]), features.shape)
+        bins = _bins(self.cuts, every, features)
+        pairs = self.pairs
+        place = bins[:, self.first] * pairs.own_stride + bins[:, pairs.other] * pairs.other_stride
+        tables = self.table[pairs.offset + place].sum(1)
+        trees = jnp.broadcast_to(
+            jnp.arange(self.node.shape[0]), (features.shape[0], self.node.shape[0])
+        )
+        return self.offset + tables + self._walk(bins, trees)
+
+    def _along(
+        self, features: Float[Array, "m f"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float32[Array, "m g"]:
+        m, g = at.shape
+        every = jnp.broadcast_to(jnp.arange(features.shape[1]), features.shape)
+        bins = _bins(self.cuts, every, features)
+        moved = _bins(self.cuts, jnp.broadcast_to(j[:, None], at.shape), at)
+        mine = Pairs(*(a[j] for a in self.partners))
+        fixed = jnp.take_along_axis(bins, mine.other, axis=1) * mine.other_stride + mine.offset
+        place = fixed[:, None] + moved[:, :, None] * mine.own_stride[:, None]
+        tables = self.table[place].sum(2)
+        here = jnp.arange(features.shape[1]) == j[:, None, None]
+        points = jnp.where(here, moved[:, :, None], bins[:, None]).reshape(m * g, -1)
+        trees = jnp.repeat(self.holds[j], g, axis=0)
+        return tables + self._walk(points, trees).reshape(m, g)
+
+    def _walk(self, bins: Int[Array, "m f"], trees: Int[Array, "m r"]) -> Float32[Array, " m"]:
+        """The sum over some trees of each point's leaf."""
+        slots = self.node.shape[1]
+        nodes, leaves = self.node.ravel(), self.leaf.ravel()
+        at = jnp.ones_like(trees)
+        for _ in range(slots.bit_length() - 1):
+            rule = nodes[trees * slots + jnp.minimum(at, slots - 1)]
+            cut, var = rule >> 16, rule & 0xFFFF
+            right = jnp.take_along_axis(bins, var, axis=1) >= cut
+            inner = (cut > 0) & (at < slots)
+            at = jnp.where(inner, 2 * at + right, at)
+        return leaves[trees * (2 * slots) + at].sum(1)
+
+
+def _as_pairs(*columns: np.ndarray) -> Pairs:
+    return Pairs(*(jnp.asarray(c, jnp.int32) for c in columns))
+
+
+def _partners(first: np.ndarray, pairs: Pairs, features: int) -> Pairs:
+    """The pairs again, listed for each feature as the one that moves; zeros read entry 0."""
+    second, offset, own, other = (np.asarray(a) for a in pairs)
+    rows: list[list[tuple[int, int, int, int]]] = [[] for _ in range(features)]
+    for k in np.flatnonzero(offset > 0):
+        rows[first[k]].append((second[k], offset[k], own[k], other[k]))
+        if other[k]:
+            rows[second[k]].append((first[k], offset[k], other[k], own[k]))
+    width = max(1, *(len(r) for r in rows))
+    padded = np.array([r + [(0, 0, 0, 0)] * (width - len(r)) for r in rows])
+    return _as_pairs(*np.moveaxis(padded, 2, 0))
+
+
+def _bins(
+    cuts: Float32[Array, "f c"], feature: Int[Array, "m g"], value: Float[Array, "m g"]
+) -> Int[Array, "m g"]:
+    """How many cut points of the feature lie below the value, by bisection."""
+    low = jnp.zeros(value.shape, jnp.int32)
+    high = jnp.full(value.shape, cuts.shape[1], jnp.int32)
+    value = value.astype(cuts.dtype)
+    for _ in range(cuts.shape[1].bit_length()):
+        middle = (low + high) // 2
+        above = cuts[feature, jnp.minimum(middle, cuts.shape[1] - 1)] < value
+        go = low < high
+        low, high = jnp.where(go & above, middle + 1, low), jnp.where(go & ~above, middle, high)
+    return low
+
+
+def _in_blocks(function, arrays: tuple[Array, ...], block: int) -> Array:  # noqa: ANN001
+    """Apply a function of rows in blocks of at most `block` rows."""
+    m = arrays[0].shape[0]
+    if m <= block:
+        return function(*arrays)
+    pad = -m % block
+    padded = [jnp.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in arrays]
+    cut = tuple(a.reshape(-1, block, *a.shape[1:]) for a in padded)
+    out = lax.map(lambda rows: function(*rows), cut)
+    return out.reshape(-1, *out.shape[2:])[:m]

@@ -1,0 +1,11 @@
+"""The hot loops of jcausal as pure functions on arrays (imports jax and jaxtyping only)."""
+
+from jcausal_kernels.box_sums import Rungs as Rungs
+from jcausal_kernels.box_sums import Units as Units
+from jcausal_kernels.box_sums import box_counts as box_counts
+from jcausal_kernels.box_sums import box_sums as box_sums
+from jcausal_kernels.box_sums import box_weights as box_weights
+from jcausal_kernels.box_sums import membership as membership
+from jcausal_kernels.grid_variance import Slabs as Slabs
+from jcausal_kernels.grid_variance import grid_variance as grid_variance
+from jcausal_kernels.grid_variance import slab_points as slab_points
