@@ -1,1 +1,47 @@
-"""temp"""
+"""jcausal: what did the treatment do? Matched groups that a person can read, on CPU or GPU."""
+
+# namespaces
+from jcausal import datasets as datasets
+from jcausal import kernels as kernels
+from jcausal import plot as plot
+
+# data: samples, frames in, honest splits
+from jcausal.data import DataError as DataError
+from jcausal.data import HonestyError as HonestyError
+from jcausal.data import Sample as Sample
+from jcausal.data import split as split
+
+# outcome: response surfaces
+from jcausal.outcome import BART as BART
+from jcausal.outcome import BARTSurface as BARTSurface
+from jcausal.outcome import Function as Function
+from jcausal.outcome import OutcomeModel as OutcomeModel
+from jcausal.outcome import ResponseSurface as ResponseSurface
+from jcausal.outcome import Ridge as Ridge
+from jcausal.outcome import RidgeSurface as RidgeSurface
+from jcausal.outcome import fit as fit
+
+# match: who is compared with whom
+from jcausal.match import RESULTS as RESULTS
+from jcausal.match import Boxes as Boxes
+from jcausal.match import FastAHB as FastAHB
+from jcausal.match import Matcher as Matcher
+from jcausal.match import MatchError as MatchError
+from jcausal.match import Matching as Matching
+from jcausal.match import match as match
+
+# estimate: effects from a matching
+from jcausal.estimate import Effects as Effects
+from jcausal.estimate import estimate as estimate
+
+# infer: intervals
+from jcausal.infer import AbadieImbens as AbadieImbens
+from jcausal.infer import ConservativeNormal as ConservativeNormal
+from jcausal.infer import Interval as Interval
+from jcausal.infer import IntervalMethod as IntervalMethod
+from jcausal.infer import interval as interval
+
+# diagnose: balance
+from jcausal.diagnose import balance as balance
+
+__version__ = "0.1.0"

@@ -23,7 +23,6 @@ from jcausal.outcome._surface import (
     OutcomeModel,
     ResponseSurface,
     Trained,
-    line_offsets,
     trained_on,
 )
 from jcausal.outcome._trees import Heaps
@@ -53,11 +52,13 @@ class Posterior(eqx.Module):
 class BARTSurface(ResponseSurface):
     """Posterior means of two sums of trees. Made by `jc.fit(sample, jc.BART(), key=0)`.
 
-    `posterior` holds the thinned draws of each arm for intervals and `rhat`.
+    `posterior` holds the thinned draws of each arm for intervals and `rhat`; `noise` is the
+    posterior mean of the noise variance by arm, in squared outcome units.
     """
 
     control: Forest | None
     treated: Forest | None
+    noise: Float[np.ndarray, " 2"]
     posterior: tuple[Posterior | None, Posterior | None] | None
     encoding: Encoding
     trained: Trained | None
@@ -69,24 +70,17 @@ class BARTSurface(ResponseSurface):
         columns = [missing if f is None else f(features).astype(x.dtype) for f in self._arms]
         return jnp.stack(columns, axis=1)
 
-    def slab_variance(
-        self,
-        centre: Float[Array, "m p"],
-        lo: Float[Array, " m"],
-        hi: Float[Array, " m"],
-        j: Int[Array, " m"],
-        points: int,
-    ) -> Float[Array, "m 2"]:
+    def along(
+        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float[Array, "m g 2"]:
         """From the trees that hold covariate j only."""
         features, feature = self.encoding(centre), jnp.asarray(self.encoding.feature)[j]
-        share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
-        at = lo[:, None] + share * (hi - lo)[:, None]
-        missing = jnp.full(centre.shape[0], jnp.nan, centre.dtype)
+        missing = jnp.full(at.shape, jnp.nan, at.dtype)
         columns = [
-            missing if f is None else f.slab(features, feature, at).var(1).astype(centre.dtype)
+            missing if f is None else f.slab(features, feature, at).astype(at.dtype)
             for f in self._arms
         ]
-        return jnp.stack(columns, axis=1)
+        return jnp.stack(columns, axis=2)
 
     def lean(self) -> "BARTSurface":
         """The posterior means alone."""
@@ -108,11 +102,6 @@ class BARTSurface(ResponseSurface):
     def rhat(self) -> Float[np.ndarray, " 2"]:
         """Split R-hat of the noise's standard deviation by arm (NaN where none was fitted)."""
         return np.array([np.nan if p is None else split_rhat(p.noise) for p in self._kept])
-
-    @property
-    def noise(self) -> Float[np.ndarray, " 2"]:
-        """Posterior mean of the noise variance by arm, in squared outcome units."""
-        return np.array([np.nan if p is None else np.square(p.noise).mean() for p in self._kept])
 
     @property
     def _kept(self) -> tuple[Posterior | None, Posterior | None]:
@@ -181,7 +170,8 @@ class BART(OutcomeModel):
         means = [None if p is None else p.mean() for p in kept]
         used = np.flatnonzero(valid & np.isin(arm, wanted))
         trained = trained_on(sample, used)
-        return BARTSurface(means[0], means[1], (kept[0], kept[1]), encoding, trained)
+        noise = np.array([np.nan if p is None else np.square(p.noise).mean() for p in kept])
+        return BARTSurface(means[0], means[1], noise, (kept[0], kept[1]), encoding, trained)
 
     def _sample(
         self,

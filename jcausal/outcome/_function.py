@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jcausal.outcome._surface import ResponseSurface, Trained, line_variance
+from jcausal.outcome._surface import ResponseSurface, Trained, evaluate_along
 
 
 class Function(ResponseSurface):
@@ -24,10 +25,12 @@ class Function(ResponseSurface):
     """
 
     f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]
+    noise: Float[np.ndarray, " 2"]
     trained: Trained | None
 
     def __init__(self, f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]) -> None:
         self.f = f
+        self.noise = np.zeros(2)
         self.trained = None
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
@@ -40,16 +43,11 @@ class Function(ResponseSurface):
             )
         return out.astype(x.dtype)
 
-    def slab_variance(
-        self,
-        centre: Float[Array, "m p"],
-        lo: Float[Array, " m"],
-        hi: Float[Array, " m"],
-        j: Int[Array, " m"],
-        points: int,
-    ) -> Float[Array, "m 2"]:
+    def along(
+        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float[Array, "m g 2"]:
         """By evaluation."""
-        return line_variance(self, centre, lo, hi, j, points)
+        return evaluate_along(self, centre, j, at)
 
     def lean(self) -> "Function":
         """Itself."""

@@ -15,16 +15,19 @@ from jcausal.outcome._surface import (
     OutcomeModel,
     ResponseSurface,
     Trained,
-    line_offsets,
     trained_on,
 )
 
 
 class RidgeSurface(ResponseSurface):
-    """f_a(x) = intercept_a + features(x) @ slope_a. Made by `jc.fit(sample, jc.Ridge())`."""
+    """f_a(x) = intercept_a + features(x) @ slope_a. Made by `jc.fit(sample, jc.Ridge())`.
+
+    `noise` (2,) is the mean squared residual of each arm.
+    """
 
     intercept: Float[Array, " 2"]
     slope: Float[Array, "f 2"]
+    noise: Float[Array, " 2"]
     encoding: Encoding
     trained: Trained | None
 
@@ -33,18 +36,12 @@ class RidgeSurface(ResponseSurface):
         product = jnp.matmul(self.encoding(x), self.slope, precision=lax.Precision.HIGHEST)
         return self.intercept + product
 
-    def slab_variance(
-        self,
-        centre: Float[Array, "m p"],
-        lo: Float[Array, " m"],
-        hi: Float[Array, " m"],
-        j: Int[Array, " m"],
-        points: int,
-    ) -> Float[Array, "m 2"]:
-        """In closed form: the squared slope times the variance of evenly spaced points."""
-        unit = jnp.var(line_offsets(points, 1)).astype(centre.dtype)
-        rise = self.slope[jnp.asarray(self.encoding.feature)[j]] * (hi - lo)[:, None]
-        return jnp.square(rise) * unit
+    def along(
+        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float[Array, "m g 2"]:
+        """The slope times the way from the first point."""
+        slope = self.slope[jnp.asarray(self.encoding.feature)[j]]
+        return (at - at[:, :1])[:, :, None] * slope[:, None]
 
     def lean(self) -> "RidgeSurface":
         """Without the training rows."""
@@ -75,7 +72,7 @@ class Ridge(OutcomeModel):
         assert sample.y is not None
         encoding = Encoding(sample.schema)
         features = encoding(sample.x)
-        columns, rows = [], sample.valid & _of_arms(sample.t, arms)
+        columns, noise, rows = [], [], sample.valid & _of_arms(sample.t, arms)
         for arm in (False, True):
             use = rows & (sample.t == arm)
             _check_rows(use, arm, arms)
@@ -83,9 +80,12 @@ class Ridge(OutcomeModel):
             solved = _solve(features, sample.y, w, jnp.asarray(self.penalty, features.dtype))
             missing = arms == ("control" if arm else "treated")
             columns.append(jnp.where(missing, jnp.nan, solved))
+            residual = sample.y - solved[0] - features @ solved[1:]
+            spread = (w @ jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
+            noise.append(jnp.where(missing, jnp.nan, spread))
         both = jnp.stack(columns, axis=1)
         kept = None if is_traced(rows) else trained_on(sample, np.flatnonzero(np.asarray(rows)))
-        return RidgeSurface(both[0], both[1:], encoding, kept)
+        return RidgeSurface(both[0], both[1:], jnp.stack(noise), encoding, kept)
 
 
 def _of_arms(t: Array, arms: Arms) -> Array:

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data import Sample, Schema
-from jcausal_kernels import Slabs, grid_variance
 
 Arms = Literal["both", "control", "treated"]
 
@@ -25,16 +24,27 @@ class ResponseSurface(eqx.Module):
     """f0 and f1 as one callable: points (m, p) in the covariates' own units -> (m, 2).
 
     Column 0 is the outcome without, column 1 with the treatment; the column of an arm that was
-    not fitted is NaN. `trained` names the rows it was trained on, or is None.
+    not fitted is NaN. `trained` names the rows it was trained on, or is None; `noise` (2,) is the
+    variance of the outcome around each surface, 0 when nothing is known of it.
     """
 
     trained: eqx.AbstractVar[Trained | None]
+    noise: eqx.AbstractVar[Float[Array, " 2"] | Float[np.ndarray, " 2"]]
 
     @abstractmethod
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """Both outcomes at each point."""
 
     @abstractmethod
+    def along(
+        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float[Array, "m g 2"]:
+        """Both outcomes up to a constant of each row, when covariate `j[i]` moves to `at[i]`.
+
+        The other covariates stand at `centre[i]`; j is not a category. Only differences within a
+        row mean something, so a surface may leave out every term without covariate j.
+        """
+
     def slab_variance(
         self,
         centre: Float[Array, "m p"],
@@ -45,9 +55,11 @@ class ResponseSurface(eqx.Module):
     ) -> Float[Array, "m 2"]:
         """Variance of both outcomes over evenly spaced points of a line along one covariate.
 
-        Row i runs from `lo[i]` to `hi[i]` in covariate `j[i]` (not a category), the other
-        covariates standing at `centre[i]`. Population variance, in squared outcome units.
+        Row i runs from `lo[i]` to `hi[i]` (both included) in covariate `j[i]`, the others standing
+        at `centre[i]`. Population variance, in squared outcome units.
         """
+        share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
+        return self.along(centre, j, lo[:, None] + share * (hi - lo)[:, None]).var(1)
 
     @abstractmethod
     def lean(self) -> "ResponseSurface":
@@ -69,19 +81,17 @@ def line_offsets(points: int, p: int) -> Float[Array, "g p"]:
     return jnp.tile(jnp.linspace(0.0, 1.0, points)[:, None], (1, p))
 
 
-def line_variance(
+def evaluate_along(
     surface: ResponseSurface,
     centre: Float[Array, "m p"],
-    lo: Float[Array, " m"],
-    hi: Float[Array, " m"],
     j: Int[Array, " m"],
-    points: int,
-) -> Float[Array, "m 2"]:
-    """`slab_variance` by evaluating the surface: right for every surface."""
-    p = centre.shape[1]
-    offsets = line_offsets(points, p).astype(centre.dtype)
-    slabs = Slabs(centre, centre, j, lo, hi)
-    return grid_variance(surface, slabs, offsets, jnp.zeros(p, bool))
+    at: Float[Array, "m g"],
+) -> Float[Array, "m g 2"]:
+    """`along` by evaluating the surface: right for every surface."""
+    m, g = at.shape
+    moving = jnp.arange(centre.shape[1]) == j[:, None, None]
+    points = jnp.where(moving, at[:, :, None], centre[:, None])
+    return surface(points.reshape(m * g, -1)).reshape(m, g, 2)
 
 
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:

@@ -37,6 +37,12 @@ class FastAHB(Matcher):
     - `c`: by how much the score may rise from one step to the next.
     - `slack`: scores below this share of the surfaces' variance never stop the growth; 0 is the
       paper's rule to the letter (strictly smaller than c times the previous score).
+    - `reach`: no step goes where the predictions differ from the query's own by more than this
+      share of the outcome's variance (squared difference, the other covariates at the box's
+      centre; variance of the surface plus the noise around it): 0.01 is a tenth of a standard
+      deviation. Only a group that lacks units goes beyond, then to the nearest prediction. None is
+      the paper's rule, which lets a box creep: with many distinct values and a smooth surface
+      each small step alone changes next to nothing.
     - `grid`: "line": `points` on the line from the old edge to the new one through the box's
       centre; "lattice": `points` of a low-discrepancy lattice that fills the slab.
     - `points`: default 3 on a line, 16 on a lattice.
@@ -47,7 +53,7 @@ class FastAHB(Matcher):
 
     **Source:** Morucci, Orlandi, Roy, Rudin and Volfovsky, "Adaptive Hyper-box Matching for
     Interpretable Individualized Treatment Effect Estimation" (UAI 2020), Algorithm 1; `slack`,
-    the lattice, whole levels and the order of ties are ours.
+    `reach`, the lattice, whole levels and the order of ties are ours.
 
     **Example:**
 
@@ -62,6 +68,7 @@ class FastAHB(Matcher):
     gamma1: float = 1.0
     c: float = 1.1
     slack: float = 0.01
+    reach: float | None = 0.01
     grid: Grid = eqx.field(static=True, default="line")
     points: int | None = eqx.field(static=True, default=None)
     levels: int | None = None
@@ -78,8 +85,8 @@ class FastAHB(Matcher):
             return
         if min(self.gamma0, self.gamma1) < 0 or self.gamma0 + self.gamma1 <= 0:
             raise ValueError("gamma0 and gamma1 must not be negative, and one must be positive.")
-        if self.c <= 0 or self.slack < 0:
-            raise ValueError("c must be positive and slack must not be negative.")
+        if self.c <= 0 or self.slack < 0 or (self.reach or 0) < 0:
+            raise ValueError("c must be positive, slack and reach must not be negative.")
         if min(self.min_controls, self.min_treated) < 0 or (self.levels or 1) < 1:
             raise ValueError("min_controls, min_treated and levels must not be negative or zero.")
 
@@ -146,6 +153,7 @@ class FastAHB(Matcher):
             gamma=jnp.stack([jnp.asarray(g, dtype) for g in (self.gamma0, self.gamma1)]),
             c=jnp.asarray(self.c, dtype),
             slack=jnp.asarray(self.slack, dtype),
+            reach=jnp.asarray(jnp.inf if self.reach is None else self.reach, dtype),
             minimum=jnp.asarray([self.min_controls, self.min_treated], jnp.int32),
             levels=jnp.asarray(ALL_RUNGS if self.levels is None else self.levels, jnp.int32),
         )

@@ -24,6 +24,7 @@ class Rules(NamedTuple):
     gamma: Float[Array, " 2"]
     c: Float[Array, ""]
     slack: Float[Array, ""]
+    reach: Float[Array, ""]
     minimum: Int[Array, " 2"]
     levels: Int[Array, ""]
 
@@ -61,7 +62,7 @@ def scale_of(space: Space, surface: ResponseSurface, rules: Rules) -> Float[Arra
     values = surface(space.x)
     centred = values - _dot(share, values)
     spread = _dot(share, jnp.square(centred))
-    return jnp.where(rules.gamma > 0, rules.gamma * spread, 0).sum()
+    return _weighted(spread, rules)
 
 
 def _dot(share: Array, values: Array) -> Array:
@@ -210,20 +211,67 @@ def _filled(
     return grid_variance(surface, slabs, offsets, category)
 
 
-def _choose(
-    variance: Array, steps: Steps, rules: Rules, scale: Array
-) -> tuple[Array, Array, Array]:
-    """The proposal of each query, its score, and whether an allowed score is NaN.
+def _distance(
+    problem: "Problem", queries: Queries, down: Side, up: Side, steps: Steps, plan: Layout
+) -> Float[Array, "q k"]:
+    """Squared distance of both predictions at each new edge from those at the query itself.
 
-    Scores within `TIE` of the scale count as equal; then the shorter step goes first.
+    The other covariates stand at the box's centre; weighted by gamma.
     """
-    weighted = jnp.where(rules.gamma > 0, rules.gamma * variance, 0).sum(2)
-    nan = (jnp.isnan(weighted) & steps.allowed).any(1)
-    score = jnp.where(steps.allowed & ~jnp.isnan(weighted), weighted, jnp.inf)
-    best = score.min(1)
-    tied = score <= (best + TIE * scale)[:, None]
-    pick = jnp.argmin(jnp.where(tied & steps.allowed, steps.size, jnp.inf), axis=1)
-    return pick, best, nan
+    surface, q = problem.surface, queries.x.shape[0]
+    middle = (down.value + up.value) / 2
+    centre = queries.x.at[:, plan.ordered].set(middle)
+    shift = surface(centre) - surface(queries.x)
+    parts, width = [], len(plan.ordered)
+    if width:
+        at = jnp.stack([middle, steps.stop], axis=2).reshape(q * width, 2)
+        moving = jnp.tile(jnp.asarray(plan.ordered), q)
+        values = surface.along(jnp.repeat(centre, width, axis=0), moving, at)
+        parts.append((values[:, 1] - values[:, 0]).reshape(q, width, 2) + shift[:, None])
+    if len(plan.entries):
+        columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
+        moved = jnp.repeat(centre[:, None], len(level), axis=1)
+        moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(centre.dtype))
+        values = surface(moved.reshape(-1, centre.shape[1])).reshape(q, len(level), 2)
+        parts.append(values - surface(queries.x)[:, None])
+    return _weighted(jnp.concatenate(parts, axis=1) ** 2, problem.rules)
+
+
+def _weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
+    """gamma0 times the first plus gamma1 times the second; an arm with gamma 0 is not looked at."""
+    return jnp.where(rules.gamma > 0, rules.gamma * parts, 0).sum(-1)
+
+
+class Choice(NamedTuple):
+    """The proposal of each query, its score, whether there is one, and whether a score is NaN."""
+
+    pick: Int[Array, " q"]
+    score: Float[Array, " q"]
+    exists: Bool[Array, " q"]
+    nan: Bool[Array, " q"]
+
+
+def _choose(
+    problem: "Problem", steps: Steps, variance: Array, distance: Array, enough: Bool[Array, " q"]
+) -> Choice:
+    """The smallest score within reach; beyond it, only while units are missing, the nearest.
+
+    Values within `TIE` of the scale count as equal; then the shorter step goes first.
+    """
+    score = _weighted(variance, problem.rules)
+    near = steps.allowed & (distance <= problem.rules.reach * problem.spread)
+    beyond = ~near.any(1) & ~enough
+    allowed = jnp.where(beyond[:, None], steps.allowed, near)
+    value = jnp.where(beyond[:, None], distance, score)
+    value = jnp.where(allowed & ~jnp.isnan(value), value, jnp.inf)
+    tied = value <= value.min(1, keepdims=True) + TIE * problem.scale
+    pick = jnp.argmin(jnp.where(tied & allowed, steps.size, jnp.inf), axis=1)
+    return Choice(
+        pick=pick,
+        score=jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0],
+        exists=allowed.any(1),
+        nan=(jnp.isnan(score + distance) & steps.allowed).any(1),
+    )
 
 
 def _count(space: Space, queries: Queries, state: State, rules: Rules) -> Bool[Array, "q 2"]:
@@ -248,19 +296,24 @@ def _apply(state: State, steps: Steps, pick: Array, grow: Array, plan: Layout) -
 
 
 class Problem(NamedTuple):
-    """Everything that stays the same while boxes grow."""
+    """Everything that stays the same while boxes grow.
+
+    `scale` is the variance of the surfaces over the members, `spread` that plus the noise around
+    them: the variance of the outcome. Both weighted by gamma.
+    """
 
     space: Space
     surface: ResponseSurface
     rules: Rules
     scale: Float[Array, ""]
+    spread: Float[Array, ""]
 
 
 def _step(
     problem: Problem, queries: Queries, plan: Layout, grid: Grid, points: int, state: State
 ) -> State:
     """Test the best expansion of every box that still grows, and make it."""
-    space, surface, rules, scale = problem
+    space, surface, rules, scale, _ = problem
     growing = state.status == code(RESULTS.growing)
     enough = lax.cond(
         (state.enough.all(1) | ~growing).all(),
@@ -271,15 +324,16 @@ def _step(
     up = _side(space, queries, plan, state.up, rules.levels, 1)
     steps = _steps(down, up, state.open, space, plan)
     variance = _variances(surface, queries, down, up, steps, plan, grid, points)
-    pick, score, nan = _choose(variance, steps, rules, scale)
+    distance = _distance(problem, queries, down, up, steps, plan)
+    choice = _choose(problem, steps, variance, distance, enough.all(1))
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
-    calm = jnp.where(rules.slack > 0, score <= limit, score < rules.c * state.score)
-    grow = growing & ~nan & steps.allowed.any(1) & (~enough.all(1) | calm)
+    calm = jnp.where(rules.slack > 0, choice.score <= limit, choice.score < rules.c * state.score)
+    grow = growing & ~choice.nan & choice.exists & (~enough.all(1) | calm)
     short = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
     ended = jnp.where(enough.all(1), code(RESULTS.matched), short)
-    ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
-    return _apply(state, steps, pick, grow, plan)._replace(
-        score=jnp.where(grow, score, state.score),
+    ended = jnp.where(choice.nan, code(RESULTS.surface_nan), ended)
+    return _apply(state, steps, choice.pick, grow, plan)._replace(
+        score=jnp.where(grow, choice.score, state.score),
         enough=enough,
         status=jnp.where(growing & ~grow, ended, state.status),
     )
@@ -308,5 +362,7 @@ def advance(
 
 @eqx.filter_jit
 def pose(space: Space, surface: ResponseSurface, rules: Rules) -> Problem:
-    """Measure the scale that the slack refers to."""
-    return Problem(space, surface, rules, scale_of(space, surface, rules))
+    """Measure the scales that slack and reach refer to."""
+    scale = scale_of(space, surface, rules)
+    noise = _weighted(jnp.asarray(surface.noise, scale.dtype), rules)
+    return Problem(space, surface, rules, scale, scale + noise)

@@ -1,0 +1,127 @@
+"""Balance of the covariates before and after matching."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from jcausal.data import Sample
+from jcausal.match import Estimand, Matching
+
+
+class Moments(NamedTuple):
+    """Weighted means and variances of every row of the table in one arm."""
+
+    mean: Float[np.ndarray, " r"]
+    variance: Float[np.ndarray, " r"]
+
+
+def balance(test: Sample, matching: Matching) -> pd.DataFrame:
+    """How alike the two arms are in each covariate, before and after matching.
+
+    The standardised mean difference (SMD) is (mean treated - mean control) over a standard
+    deviation of the UNADJUSTED sample: the treated's for ATT, the controls' for ATC, both pooled
+    for ATE. A binary covariate, and each level of a category, shows the raw difference of shares.
+    The variance ratio (VR, treated over control) is blank for them.
+
+    **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
+    `smd_after`, `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
+    hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
+
+    **Raises:** ValueError when the matching was made on other rows.
+
+    **Source:** Stuart (2010); denominators as in MatchIt and cobalt.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+        >>> boxes = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> list(jc.balance(test, boxes).columns[-3:])
+        ['vr_before', 'vr_after', 'ok']
+    """
+    if matching.sample.n != test.n or matching.sample.p != test.p:
+        raise ValueError(f"the matching was made on {matching.sample.n} rows, not on {test.n}.")
+    labels, columns, shares = _columns(test)
+    treated, valid = np.asarray(test.t), np.asarray(test.valid)
+    before = np.where(valid, np.asarray(test.weight, np.float64), 0)
+    after = np.asarray(matching.matched_weights(), np.float64)
+    raw = [_moments(columns, before * (treated == arm)) for arm in (False, True)]
+    new = [_moments(columns, after * (treated == arm)) for arm in (False, True)]
+    scale = _scale(raw, shares, matching.estimand)
+    frame = pd.DataFrame(
+        dict(
+            mean_treated=raw[1].mean,
+            mean_control=raw[0].mean,
+            mean_treated_matched=new[1].mean,
+            mean_control_matched=new[0].mean,
+            smd_before=(raw[1].mean - raw[0].mean) / scale,
+            smd_after=(new[1].mean - new[0].mean) / scale,
+            vr_before=_ratio(raw, shares),
+            vr_after=_ratio(new, shares),
+        ),
+        index=pd.Index(labels, name="covariate"),
+    )
+    inside = frame["vr_after"].between(0.5, 2) | frame["vr_after"].isna()
+    frame["ok"] = (frame["smd_after"].abs() < 0.1) & inside
+    asked = np.asarray(matching.asked)
+    frame.attrs.update(
+        estimand=matching.estimand,
+        share_matched=float(np.asarray(matching.matched)[asked].mean()),
+        **{
+            f"ess_{word}_{when}": effective_size(weights[treated == arm])
+            for word, arm in (("control", False), ("treated", True))
+            for when, weights in (("before", before), ("after", after))
+        },
+    )
+    return frame
+
+
+def effective_size(weights: Float[np.ndarray, " n"]) -> float:
+    """(sum w)^2 / sum w^2: how many equally weighted units say as much. 0 without weight."""
+    square = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / square if square > 0 else 0.0
+
+
+def _columns(sample: Sample) -> tuple[list[str], Float[np.ndarray, "n r"], np.ndarray]:
+    """Rows of the table: labels, values, and which are shares (binaries and levels)."""
+    schema, points = sample.schema, sample.points
+    labels, columns, shares = [], [], []
+    for j, (name, kind) in enumerate(zip(schema.names, schema.kinds)):
+        if kind == "category":
+            for level, label in enumerate(schema.levels[j]):
+                labels.append(f"{name}: {label}")
+                columns.append((points[:, j] == level).astype(float))
+                shares.append(True)
+        else:
+            labels.append(name)
+            columns.append(points[:, j])
+            shares.append(kind == "binary")
+    return labels, np.stack(columns, axis=1), np.array(shares)
+
+
+def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"]) -> Moments:
+    """Weighted mean, and variance sum w (x - m)^2 / (sum w - sum w^2 / sum w); NaN if undefined."""
+    total = weight.sum()
+    if total <= 0:
+        nothing = np.full(columns.shape[1], np.nan)
+        return Moments(nothing, nothing)
+    mean = weight @ columns / total
+    freedom = total - (weight**2).sum() / total
+    spread = weight @ (columns - mean) ** 2
+    return Moments(mean, spread / freedom if freedom > 1e-12 * total else np.full_like(mean, np.nan))
+
+
+def _scale(raw: list[Moments], shares: np.ndarray, estimand: Estimand) -> np.ndarray:
+    """The SMD's denominator: of the unadjusted sample, 1 for shares."""
+    control, treated = raw[0].variance, raw[1].variance
+    chosen = dict(att=treated, atc=control, ate=(treated + control) / 2)[estimand]
+    return np.where(shares, 1.0, np.sqrt(np.where(chosen > 0, chosen, np.nan)))
+
+
+def _ratio(arms: list[Moments], shares: np.ndarray) -> np.ndarray:
+    """Treated over control; blank for shares and where the controls do not vary."""
+    control, treated = arms[0].variance, arms[1].variance
+    known = ~shares & (control > 0)
+    return np.where(known, treated / np.where(known, control, 1), np.nan)

@@ -1,0 +1,5 @@
+"""Effects from a matching."""
+
+from jcausal.estimate._effects import Effects as Effects
+from jcausal.estimate._effects import Partitions as Partitions
+from jcausal.estimate._estimate import estimate as estimate

@@ -1,0 +1,226 @@
+"""Effects from a matching: of every query, on average, by group."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import Sample, is_traced
+from jcausal.estimate import _words
+from jcausal.match import Estimand, Matching
+from jcausal.outcome import ResponseSurface
+
+Tau = Literal["a", "b"]
+
+
+class Partitions(eqx.Module):
+    """The average effect under each of several random partitions into folds."""
+
+    average: Float[np.ndarray, " r"]
+    shown: int = eqx.field(static=True)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Smallest and largest average."""
+        return float(self.average.min()), float(self.average.max())
+
+
+class Effects(eqx.Module):
+    """What the treatment did, for every query and on average. Made by `jc.estimate`.
+
+    `tau` tells how a query's effect is formed: "b" = its own outcome against the mean of the other
+    arm in its group; "a" = mean of the treated minus mean of the controls in the group (for points
+    outside the sample the only one). `totals` (q, 2, 3) are the group sums, by arm, of weight,
+    weight (y - centre) and weight (y - centre)^2; `sizes` (q, 2) the units.
+    A query without a match is NaN with `matched` False.
+    """
+
+    sample: Sample
+    matching: Matching
+    surfaces: tuple[ResponseSurface, ...]
+    totals: Float[Array, "q 2 3"]
+    sizes: Int[Array, "q 2"]
+    centre: Float[Array, ""]
+    partitions: Partitions | None
+    tau: Tau = eqx.field(static=True)
+
+    @property
+    def estimand(self) -> Estimand:
+        """Which average the queries stand for."""
+        return self.matching.estimand
+
+    @property
+    def matched(self) -> Bool[Array, " q"]:
+        """Which queries have a group."""
+        return self.matching.matched
+
+    @property
+    def means(self) -> Float[Array, "q 2"]:
+        """Weighted mean outcome of each group by arm; NaN without a match or without weight."""
+        weight = self.totals[..., 0]
+        mean = self.centre + self.totals[..., 1] / jnp.where(weight > 0, weight, 1)
+        return jnp.where((weight > 0) & self.matched[:, None], mean, jnp.nan)
+
+    @property
+    def y0(self) -> Float[Array, " q"]:
+        """Outcome without treatment: a control's own under tau "b", else the controls' mean."""
+        own = (self.tau == "b") & (self.matching.query >= 0) & ~self.matching.query_treated
+        return jnp.where(own & self.matched, self._own, self.means[:, 0])
+
+    @property
+    def y1(self) -> Float[Array, " q"]:
+        """Outcome with treatment: a treated unit's own under tau "b", else the treated's mean."""
+        own = (self.tau == "b") & self.matching.query_treated
+        return jnp.where(own & self.matched, self._own, self.means[:, 1])
+
+    @property
+    def ite(self) -> Float[Array, " q"]:
+        """Effect of each query, in outcome units."""
+        return self.y1 - self.y0
+
+    @property
+    def n_control(self) -> Int[Array, " q"]:
+        """Controls in each group."""
+        return self.sizes[:, 0]
+
+    @property
+    def n_treated(self) -> Int[Array, " q"]:
+        """Treated in each group, the query itself included."""
+        return self.sizes[:, 1]
+
+    @property
+    def _own(self) -> Float[Array, " q"]:
+        assert self.sample.y is not None
+        return self.sample.y[self.matching.query]
+
+    @property
+    def variances(self) -> Float[Array, "q 2"]:
+        """Variance of the outcomes in each group by arm, weighted, with n - 1; NaN below two units."""
+        weight, first, second = (self.totals[..., k] for k in range(3))
+        total = jnp.where(weight > 0, weight, 1)
+        spread = jnp.maximum(second / total - (first / total) ** 2, 0)
+        n = self.sizes
+        return jnp.where(n > 1, spread * n / jnp.maximum(n - 1, 1), jnp.nan)
+
+    def share(self, estimand: Estimand | None = None) -> Float[Array, " q"]:
+        """The weight (q,) of each query in an average: its sampling weight among the matched.
+
+        **Raises:** ValueError when the arm of that estimand was not queried.
+        """
+        wanted = estimand or self.estimand
+        self._check_queried(wanted)
+        treated = self.matching.query_treated
+        arm = dict(att=treated, atc=~treated, ate=jnp.ones_like(treated))[wanted]
+        use = self.matched & (self.matching.query >= 0) & arm
+        weight = jnp.where(use, self.matching.query_weight, 0)
+        return weight / jnp.where(weight.sum() > 0, weight.sum(), jnp.nan)
+
+    def _check_queried(self, estimand: Estimand) -> None:
+        """Refuse an average over an arm that was not queried, and averages over points."""
+        query = self.matching.query
+        arms = ("att", "atc") if estimand == "ate" else (estimand,)
+        if is_traced(query, self.matching.status):
+            queried = ("att", "atc") if self.estimand == "ate" else (self.estimand,)
+        else:
+            rows = np.asarray(query)[np.asarray(self.matching.asked)]
+            treated = np.asarray(self.sample.t)[rows[rows >= 0]]
+            queried = ("att",) * bool(treated.any()) + ("atc",) * bool((~treated).any())
+        missing = [a for a in arms if a not in queried]
+        if missing:
+            word = "treated" if missing[0] == "att" else "control"
+            raise ValueError(
+                f"{estimand} averages over {word} queries, and none was matched for: use "
+                f"estimand={estimand!r} when matching."
+            )
+
+    def _average(self, estimand: Estimand) -> Float[Array, ""]:
+        share = self.share(estimand)
+        return jnp.where(share > 0, share * self.ite, jnp.where(jnp.isnan(share), share, 0)).sum()
+
+    @property
+    def att(self) -> Float[Array, ""]:
+        """Mean effect over the matched treated queries, by sampling weight."""
+        return self._average("att")
+
+    @property
+    def atc(self) -> Float[Array, ""]:
+        """Mean effect over the matched control queries."""
+        return self._average("atc")
+
+    @property
+    def ate(self) -> Float[Array, ""]:
+        """Mean effect over all matched queries; both arms must have been queried."""
+        return self._average("ate")
+
+    @property
+    def average(self) -> Float[Array, ""]:
+        """The average of the estimand."""
+        return self._average(self.estimand)
+
+    @property
+    def share_matched(self) -> float:
+        """Matched queries over queries asked for."""
+        return float(self.matched.sum() / self.matching.asked.sum())
+
+    @property
+    def contributions(self) -> Float[Array, " n"]:
+        """The coefficients c (n,) of the average in the outcomes: average = sum_k c_k y_k."""
+        return self.coefficients(self.share())
+
+    def coefficients(self, share: Float[Array, " q"], power: int = 1) -> Float[Array, " n"]:
+        """Coefficients of sum_q share_q ite_q; with power 2 the sum of squares of its terms.
+
+        Signs are kept with power 1: plus for treated, minus for controls.
+        """
+        matching, treated, t = self.matching, self.matching.query_treated, self.sample.t
+        sign = jnp.where(t, 1, -1) if power == 1 else jnp.ones(self.sample.n)
+        if self.tau == "a":
+            return sign * matching.unit_weights(share, power)
+        partners = matching.unit_weights(jnp.where(treated, share, 0), power) * ~t
+        partners += matching.unit_weights(jnp.where(treated, 0, share), power) * t
+        return sign * partners.at[matching.query].add(jnp.where(self.matched, share, 0) ** power)
+
+    def cate(self, by: str | np.ndarray | Array) -> pd.DataFrame:
+        """Mean effect by group of the queried units.
+
+        **Arguments:** `by` a covariate's name or an array (n,) of labels. A number with more than
+        ten distinct values is cut at its quartiles.
+
+        **Returns:** a frame with group, queries, matched, effect (NaN without a match).
+
+        **Raises:** ValueError for an unknown name or a wrong length.
+        """
+        return _words.cate_frame(self, _words.group_labels(self.sample, by))
+
+    def summary(self, interval: object = None) -> str:
+        """The average with the share matched, why queries are unmatched, and group sizes, in words.
+
+        **Arguments:** `interval` an `Interval` of the average, to be printed beside it.
+        """
+        return _words.summary(self, interval)
+
+    def unmatched(self) -> pd.DataFrame:
+        """Who was dropped beside who was kept: covariate means of the two, and their counts."""
+        return _words.kept_and_dropped(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a query: id, arm, fold, outcome, y0, y1, effect, group sizes, matched, reason."""
+        return _words.effects_frame(self)
+
+
+def effects_of(
+    sample: Sample,
+    matching: Matching,
+    surfaces: tuple[ResponseSurface, ...],
+    tau: Tau,
+) -> Effects:
+    """Sum the outcomes over every group, once."""
+    assert sample.y is not None
+    weight = jnp.where(sample.valid, sample.weight, 0)
+    centre = (weight * sample.y).sum() / weight.sum()
+    y = jnp.where(sample.valid, sample.y - centre, 0)
+    totals = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2], axis=1))
+    return Effects(sample, matching, surfaces, totals, matching.sizes, centre, None, tau)

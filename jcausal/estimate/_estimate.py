@@ -1,0 +1,196 @@
+"""The verb `estimate`: effects from a matching, or a method cross-fitted from beginning to end."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from jcausal.data import DataError, HonestyError, Sample, as_key, deal, is_traced, step_key
+from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
+from jcausal.match import (
+    Estimand,
+    Matcher,
+    Matching,
+    Progress,
+    make_task,
+    raise_unusable,
+)
+from jcausal.outcome import OutcomeModel, ResponseSurface, as_surface, fit
+
+
+def estimate(
+    sample: Sample,
+    method: Matcher | Matching,
+    *,
+    estimand: Estimand = "att",
+    folds: int = 2,
+    repeats: int = 1,
+    query: np.ndarray | Array | Sequence | None = None,
+    key: PRNGKeyArray | Array | int | None = None,
+    tau: Tau = "b",
+    progress: Progress | None = None,
+    throw: bool = True,
+) -> Effects:
+    """Effects of every query and on average.
+
+    With a matching: the outcomes of `sample` averaged over its groups. With a method: rows are
+    dealt to folds at random; the surfaces of fold k are trained on the other folds, and the queries
+    of fold k are matched to fold k only, so that every query has one group and no group was shaped
+    by the outcomes that it averages.
+
+    **Arguments:**
+
+    - `estimand`, `query`: as in `jc.match` (a matching brings its own).
+    - `folds`: at least 2 when the method trains a surface.
+    - `repeats`: number of random partitions; the one with the median average is returned, and
+      `effects.partitions` holds the others' averages.
+    - `key`: a JAX key or an int for the partitions and the surfaces' draws.
+    - `tau`: "b" or "a", see `Effects`.
+    - `progress`: called with (stage, done, total).
+    - `throw`: as in `jc.match`; must be False under jit and vmap.
+
+    **Returns:** `Effects`.
+
+    **Raises:** `DataError` without outcomes or when a fold lacks an arm; `HonestyError`,
+    `MatchError`, ValueError.
+
+    **Source:** honest splits after Athey and Imbens (2016); cross-fitting pools over queries.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+        >>> effects.share_matched
+        1.0
+    """
+    if sample.y is None:
+        raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
+    if tau not in ("a", "b"):
+        raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
+    if isinstance(method, Matching):
+        return _from_matching(sample, method, tau)
+    if not isinstance(method, Matcher):
+        raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
+    _check_folds(method, folds, repeats)
+    if not method.traceable and is_traced(sample, key):
+        raise ValueError(
+            f"{type(method.outcome).__name__} runs on the host and cannot be used under jit, vmap "
+            "or grad: use jc.Ridge() or jc.Function as the outcome, or match outside."
+        )
+    keys = [None] * repeats
+    if folds > 1:
+        base = step_key(as_key(key, "estimate"), "estimate")
+        keys = [jax.random.fold_in(base, r) for r in range(repeats)]
+    if repeats > 1 and is_traced(sample, key):
+        raise ValueError("repeats need concrete arrays: vmap over keys instead.")
+    runs = []
+    for r, one in enumerate(keys):
+        told = _prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
+        runs.append(_cross_fit(sample, method, estimand, folds, query, one, tau, told, throw))
+    return runs[0] if repeats == 1 else _median(runs)
+
+
+def _from_matching(sample: Sample, matching: Matching, tau: Tau) -> Effects:
+    """Effects from groups that were found before; the rows must be the same."""
+    theirs = matching.sample
+    same = theirs.n == sample.n and theirs.p == sample.p
+    if same and not is_traced(theirs.codes, sample.codes):
+        same = bool((theirs.row == sample.row).all() & (theirs.codes == sample.codes).all())
+    if not same:
+        raise ValueError(
+            f"the matching was made on other rows ({theirs.n}) than this sample's ({sample.n}): "
+            "pass the sample that was matched, with its outcomes attached."
+        )
+    return effects_of(sample, matching, (), tau)
+
+
+def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
+    if folds < 1 or repeats < 1:
+        raise ValueError(f"folds is {folds} and repeats {repeats}: both must be at least 1.")
+    if folds == 1 and isinstance(method.outcome, OutcomeModel):
+        raise HonestyError(
+            "with folds=1 the surface would be trained on the outcomes that are averaged: use at "
+            "least 2 folds, or split the sample and pass a surface to jc.match."
+        )
+
+
+def _prefixed(progress: Progress | None, prefix: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(prefix + stage, done, total)
+
+
+def _cross_fit(
+    sample: Sample,
+    method: Matcher,
+    estimand: Estimand,
+    folds: int,
+    query: object,
+    key: PRNGKeyArray | None,
+    tau: Tau,
+    progress: Progress | None,
+    throw: bool,
+) -> Effects:
+    """One partition: deal, train apart, match inside the folds, sum."""
+    dealt = jnp.zeros(sample.n, jnp.int32) if folds == 1 else deal(sample, folds, _sub(key, "deal"))
+    fold = jnp.where(sample.valid, dealt, -1)
+    _check_arms(sample, fold, folds)
+    surfaces = []
+    for k in range(folds):
+        if progress is not None and isinstance(method.outcome, OutcomeModel):
+            progress("training the surface", k, folds)
+        surfaces.append(_surface(sample, method, fold, k, key))
+    task = make_task(sample, fold, estimand, query)
+    if key is not None:
+        task = task._replace(key=_sub(key, "match"))
+    found = method.run(task, surfaces, progress)
+    if throw:
+        raise_unusable(found)
+    return effects_of(sample, found, tuple(surfaces), tau)
+
+
+def _sub(key: PRNGKeyArray | None, step: str) -> PRNGKeyArray:
+    assert key is not None
+    return step_key(key, step)
+
+
+def _surface(
+    sample: Sample, method: Matcher, fold: Int[Array, " n"], k: int, key: PRNGKeyArray | None
+) -> ResponseSurface:
+    """The surface of fold k, trained without fold k."""
+    model = method.outcome
+    if not isinstance(model, OutcomeModel):
+        return as_surface(model)
+    train = sample.with_valid(fold != k)
+    return fit(train, model, arms=method.arms, key=jax.random.fold_in(_sub(key, "fit"), k))
+
+
+def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int) -> None:
+    """Every fold needs both arms, or its queries could not be matched."""
+    if is_traced(sample, fold):
+        return
+    where, treated = np.asarray(fold), np.asarray(sample.t)
+    for k in range(folds):
+        counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
+        if 0 in counts:
+            raise DataError(
+                f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated: use "
+                "fewer folds, or give more rows of the smaller arm."
+            )
+
+
+def _median(runs: list[Effects]) -> Effects:
+    """The run whose average is the (lower) median, with the averages of all."""
+    averages = np.array([float(run.average) for run in runs])
+    shown = int(np.argsort(averages, kind="stable")[(len(runs) - 1) // 2])
+    chosen = runs[shown]
+    return eqx.tree_at(
+        lambda e: e.partitions,
+        chosen,
+        Partitions(averages, shown),
+        is_leaf=lambda leaf: leaf is None,
+    )

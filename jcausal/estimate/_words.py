@@ -1,0 +1,130 @@
+"""Effects in words and as frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from jcausal.data import Sample
+from jcausal.match import sentence
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+    from jcausal.estimate._effects import Effects
+
+
+def summary(effects: Effects, interval: object = None) -> str:
+    """The average, the share matched and why not, group sizes."""
+    matched, asked = int(effects.matched.sum()), int(effects.matching.asked.sum())
+    name = effects.estimand.upper()
+    points = int((np.asarray(effects.matching.query) < 0).sum())
+    if points:
+        lines = [f"effects at {points} points (matched {matched} of {asked})"]
+    else:
+        value = f"{float(effects.average):,.4g}" if interval is None else str(interval)
+        lines = [f"{name} (matched {matched} of {asked}): {value}"]
+    if effects.partitions is not None:
+        low, high = effects.partitions.spread
+        count, shown = len(effects.partitions.average), effects.partitions.shown
+        lines.append(
+            f"over {count} partitions the {name} runs from {low:,.4g} to {high:,.4g}; partition "
+            f"{shown + 1}, the median, is shown"
+        )
+    status = np.asarray(effects.matching.status)[np.asarray(effects.matching.asked)]
+    for value in np.unique(status):
+        if sentence(value) != "matched":
+            lines.append(f"unmatched {int((status == value).sum())}: {sentence(value)}")
+    sizes = np.asarray(effects.sizes)[np.asarray(effects.matched)]
+    for arm, word in enumerate(("controls", "treated")):
+        if sizes.size:
+            low, middle, high = np.percentile(sizes[:, arm], [10, 50, 90])
+            lines.append(
+                f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
+            )
+    return "\n".join(lines)
+
+
+def effects_frame(effects: Effects) -> pd.DataFrame:
+    """One row a query."""
+    matching, asked = effects.matching, np.asarray(effects.matching.asked)
+    query = np.asarray(matching.query)
+    inside = query >= 0
+    y = np.where(inside, np.asarray(effects.sample.y)[query], np.nan)
+    columns = dict(
+        id=[effects.sample.id[k] if k >= 0 else None for k in query],
+        treated=np.where(inside, np.asarray(matching.query_treated), None),
+        fold=np.asarray(matching.query_fold),
+        y=y,
+        y0=np.asarray(effects.y0),
+        y1=np.asarray(effects.y1),
+        effect=np.asarray(effects.ite),
+        n_control=np.asarray(effects.n_control),
+        n_treated=np.asarray(effects.n_treated),
+        matched=np.asarray(effects.matched),
+        reason=[sentence(s) for s in np.asarray(matching.status)],
+    )
+    frame = pd.DataFrame(columns)[asked].reset_index(drop=True)
+    frame.attrs.update(estimand=effects.estimand, share_matched=effects.share_matched)
+    return frame
+
+
+def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray:
+    """A label a row from a covariate's name or an array."""
+    if not isinstance(by, str):
+        labels = np.asarray(by)
+        if labels.shape != (sample.n,):
+            raise ValueError(f"by has shape {labels.shape}, the sample has {sample.n} rows.")
+        return labels
+    schema = sample.schema
+    if by not in schema.names:
+        raise ValueError(f"there is no covariate {by!r}: they are {', '.join(schema.names)}.")
+    j = schema.names.index(by)
+    values = sample.points[:, j]
+    if schema.kinds[j] == "category":
+        return np.array(schema.levels[j], object)[values.astype(int)]
+    if len(np.unique(values)) <= 10:
+        return values
+    return pd.qcut(values, 4, duplicates="drop").astype(str)
+
+
+def cate_frame(effects: Effects, labels: np.ndarray) -> pd.DataFrame:
+    """Mean effect of each group of queries."""
+    query = np.asarray(effects.matching.query)
+    use = np.asarray(effects.matching.asked) & (query >= 0)
+    matched = np.asarray(effects.matched)[use]
+    frame = pd.DataFrame(
+        dict(
+            group=np.asarray(labels)[query[use]],
+            matched=matched,
+            weight=np.asarray(effects.matching.query_weight)[use] * matched,
+            effect=np.where(matched, np.asarray(effects.ite)[use], 0),
+        )
+    )
+    frame["total"] = frame["weight"] * frame["effect"]
+    out = frame.groupby("group").agg(
+        queries=("matched", "size"),
+        matched=("matched", "sum"),
+        weight=("weight", "sum"),
+        total=("total", "sum"),
+    )
+    out["effect"] = out["total"] / out["weight"].where(out["weight"] > 0)
+    out.attrs.update(estimand=effects.estimand, share_matched=effects.share_matched)
+    return out[["queries", "matched", "effect"]].reset_index()
+
+
+def kept_and_dropped(effects: Effects) -> pd.DataFrame:
+    """Covariate means of matched and unmatched queries."""
+    matching = effects.matching
+    query, matched = np.asarray(matching.query), np.asarray(effects.matched)
+    asked = np.asarray(matching.asked) & (query >= 0)
+    weight = np.asarray(matching.query_weight)
+    columns: dict[str, list[float]] = {}
+    for word, use in (("kept", asked & matched), ("dropped", asked & ~matched)):
+        rows, w = query[use], weight[use]
+        points = effects.sample.points[rows]
+        means = np.average(points, axis=0, weights=w) if w.sum() > 0 else [np.nan] * points.shape[1]
+        columns[word] = [float(len(rows)), *means]
+    return pd.DataFrame(columns, index=["queries", *effects.sample.schema.names])

@@ -1,0 +1,67 @@
+"""Intervals for single queries: the normal approximation with a conservative variance."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jcausal.data import is_traced
+from jcausal.estimate import Effects
+from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
+
+
+class ConservativeNormal(IntervalMethod):
+    """Normal intervals for tau(x) of every query, from the spread of its group.
+
+    V = max(2 s0^2, 2 s1^2, s0^2 + s1^2), with s_a^2 the variance of arm a's outcomes in the group;
+    se^2 = V / min(n0, n1) (`scale="smaller arm"`) or V (`scale="none"`). Under tau "b" the query's
+    own outcome adds the variance s_a^2 of its arm. An arm of one unit has no variance: the
+    arm's variance pooled over all groups of two and more stands in, marked `pooled`.
+
+    **Arguments:** `level` of coverage; `scale`, since the source does not print how V enters.
+
+    **Source:** Morucci et al. (2020), section 6.8, construction 3.
+    """
+
+    level: float = eqx.field(static=True, default=0.95)
+    scale: Literal["smaller arm", "none"] = eqx.field(static=True, default="smaller arm")
+
+    def __check_init__(self) -> None:
+        if self.scale not in ("smaller arm", "none"):
+            raise ValueError(f"scale is {self.scale!r}: use 'smaller arm' or 'none'.")
+
+    def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
+        """One interval a query; NaN where the query has no match."""
+        variance, pooled = own_or_pooled(effects)
+        s0, s1 = variance[:, 0], variance[:, 1]
+        largest = jnp.maximum(jnp.maximum(2 * s0, 2 * s1), s0 + s1)
+        smaller = jnp.maximum(effects.sizes.min(1), 1)
+        total = largest / smaller if self.scale == "smaller arm" else largest
+        if effects.tau == "b":
+            own = jnp.where(effects.matching.query_treated, s1, s0)
+            total += jnp.where(effects.matching.query >= 0, own, 0)
+        total = jnp.where(effects.matched, total, jnp.nan)
+        return normal_interval(
+            effects.ite, total, pooled, self.level, "tau(x)", "conservative normal"
+        )
+
+
+def own_or_pooled(effects: Effects) -> tuple[Float[Array, "q 2"], Bool[Array, " q"]]:
+    """Variances by query and arm, pooled where an arm has one unit, and which those are.
+
+    **Raises:** ValueError when no group holds two units of an arm.
+    """
+    own, n = effects.variances, effects.sizes
+    usable = (n > 1) & effects.matched[:, None]
+    freedom = jnp.where(usable, n - 1, 0)
+    pool = (jnp.where(usable, own, 0) * freedom).sum(0) / jnp.maximum(freedom.sum(0), 1)
+    alone = (n < 2) & effects.matched[:, None]
+    if not is_traced(alone, pool):
+        for arm, word in enumerate(("controls", "treated")):
+            if bool(alone[:, arm].any()) and not bool(usable[:, arm].any()):
+                raise ValueError(
+                    f"no group holds two {word}, so their variance is unknown: ask for larger "
+                    f"groups with min_{word}=2."
+                )
+    return jnp.where(alone, pool, own), alone.any(1)

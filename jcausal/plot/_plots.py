@@ -1,0 +1,167 @@
+"""Pictures: boxes over two covariates, effects in order, balance before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from jcausal.data import Schema
+from jcausal.estimate import Effects
+from jcausal.infer import Interval
+from jcausal.match import Boxes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The given axes, or those of a new figure."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def _label(schema: Schema, j: int) -> str:
+    unit = schema.units[j]
+    return f"{schema.names[j]} ({unit})" if unit else schema.names[j]
+
+
+def _columns(schema: Schema, covariates: Sequence[str] | None) -> tuple[int, int]:
+    """Two ordered columns, by name or the first two that are numbers."""
+    if covariates is None:
+        numbers = [j for j, kind in enumerate(schema.kinds) if kind == "number"]
+        numbers += [j for j, kind in enumerate(schema.kinds) if kind == "binary"]
+        if len(numbers) < 2:
+            raise ValueError("a picture of boxes needs two covariates that are not categories.")
+        return numbers[0], numbers[1]
+    for name in covariates:
+        if name not in schema.names or schema.kinds[schema.names.index(name)] == "category":
+            raise ValueError(f"{name!r} is no covariate with an order: {', '.join(schema.names)}.")
+    if len(covariates) != 2:
+        raise ValueError(f"name two covariates, not {len(covariates)}.")
+    return schema.names.index(covariates[0]), schema.names.index(covariates[1])
+
+
+def boxes(
+    matching: Boxes,
+    *,
+    which: Sequence[int] = (0, 1, 2),
+    covariates: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Some boxes over a scatter of the sample in two covariates.
+
+    **Arguments:** `which` queries; `covariates` two names, default the first two numbers; `ax`.
+
+    **Returns:** the axes, labelled with names and units. ValueError for unknown names or queries.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+        >>> found = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> jc.plot.boxes(found, covariates=["age", "income 1975"]).get_xlabel()
+        'age (years)'
+    """
+    from matplotlib.patches import Rectangle
+
+    schema = matching.sample.schema
+    a, b = _columns(schema, covariates)
+    ax = _axes(ax, (7, 5))
+    points, treated = matching.sample.points, np.asarray(matching.sample.t)
+    valid = np.asarray(matching.sample.valid)
+    for arm, colour, word in ((False, GREY, "controls"), (True, ORANGE, "treated")):
+        use = valid & (treated == arm)
+        ax.scatter(points[use, a], points[use, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
+    lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
+    least = [0.012 * float(np.ptp(points[valid, j])) for j in (a, b)]
+    for k, i in enumerate(which):
+        if not 0 <= i < len(lower):
+            raise ValueError(f"there is no query {i}: they are 0 to {len(lower) - 1}.")
+        corner, size = lower[i, [a, b]], upper[i, [a, b]] - lower[i, [a, b]]
+        grown = np.maximum(size, least)
+        corner = corner - (grown - size) / 2
+        frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8, label=f"box {i}")
+        ax.add_patch(frame)
+        ax.plot(*np.asarray(matching.point)[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
+    ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+def effects(
+    found: Effects,
+    *,
+    interval: Interval | None = None,
+    average: Interval | None = None,
+    unit: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Effects of the matched queries in order, with intervals, and their average.
+
+    **Arguments:** `interval` of the queries and `average` of the average, as `jc.interval` gives
+    them; `unit` of the outcome for the label; `ax`.
+
+    **Returns:** the axes. ValueError when `interval` is not of these queries.
+    """
+    ax = _axes(ax, (7, 4.5))
+    ite, keep = np.asarray(found.ite), np.asarray(found.matched)
+    if interval is not None and interval.estimate.shape != ite.shape:
+        raise ValueError("interval is not of these queries: pass jc.interval(effects, method).")
+    order = np.flatnonzero(keep)[np.argsort(ite[keep], kind="stable")]
+    place = np.arange(len(order))
+    if interval is not None:
+        low, high = np.asarray(interval.lower)[order], np.asarray(interval.upper)[order]
+        percent = f"{100 * interval.level:g}% interval"
+        ax.vlines(place, low, high, color=BLUE, alpha=0.25, lw=1.2, label=percent)
+    ax.scatter(place, ite[order], s=10, c=BLUE, lw=0, label="effect of a unit", zorder=3)
+    ax.axhline(0, color="black", lw=0.8)
+    name = found.estimand.upper()
+    value = float(found.average)
+    ax.axhline(value, color=ORANGE, lw=1.6, label=f"{name} {value:,.4g}")
+    if average is not None:
+        ax.axhspan(float(average.lower), float(average.upper), color=ORANGE, alpha=0.15, lw=0)
+    matched = f"matched {keep.sum()} of {int(found.matching.asked.sum())}"
+    ax.set(
+        xlabel=f"queries in the order of their effect ({matched})",
+        ylabel=f"effect ({unit})" if unit else "effect",
+        title=f"Effects of single units and the {name}",
+    )
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+def love(table: pd.DataFrame, *, threshold: float = 0.1, ax: Axes | None = None) -> Axes:
+    """Love plot: absolute standardised mean differences before and after matching.
+
+    **Arguments:** `table` as `jc.balance` gives it; `threshold` to mark; `ax`.
+
+    **Returns:** the axes. ValueError for another table.
+    """
+    missing = {"smd_before", "smd_after"} - set(table.columns)
+    if missing:
+        raise ValueError(f"the table lacks {sorted(missing)}: pass what jc.balance returns.")
+    ordered = table.assign(size=table["smd_before"].abs()).sort_values("size")
+    ax = _axes(ax, (7, 1.2 + 0.32 * len(ordered)))
+    place = np.arange(len(ordered))
+    before, after = ordered["smd_before"].abs(), ordered["smd_after"].abs()
+    ax.hlines(place, np.minimum(before, after), np.maximum(before, after), color=GREY, lw=0.8)
+    ax.scatter(before, place, facecolors="none", edgecolors=GREY, s=42, label="before")
+    ax.scatter(after, place, c=BLUE, s=42, label="after", zorder=3)
+    ax.axvline(threshold, color="black", ls="--", lw=0.8, label=f"threshold {threshold:g}")
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set_yticks(place, ordered.index)
+    name = str(table.attrs.get("estimand", "")).upper()
+    ax.set(
+        xlabel="absolute mean difference (standard deviations; shares: raw)",
+        title=f"Balance before and after matching {name}".strip(),
+    )
+    ax.legend(loc="lower right", fontsize="small")
+    return ax
