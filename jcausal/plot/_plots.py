@@ -56,7 +56,7 @@ def boxes(
     covariates: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Some boxes over a scatter of the sample in two covariates.
+    """Some boxes over a scatter of the sample in two covariates, zoomed to the boxes.
 
     **Arguments:** `which` queries; `covariates` two names, default the first two numbers; `ax`.
 
@@ -91,6 +91,13 @@ def boxes(
         frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8, label=f"box {i}")
         ax.add_patch(frame)
         ax.plot(*np.asarray(matching.point)[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
+    chosen = np.array(list(which))
+    for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
+        low, high = lower[chosen, j].min(), upper[chosen, j].max()
+        margin = max(0.6 * (high - low), 0.02 * float(np.ptp(points[valid, j])))
+        limit(low - margin, high + margin)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:,.10g}")
     ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")
     ax.legend(loc="best", fontsize="small")
     return ax
@@ -128,6 +135,7 @@ def effects(
     ax.axhline(value, color=ORANGE, lw=1.6, label=f"{name} {value:,.4g}")
     if average is not None:
         ax.axhspan(float(average.lower), float(average.upper), color=ORANGE, alpha=0.15, lw=0)
+    ax.yaxis.set_major_formatter("{x:,.10g}")
     matched = f"matched {keep.sum()} of {int(found.matching.asked.sum())}"
     ax.set(
         xlabel=f"queries in the order of their effect ({matched})",

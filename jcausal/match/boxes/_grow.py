@@ -161,7 +161,14 @@ def lattice_offsets(points: int, p: int) -> Float[np.ndarray, "g p"]:
     return (0.5 + np.outer(np.arange(points), generator)) % 1.0
 
 
-def _variances(
+class Looks(NamedTuple):
+    """What the surfaces say of every proposal."""
+
+    variance: Float[Array, "q k 2"]
+    shift: Float[Array, "q k 2"]
+
+
+def _look(
     surface: ResponseSurface,
     queries: Queries,
     down: Side,
@@ -170,32 +177,44 @@ def _variances(
     plan: Layout,
     grid: Grid,
     points: int,
-) -> Float[Array, "q k 2"]:
-    """Variance of both surfaces over the points that each proposal adds."""
+) -> Looks:
+    """Variance over the points that each proposal adds, and how far its new edge is from home.
+
+    The shift is the prediction at the new edge, the other covariates at the box's centre, minus
+    the prediction at the query itself.
+    """
     q, p = queries.x.shape
-    ordered, columns = plan.ordered, plan.categories
-    slot, level = plan.entries[:, 0], plan.entries[:, 1]
-    low, high = queries.x.at[:, ordered].set(down.value), queries.x.at[:, ordered].set(up.value)
-    if grid == "line":
-        low = high = (low + high) / 2
-    parts = []
-    if len(ordered):
-        moving = jnp.tile(jnp.array(ordered), q)
+    middle = (down.value + up.value) / 2
+    centre = queries.x.at[:, plan.ordered].set(middle)
+    here, home = jnp.split(surface(jnp.concatenate([centre, queries.x])), 2)
+    low = queries.x.at[:, plan.ordered].set(down.value) if grid == "lattice" else centre
+    high = queries.x.at[:, plan.ordered].set(up.value) if grid == "lattice" else centre
+    parts, width = [], len(plan.ordered)
+    if width:
+        moving = jnp.tile(jnp.asarray(plan.ordered), q)
         lo, hi = steps.start.ravel(), steps.stop.ravel()
-        low_o, high_o = (jnp.repeat(a, len(ordered), axis=0) for a in (low, high))
-        if grid == "line":
-            var = surface.slab_variance(low_o, lo, hi, moving, points)
-        else:
-            var = _filled(surface, Slabs(low_o, high_o, moving, lo, hi), plan, grid, points)
-        parts.append(var.reshape(q, len(ordered), 2))
-    if len(slot):
-        moving = jnp.tile(jnp.asarray(columns[slot]), q)
-        lo = queries.x[:, columns[slot]].ravel()
+        share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
+        line = lo[:, None] + share * (hi - lo)[:, None]
+        at = jnp.concatenate([line, middle.reshape(-1, 1)], axis=1)
+        values = surface.along(jnp.repeat(centre, width, axis=0), moving, at)
+        shift = (values[:, -2] - values[:, -1]).reshape(q, width, 2) + (here - home)[:, None]
+        var = values[:, :-1].var(1)
+        if grid == "lattice":
+            box = (jnp.repeat(a, width, axis=0) for a in (low, high))
+            var = _filled(surface, Slabs(*box, moving, lo, hi), plan, grid, points)
+        parts.append((var.reshape(q, width, 2), shift))
+    if len(plan.entries):
+        columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
+        moved = jnp.repeat(centre[:, None], len(level), axis=1)
+        moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(centre.dtype))
+        shift = surface(moved.reshape(-1, p)).reshape(q, len(level), 2) - home[:, None]
+        lo = queries.x[:, columns].ravel()
         hi = jnp.tile(jnp.asarray(level, queries.x.dtype), q)
-        low_e, high_e = (jnp.repeat(a, len(slot), axis=0) for a in (low, high))
-        var = _filled(surface, Slabs(low_e, high_e, moving, lo, hi), plan, grid, points)
-        parts.append(var.reshape(q, len(slot), 2))
-    return jnp.concatenate(parts, axis=1)
+        box = (jnp.repeat(a, len(level), axis=0) for a in (low, high))
+        slabs = Slabs(*box, jnp.tile(jnp.asarray(columns), q), lo, hi)
+        var = _filled(surface, slabs, plan, grid, points)
+        parts.append((var.reshape(q, len(level), 2), shift))
+    return Looks(*(jnp.concatenate(part, axis=1) for part in zip(*parts)))
 
 
 def _filled(
@@ -209,32 +228,6 @@ def _filled(
         offsets = line_offsets(points, p).astype(slabs.lower.dtype)
     category = jnp.zeros(p, bool).at[plan.categories].set(True)
     return grid_variance(surface, slabs, offsets, category)
-
-
-def _distance(
-    problem: "Problem", queries: Queries, down: Side, up: Side, steps: Steps, plan: Layout
-) -> Float[Array, "q k"]:
-    """Squared distance of both predictions at each new edge from those at the query itself.
-
-    The other covariates stand at the box's centre; weighted by gamma.
-    """
-    surface, q = problem.surface, queries.x.shape[0]
-    middle = (down.value + up.value) / 2
-    centre = queries.x.at[:, plan.ordered].set(middle)
-    shift = surface(centre) - surface(queries.x)
-    parts, width = [], len(plan.ordered)
-    if width:
-        at = jnp.stack([middle, steps.stop], axis=2).reshape(q * width, 2)
-        moving = jnp.tile(jnp.asarray(plan.ordered), q)
-        values = surface.along(jnp.repeat(centre, width, axis=0), moving, at)
-        parts.append((values[:, 1] - values[:, 0]).reshape(q, width, 2) + shift[:, None])
-    if len(plan.entries):
-        columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
-        moved = jnp.repeat(centre[:, None], len(level), axis=1)
-        moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(centre.dtype))
-        values = surface(moved.reshape(-1, centre.shape[1])).reshape(q, len(level), 2)
-        parts.append(values - surface(queries.x)[:, None])
-    return _weighted(jnp.concatenate(parts, axis=1) ** 2, problem.rules)
 
 
 def _weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
@@ -252,13 +245,14 @@ class Choice(NamedTuple):
 
 
 def _choose(
-    problem: "Problem", steps: Steps, variance: Array, distance: Array, enough: Bool[Array, " q"]
+    problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, " q"]
 ) -> Choice:
     """The smallest score within reach; beyond it, only while units are missing, the nearest.
 
     Values within `TIE` of the scale count as equal; then the shorter step goes first.
     """
-    score = _weighted(variance, problem.rules)
+    score = _weighted(looks.variance, problem.rules)
+    distance = _weighted(looks.shift**2, problem.rules)
     near = steps.allowed & (distance <= problem.rules.reach * problem.spread)
     beyond = ~near.any(1) & ~enough
     allowed = jnp.where(beyond[:, None], steps.allowed, near)
@@ -323,9 +317,8 @@ def _step(
     down = _side(space, queries, plan, state.down, rules.levels, -1)
     up = _side(space, queries, plan, state.up, rules.levels, 1)
     steps = _steps(down, up, state.open, space, plan)
-    variance = _variances(surface, queries, down, up, steps, plan, grid, points)
-    distance = _distance(problem, queries, down, up, steps, plan)
-    choice = _choose(problem, steps, variance, distance, enough.all(1))
+    looks = _look(surface, queries, down, up, steps, plan, grid, points)
+    choice = _choose(problem, steps, looks, enough.all(1))
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
     calm = jnp.where(rules.slack > 0, choice.score <= limit, choice.score < rules.c * state.score)
     grow = growing & ~choice.nan & choice.exists & (~enough.all(1) | calm)

@@ -55,12 +55,12 @@ def _grow_batch(
     points: int,
     report: Callable[[int], None],
 ) -> State:
-    """One batch: when three quarters of it are finished the others go on alone."""
+    """One batch: when two thirds of it are finished the others go on alone."""
     final = State(*(np.array(field) for field in state))
     alive = np.flatnonzero(final.status == int(code(RESULTS.growing)))
     steps = 4
     while alive.size:
-        size = bucket(alive.size)
+        size = bucket(alive.size) if alive.size == len(final.status) else _fewer(alive.size)
         rows = np.pad(alive, (0, size - alive.size), mode="edge")
         part, state = _pick(queries, rows), _pick_state(final, rows)
         while True:
@@ -70,12 +70,17 @@ def _grow_batch(
             took = time.perf_counter() - began
             steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
             report(len(final.status) - int(growing.sum()))
-            if growing.sum() <= alive.size // 4:
+            if not growing.any() or _fewer(growing.sum()) * 3 <= size:
                 break
         for field, values in zip(final, state):
             field[alive] = np.asarray(values)[: alive.size]
         alive = alive[growing]
     return final
+
+
+def _fewer(count: int) -> int:
+    """The size of a reduced batch: few sizes, since each is a compilation."""
+    return max(32, 1 << (int(count) - 1).bit_length())
 
 
 def _pick(queries: Queries, rows: np.ndarray) -> Queries:
