@@ -104,7 +104,7 @@ def check_ids(ids: np.ndarray, n: int) -> None:
         place = first[counts > 1].min()
         rows = np.flatnonzero(ids == ids[place])
         raise DataError(
-            f"{(counts > 1).sum()} ids stand in more than one row, first {ids[place]!r} "
+            f"{(counts > 1).sum()} ids stand in more than one row, first {ids[place]} "
             f"({rows_in_words(rows)}): an id names one unit."
         )
 

@@ -63,7 +63,7 @@ def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
     return _place_in_arm(sample, _draws(sample, key)) % folds
 
 
-def _training_rows(sample: Sample, share: float, key: PRNGKeyArray) -> Bool[Array, " n"]:
+def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Bool[Array, " n"]:
     if sample.cluster is not None:
         rank, count = _cluster_rank(sample, key)
         return sample.valid & (rank < jnp.round(share * count))
@@ -74,7 +74,7 @@ def _training_rows(sample: Sample, share: float, key: PRNGKeyArray) -> Bool[Arra
 
 
 def split(
-    sample: Sample, share: float = 0.5, *, key: PRNGKeyArray | Array | int
+    sample: Sample, share: float | int = 0.5, *, key: PRNGKeyArray | Array | int
 ) -> tuple[Sample, Sample]:
     """Divide a sample at random: a part to train surfaces on, and a part to match.
 

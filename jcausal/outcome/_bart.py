@@ -29,14 +29,14 @@ from jcausal.outcome._trees import Heaps
 
 
 class Posterior(eqx.Module):
-    """The kept draws of one arm: trees (b, t, h), their leaves, and the noise's sd (chains, b/c)."""
+    """The kept draws of one arm: trees (b, t, h), their leaves, and the noise's sd by chain."""
 
     var: UInt[np.ndarray, "b t h"]
     cut: UInt[np.ndarray, "b t h"]
     leaf: Float[np.ndarray, "b t l"]
     cuts: Float[np.ndarray, "f c"]
     offset: float
-    noise: Float[np.ndarray, "c s"]
+    noise: Float[np.ndarray, "chains s"]
 
     def mean(self) -> Forest:
         """The posterior mean as one sum of trees."""
@@ -261,7 +261,7 @@ def _nan_ended(cuts: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(cuts), cuts, np.nan).astype(np.float32)
 
 
-def split_rhat(draws: Float[np.ndarray, "c s"]) -> float:
+def split_rhat(draws: Float[np.ndarray, "chains s"]) -> float:
     """Gelman and Rubin's potential scale reduction with every chain cut in two halves.
 
     **Source:** Gelman et al., Bayesian Data Analysis (2013), section 11.4.

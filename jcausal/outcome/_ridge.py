@@ -60,7 +60,7 @@ class Ridge(OutcomeModel):
     **Source:** Hoerl and Kennard (1970), Technometrics 12(1).
     """
 
-    penalty: float = 1e-4
+    penalty: float | int | Array = 1e-4
     traceable: bool = eqx.field(static=True, init=False, default=True)
 
     def __check_init__(self) -> None:

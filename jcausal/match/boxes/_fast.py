@@ -18,6 +18,8 @@ from jcausal.match.boxes._space import Queries, layout, make_space, point_querie
 from jcausal.outcome import BART, OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
 
+Number = float | int | Array
+
 
 class FastAHB(Matcher):
     """Adaptive Hyper-Boxes by the fast approximation: one box per query, grown step by step.
@@ -64,11 +66,11 @@ class FastAHB(Matcher):
         (185,)
     """
 
-    gamma0: float = 1.0
-    gamma1: float = 1.0
-    c: float = 1.1
-    slack: float = 0.01
-    reach: float | None = 0.01
+    gamma0: Number = 1.0
+    gamma1: Number = 1.0
+    c: Number = 1.1
+    slack: Number = 0.01
+    reach: Number | None = 0.01
     grid: Grid = eqx.field(static=True, default="line")
     points: int | None = eqx.field(static=True, default=None)
     levels: int | None = None
@@ -81,7 +83,7 @@ class FastAHB(Matcher):
             raise ValueError(f"grid is {self.grid!r}: use 'line' or 'lattice'.")
         if self.points is not None and self.points < 2:
             raise ValueError(f"points is {self.points}: a variance needs at least 2.")
-        if is_traced(self.gamma0, self.gamma1, self.c, self.slack):
+        if is_traced(self.gamma0, self.gamma1, self.c, self.slack, self.reach):
             return
         if min(self.gamma0, self.gamma1) < 0 or self.gamma0 + self.gamma1 <= 0:
             raise ValueError("gamma0 and gamma1 must not be negative, and one must be positive.")

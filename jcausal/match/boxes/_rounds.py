@@ -70,7 +70,7 @@ def _grow_batch(
             took = time.perf_counter() - began
             steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
             report(len(final.status) - int(growing.sum()))
-            if not growing.any() or _fewer(growing.sum()) * 3 <= size:
+            if not growing.any() or _fewer(int(growing.sum())) * 3 <= size:
                 break
         for field, values in zip(final, state):
             field[alive] = np.asarray(values)[: alive.size]

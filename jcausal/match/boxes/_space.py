@@ -81,7 +81,7 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
     plan = layout(sample)
     rows = sample.n if is_traced(sample, members) else bucket(sample.n)
 
-    def padded(array: Array, fill: float | bool) -> Array:
+    def padded(array: Array, fill: float | int | bool) -> Array:
         if rows == array.shape[0]:
             return array
         return jnp.asarray(pad_rows(np.asarray(array), rows, fill))

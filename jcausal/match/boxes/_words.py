@@ -54,7 +54,10 @@ def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
         return f"{name} at most {number(high)}{tail}"
     if high_rung >= top:
         return f"{name} at least {number(low)}{tail}"
-    return f"{name} {number(low)} to {number(high)}{tail}"
+    words = number(low), number(high)
+    if words[0] == words[1]:
+        words = f"{low:,}", f"{high:,}"
+    return f"{name} {words[0]} to {words[1]}{tail}"
 
 
 def _levels(boxes: Boxes, i: int, slot: int, j: int) -> str:

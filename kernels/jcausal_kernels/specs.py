@@ -1,0 +1,41 @@
+"""Shapes that every implementation of a kernel is tested on: odd tails, empty sets, ties."""
+
+from typing import NamedTuple
+
+
+class BoxSpec(NamedTuple):
+    """n units, q boxes, p ordered columns, c category columns of `levels` levels, d values."""
+
+    n: int
+    q: int
+    p: int
+    c: int
+    levels: int
+    d: int
+    max_bytes: int
+
+
+BOX_SPECS = (
+    BoxSpec(n=1, q=1, p=1, c=0, levels=1, d=1, max_bytes=2**20),
+    BoxSpec(n=7, q=3, p=2, c=0, levels=1, d=2, max_bytes=2**20),
+    BoxSpec(n=257, q=129, p=3, c=2, levels=5, d=3, max_bytes=2**12),
+    BoxSpec(n=1000, q=300, p=5, c=1, levels=3, d=1, max_bytes=2**18),
+    BoxSpec(n=300, q=257, p=0, c=2, levels=4, d=2, max_bytes=2**12),
+)
+
+
+class SlabSpec(NamedTuple):
+    """m proposals, g points, p columns of which the last `c` are categories."""
+
+    m: int
+    g: int
+    p: int
+    c: int
+    max_bytes: int
+
+
+SLAB_SPECS = (
+    SlabSpec(m=1, g=2, p=1, c=0, max_bytes=2**20),
+    SlabSpec(m=7, g=3, p=2, c=1, max_bytes=2**20),
+    SlabSpec(m=131, g=5, p=4, c=2, max_bytes=2**9),
+)

@@ -1,0 +1,77 @@
+"""Balance against the formulas, weights and all."""
+
+import numpy as np
+import pytest
+from conftest import draw_sample
+
+import jcausal as jc
+from jcausal.diagnose import effective_size
+
+
+@pytest.fixture(scope="module")
+def matched(surface):
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.normal(size=80), rng.integers(0, 2, 80), rng.integers(0, 3, 80)], 1)
+    t = rng.random(80) < 0.4
+    sample = jc.Sample(
+        x, t, x[:, 0], weight=rng.random(80) + 0.5, kinds=["number", "binary", "category"]
+    )
+    return sample, jc.match(sample, jc.FastAHB(), surface=surface)
+
+
+@pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
+def test_formulas(matched, estimand, surface):
+    sample, _ = matched
+    matching = jc.match(sample, jc.FastAHB(), surface=surface, estimand=estimand)
+    table = jc.balance(sample, matching)
+    assert table.index.tolist() == ["x0", "x1", "x2: 0", "x2: 1", "x2: 2"]
+    x, t, w = sample.points, np.asarray(sample.t), np.asarray(sample.weight, float)
+
+    def moments(values, weight):
+        mean = np.average(values, weights=weight)
+        total = weight.sum()
+        freedom = total - (weight**2).sum() / total
+        return mean, (weight * (values - mean) ** 2).sum() / freedom
+
+    m1, v1 = moments(x[t, 0], w[t])
+    m0, v0 = moments(x[~t, 0], w[~t])
+    scale = np.sqrt(dict(att=v1, atc=v0, ate=(v1 + v0) / 2)[estimand])
+    np.testing.assert_allclose(table.loc["x0", "smd_before"], (m1 - m0) / scale, rtol=1e-5)
+    np.testing.assert_allclose(table.loc["x0", "vr_before"], v1 / v0, rtol=1e-5)
+    after = np.zeros(80)
+    for i, own in enumerate(np.asarray(matching.query)):
+        rows, shares = matching.group(i)
+        other = t[rows] != t[own]
+        after[rows[other]] += w[own] * shares[other]
+        after[own] += w[own]
+    m1, v1 = moments(x[t, 0], after[t])
+    m0, v0 = moments(x[~t, 0], after[~t])
+    np.testing.assert_allclose(table.loc["x0", "smd_after"], (m1 - m0) / scale, atol=1e-5)
+    np.testing.assert_allclose(table.loc["x0", "vr_after"], v1 / v0, rtol=1e-4)
+    raw = np.average(x[t, 1], weights=w[t]) - np.average(x[~t, 1], weights=w[~t])
+    np.testing.assert_allclose(table.loc["x1", "smd_before"], raw, atol=1e-6)
+    shares = table.loc[["x2: 0", "x2: 1", "x2: 2"], "smd_before"]
+    np.testing.assert_allclose(shares.sum(), 0, atol=1e-6)
+    assert table.loc["x1":, "vr_after"].isna().all()
+    np.testing.assert_allclose(
+        table.attrs["ess_control_after"], after[~t].sum() ** 2 / (after[~t] ** 2).sum(), rtol=1e-5
+    )
+    assert table.attrs["estimand"] == estimand and table.attrs["share_matched"] == 1
+    assert (table["ok"] == (table["smd_after"].abs() < 0.1) & (
+        table["vr_after"].between(0.5, 2) | table["vr_after"].isna())).all()
+
+
+def test_effective_size():
+    assert effective_size(np.array([1.0, 1, 1])) == pytest.approx(3)
+    assert effective_size(np.array([1.0, 0, 0])) == 1
+    assert effective_size(np.zeros(3)) == 0
+
+
+def test_matching_balances_lalonde(halves):
+    train, test = halves
+    matching = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+    assert len(jc.balance(test, matching)) == 8
+    with pytest.raises(ValueError, match="made on 223 rows"):
+        jc.balance(train, matching)
+    with pytest.raises(ValueError, match="not on 40"):
+        jc.balance(draw_sample(0), matching)

@@ -1,0 +1,352 @@
+"""Effects: adjoints, estimands, contributions and the invariances that must hold."""
+
+import numpy as np
+import pytest
+from conftest import draw_sample, wavy
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jax.numpy as jnp
+import jcausal as jc
+
+SEEDS = st.integers(0, 10_000)
+
+
+@pytest.fixture(scope="module")
+def matched(surface):
+    sample = draw_sample(11, n=60, p=3, weight=np.random.default_rng(1).random(60) + 0.5)
+    return sample, jc.match(sample, jc.FastAHB(min_treated=2), surface=surface, estimand="ate")
+
+
+@pytest.mark.x64
+def test_sums_and_weights_are_adjoint_and_equal_brute_force(matched):
+    sample, matching = matched
+    rng = np.random.default_rng(0)
+    values = jnp.asarray(rng.normal(size=(sample.n, 2)), sample.x.dtype)
+    weight, treated = np.asarray(sample.weight), np.asarray(sample.t)
+    for power in (1, 2):
+        sums = np.asarray(matching.sums(values, power))
+        for i in range(0, 60, 7):
+            rows, shares = matching.group(i)
+            for arm in (0, 1):
+                mine = rows[treated[rows] == arm]
+                expected = (weight[mine, None] ** power * np.asarray(values)[mine]).sum(0)
+                np.testing.assert_allclose(sums[i, arm], expected, rtol=1e-4, atol=1e-4)
+                np.testing.assert_allclose(shares[treated[rows] == arm].sum(), 1, rtol=1e-5)
+    v = jnp.asarray(rng.normal(size=60), sample.x.dtype)
+    ones = np.asarray(matching.sums(jnp.ones((60, 1), sample.x.dtype)))[..., 0]
+    means = np.asarray(matching.sums(values[:, :1]))[..., 0] / ones
+    spread = np.asarray(matching.unit_weights(v))
+    for arm in (0, 1):
+        left = (np.asarray(v) * means[:, arm]).sum()
+        right = (spread * np.asarray(values[:, 0]))[treated == arm].sum()
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-3)
+    squares = np.zeros(60)
+    for i in range(60):
+        rows, shares = matching.group(i)
+        squares[rows] += (float(v[i]) * shares) ** 2
+    np.testing.assert_allclose(matching.unit_weights(v, 2), squares, rtol=1e-3, atol=1e-5)
+    assert [i for i, _, _ in matching.groups(limit=4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("tau", ["a", "b"])
+@pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
+def test_every_average_is_linear_in_the_outcomes(estimand, tau, surface):
+    sample = draw_sample(12, n=50, weight=np.random.default_rng(2).random(50) + 0.1)
+    effects = jc.estimate(
+        sample, jc.FastAHB(outcome=surface), folds=2, key=0, estimand=estimand, tau=tau
+    )
+    average = getattr(effects, estimand)
+    np.testing.assert_allclose(effects.contributions @ sample.y, average, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(effects.contributions.sum(), 0, atol=1e-5)
+    weight = np.asarray(sample.weight)[np.asarray(effects.matching.query)]
+    expected = np.average(np.asarray(effects.ite), weights=weight)
+    np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_unit_effects_by_brute_force(matched):
+    sample, matching = matched
+    y, t, w = (np.asarray(a) for a in (sample.y, sample.t, sample.weight))
+    for tau in "ab":
+        effects = jc.estimate(sample, matching, tau=tau)
+        for i in range(0, 60, 5):
+            rows, _ = matching.group(i)
+            mean = [np.average(y[r], weights=w[r]) for r in (rows[~t[rows]], rows[t[rows]])]
+            own = int(matching.query[i])
+            if tau == "b":
+                mean[int(t[own])] = y[own]
+            np.testing.assert_allclose(effects.ite[i], mean[1] - mean[0], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(effects.y0[i], mean[0], rtol=1e-3, atol=1e-4)
+            counts = (~t[rows]).sum(), t[rows].sum()
+            assert (int(effects.n_control[i]), int(effects.n_treated[i])) == counts
+
+
+def test_averages_over_an_arm_that_was_not_queried_are_refused(surface):
+    effects = jc.estimate(draw_sample(0), jc.FastAHB(outcome=surface), folds=1)
+    assert np.isfinite(float(effects.att))
+    for name in ("atc", "ate"):
+        with pytest.raises(ValueError, match=f"use estimand='{name}'"):
+            getattr(effects, name)
+    at = jc.match(draw_sample(0), jc.FastAHB(), surface=surface, at=np.zeros((2, 3)))
+    points = jc.estimate(at.sample, at)
+    assert points.ite.shape == (2,)
+    with pytest.raises(ValueError, match="treated queries"):
+        _ = points.att
+    assert "effects at 2 points" in points.summary()
+
+
+@given(SEEDS)
+def test_unit_order_changes_nothing(seed):
+    surface = jc.Function(wavy)
+    sample = draw_sample(seed, n=40)
+    order = np.random.default_rng(seed).permutation(40)
+    mixed = jc.Sample(sample.points[order], np.asarray(sample.t)[order], np.asarray(sample.y)[order])
+    first = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
+    second = jc.estimate(mixed, jc.FastAHB(outcome=surface), folds=1)
+    np.testing.assert_allclose(first.att, second.att, rtol=1e-4, atol=1e-5)
+    place = {int(k): i for i, k in enumerate(order[np.asarray(second.matching.query)])}
+    for i, row in enumerate(np.asarray(first.matching.query)):
+        assert (first.matching.lower[i] == second.matching.lower[place[int(row)]]).all()
+        assert (first.matching.upper[i] == second.matching.upper[place[int(row)]]).all()
+
+
+@given(SEEDS)
+def test_covariate_order_changes_nothing(seed):
+    sample = draw_sample(seed, n=40)
+    order = np.random.default_rng(seed).permutation(3)
+    back = np.argsort(order)
+    turned = jc.Sample(sample.points[:, order], sample.t, sample.y)
+    plain, mixed = jc.Function(wavy), jc.Function(lambda x: wavy(x[:, back]))
+    first = jc.match(sample, jc.FastAHB(), surface=plain)
+    second = jc.match(turned, jc.FastAHB(), surface=mixed)
+    assert (first.lower[:, order] == second.lower).all()
+    assert (first.upper[:, order] == second.upper).all()
+
+
+@given(SEEDS, st.floats(-50, 50), st.sampled_from([1e-3, 0.5, 2.54, 1e4]), st.booleans())
+def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, integers):
+    sample = draw_sample(seed, n=40, integers=integers)
+    points = sample.points
+    scaled = points * [1, factor, 1] + [0, shift, 0]
+    # the surface reads rungs, so that rounding of the rescaled values cannot move it
+    ladder = jnp.asarray(np.unique(scaled[:, 1]))
+    values = jnp.asarray(np.unique(points[:, 1]), sample.x.dtype)
+
+    def f(x):
+        near = jnp.interp(x[:, 1], ladder.astype(x.dtype), values)
+        return wavy(x.at[:, 1].set(near))
+
+    first = jc.match(sample, jc.FastAHB(), surface=jc.Function(wavy))
+    second = jc.match(jc.Sample(scaled, sample.t), jc.FastAHB(), surface=jc.Function(f))
+    same = [first.group(i)[0].tolist() == second.group(i)[0].tolist() for i in range(len(first.lower))]
+    assert np.mean(same) >= 0.9  # interpolation between rungs is exact only up to float32
+
+
+@given(SEEDS)
+def test_duplicated_units_change_no_box_and_no_average(seed):
+    sample = draw_sample(seed, n=30)
+    twice = np.tile(np.arange(30), 2)
+    copied = jc.Sample(sample.points[twice], np.asarray(sample.t)[twice], np.asarray(sample.y)[twice])
+    method = jc.FastAHB(outcome=jc.Function(wavy))
+    first, second = (jc.estimate(s, method, folds=1) for s in (sample, copied))
+    half = first.matching.query.shape[0]
+    assert (first.matching.lower == second.matching.lower[:half]).all()
+    np.testing.assert_allclose(first.att, second.att, rtol=1e-4, atol=1e-5)
+
+
+@given(SEEDS)
+def test_a_weight_of_two_is_a_duplicated_row(seed):
+    rng = np.random.default_rng(seed)
+    sample = draw_sample(seed, n=30)
+    weight = rng.integers(1, 3, 30)
+    weighted = jc.Sample(sample.points, sample.t, sample.y, weight=weight)
+    copies = np.repeat(np.arange(30), weight)
+    copied = jc.Sample(
+        sample.points[copies], np.asarray(sample.t)[copies], np.asarray(sample.y)[copies]
+    )
+    method = jc.FastAHB(outcome=jc.Function(wavy))
+    for estimand in ("att", "atc", "ate"):
+        first, second = (
+            jc.estimate(s, method, folds=1, estimand=estimand) for s in (weighted, copied)
+        )
+        np.testing.assert_allclose(first.average, second.average, rtol=1e-4, atol=1e-5)
+
+
+@given(SEEDS)
+def test_renamed_levels_change_no_group(seed):
+    sample = draw_sample(seed, n=45, p=2, category=4)
+    turn = np.random.default_rng(seed).permutation(4)
+    points = sample.points.copy()
+    points[:, 2] = turn[points[:, 2].astype(int)]
+    effect = jnp.asarray([0.0, 0.7, 1.1, -0.4])
+    back = jnp.asarray(np.argsort(turn))
+
+    def f(x, levels):
+        return wavy(x[:, :2]) + effect[levels(x[:, 2].astype(int))][:, None]
+
+    plain = jc.Function(lambda x: f(x, lambda v: v))
+    renamed = jc.Function(lambda x: f(x, lambda v: back[v]))
+    kinds = sample.schema.kinds
+    first = jc.match(sample, jc.FastAHB(), surface=plain)
+    second = jc.match(jc.Sample(points, sample.t, kinds=kinds), jc.FastAHB(), surface=renamed)
+    for i in range(first.query.shape[0]):
+        assert first.group(i)[0].tolist() == second.group(i)[0].tolist()
+
+
+@given(SEEDS, st.floats(-1e3, 1e3), st.sampled_from([-3.0, 0.01, 7.0]))
+def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor):
+    sample = draw_sample(seed, n=40)
+    found = jc.match(sample, jc.FastAHB(min_treated=2), surface=jc.Function(wavy))
+    first = jc.estimate(sample, found)
+    second = jc.estimate(sample.with_outcome(shift + factor * np.asarray(sample.y, float)), found)
+    scale = abs(factor)
+    np.testing.assert_allclose(second.ite, factor * first.ite, atol=3e-3 * scale + 1e-6 * abs(shift))
+    for method in (jc.AbadieImbens(), jc.AbadieImbens(target="sample"), jc.ConservativeNormal()):
+        a, b = jc.interval(first, method), jc.interval(second, method)
+        np.testing.assert_allclose(
+            b.error, scale * a.error, rtol=2e-2, atol=1e-3 * scale + 1e-4 * abs(shift)
+        )
+
+
+@given(SEEDS)
+def test_swapped_arms_turn_att_into_minus_atc(seed):
+    sample = draw_sample(seed, n=40)
+    swapped = jc.Sample(sample.points, ~np.asarray(sample.t), sample.y)
+    plain, turned = jc.Function(wavy), jc.Function(lambda x: wavy(x)[:, ::-1])
+    first = jc.estimate(sample, jc.FastAHB(outcome=plain), folds=1, estimand="att")
+    second = jc.estimate(swapped, jc.FastAHB(outcome=turned), folds=1, estimand="atc")
+    np.testing.assert_allclose(first.att, -second.atc, rtol=1e-4, atol=1e-5)
+
+
+@given(SEEDS)
+def test_noise_free_discrete_outcomes_have_no_error(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, (120, 3)).astype(float)
+    t = rng.random(120) < 0.4
+    f0 = 2.0 * x[:, 0] + (x[:, 1] == 2)
+    surface = jc.Function(
+        lambda v: jnp.stack([2 * v[:, 0] + (v[:, 1] > 1.5), 2 * v[:, 0] + (v[:, 1] > 1.5) + 3], 1)
+    )
+    paper = jc.FastAHB(outcome=surface, slack=1e-6, reach=1e-6)
+    effects = jc.estimate(jc.Sample(x, t, f0 + 3 * t), paper, folds=1)
+    exact = [(f0[effects.matching.group(i)[0]] == f0[int(r)]).all()
+             for i, r in enumerate(effects.matching.query)]
+    assert np.mean(exact) > 0.9  # the others have no exact partner
+    np.testing.assert_allclose(np.asarray(effects.ite)[exact], 3, atol=1e-5)
+
+
+def test_queries_without_a_match_are_counted_and_named(surface):
+    sample = draw_sample(13, n=30)
+    impossible = jc.FastAHB(min_controls=21, outcome=surface)
+    with pytest.raises(jc.MatchError, match="none of the 10 queries has a match: too few controls"):
+        jc.estimate(sample, impossible, folds=1)
+    effects = jc.estimate(sample, impossible, folds=1, throw=False)
+    assert np.isnan(np.asarray(effects.ite)).all() and np.isnan(float(effects.att))
+    assert "unmatched 10: too few controls" in effects.summary()
+    dealt = jc.FastAHB(min_controls=6, outcome=surface)
+    clusters = np.where(np.arange(30) < 22, np.arange(30) // 11, 2)
+    some = jc.estimate(
+        draw_sample(13, n=30, cluster=clusters), dealt, folds=3, key=0, throw=False
+    )
+    lost = int((~some.matched).sum())
+    assert 0 < lost < 10
+    assert np.isnan(np.asarray(some.ite)[~np.asarray(some.matched)]).all()
+    assert np.isfinite(float(some.att))
+    assert f"matched {10 - lost} of 10" in some.summary()
+    table = some.unmatched()
+    assert table.loc["queries"].tolist() == [10 - lost, lost]
+    frame = some.to_frame()
+    assert frame["reason"].str.startswith("too few controls").sum() == lost
+    assert frame.attrs["share_matched"] == some.share_matched
+    assert len(some.matching.unmatched()) == lost
+
+
+def test_cate_by_column_and_by_labels(experiment):
+    effects = jc.estimate(experiment, jc.FastAHB(outcome=jc.Ridge()), key=0)
+    table = effects.cate("black")
+    assert table["queries"].sum() == 185 and table["group"].tolist() == [0, 1]
+    pooled = (table["effect"] * table["matched"]).sum() / table["matched"].sum()
+    np.testing.assert_allclose(pooled, effects.att, rtol=1e-4)
+    assert len(effects.cate("age")) == 4
+    labels = np.where(np.asarray(experiment.t), "t", "c")
+    np.testing.assert_allclose(effects.cate(labels)["effect"], [effects.att], rtol=1e-4)
+    with pytest.raises(ValueError, match="no covariate 'sex'"):
+        effects.cate("sex")
+
+
+def test_a_flat_surface_opens_everything_or_nothing():
+    sample = draw_sample(14, n=30)
+    flat = jc.Function(lambda x: jnp.zeros((x.shape[0], 2)))
+    everything = jc.match(sample, jc.FastAHB(), surface=flat)
+    assert (np.asarray(everything.sizes).sum(1) == 30).all()
+    paper = jc.match(sample, jc.FastAHB(slack=0.0), surface=flat)
+    assert (np.asarray(paper.sizes)[:, 0] >= 1).all() and np.asarray(paper.sizes).sum() < 300
+
+
+def test_two_units_and_one_covariate():
+    sample = jc.Sample([[1.0], [3.0]], [0, 1], [10.0, 14.0])
+    surface = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1))
+    effects = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
+    assert float(effects.att) == 4
+    assert effects.matching.lower.tolist() == [[1]] and effects.matching.upper.tolist() == [[3]]
+    with pytest.raises(ValueError, match="no group holds two controls"):
+        jc.interval(effects, jc.ConservativeNormal())
+    with pytest.raises(ValueError, match="too few for variance_neighbors=1"):
+        jc.interval(effects, jc.AbadieImbens())
+
+
+def test_a_matching_of_other_rows_is_refused(surface):
+    found = jc.match(draw_sample(0), jc.FastAHB(), surface=surface)
+    for other in (draw_sample(0, n=20), draw_sample(1)):
+        with pytest.raises(ValueError, match="made on other rows"):
+            jc.estimate(other, found)
+
+
+def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
+    for options, message in (
+        (dict(grid="dots"), "grid is 'dots'"),
+        (dict(points=1), "points is 1"),
+        (dict(gamma0=-1.0), "must not be negative"),
+        (dict(gamma0=0.0, gamma1=0.0), "one must be positive"),
+        (dict(c=0.0), "c must be positive"),
+        (dict(slack=-0.1), "slack and reach must not"),
+        (dict(levels=0), "levels must not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jc.FastAHB(**options)
+    sample, method = draw_sample(0), jc.FastAHB()
+    for options, message in (
+        (dict(), "a surface is needed"),
+        (dict(surface=surface, estimand="itt"), "estimand is 'itt'"),
+        (dict(surface=surface, query=[99]), "query names row 99"),
+        (dict(surface=surface, query=[]), "at least one row"),
+        (dict(surface=surface, query=[True]), "a mask of shape"),
+        (dict(surface=surface, query=[0], at=np.zeros((1, 3))), "exclude each other"),
+        (dict(surface=surface, at=np.zeros((1, 2))), r"it must be \(q, 3\)"),
+        (dict(surface=surface, at=np.full((1, 3), np.nan)), "'x0' is not finite in 1 points"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jc.match(sample, method, **options)
+    with pytest.raises(ValueError, match="tau is 'c'"):
+        jc.estimate(sample, method, tau="c", key=0)
+    nan = jc.Function(lambda x: jnp.full((x.shape[0], 2), jnp.nan))
+    with pytest.raises(jc.MatchError, match="14 of 14 queries failed .* the surface gave NaN"):
+        jc.match(sample, method, surface=nan)
+
+
+def test_words(surface, unchecked):
+    frame_x = np.array([[23, 9, 0, 500.5], [31, 11, 1, 2100], [40, 12, 0, 9000], [25, 10, 0, 0.0]])
+    sample = jc.Sample(
+        frame_x, [1, 0, 0, 1],
+        names=["age", "education", "married", "income 1974"], units=["years", "", "", "$"],
+    )
+    found = jc.match(sample, jc.FastAHB(min_controls=1), surface=surface, query=[0])
+    words = found.describe(0)
+    assert words.endswith("treated") and "control" in words
+    boxes = found.to_frame("boxes")
+    assert boxes.loc[0, "age lower"] == found.lower[0, 0]
+    units = found.to_frame()
+    assert set(units["id"]) <= {0, 1, 2, 3} and (units["weight"] > 0).all()
+    with pytest.raises(ValueError, match="what is 'rows'"):
+        found.to_frame("rows")

@@ -1,0 +1,187 @@
+"""One battery for every kernel and implementation: values, tails, dtypes, vmap, grad, NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jcausal_kernels.specs import BOX_SPECS, SLAB_SPECS
+
+from jcausal import kernels
+
+IMPLEMENTATIONS = ["reference", "xla", "auto"]
+
+
+def box_problem(spec, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 6, (spec.n, spec.p)).astype(np.int32)
+    level = rng.integers(0, spec.levels, (spec.n, spec.c)).astype(np.int32)
+    arm = rng.random(spec.n) < 0.4
+    lower = rng.integers(-1, 4, (spec.q, spec.p)).astype(np.int32)
+    upper = lower + rng.integers(-1, 5, (spec.q, spec.p)).astype(np.int32)
+    opened = rng.random((spec.q, spec.c, spec.levels)) < 0.6
+    units = kernels.Units(jnp.array(codes), jnp.array(level), jnp.array(arm))
+    rungs = kernels.Rungs(jnp.array(lower), jnp.array(upper), jnp.array(opened))
+    values = rng.normal(size=(spec.n, spec.d)).astype(dtype)
+    return units, rungs, values
+
+
+def brute_members(units, rungs):
+    member = np.ones((rungs.lower.shape[0], units.arm.shape[0]), bool)
+    codes, levels = np.asarray(units.codes), np.asarray(units.levels)
+    for q in range(member.shape[0]):
+        for k in range(member.shape[1]):
+            member[q, k] = all(
+                rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
+                for j in range(codes.shape[1])
+            ) and all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
+    return member
+
+
+def fast_members(units, rungs):
+    """The same by broadcasting; checked against the loops on the small shapes."""
+    codes, levels = np.asarray(units.codes), np.asarray(units.levels)
+    lower, upper, opened = (np.asarray(a) for a in rungs)
+    member = (lower[:, None] <= codes) & (codes <= upper[:, None])
+    member = member.all(2)
+    for c in range(levels.shape[1]):
+        member &= opened[:, c][:, levels[:, c]]
+    return member
+
+
+def test_brute_force_agrees_with_itself():
+    units, rungs, _ = box_problem(BOX_SPECS[1])
+    assert (brute_members(units, rungs) == fast_members(units, rungs)).all()
+    assert (np.asarray(kernels.membership(units, rungs)) == fast_members(units, rungs)).all()
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("spec", BOX_SPECS)
+def test_box_sums_weights_and_counts(spec, implementation):
+    dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
+    tolerance = 1e-12 if dtype == np.float64 else 2e-5
+    units, rungs, values = box_problem(spec, dtype=dtype)
+    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    expected = np.stack(
+        [member @ np.where((arm == a)[:, None], values, 0).astype(float) for a in (0, 1)], axis=1
+    )
+    options = dict(max_bytes=spec.max_bytes, implementation=implementation)
+    out = kernels.box_sums(units, rungs, jnp.asarray(values), **options)
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out, expected, atol=tolerance * np.sqrt(spec.n), rtol=tolerance)
+    v = np.random.default_rng(1).normal(size=(spec.q, 2, spec.d)).astype(dtype)
+    spread = kernels.box_weights(units, rungs, jnp.asarray(v), **options)
+    back = np.where(arm[:, None], member.T @ v[:, 1].astype(float), member.T @ v[:, 0])
+    np.testing.assert_allclose(spread, back, atol=tolerance * np.sqrt(spec.q), rtol=tolerance)
+    left, right = (np.asarray(out) * v).sum(), (values * np.asarray(spread)).sum()
+    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-3)
+    counts = kernels.box_counts(units, rungs, max_bytes=spec.max_bytes)
+    assert counts.dtype == jnp.int32
+    assert (np.asarray(counts) == np.stack([(member & (arm == a)).sum(1) for a in (0, 1)], 1)).all()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
+    spec = BOX_SPECS[2]
+    units, rungs, values = box_problem(spec)
+    values = jnp.stack([values, 2 * values, -values])
+    v = jax.random.normal(jax.random.key(0), (spec.q, 2, spec.d))
+    options = dict(max_bytes=spec.max_bytes, implementation=implementation)
+
+    def total(x):
+        return (kernels.box_sums(units, rungs, x, **options) * v).sum()
+
+    adjoint = kernels.box_weights(units, rungs, v, **options)
+    for gradient in jax.jit(jax.vmap(jax.grad(total)))(values):
+        np.testing.assert_allclose(gradient, adjoint, rtol=1e-5, atol=1e-5)
+
+    def back(w):
+        return (kernels.box_weights(units, rungs, w, **options) * values[0]).sum()
+
+    sums = kernels.box_sums(units, rungs, values[0], **options)
+    np.testing.assert_allclose(jax.grad(back)(v), sums, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, poison):
+    spec = BOX_SPECS[2]
+    units, rungs, values = box_problem(spec)
+    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    k = int(np.argmax(member.sum(0)))
+    values[k] = poison
+    options = dict(max_bytes=spec.max_bytes, implementation=implementation)
+    out = np.asarray(kernels.box_sums(units, rungs, jnp.asarray(values), **options))
+    spoiled = np.isnan(out).all(2)
+    assert (spoiled[:, int(arm[k])] == member[:, k]).all()
+    assert not spoiled[:, 1 - int(arm[k])].any()
+
+
+@pytest.mark.parametrize("name", ["box_sums", "box_weights"])
+def test_no_array_is_boxes_by_units(name):
+    n = 20_000
+    rng = np.random.default_rng(0)
+    codes = jnp.asarray(rng.integers(0, 9, (n, 3)), jnp.int32)
+    units = kernels.Units(codes, jnp.zeros((n, 0), jnp.int32), codes[:, 0] > 3)
+    rungs = kernels.Rungs(codes - 1, codes + 1, jnp.zeros((n, 0, 1), bool))
+    argument = jnp.ones((n, 1)) if name == "box_sums" else jnp.ones((n, 2, 1))
+    call = jax.jit(lambda v: getattr(kernels, name)(units, rungs, v, max_bytes=2**22))
+    memory = call.lower(argument).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 64 * 2**20 < n * n
+
+
+def test_wrong_columns_and_names_are_refused(unchecked):
+    units, rungs, values = box_problem(BOX_SPECS[1])
+    with pytest.raises(ValueError, match="ordered and 0 category"):
+        kernels.box_sums(units, rungs._replace(lower=rungs.lower[:, :1]), jnp.asarray(values))
+    with pytest.raises(ValueError, match="implementation is"):
+        kernels.box_sums(units, rungs, jnp.asarray(values), implementation="pallas")
+
+
+def slab_problem(spec, seed=0):
+    rng = np.random.default_rng(seed)
+    category = np.arange(spec.p) >= spec.p - spec.c
+    lower = np.where(category, rng.integers(0, 3, (spec.m, spec.p)), rng.normal(size=(spec.m, spec.p)))
+    upper = np.where(category, lower, lower + rng.random((spec.m, spec.p)))
+    column = rng.integers(0, spec.p, spec.m)
+    rows = np.arange(spec.m)
+    start = np.where(category[column], lower[rows, column], upper[rows, column])
+    stop = np.where(category[column], (start + 1) % 3, start + rng.random(spec.m))
+    slabs = kernels.Slabs(*(jnp.asarray(a, jnp.float32) for a in (lower, upper)),
+                          jnp.asarray(column), *(jnp.asarray(a, jnp.float32) for a in (start, stop)))
+    return slabs, jnp.asarray(rng.random((spec.g, spec.p)), jnp.float32), jnp.asarray(category)
+
+
+def wave(x):
+    return jnp.stack([jnp.sin(x).sum(1), (x**2).sum(1)], axis=1)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("spec", SLAB_SPECS)
+def test_grid_variance(spec, implementation):
+    slabs, offsets, category = slab_problem(spec)
+    options = dict(max_bytes=spec.max_bytes, implementation=implementation)
+    out = kernels.grid_variance(wave, slabs, offsets, category, **options)
+    lower, upper, column, start, stop = (np.asarray(a) for a in slabs)
+    for i in range(spec.m):
+        points = []
+        for g in range(spec.g):
+            point = lower[i] + np.asarray(offsets[g]) * (upper[i] - lower[i])
+            point = np.where(category, lower[i], point)
+            j, share = column[i], float(offsets[g, column[i]])
+            share = float(share >= 0.5) if category[j] else share
+            point[j] = start[i] + share * (stop[i] - start[i])
+            points.append(point)
+        values = np.asarray(wave(jnp.asarray(np.array(points), jnp.float32)), float)
+        np.testing.assert_allclose(out[i], values.var(0), rtol=1e-3, atol=1e-5)
+
+
+def test_grid_variance_maps_and_refuses(unchecked):
+    slabs, offsets, category = slab_problem(SLAB_SPECS[1])
+    many = jax.tree.map(lambda a: jnp.stack([a, a]), slabs)
+    out = jax.vmap(lambda s: kernels.grid_variance(wave, s, offsets, category))(many)
+    np.testing.assert_allclose(out[0], out[1])
+    with pytest.raises(ValueError, match="offsets have 1 columns"):
+        kernels.grid_variance(wave, slabs, offsets[:, :1], category)
+    with pytest.raises(ValueError, match="implementation is"):
+        kernels.grid_variance(wave, slabs, offsets, category, implementation="cuda")

@@ -1,0 +1,64 @@
+"""Every picture returns labelled axes, and refuses what it cannot draw."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from conftest import draw_sample
+
+import jcausal as jc
+
+
+@pytest.fixture(scope="module")
+def effects(halves):
+    train, test = halves
+    return jc.estimate(test, jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge())))
+
+
+def labelled(ax):
+    plt.close(ax.figure)
+    return bool(ax.get_xlabel()) and bool(ax.get_title())
+
+
+def test_boxes(effects):
+    ax = jc.plot.boxes(effects.matching, which=[0, 4], covariates=["age", "income 1975"])
+    assert labelled(ax) and ax.get_ylabel() == "income 1975 ($)"
+    assert len(ax.patches) == 2
+    low, high = ax.get_xlim()
+    assert low <= effects.matching.lower[[0, 4], 0].min() <= high
+    assert labelled(jc.plot.boxes(effects.matching))
+    with pytest.raises(ValueError, match="'race' is no covariate"):
+        jc.plot.boxes(effects.matching, covariates=["age", "race"])
+    with pytest.raises(ValueError, match="name two covariates"):
+        jc.plot.boxes(effects.matching, covariates=["age"])
+    with pytest.raises(ValueError, match="there is no query 999"):
+        jc.plot.boxes(effects.matching, which=[999])
+    plt.close("all")
+
+
+def test_effects(effects):
+    units = jc.interval(effects, jc.ConservativeNormal())
+    average = jc.interval(effects, jc.AbadieImbens())
+    figure, given = plt.subplots()
+    ax = jc.plot.effects(effects, interval=units, average=average, unit="$", ax=given)
+    assert ax is given and labelled(ax) and ax.get_ylabel() == "effect ($)"
+    offsets = ax.collections[1].get_offsets()
+    assert (np.diff(offsets[:, 1]) >= 0).all() and len(offsets) == 93
+    with pytest.raises(ValueError, match="not of these queries"):
+        jc.plot.effects(effects, interval=average)
+    plt.close("all")
+
+
+def test_love(effects):
+    table = jc.balance(effects.sample, effects.matching)
+    ax = jc.plot.love(table)
+    assert labelled(ax) and len(ax.get_yticklabels()) == 8
+    with pytest.raises(ValueError, match="the table lacks"):
+        jc.plot.love(table.drop(columns="smd_after"))
+    plt.close("all")
+
+
+def test_boxes_need_two_ordered_covariates(surface):
+    sample = jc.Sample(draw_sample(0).points[:, :1], draw_sample(0).t)
+    found = jc.match(sample, jc.FastAHB(), surface=surface)
+    with pytest.raises(ValueError, match="needs two covariates"):
+        jc.plot.boxes(found)

@@ -1,0 +1,177 @@
+"""Surfaces equal their libraries' predictions, and `along` the surface itself."""
+
+import functools
+
+import bartz
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import draw_sample
+from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.preprocessing import StandardScaler
+
+import jcausal as jc
+from jcausal.outcome._bart import _nan_ended, _posterior, cut_points, split_rhat
+from jcausal.outcome._forest import Forest
+from jcausal.outcome._surface import evaluate_along
+from jcausal.outcome._trees import Heaps, merge
+
+
+@pytest.mark.x64
+def test_ridge_equals_scikit_learn(halves):
+    train, test = halves
+    penalty = 0.1
+    ours = np.asarray(jc.fit(train, jc.Ridge(penalty=penalty))(test.x))
+    for arm in (0, 1):
+        rows = np.asarray(train.t) == arm
+        scaler = StandardScaler().fit(train.points[rows])
+        model = SklearnRidge(alpha=penalty * rows.sum())
+        model.fit(scaler.transform(train.points[rows]), np.asarray(train.y)[rows])
+        theirs = model.predict(scaler.transform(test.points))
+        np.testing.assert_allclose(ours[:, arm], theirs, atol=2e-4 * np.ptp(theirs))
+
+
+def test_small_penalty_is_least_squares_and_weights_count_as_copies():
+    sample = draw_sample(1, n=50, p=2)
+    weight = np.random.default_rng(0).integers(1, 4, 50)
+    weighted = jc.Sample(sample.points, sample.t, sample.y, weight=weight)
+    copies = np.repeat(np.arange(50), weight)
+    copied = jc.Sample(
+        sample.points[copies], np.asarray(sample.t)[copies], np.asarray(sample.y)[copies]
+    )
+    one, two = jc.fit(weighted, jc.Ridge(penalty=1e-6)), jc.fit(copied, jc.Ridge(penalty=1e-6))
+    np.testing.assert_allclose(one.slope, two.slope, rtol=1e-3, atol=1e-4)
+    treated = np.asarray(sample.t)
+    exact = LinearRegression().fit(
+        sample.points[treated], np.asarray(sample.y)[treated], weight[treated]
+    )
+    np.testing.assert_allclose(one.slope[:, 1], exact.coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(one.noise[1], two.noise[1], rtol=1e-3)
+
+
+def test_levels_may_be_renamed_and_reordered():
+    sample = draw_sample(2, n=60, p=2, category=3)
+    turned = sample.points.copy()
+    turned[:, 2] = (turned[:, 2] + 1) % 3
+    other = jc.Sample(turned, sample.t, sample.y, kinds=sample.schema.kinds)
+    first, second = jc.fit(sample, jc.Ridge()), jc.fit(other, jc.Ridge())
+    np.testing.assert_allclose(first(sample.x), second(other.x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.x64
+def test_bart_equals_bartz(experiment):
+    """The merged, tabulated sum of trees against bartz's own predictions."""
+    features = np.asarray(experiment.points, np.float32)
+    y = np.asarray(experiment.y, np.float32)
+    cuts = cut_points(features, 64)
+    fitted = bartz.Bart(
+        features.T,
+        (y - y.mean()) / y.std(),
+        binner=functools.partial(bartz.prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)),
+        num_trees=40,
+        num_chains=2,
+        num_chain_devices=None,
+        n_burn=100,
+        n_save=25,
+        printevery=None,
+        seed=1,
+    )
+    posterior = _posterior(fitted, cuts, float(y.mean()), float(y.std()), 2)
+    theirs = np.asarray(fitted.predict(features.T, kind="mean")) * y.std() + y.mean()
+    ours = np.asarray(posterior.mean()(jnp.asarray(features)))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.ptp(theirs))
+    walked = Forest(
+        Heaps(
+            posterior.var.reshape(-1, posterior.var.shape[2]),
+            posterior.cut.reshape(-1, posterior.var.shape[2]),
+            posterior.leaf.reshape(-1, posterior.leaf.shape[2]) / posterior.var.shape[0],
+        ),
+        cuts,
+        posterior.offset,
+        max_table_bytes=0,
+    )
+    np.testing.assert_allclose(
+        walked(jnp.asarray(features)), theirs, atol=1e-5 * np.ptp(theirs)
+    )
+    assert walked.table.shape == (1,)
+
+
+def test_the_mean_of_the_draws_is_the_surface(halves, bart):
+    x = halves[1].x
+    draws, surface = bart.draws(x), bart(x)
+    assert draws.shape == (40, x.shape[0], 2)
+    np.testing.assert_allclose(draws.mean(0), surface, atol=1e-5 * float(np.ptp(surface)))
+    assert (np.asarray(draws.std(0)) > 0).all()
+    assert bart.chains == 2 and np.isfinite(bart.rhat).all() and (bart.noise > 0).all()
+    spread = np.asarray(halves[0].y).std()
+    assert (np.sqrt(bart.noise) < 1.5 * spread).all() and (np.sqrt(bart.noise) > 0.2 * spread).all()
+
+
+def test_merging_trees_changes_nothing_but_their_number():
+    rng = np.random.default_rng(0)
+    var, cut = rng.integers(0, 3, (300, 4)), rng.integers(0, 3, (300, 4))
+    cut[:, 2:] *= cut[:, 1:2] > 0
+    trees = Heaps(var, cut, rng.normal(size=(300, 8)))
+    merged = merge(trees)
+    assert len(merged.var) < 300
+    np.testing.assert_allclose(merged.leaf.sum(), trees.leaf.sum())
+
+
+@pytest.mark.parametrize("made", ["bart", "ridge", "function"])
+def test_along_and_slab_variance_equal_the_surface(made, halves, bart):
+    train, test = halves
+    surface = dict(
+        bart=lambda: bart,
+        ridge=lambda: jc.fit(train, jc.Ridge()),
+        function=lambda: jc.Function(lambda x: jnp.stack([x[:, 0] ** 2, x[:, 6] - x[:, 1]], 1)),
+    )[made]()
+    rng = np.random.default_rng(0)
+    m = 300
+    centre = test.x[rng.integers(0, test.n, m)]
+    j = jnp.asarray(rng.integers(0, 8, m))
+    spread = np.asarray(test.x).std(0)[np.asarray(j)]
+    lo = centre[jnp.arange(m), j] + jnp.asarray(rng.normal(size=m) * spread, centre.dtype)
+    hi = lo + jnp.asarray(np.abs(rng.normal(size=m)) * spread, centre.dtype)
+    at = jnp.stack([lo, (lo + hi) / 2, hi], axis=1)
+    full = np.asarray(evaluate_along(surface, centre, j, at))
+    short = np.asarray(surface.along(centre, j, at))
+    scale = 2e-6 * np.abs(full).max()
+    np.testing.assert_allclose(short - short[:, :1], full - full[:, :1], atol=20 * scale)
+    variance = np.asarray(surface.slab_variance(centre, lo, hi, j, 3))
+    np.testing.assert_allclose(variance, full.var(1), rtol=1e-2, atol=(20 * scale) ** 2)
+    jitted = jax.jit(lambda x: surface.lean()(x))(centre)
+    np.testing.assert_allclose(jitted, surface(centre), rtol=1e-5, atol=scale)
+    mapped = jax.vmap(lambda x: surface.lean()(x[None])[0])(centre)
+    np.testing.assert_allclose(mapped, surface(centre), rtol=1e-5, atol=scale)
+
+
+def test_one_arm_only(halves):
+    for model in (jc.Ridge(), jc.BART(trees=5, chains=2, burn=5, draws=5, thin=1)):
+        control = jc.fit(halves[0], model, arms="control", key=0)
+        values = np.asarray(control(halves[1].x))
+        assert np.isfinite(values[:, 0]).all() and np.isnan(values[:, 1]).all()
+        assert jc.match(halves[1], jc.FastAHB(gamma1=0.0), surface=control).matched.all()
+        with pytest.raises(jc.MatchError, match="the surface gave NaN"):
+            jc.match(halves[1], jc.FastAHB(), surface=control)
+
+
+def test_bad_models_are_refused(halves, unchecked):
+    with pytest.raises(ValueError, match="give key="):
+        jc.fit(halves[0], jc.BART())
+    with pytest.raises(ValueError, match="arms is 'all'"):
+        jc.fit(halves[0], jc.Ridge(), arms="all")
+    with pytest.raises(ValueError, match="penalty is 0"):
+        jc.Ridge(penalty=0.0)
+    with pytest.raises(ValueError, match="trees is 0"):
+        jc.BART(trees=0)
+    with pytest.raises(ValueError, match=r"returned shape \(3,\) for 3 points"):
+        jc.Function(lambda x: x[:, 0])(jnp.ones((3, 2)))
+
+
+def test_rhat_is_one_for_chains_that_agree_and_large_for_others():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4, 500))
+    assert abs(split_rhat(draws) - 1) < 0.02
+    assert split_rhat(draws + np.arange(4)[:, None]) > 1.5

@@ -1,0 +1,189 @@
+"""jit, vmap and grad: the same boxes, one trace a shape, bounded memory, codes for bad rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import draw_sample, wavy
+
+import jcausal as jc
+from jcausal.match.boxes._grow import advance
+
+
+def arrays(seeds, n=40):
+    samples = [draw_sample(seed, n=n) for seed in seeds]
+    return tuple(jnp.stack([getattr(s, name) for s in samples]) for name in "xty")
+
+
+@pytest.mark.x64
+def test_vmap_over_data_sets_with_ridge_equals_one_at_a_time():
+    x, t, y = arrays(range(3))
+
+    def att(x, t, y):
+        sample = jc.Sample(x, t, y)
+        effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0, throw=False)
+        return effects.att, effects.matched.sum(), effects.contributions
+
+    many = jax.jit(jax.vmap(att))(x, t, y)
+    for i in range(3):
+        alone = jc.estimate(draw_sample(i), jc.FastAHB(outcome=jc.Ridge()), key=0)
+        np.testing.assert_allclose(many[0][i], alone.att, rtol=1e-3)
+        assert int(many[1][i]) == int(alone.matched.sum())
+        np.testing.assert_allclose(many[2][i], alone.contributions, atol=1e-5)
+
+
+def test_the_traced_boxes_are_the_host_boxes(surface):
+    sample = draw_sample(3, n=40, category=3)
+    levels = {"x3": ["a", "b", "c"]}
+
+    def traced(x, t):
+        again = jc.Sample(x, t, kinds=sample.schema.kinds, levels=levels)
+        found = jc.match(again, jc.FastAHB(), surface=surface, throw=False)
+        return found.lower, found.upper, found.open, found.matched
+
+    lower, upper, opened, matched = jax.jit(traced)(sample.x, sample.t)
+    host = jc.match(sample, jc.FastAHB(), surface=surface)
+    rows = np.asarray(host.query)
+    assert np.asarray(matched).tolist() == np.asarray(sample.t).tolist()
+    np.testing.assert_allclose(lower[rows, :3], host.lower[:, :3], rtol=1e-6)
+    np.testing.assert_allclose(upper[rows, :3], host.upper[:, :3], rtol=1e-6)
+    assert (np.asarray(opened[rows]) == np.asarray(host.open)).all()
+
+
+def test_gradient_of_the_att_is_the_contributions(surface):
+    sample = draw_sample(4, n=40)
+    matching = jc.match(sample, jc.FastAHB(), surface=surface)
+    effects = jc.estimate(sample, matching)
+
+    def att(y):
+        return jc.estimate(sample.with_outcome(y), matching).att
+
+    np.testing.assert_allclose(jax.grad(att)(sample.y), effects.contributions, atol=1e-5)
+
+    def through_everything(y):
+        method = jc.FastAHB(outcome=jc.Ridge())
+        return jc.estimate(sample.with_outcome(y), method, key=0, throw=False).att
+
+    whole = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+    gradient = jax.grad(through_everything)(sample.y)
+    np.testing.assert_allclose(gradient, whole.contributions, atol=1e-5)
+
+
+def test_one_trace_a_shape_whatever_the_names_and_numbers():
+    traces = []
+
+    def counted(x):
+        traces.append(x.shape)
+        return wavy(x)
+
+    surface = jc.Function(counted)
+    jc.match(draw_sample(0), jc.FastAHB(), surface=surface)
+    first = len(traces)
+    assert first > 0
+    size = advance._cached._cache_size()
+    jc.match(draw_sample(0, names=["a", "b", "c"], units=["$", "", ""]), jc.FastAHB(), surface=surface)
+    jc.match(draw_sample(1), jc.FastAHB(gamma1=0.5, c=1.3, slack=0.02), surface=surface)
+    jc.match(draw_sample(1, n=39), jc.FastAHB(levels=7, reach=None), surface=surface)
+    assert len(traces) == first
+    assert advance._cached._cache_size() == size
+    ridge = [jc.fit(draw_sample(s, n=50 + s), jc.Ridge()) for s in range(3)]
+    jc.match(draw_sample(0), jc.FastAHB(), surface=ridge[0])
+    size = advance._cached._cache_size()
+    for other in ridge[1:]:
+        jc.match(draw_sample(0), jc.FastAHB(), surface=other)
+    assert advance._cached._cache_size() == size
+
+
+def widest(jaxpr):
+    """The largest number of elements of any array inside a jaxpr."""
+    sizes = [np.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars]
+    inner = [
+        widest(getattr(sub, "jaxpr", sub))
+        for eqn in jaxpr.eqns
+        for value in eqn.params.values()
+        for sub in (value if isinstance(value, tuple | list) else [value])
+        if hasattr(sub, "eqns") or hasattr(getattr(sub, "jaxpr", None), "eqns")
+    ]
+    return max([1, *sizes, *inner])
+
+
+def test_nothing_is_n_by_n():
+    n = 6000
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(n, 2)), jnp.float32)
+    t, y = jnp.asarray(rng.random(n) < 0.5), jnp.asarray(rng.normal(size=n), jnp.float32)
+
+    def everything(x, t, y):
+        sample = jc.Sample(x, t, y)
+        effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0, throw=False)
+        bounds = jc.interval(effects, jc.AbadieImbens())
+        return effects.att, effects.contributions, bounds.lower
+
+    jaxpr = jax.make_jaxpr(everything)(x, t, y)
+    assert n < widest(jaxpr.jaxpr) < n * n / 4
+
+
+def test_bad_rows_become_codes_under_tracing():
+    x, t, y = (a[0] for a in arrays([5]))
+
+    def run(x, y):
+        method = jc.FastAHB(outcome=jc.Function(wavy))
+        effects = jc.estimate(jc.Sample(x, t, y), method, folds=1, throw=False)
+        return effects.matching.status, effects.att
+
+    status, att = jax.jit(run)(x.at[3, 1].set(jnp.nan), y)
+    asked = np.asarray(t)
+    names = {jc.RESULTS.bad_input: np.unique(np.asarray(status)[asked])}
+    assert list(names.values())[0].tolist() == [4]
+    assert np.isnan(float(att))
+    _, att = jax.jit(run)(x, y.at[int(np.argmax(t))].set(jnp.inf))
+    assert np.isnan(float(att))
+    status, att = jax.jit(run)(x, y)
+    assert np.isfinite(float(att)) and set(np.asarray(status).tolist()) == {0, 6}
+
+
+def test_what_cannot_be_traced_says_so():
+    x, t, y = (a[0] for a in arrays([6]))
+    with pytest.raises(ValueError, match="BART runs on the host and cannot be used under jit"):
+        jax.jit(lambda v: jc.estimate(jc.Sample(v, t, y), jc.FastAHB(), key=0, throw=False).att)(x)
+    with pytest.raises(ValueError, match="BART runs on the host and cannot be fitted under jit"):
+        jax.jit(lambda v: jc.fit(jc.Sample(v, t, y), jc.BART(), key=0)(v))(x)
+    ridge = jc.FastAHB(outcome=jc.Ridge())
+    with pytest.raises(ValueError, match="pass throw=False"):
+        jax.jit(lambda v: jc.estimate(jc.Sample(v, t, y), ridge, key=0).att)(x)
+    with pytest.raises(jc.DataError, match="name its levels"):
+        jax.jit(lambda v: jc.Sample(v, t, kinds=["category"] * 3).x)(x)
+
+
+def test_splits_under_tracing_divide_by_validity():
+    x, t, y = (a[0] for a in arrays([7]))
+
+    def parts(key):
+        train, test = jc.split(jc.Sample(x, t, y), key=key)
+        found = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()), throw=False)
+        return train.valid, test.valid, found.sizes.sum(1), found.matched
+
+    train, test, sizes, matched = jax.jit(parts)(jax.random.key(0))
+    assert not np.asarray(train & test).any() and np.asarray(train | test).all()
+    assert (np.asarray(matched) == np.asarray(test & t)).all()
+    assert (np.asarray(sizes)[np.asarray(matched)] <= int(test.sum())).all()
+
+
+def test_results_are_pytrees(surface):
+    effects = jc.estimate(draw_sample(8), jc.FastAHB(outcome=surface), folds=1)
+    leaves, tree = jax.tree.flatten(effects)
+    again = jax.tree.unflatten(tree, leaves)
+    assert float(again.att) == float(effects.att)
+    np.testing.assert_allclose(jax.jit(lambda e: e.att)(effects), effects.att, rtol=1e-6)
+
+
+@pytest.mark.x64
+def test_the_working_dtype_is_the_users():
+    x, t, y = (np.asarray(a[0]) for a in arrays([9]))
+    wide = bool(jax.config.jax_enable_x64)
+    sample = jc.Sample(x.astype(np.float64), t, y)
+    effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+    expected = jnp.float64 if wide else jnp.float32
+    assert sample.x.dtype == effects.att.dtype == effects.contributions.dtype == expected
+    narrow = jc.Sample(x.astype(np.float32), t, y.astype(np.float32))
+    assert narrow.x.dtype == jnp.float32
