@@ -11,24 +11,8 @@ from jcausal.data import HonestyError as HonestyError
 from jcausal.data import Sample as Sample
 from jcausal.data import split as split
 
-# outcome: response surfaces
-from jcausal.outcome import BART as BART
-from jcausal.outcome import BARTSurface as BARTSurface
-from jcausal.outcome import Function as Function
-from jcausal.outcome import OutcomeModel as OutcomeModel
-from jcausal.outcome import ResponseSurface as ResponseSurface
-from jcausal.outcome import Ridge as Ridge
-from jcausal.outcome import RidgeSurface as RidgeSurface
-from jcausal.outcome import fit as fit
-
-# match: who is compared with whom
-from jcausal.match import RESULTS as RESULTS
-from jcausal.match import Boxes as Boxes
-from jcausal.match import FastAHB as FastAHB
-from jcausal.match import Matcher as Matcher
-from jcausal.match import MatchError as MatchError
-from jcausal.match import Matching as Matching
-from jcausal.match import match as match
+# diagnose: balance
+from jcausal.diagnose import balance as balance
 
 # estimate: effects from a matching
 from jcausal.estimate import Effects as Effects
@@ -41,7 +25,23 @@ from jcausal.infer import Interval as Interval
 from jcausal.infer import IntervalMethod as IntervalMethod
 from jcausal.infer import interval as interval
 
-# diagnose: balance
-from jcausal.diagnose import balance as balance
+# match: who is compared with whom
+from jcausal.match import RESULTS as RESULTS
+from jcausal.match import Boxes as Boxes
+from jcausal.match import FastAHB as FastAHB
+from jcausal.match import Matcher as Matcher
+from jcausal.match import MatchError as MatchError
+from jcausal.match import Matching as Matching
+from jcausal.match import match as match
+
+# outcome: response surfaces
+from jcausal.outcome import BART as BART
+from jcausal.outcome import BARTSurface as BARTSurface
+from jcausal.outcome import Function as Function
+from jcausal.outcome import OutcomeModel as OutcomeModel
+from jcausal.outcome import ResponseSurface as ResponseSurface
+from jcausal.outcome import Ridge as Ridge
+from jcausal.outcome import RidgeSurface as RidgeSurface
+from jcausal.outcome import fit as fit
 
 __version__ = "0.1.0"

@@ -102,15 +102,13 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
         print(f"\nfigures and tables: {out}")
 
 
-def _report(
-    effects: jc.Effects, average: jc.Interval, table: pd.DataFrame, controls: str
-) -> str:
+def _report(effects: jc.Effects, average: jc.Interval, table: pd.DataFrame, controls: str) -> str:
     """The summary that is printed and written."""
     truth, error = EXPERIMENT
     treated, others = int(effects.sample.t.sum()), int((~effects.sample.t).sum())
     lines = [
         "What did job training do to income in 1978 ($)?",
-        f"Fast AHB, {treated} treated men of LaLonde's data, {others:,} {controls.upper()} controls",
+        f"Fast AHB: {treated} treated men of LaLonde's data, {others:,} {controls.upper()} men",
         "",
         effects.summary(average),
         f"the experiment: {truth:,.0f} (standard error {error:,.0f}, 95% "
@@ -134,7 +132,7 @@ def _balance_words(table: pd.DataFrame) -> str:
         shown[column] = [" " if np.isnan(v) else f"{v:.2f}" for v in table[column]]
     sizes = {k: v for k, v in table.attrs.items() if str(k).startswith("ess_control")}
     return (
-        f"{shown.to_string(index_names=False)}\n"
+        f"{shown.rename_axis(None).to_string()}\n"
         f"effective sample size of the controls: {sizes['ess_control_before']:,.0f} before, "
         f"{sizes['ess_control_after']:,.0f} after"
     )
@@ -145,8 +143,8 @@ def _surface_words(effects: jc.Effects) -> str:
     rhat = ", ".join(f"{s.rhat[0]:.2f}" for s in fitted)
     sd = ", ".join(f"{np.sqrt(s.noise[0]):,.0f} $" for s in fitted)
     return (
-        f"control surface (BART, one a fold): {fitted[0].chains} chains, R-hat of the noise {rhat}, "
-        f"noise {sd}"
+        f"control surface (BART, one a fold): {fitted[0].chains} chains, R-hat of the noise "
+        f"{rhat}, noise {sd}"
     )
 
 

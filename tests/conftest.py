@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 mpl.use("Agg")
-hypothesis.settings.register_profile("jcausal", derandomize=True, deadline=None, max_examples=12)
+hypothesis.settings.register_profile("jcausal", derandomize=True, deadline=None, max_examples=8)
 hypothesis.settings.load_profile("jcausal")
 
 _versions = f"jax{jax.__version__}-eqx{equinox.__version__}-bartz{bartz.__version__}"

@@ -57,8 +57,11 @@ def test_formulas(matched, estimand, surface):
         table.attrs["ess_control_after"], after[~t].sum() ** 2 / (after[~t] ** 2).sum(), rtol=1e-5
     )
     assert table.attrs["estimand"] == estimand and table.attrs["share_matched"] == 1
-    assert (table["ok"] == (table["smd_after"].abs() < 0.1) & (
-        table["vr_after"].between(0.5, 2) | table["vr_after"].isna())).all()
+    assert (
+        table["ok"]
+        == (table["smd_after"].abs() < 0.1)
+        & (table["vr_after"].between(0.5, 2) | table["vr_after"].isna())
+    ).all()
 
 
 def test_effective_size():

@@ -1,15 +1,53 @@
 """Effects: adjoints, estimands, contributions and the invariances that must hold."""
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import draw_sample, wavy
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jax.numpy as jnp
 import jcausal as jc
 
 SEEDS = st.integers(0, 10_000)
+
+
+class Turned(eqx.Module):
+    """`wavy` for columns in another order: arrays, so that no example is a new trace."""
+
+    back: jnp.ndarray
+
+    def __call__(self, x):
+        return wavy(x[:, self.back])
+
+
+class Rescaled(eqx.Module):
+    """`wavy` of values that were moved along the second covariate, rung by rung."""
+
+    moved: jnp.ndarray
+    values: jnp.ndarray
+
+    def __call__(self, x):
+        return wavy(x.at[:, 1].set(jnp.interp(x[:, 1], self.moved, self.values)))
+
+
+class Levelled(eqx.Module):
+    """`wavy` plus an effect of each level."""
+
+    effect: jnp.ndarray
+
+    def __call__(self, x):
+        return wavy(x[:, :2]) + self.effect[x[:, 2].astype(int)][:, None]
+
+
+def swapped(x):
+    return wavy(x)[:, ::-1]
+
+
+def stairs(v):
+    f0 = 2 * v[:, 0] + (v[:, 1] > 1.5)
+    return jnp.stack([f0, f0 + 3], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +139,9 @@ def test_unit_order_changes_nothing(seed):
     surface = jc.Function(wavy)
     sample = draw_sample(seed, n=40)
     order = np.random.default_rng(seed).permutation(40)
-    mixed = jc.Sample(sample.points[order], np.asarray(sample.t)[order], np.asarray(sample.y)[order])
+    mixed = jc.Sample(
+        sample.points[order], np.asarray(sample.t)[order], np.asarray(sample.y)[order]
+    )
     first = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
     second = jc.estimate(mixed, jc.FastAHB(outcome=surface), folds=1)
     np.testing.assert_allclose(first.att, second.att, rtol=1e-4, atol=1e-5)
@@ -117,7 +157,7 @@ def test_covariate_order_changes_nothing(seed):
     order = np.random.default_rng(seed).permutation(3)
     back = np.argsort(order)
     turned = jc.Sample(sample.points[:, order], sample.t, sample.y)
-    plain, mixed = jc.Function(wavy), jc.Function(lambda x: wavy(x[:, back]))
+    plain, mixed = jc.Function(Turned(jnp.arange(3))), jc.Function(Turned(jnp.asarray(back)))
     first = jc.match(sample, jc.FastAHB(), surface=plain)
     second = jc.match(turned, jc.FastAHB(), surface=mixed)
     assert (first.lower[:, order] == second.lower).all()
@@ -130,16 +170,13 @@ def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, i
     points = sample.points
     scaled = points * [1, factor, 1] + [0, shift, 0]
     # the surface reads rungs, so that rounding of the rescaled values cannot move it
-    ladder = jnp.asarray(np.unique(scaled[:, 1]))
-    values = jnp.asarray(np.unique(points[:, 1]), sample.x.dtype)
-
-    def f(x):
-        near = jnp.interp(x[:, 1], ladder.astype(x.dtype), values)
-        return wavy(x.at[:, 1].set(near))
-
-    first = jc.match(sample, jc.FastAHB(), surface=jc.Function(wavy))
-    second = jc.match(jc.Sample(scaled, sample.t), jc.FastAHB(), surface=jc.Function(f))
-    same = [first.group(i)[0].tolist() == second.group(i)[0].tolist() for i in range(len(first.lower))]
+    values, moved = (jnp.asarray(np.sort(x[:, 1]), sample.x.dtype) for x in (points, scaled))
+    plain, f = jc.Function(Rescaled(values, values)), jc.Function(Rescaled(moved, values))
+    first = jc.match(sample, jc.FastAHB(), surface=plain)
+    second = jc.match(jc.Sample(scaled, sample.t), jc.FastAHB(), surface=f)
+    same = [
+        first.group(i)[0].tolist() == second.group(i)[0].tolist() for i in range(len(first.lower))
+    ]
     assert np.mean(same) >= 0.9  # interpolation between rungs is exact only up to float32
 
 
@@ -147,7 +184,9 @@ def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, i
 def test_duplicated_units_change_no_box_and_no_average(seed):
     sample = draw_sample(seed, n=30)
     twice = np.tile(np.arange(30), 2)
-    copied = jc.Sample(sample.points[twice], np.asarray(sample.t)[twice], np.asarray(sample.y)[twice])
+    copied = jc.Sample(
+        sample.points[twice], np.asarray(sample.t)[twice], np.asarray(sample.y)[twice]
+    )
     method = jc.FastAHB(outcome=jc.Function(wavy))
     first, second = (jc.estimate(s, method, folds=1) for s in (sample, copied))
     half = first.matching.query.shape[0]
@@ -179,14 +218,9 @@ def test_renamed_levels_change_no_group(seed):
     turn = np.random.default_rng(seed).permutation(4)
     points = sample.points.copy()
     points[:, 2] = turn[points[:, 2].astype(int)]
-    effect = jnp.asarray([0.0, 0.7, 1.1, -0.4])
-    back = jnp.asarray(np.argsort(turn))
-
-    def f(x, levels):
-        return wavy(x[:, :2]) + effect[levels(x[:, 2].astype(int))][:, None]
-
-    plain = jc.Function(lambda x: f(x, lambda v: v))
-    renamed = jc.Function(lambda x: f(x, lambda v: back[v]))
+    effect = np.array([0.0, 0.7, 1.1, -0.4])
+    plain = jc.Function(Levelled(jnp.asarray(effect)))
+    renamed = jc.Function(Levelled(jnp.asarray(effect[np.argsort(turn)])))
     kinds = sample.schema.kinds
     first = jc.match(sample, jc.FastAHB(), surface=plain)
     second = jc.match(jc.Sample(points, sample.t, kinds=kinds), jc.FastAHB(), surface=renamed)
@@ -201,7 +235,9 @@ def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor):
     first = jc.estimate(sample, found)
     second = jc.estimate(sample.with_outcome(shift + factor * np.asarray(sample.y, float)), found)
     scale = abs(factor)
-    np.testing.assert_allclose(second.ite, factor * first.ite, atol=3e-3 * scale + 1e-6 * abs(shift))
+    np.testing.assert_allclose(
+        second.ite, factor * first.ite, atol=3e-3 * scale + 1e-6 * abs(shift)
+    )
     for method in (jc.AbadieImbens(), jc.AbadieImbens(target="sample"), jc.ConservativeNormal()):
         a, b = jc.interval(first, method), jc.interval(second, method)
         np.testing.assert_allclose(
@@ -213,7 +249,7 @@ def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor):
 def test_swapped_arms_turn_att_into_minus_atc(seed):
     sample = draw_sample(seed, n=40)
     swapped = jc.Sample(sample.points, ~np.asarray(sample.t), sample.y)
-    plain, turned = jc.Function(wavy), jc.Function(lambda x: wavy(x)[:, ::-1])
+    plain, turned = jc.Function(wavy), jc.Function(swapped)
     first = jc.estimate(sample, jc.FastAHB(outcome=plain), folds=1, estimand="att")
     second = jc.estimate(swapped, jc.FastAHB(outcome=turned), folds=1, estimand="atc")
     np.testing.assert_allclose(first.att, -second.atc, rtol=1e-4, atol=1e-5)
@@ -225,13 +261,13 @@ def test_noise_free_discrete_outcomes_have_no_error(seed):
     x = rng.integers(0, 3, (120, 3)).astype(float)
     t = rng.random(120) < 0.4
     f0 = 2.0 * x[:, 0] + (x[:, 1] == 2)
-    surface = jc.Function(
-        lambda v: jnp.stack([2 * v[:, 0] + (v[:, 1] > 1.5), 2 * v[:, 0] + (v[:, 1] > 1.5) + 3], 1)
-    )
+    surface = jc.Function(stairs)
     paper = jc.FastAHB(outcome=surface, slack=1e-6, reach=1e-6)
     effects = jc.estimate(jc.Sample(x, t, f0 + 3 * t), paper, folds=1)
-    exact = [(f0[effects.matching.group(i)[0]] == f0[int(r)]).all()
-             for i, r in enumerate(effects.matching.query)]
+    exact = [
+        (f0[effects.matching.group(i)[0]] == f0[int(r)]).all()
+        for i, r in enumerate(effects.matching.query)
+    ]
     assert np.mean(exact) > 0.9  # the others have no exact partner
     np.testing.assert_allclose(np.asarray(effects.ite)[exact], 3, atol=1e-5)
 
@@ -246,9 +282,7 @@ def test_queries_without_a_match_are_counted_and_named(surface):
     assert "unmatched 10: too few controls" in effects.summary()
     dealt = jc.FastAHB(min_controls=6, outcome=surface)
     clusters = np.where(np.arange(30) < 22, np.arange(30) // 11, 2)
-    some = jc.estimate(
-        draw_sample(13, n=30, cluster=clusters), dealt, folds=3, key=0, throw=False
-    )
+    some = jc.estimate(draw_sample(13, n=30, cluster=clusters), dealt, folds=3, key=0, throw=False)
     lost = int((~some.matched).sum())
     assert 0 < lost < 10
     assert np.isnan(np.asarray(some.ite)[~np.asarray(some.matched)]).all()
@@ -338,8 +372,10 @@ def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
 def test_words(surface, unchecked):
     frame_x = np.array([[23, 9, 0, 500.5], [31, 11, 1, 2100], [40, 12, 0, 9000], [25, 10, 0, 0.0]])
     sample = jc.Sample(
-        frame_x, [1, 0, 0, 1],
-        names=["age", "education", "married", "income 1974"], units=["years", "", "", "$"],
+        frame_x,
+        [1, 0, 0, 1],
+        names=["age", "education", "married", "income 1974"],
+        units=["years", "", "", "$"],
     )
     found = jc.match(sample, jc.FastAHB(min_controls=1), surface=surface, query=[0])
     words = found.describe(0)

@@ -24,9 +24,7 @@ def test_draws_follow_the_id_not_the_position():
     names = [f"u{i}" for i in range(40)]
     sample = draw_sample(2, n=40, id=names)
     order = np.random.default_rng(0).permutation(40)
-    mixed = jc.Sample(
-        sample.points[order], np.asarray(sample.t)[order], id=np.array(names)[order]
-    )
+    mixed = jc.Sample(sample.points[order], np.asarray(sample.t)[order], id=np.array(names)[order])
     first = dict(zip(sample.id, np.asarray(deal(sample, 3, jax.random.key(0))).tolist()))
     second = dict(zip(mixed.id, np.asarray(deal(mixed, 3, jax.random.key(0))).tolist()))
     assert first == second

@@ -64,7 +64,10 @@ def test_modules_are_abstract_or_final():
     for cls in ours:
         for base in cls.__mro__[1:]:
             if base in ours:
-                assert inspect.isabstract(base) or getattr(base, "__abstractvars__", ()), (cls, base)
+                assert inspect.isabstract(base) or getattr(base, "__abstractvars__", ()), (
+                    cls,
+                    base,
+                )
                 overridden = {
                     name
                     for name, value in vars(base).items()
@@ -94,7 +97,12 @@ def test_the_way_of_the_data_is_one_way():
                 (node.module or "").split(".")[0]
                 for node in ast.walk(tree)
                 if isinstance(node, ast.ImportFrom)
-            } | {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+            } | {
+                a.name.split(".")[0]
+                for n in ast.walk(tree)
+                if isinstance(n, ast.Import)
+                for a in n.names
+            }
             standard = set(sys.stdlib_module_names)
             assert names - standard <= {"jax", "jaxtyping", "jcausal_kernels"}, f
             continue
@@ -148,7 +156,8 @@ def test_importing_changes_no_flag_and_loads_no_plotting():
         "import jax, os; before = (dict(jax.config.values), dict(os.environ));"
         "import jcausal, sys;"
         "assert before == (dict(jax.config.values), dict(os.environ));"
-        "heavy = {'matplotlib', 'bartz', 'sklearn', 'highspy', 'optax', 'polars'} & set(sys.modules);"
+        "heavy = {'matplotlib', 'bartz', 'sklearn', 'highspy', 'optax', 'polars'};"
+        "heavy &= set(sys.modules);"
         "assert not heavy, heavy"
     )
     path = [str(root.parent) for root in ROOTS]

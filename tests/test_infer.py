@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw_sample, wavy
+from conftest import draw_sample
 from scipy.stats import norm
 
 import jcausal as jc
@@ -120,5 +120,3 @@ def test_bad_intervals_are_refused(surface, unchecked):
         jc.AbadieImbens(variance_neighbors=0)
     with pytest.raises(ValueError, match="scale is"):
         jc.ConservativeNormal(scale="both")
-
-

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jcausal_kernels.specs import BOX_SPECS, SLAB_SPECS
 
 from jcausal import kernels
+from jcausal_kernels.specs import BOX_SPECS, SLAB_SPECS
 
 IMPLEMENTATIONS = ["reference", "xla", "auto"]
 
@@ -31,8 +31,7 @@ def brute_members(units, rungs):
     for q in range(member.shape[0]):
         for k in range(member.shape[1]):
             member[q, k] = all(
-                rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
-                for j in range(codes.shape[1])
+                rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j] for j in range(codes.shape[1])
             ) and all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
     return member
 
@@ -141,14 +140,19 @@ def test_wrong_columns_and_names_are_refused(unchecked):
 def slab_problem(spec, seed=0):
     rng = np.random.default_rng(seed)
     category = np.arange(spec.p) >= spec.p - spec.c
-    lower = np.where(category, rng.integers(0, 3, (spec.m, spec.p)), rng.normal(size=(spec.m, spec.p)))
+    lower = np.where(
+        category, rng.integers(0, 3, (spec.m, spec.p)), rng.normal(size=(spec.m, spec.p))
+    )
     upper = np.where(category, lower, lower + rng.random((spec.m, spec.p)))
     column = rng.integers(0, spec.p, spec.m)
     rows = np.arange(spec.m)
     start = np.where(category[column], lower[rows, column], upper[rows, column])
     stop = np.where(category[column], (start + 1) % 3, start + rng.random(spec.m))
-    slabs = kernels.Slabs(*(jnp.asarray(a, jnp.float32) for a in (lower, upper)),
-                          jnp.asarray(column), *(jnp.asarray(a, jnp.float32) for a in (start, stop)))
+    slabs = kernels.Slabs(
+        *(jnp.asarray(a, jnp.float32) for a in (lower, upper)),
+        jnp.asarray(column),
+        *(jnp.asarray(a, jnp.float32) for a in (start, stop)),
+    )
     return slabs, jnp.asarray(rng.random((spec.g, spec.p)), jnp.float32), jnp.asarray(category)
 
 

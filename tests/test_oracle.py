@@ -1,12 +1,12 @@
 """Fast AHB equals its plain NumPy transcription, box by box."""
 
-import numpy as np
-import pytest
-from conftest import draw_sample, wavy
-from oracles.fast_ahb import grow_box
-
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import draw_sample
+from oracles.fast_ahb import grow_box
+
 import jcausal as jc
 from jcausal.match.boxes._grow import lattice_offsets
 
@@ -94,7 +94,9 @@ def test_tree_surface_through_its_tables(halves, bart):
     method_flat = jc.FastAHB(levels=6, reach=None)
     with_reach_off = jc.match(test, method_flat, surface=bart)
     plain = jc.match(test, method_flat, surface=flat)
-    same = (with_reach_off.lower == plain.lower).all(1) & (with_reach_off.upper == plain.upper).all(1)
+    same = (with_reach_off.lower == plain.lower).all(1) & (with_reach_off.upper == plain.upper).all(
+        1
+    )
     assert same.mean() > 0.97  # float32 sums in another order may turn a near tie
     assert bool(ours.matched.all())
 

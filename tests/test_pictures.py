@@ -38,7 +38,7 @@ def test_boxes(effects):
 def test_effects(effects):
     units = jc.interval(effects, jc.ConservativeNormal())
     average = jc.interval(effects, jc.AbadieImbens())
-    figure, given = plt.subplots()
+    _, given = plt.subplots()
     ax = jc.plot.effects(effects, interval=units, average=average, unit="$", ax=given)
     assert ax is given and labelled(ax) and ax.get_ylabel() == "effect ($)"
     offsets = ax.collections[1].get_offsets()

@@ -2,13 +2,13 @@
 
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 from conftest import draw_sample
 
-import jax.numpy as jnp
 import jcausal as jc
 
 X = np.array([[1.0, 5.0], [2.0, 5.5], [3.0, 4.0], [4.0, 9.0]])
@@ -57,7 +57,10 @@ def test_large_numbers_that_differ_in_the_last_digit_stay_apart():
         (dict(x=np.ones(4)), r"x has shape \(4,\)"),
         (dict(x=np.ones((4, 0))), "at least one row and one column"),
         (dict(x=X * 1j), "numbers are needed"),
-        (dict(t=[0, 1, 2, 1]), r"has 1 values other than 0 and 1 \(row 2; its values are 0, 1, 2\)"),
+        (
+            dict(t=[0, 1, 2, 1]),
+            r"has 1 values other than 0 and 1 \(row 2; its values are 0, 1, 2\)",
+        ),
         (dict(t=[0, 0, 0, 0]), "is 0 in all 4 rows: there is no treated unit"),
         (dict(t=[1, 1, 1, 1]), "is 1 in all 4 rows: there is no control unit"),
         (dict(t=[0, 1, np.nan, 1]), "t is NaN in 1 of 4 rows"),

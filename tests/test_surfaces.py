@@ -92,9 +92,7 @@ def test_bart_equals_bartz(experiment):
         posterior.offset,
         max_table_bytes=0,
     )
-    np.testing.assert_allclose(
-        walked(jnp.asarray(features)), theirs, atol=1e-5 * np.ptp(theirs)
-    )
+    np.testing.assert_allclose(walked(jnp.asarray(features)), theirs, atol=1e-5 * np.ptp(theirs))
     assert walked.table.shape == (1,)
 
 

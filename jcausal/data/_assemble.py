@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +79,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     )
 
 
-def traced_parts(x: Array, t: Array, weight: object, valid: object, words: Words) -> Parts:
+def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) -> Parts:
     """Traced input: the same arrays by sorting; a category needs its `levels` named."""
     x = jnp.asarray(x)
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(working_dtype(None))

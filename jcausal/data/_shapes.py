@@ -1,6 +1,7 @@
 """Static shapes: bucketed sizes, so that samples of nearly one size share one trace."""
 
 import jax
+import jax.core
 import numpy as np
 
 

@@ -52,7 +52,10 @@ def lalonde(controls: Controls = "psid") -> Sample:
         treated = experiment[experiment["treat"] == 1]
         frame = pd.concat([treated, _read(controls)], ignore_index=True)
     return Sample.from_frame(
-        frame.rename(columns=_NAMES), treatment="treat", outcome="re78", units=_UNITS
+        frame.set_axis([_NAMES.get(c, c) for c in frame.columns], axis=1),
+        treatment="treat",
+        outcome="re78",
+        units=_UNITS,
     )
 
 

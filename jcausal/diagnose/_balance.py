@@ -110,7 +110,9 @@ def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"])
     mean = weight @ columns / total
     freedom = total - (weight**2).sum() / total
     spread = weight @ (columns - mean) ** 2
-    return Moments(mean, spread / freedom if freedom > 1e-12 * total else np.full_like(mean, np.nan))
+    return Moments(
+        mean, spread / freedom if freedom > 1e-12 * total else np.full_like(mean, np.nan)
+    )
 
 
 def _scale(raw: list[Moments], shares: np.ndarray, estimand: Estimand) -> np.ndarray:

@@ -98,7 +98,7 @@ class Effects(eqx.Module):
 
     @property
     def variances(self) -> Float[Array, "q 2"]:
-        """Variance of the outcomes in each group by arm, weighted, with n - 1; NaN below two units."""
+        """Weighted variance of the outcomes in each group by arm, with n - 1; NaN below two."""
         weight, first, second = (self.totals[..., k] for k in range(3))
         total = jnp.where(weight > 0, weight, 1)
         spread = jnp.maximum(second / total - (first / total) ** 2, 0)

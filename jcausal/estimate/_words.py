@@ -51,11 +51,11 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
     """One row a query."""
     matching, asked = effects.matching, np.asarray(effects.matching.asked)
     query = np.asarray(matching.query)
-    inside = query >= 0
+    inside, treated = query >= 0, np.asarray(matching.query_treated)
     y = np.where(inside, np.asarray(effects.sample.y)[query], np.nan)
     columns = dict(
         id=[effects.sample.id[k] if k >= 0 else None for k in query],
-        treated=np.where(inside, np.asarray(matching.query_treated), None),
+        treated=[bool(arm) if k >= 0 else None for k, arm in zip(query, treated)],
         fold=np.asarray(matching.query_fold),
         y=y,
         y0=np.asarray(effects.y0),
@@ -66,7 +66,7 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
         matched=np.asarray(effects.matched),
         reason=[sentence(s) for s in np.asarray(matching.status)],
     )
-    frame = pd.DataFrame(columns)[asked].reset_index(drop=True)
+    frame = pd.DataFrame(columns).loc[asked].reset_index(drop=True)
     frame.attrs.update(estimand=effects.estimand, share_matched=effects.share_matched)
     return frame
 
@@ -87,7 +87,7 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray:
         return np.array(schema.levels[j], object)[values.astype(int)]
     if len(np.unique(values)) <= 10:
         return values
-    return pd.qcut(values, 4, duplicates="drop").astype(str)
+    return pd.Series(pd.qcut(values, 4, duplicates="drop")).astype(str).to_numpy()
 
 
 def cate_frame(effects: Effects, labels: np.ndarray) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def normal_interval(
     target: Target,
     method: str,
 ) -> Interval:
-    """estimate plus and minus the normal quantile times the standard error."""
+    """Estimate plus and minus the normal quantile times the standard error."""
     error = jnp.sqrt(variance)
     width = norm.ppf(0.5 + level / 2).astype(error.dtype) * error
     return Interval(

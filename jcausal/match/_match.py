@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import Sample, as_key, check_honest, is_traced, rows_in_words, step_key
 from jcausal.match._matcher import Matcher, Progress, Task
-from jcausal.match._matching import Estimand, Matching, MatchError, queries_of
+from jcausal.match._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.match._results import RESULTS, code, sentence
 from jcausal.outcome import ResponseSurface, as_surface
 from jcausal.outcome._function import without_training
@@ -111,7 +111,9 @@ def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
         raise ValueError("query must be a list of row numbers, or a mask, with at least one row.")
     bad = np.flatnonzero((given < 0) | (given >= sample.n))
     if bad.size:
-        raise ValueError(f"query names row {given[bad[0]]}, the sample has rows 0 to {sample.n - 1}.")
+        raise ValueError(
+            f"query names row {given[bad[0]]}, the sample has rows 0 to {sample.n - 1}."
+        )
     invalid = given[~np.asarray(sample.valid)[given]]
     if invalid.size:
         raise ValueError(f"query names padding ({rows_in_words(invalid)}), which has no group.")
@@ -128,10 +130,10 @@ def raise_unusable(matching: Matching) -> None:
         if rows.size:
             raise MatchError(
                 f"{rows.size} of {status.size} queries failed ({rows_in_words(rows)}): "
-                f"{sentence(status[rows[0]])}."
+                f"{sentence(int(status[rows[0]]))}."
             )
     asked = status != int(code(RESULTS.not_asked))
     if asked.any() and not (status == int(code(RESULTS.matched))).any():
         raise MatchError(
-            f"none of the {asked.sum()} queries has a match: {sentence(status[asked][0])}."
+            f"none of the {asked.sum()} queries has a match: {sentence(int(status[asked][0]))}."
         )

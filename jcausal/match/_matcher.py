@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import Sample
@@ -23,7 +24,7 @@ class Task(NamedTuple):
     query: Int[Array, " q"]
     query_fold: Int[Array, " q"]
     asked: Bool[Array, " q"]
-    at: Float[Array, "q p"] | None
+    at: Float[np.ndarray, "q p"] | None
     estimand: Estimand
     key: PRNGKeyArray | None = None
 

@@ -37,7 +37,7 @@ class Matching(eqx.Module):
 
     @abstractmethod
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
-        """Weighted sums over each group by arm (0 controls, 1 treated); power 2: squared weights."""
+        """Weighted sums over each group by arm (0 controls, 1 treated); power 2 squares weights."""
 
     @abstractmethod
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:

@@ -20,6 +20,7 @@ from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
     Arms,
     Encoding,
+    Noise,
     OutcomeModel,
     ResponseSurface,
     Trained,
@@ -58,7 +59,7 @@ class BARTSurface(ResponseSurface):
 
     control: Forest | None
     treated: Forest | None
-    noise: Float[np.ndarray, " 2"]
+    noise: Noise
     posterior: tuple[Posterior | None, Posterior | None] | None
     encoding: Encoding
     trained: Trained | None
@@ -154,6 +155,7 @@ class BART(OutcomeModel):
 
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> BARTSurface:
         """Sample both posteriors, each on the rows of its arm."""
+        assert key is not None
         encoding = Encoding(sample.schema)
         features = np.asarray(encoding(sample.x), np.float32)
         arm, valid = np.asarray(sample.t), np.asarray(sample.valid & (sample.weight > 0))
@@ -169,9 +171,15 @@ class BART(OutcomeModel):
             kept[a] = self._sample(sample, features, rows, jax.random.fold_in(key, a))
         means = [None if p is None else p.mean() for p in kept]
         used = np.flatnonzero(valid & np.isin(arm, wanted))
-        trained = trained_on(sample, used)
         noise = np.array([np.nan if p is None else np.square(p.noise).mean() for p in kept])
-        return BARTSurface(means[0], means[1], noise, (kept[0], kept[1]), encoding, trained)
+        return BARTSurface(
+            control=means[0],
+            treated=means[1],
+            noise=noise,
+            posterior=(kept[0], kept[1]),
+            encoding=encoding,
+            trained=trained_on(sample, used),
+        )
 
     def _sample(
         self,
@@ -242,9 +250,7 @@ def _bartz() -> ModuleType:
         del os.environ["BARTZ_SKIP_XLA_WORKAROUND"]
 
 
-def cut_points(
-    features: Float32[np.ndarray, "n f"], max_bins: int
-) -> Float32[np.ndarray, "f c"]:
+def cut_points(features: Float32[np.ndarray, "n f"], max_bins: int) -> Float32[np.ndarray, "f c"]:
     """Midpoints of each feature's distinct values, thinned evenly, ended with +inf."""
     columns = []
     for column in features.T:

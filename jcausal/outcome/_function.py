@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jcausal.outcome._surface import ResponseSurface, Trained, evaluate_along
+from jcausal.outcome._surface import Noise, ResponseSurface, Trained, evaluate_along
 
 
 class Function(ResponseSurface):
@@ -25,7 +25,7 @@ class Function(ResponseSurface):
     """
 
     f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]
-    noise: Float[np.ndarray, " 2"]
+    noise: Noise
     trained: Trained | None
 
     def __init__(self, f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]) -> None:
@@ -62,5 +62,5 @@ def as_surface(
 
 
 def without_training(surface: ResponseSurface) -> ResponseSurface:
-    """The surface with its memory of training rows taken off, so that traces do not depend on it."""
+    """The surface without its memory of training rows, so that traces do not depend on it."""
     return eqx.tree_at(lambda s: s.trained, surface, None, is_leaf=lambda leaf: leaf is None)

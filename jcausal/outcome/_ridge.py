@@ -1,7 +1,6 @@
 """Linear response surfaces with a small penalty, one per arm."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -12,6 +11,7 @@ from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
     Arms,
     Encoding,
+    Noise,
     OutcomeModel,
     ResponseSurface,
     Trained,
@@ -27,7 +27,7 @@ class RidgeSurface(ResponseSurface):
 
     intercept: Float[Array, " 2"]
     slope: Float[Array, "f 2"]
-    noise: Float[Array, " 2"]
+    noise: Noise
     encoding: Encoding
     trained: Trained | None
 
@@ -64,7 +64,7 @@ class Ridge(OutcomeModel):
     traceable: bool = eqx.field(static=True, init=False, default=True)
 
     def __check_init__(self) -> None:
-        if not isinstance(self.penalty, jax.core.Tracer) and not self.penalty > 0:
+        if not is_traced(self.penalty) and not self.penalty > 0:
             raise ValueError(f"penalty is {self.penalty}: it must be positive.")
 
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> RidgeSurface:
@@ -85,7 +85,13 @@ class Ridge(OutcomeModel):
             noise.append(jnp.where(missing, jnp.nan, spread))
         both = jnp.stack(columns, axis=1)
         kept = None if is_traced(rows) else trained_on(sample, np.flatnonzero(np.asarray(rows)))
-        return RidgeSurface(both[0], both[1:], jnp.stack(noise), encoding, kept)
+        return RidgeSurface(
+            intercept=both[0],
+            slope=both[1:],
+            noise=jnp.stack(noise),
+            encoding=encoding,
+            trained=kept,
+        )
 
 
 def _of_arms(t: Array, arms: Arms) -> Array:

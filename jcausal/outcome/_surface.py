@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 from jcausal.data import Sample, Schema
 
 Arms = Literal["both", "control", "treated"]
+Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
 
 
 class Trained(eqx.Module):
@@ -29,7 +30,7 @@ class ResponseSurface(eqx.Module):
     """
 
     trained: eqx.AbstractVar[Trained | None]
-    noise: eqx.AbstractVar[Float[Array, " 2"] | Float[np.ndarray, " 2"]]
+    noise: eqx.AbstractVar[Noise]
 
     @abstractmethod
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:

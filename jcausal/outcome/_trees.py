@@ -84,9 +84,7 @@ def _corner_table(
     return grid.cumsum(0).cumsum(1)[:-1, :-1]
 
 
-def tabulate(
-    trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int
-) -> tuple[Tables, Heaps]:
+def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple[Tables, Heaps]:
     """Tables for the trees with at most two features, within a byte budget, and the other trees.
 
     A tree with one feature is the pair (f, f): its table is the diagonal, stored as one column.

@@ -12,7 +12,6 @@ boxes, 4 n p q / block; working memory is at most `max_bytes`, never q x n.
 A value that is not finite makes NaN the boxes that hold its unit and no others.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial, reduce
 from typing import Literal, NamedTuple
@@ -45,7 +44,10 @@ class Rungs(NamedTuple):
 
 
 def membership(units: Units, rungs: Rungs) -> Bool[Array, "q n"]:
-    """Which unit is in which box, as a whole q x n matrix: for references and single boxes."""
+    """Tell which unit is in which box, as a whole matrix: for references and single boxes.
+
+    **Returns:** (q, n) bool.
+    """
     lower, upper, codes = rungs.lower.T, rungs.upper.T, units.codes.T
     columns = [
         (lower[j][:, None] <= codes[j]) & (codes[j] <= upper[j][:, None])
@@ -166,9 +168,7 @@ def _chosen(
     implementation: Implementation, reference: Callable, tuned: Callable
 ) -> Callable[..., Array]:
     if implementation not in ("auto", "reference", "xla"):
-        raise ValueError(
-            f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'."
-        )
+        raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     if implementation == "reference":
         return lambda units, rungs, values, sizes: reference(units, rungs, values)
     return tuned
@@ -176,7 +176,11 @@ def _chosen(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _sums(
-    units: Units, rungs: Rungs, values: Array, sizes: tuple[int, int], implementation: Implementation
+    units: Units,
+    rungs: Rungs,
+    values: Array,
+    sizes: tuple[int, int],
+    implementation: Implementation,
 ) -> Array:
     chosen = _chosen(implementation, _reference_sums, _xla_sums)
     return chosen(units, rungs, values, sizes)
@@ -277,9 +281,7 @@ def box_weights(
     return _weights(units, rungs, cotangent, sizes, implementation)
 
 
-def box_counts(
-    units: Units, rungs: Rungs, *, max_bytes: int = 2**25
-) -> Int[Array, "q 2"]:
+def box_counts(units: Units, rungs: Rungs, *, max_bytes: int = 2**25) -> Int[Array, "q 2"]:
     """Count the units in each box by arm, exactly (int32; a block never exceeds 2**24 units).
 
     **Arguments:** as `box_sums`.

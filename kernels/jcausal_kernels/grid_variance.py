@@ -1,8 +1,8 @@
 """Variance of a response surface over the points that a proposed slab adds to a box.
 
 (1) Formula, shapes, cost
-    point[i, g, r]         = lower[i, r] + offsets[g, r] (upper[i, r] - lower[i, r])     r != column[i]
-    point[i, g, column[i]] = start[i] + offsets[g, column[i]] (stop[i] - start[i])
+    point[i, g, r]         = lower[i, r] + offsets[g, r] (upper[i, r] - lower[i, r])
+    point[i, g, column[i]] = start[i] + offsets[g, column[i]] (stop[i] - start[i])  (its column)
     out[i, s]              = (1/G) sum_g (f_s(point[i, g]) - mean_g)^2                   s = 0, 1
 m proposals, p covariates, G points. A category column is never interpolated: below one half an
 offset means `start`, from one half on `stop`; elsewhere in the row it stands at `lower`.
@@ -37,7 +37,10 @@ class Slabs(NamedTuple):
 def slab_points(
     slabs: Slabs, offsets: Float[Array, "g p"], category: Bool[Array, " p"]
 ) -> Float[Array, "m g p"]:
-    """The points of each slab, in the covariates' own units."""
+    """Lay out the points of each slab.
+
+    **Returns:** (m, g, p), in the covariates' own units.
+    """
     share = jnp.where(category, offsets >= 0.5, offsets)
     low, width = slabs.lower[:, None], (slabs.upper - slabs.lower)[:, None]
     inside = low + jnp.where(category, 0, share) * width
@@ -57,9 +60,7 @@ def _reference(surface: Surface, slabs: Slabs, offsets: Array, category: Array) 
 # (3) The tuned version: blocks of slabs within the byte budget.
 
 
-def _blocked(
-    surface: Surface, slabs: Slabs, offsets: Array, category: Array, block: int
-) -> Array:
+def _blocked(surface: Surface, slabs: Slabs, offsets: Array, category: Array, block: int) -> Array:
     m = slabs.column.shape[0]
     if m <= block:
         return _reference(surface, slabs, offsets, category)
@@ -99,8 +100,6 @@ def grid_variance(
     if implementation == "reference":
         return _reference(surface, slabs, offsets, category)
     if implementation not in ("auto", "xla"):
-        raise ValueError(
-            f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'."
-        )
+        raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     block = max(1, max_bytes // (g * p * offsets.dtype.itemsize))
     return _blocked(surface, slabs, offsets, category, block)

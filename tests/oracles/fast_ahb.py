@@ -46,9 +46,7 @@ def grow_box(
     taken = {j: [0, 0] for j in ordered}
     opened = {j: {point[j]} for j in categories}
     every = {j: np.arange(int(x[:, j].max()) + 1) for j in categories}
-    mass = {
-        (j, v): weight[member & (x[:, j] == v)].sum() for j in categories for v in every[j]
-    }
+    mass = {(j, v): weight[member & (x[:, j] == v)].sum() for j in categories for v in every[j]}
     rank = {key: r for r, key in enumerate(sorted(mass, key=lambda k: -mass[k]))}
     previous = np.inf
     while True:

@@ -1,6 +1,6 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class Boxes(Matching):
         """Upper edges in the covariates' units (inclusive); NaN in category columns."""
         return self._edges(self.upper_rung, 1)
 
-    def _edges(self, rung: Array, side: int) -> np.ndarray | Array:
+    def _edges(self, rung: Any, side: int) -> np.ndarray | Array:
         """The value at each rung, or the query itself where it lies further out."""
         ordered = self.sample.schema.ordered
         ladder = self.sample.ladder[ordered]

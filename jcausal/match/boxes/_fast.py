@@ -97,7 +97,8 @@ class FastAHB(Matcher):
         """Only the surfaces with a positive weight."""
         if is_traced(self.gamma0, self.gamma1):
             return "both"
-        return "both" if self.gamma0 > 0 and self.gamma1 > 0 else _only(self.gamma0 > 0)
+        control, treated = bool(self.gamma0 > 0), bool(self.gamma1 > 0)
+        return "both" if control and treated else ("control" if control else "treated")
 
     @property
     def traceable(self) -> bool:
@@ -161,10 +162,6 @@ class FastAHB(Matcher):
         )
 
 
-def _only(control: bool) -> Arms:
-    return "control" if control else "treated"
-
-
 def _is_host(task: Task) -> bool:
     return task.at is None and not is_traced(task.sample.codes, task.sample.ladder, task.query)
 
@@ -195,8 +192,7 @@ def _join(task: Task, parts: list) -> tuple[Array, ...]:
         for k, boxes in enumerate(others, start=1):
             pick = task.query_fold == k
             first = tuple(
-                jnp.where(pick.reshape(-1, *[1] * (a.ndim - 1)), b, a)
-                for a, b in zip(first, boxes)
+                jnp.where(pick.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in zip(first, boxes)
             )
         return first
     order = np.argsort(np.concatenate([rows for rows, _ in shaped]), kind="stable")

@@ -200,8 +200,9 @@ def _look(
         shift = (values[:, -2] - values[:, -1]).reshape(q, width, 2) + (here - home)[:, None]
         var = values[:, :-1].var(1)
         if grid == "lattice":
-            box = (jnp.repeat(a, width, axis=0) for a in (low, high))
-            var = _filled(surface, Slabs(*box, moving, lo, hi), plan, grid, points)
+            low_o, high_o = jnp.repeat(low, width, axis=0), jnp.repeat(high, width, axis=0)
+            slabs = Slabs(low_o, high_o, moving, lo, hi)
+            var = _filled(surface, slabs, plan, grid, points)
         parts.append((var.reshape(q, width, 2), shift))
     if len(plan.entries):
         columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
@@ -210,8 +211,8 @@ def _look(
         shift = surface(moved.reshape(-1, p)).reshape(q, len(level), 2) - home[:, None]
         lo = queries.x[:, columns].ravel()
         hi = jnp.tile(jnp.asarray(level, queries.x.dtype), q)
-        box = (jnp.repeat(a, len(level), axis=0) for a in (low, high))
-        slabs = Slabs(*box, jnp.tile(jnp.asarray(columns), q), lo, hi)
+        low_e, high_e = (jnp.repeat(low, len(level), axis=0), jnp.repeat(high, len(level), axis=0))
+        slabs = Slabs(low_e, high_e, jnp.tile(jnp.asarray(columns), q), lo, hi)
         var = _filled(surface, slabs, plan, grid, points)
         parts.append((var.reshape(q, len(level), 2), shift))
     return Looks(*(jnp.concatenate(part, axis=1) for part in zip(*parts)))
@@ -244,9 +245,7 @@ class Choice(NamedTuple):
     nan: Bool[Array, " q"]
 
 
-def _choose(
-    problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, " q"]
-) -> Choice:
+def _choose(problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, " q"]) -> Choice:
     """The smallest score within reach; beyond it, only while units are missing, the nearest.
 
     Values within `TIE` of the scale count as equal; then the shorter step goes first.

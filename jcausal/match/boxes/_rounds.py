@@ -41,7 +41,9 @@ def grow_all(
 
         batch = _pick(queries, rows)
         state = start(problem.space, batch, asked[rows])
-        parts.append(_grow_batch(problem, batch, state, plan, grid, points, report))
+        grown = [np.array(field) for field in state]
+        _grow_batch(problem, batch, grown, plan, grid, points, report)
+        parts.append(grown)
         done += len(rows)
     return State(*(jnp.concatenate(field) for field in zip(*parts)))
 
@@ -49,33 +51,32 @@ def grow_all(
 def _grow_batch(
     problem: Problem,
     queries: Queries,
-    state: State,
+    grown: list[np.ndarray],
     plan: Layout,
     grid: Grid,
     points: int,
     report: Callable[[int], None],
-) -> State:
-    """One batch: when two thirds of it are finished the others go on alone."""
-    final = State(*(np.array(field) for field in state))
-    alive = np.flatnonzero(final.status == int(code(RESULTS.growing)))
+) -> None:
+    """Grow one batch in place: when two thirds of it are finished the others go on alone."""
+    total = grown[0].shape[0]
+    alive = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
     steps = 4
     while alive.size:
-        size = bucket(alive.size) if alive.size == len(final.status) else _fewer(alive.size)
+        size = bucket(alive.size) if alive.size == total else _fewer(alive.size)
         rows = np.pad(alive, (0, size - alive.size), mode="edge")
-        part, state = _pick(queries, rows), _pick_state(final, rows)
+        part, state = _pick(queries, rows), State(*(jnp.asarray(a[rows]) for a in grown))
         while True:
             began = time.perf_counter()
             state = advance(problem, part, state, jnp.asarray(steps), plan, grid, points)
             growing = np.asarray(state.status)[: alive.size] == int(code(RESULTS.growing))
             took = time.perf_counter() - began
             steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
-            report(len(final.status) - int(growing.sum()))
+            report(total - int(growing.sum()))
             if not growing.any() or _fewer(int(growing.sum())) * 3 <= size:
                 break
-        for field, values in zip(final, state):
+        for field, values in zip(grown, state):
             field[alive] = np.asarray(values)[: alive.size]
         alive = alive[growing]
-    return final
 
 
 def _fewer(count: int) -> int:
@@ -91,7 +92,3 @@ def _pick(queries: Queries, rows: np.ndarray) -> Queries:
         queries.upper[rows],
         queries.open[rows],
     )
-
-
-def _pick_state(state: State, rows: np.ndarray) -> State:
-    return State(*(jnp.asarray(field[rows]) for field in state))

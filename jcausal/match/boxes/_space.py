@@ -132,7 +132,9 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
     for j, name in enumerate(names):
         bad = np.flatnonzero(~np.isfinite(at[:, j]))
         if bad.size:
-            raise DataError(f"at: {name!r} is not finite in {bad.size} points ({rows_in_words(bad)}).")
+            raise DataError(
+                f"at: {name!r} is not finite in {bad.size} points ({rows_in_words(bad)})."
+            )
     for j, height in zip(plan.categories, plan.heights):
         bad = np.flatnonzero(~np.isin(at[:, j], np.arange(height)))
         if bad.size:
@@ -157,7 +159,7 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
 
 
 def _places(ladder: np.ndarray | Array, values: np.ndarray | Array, dtype: jnp.dtype) -> Array:
-    """Relative places of `values` (o, k) on ladders (o, l) as two numbers that add up: (2, o, k)."""
+    """Relative places of `values` (o, k) on ladders (o, l), as two numbers that add up."""
     low, high = ladder[:, :1], ladder[:, -1:]
     if isinstance(ladder, np.ndarray):
         relative = (np.asarray(values) - low) / np.where(high > low, high - low, 1.0)
