@@ -198,7 +198,10 @@ def test_duplicated_units_change_no_box_and_no_average(seed):
 def test_a_weight_of_two_is_a_duplicated_row(seed):
     rng = np.random.default_rng(seed)
     sample = draw_sample(seed, n=30)
-    weight = rng.integers(1, 3, 30)
+    weight = np.empty(30, int)
+    for arm in (True, False):  # as many copies in every example, so that shapes stay
+        rows = np.flatnonzero(np.asarray(sample.t) == arm)
+        weight[rows] = rng.permutation(np.repeat([1, 2], len(rows) // 2))
     weighted = jc.Sample(sample.points, sample.t, sample.y, weight=weight)
     copies = np.repeat(np.arange(30), weight)
     copied = jc.Sample(
@@ -259,7 +262,7 @@ def test_swapped_arms_turn_att_into_minus_atc(seed):
 def test_noise_free_discrete_outcomes_have_no_error(seed):
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 3, (120, 3)).astype(float)
-    t = rng.random(120) < 0.4
+    t = rng.permutation(120) < 48
     f0 = 2.0 * x[:, 0] + (x[:, 1] == 2)
     surface = jc.Function(stairs)
     paper = jc.FastAHB(outcome=surface, slack=1e-6, reach=1e-6)
@@ -280,8 +283,9 @@ def test_queries_without_a_match_are_counted_and_named(surface):
     effects = jc.estimate(sample, impossible, folds=1, throw=False)
     assert np.isnan(np.asarray(effects.ite)).all() and np.isnan(float(effects.att))
     assert "unmatched 10: too few controls" in effects.summary()
-    dealt = jc.FastAHB(min_controls=6, outcome=surface)
-    clusters = np.where(np.arange(30) < 22, np.arange(30) // 11, 2)
+    clusters = np.repeat([0, 1, 2], [14, 8, 8])
+    largest = np.bincount(clusters[~np.asarray(sample.t)]).max()
+    dealt = jc.FastAHB(min_controls=int(largest), outcome=surface)
     some = jc.estimate(draw_sample(13, n=30, cluster=clusters), dealt, folds=3, key=0, throw=False)
     lost = int((~some.matched).sum())
     assert 0 < lost < 10
@@ -345,7 +349,8 @@ def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
         (dict(gamma0=0.0, gamma1=0.0), "one must be positive"),
         (dict(c=0.0), "c must be positive"),
         (dict(slack=-0.1), "slack and reach must not"),
-        (dict(levels=0), "levels must not"),
+        (dict(levels=0), "levels is 0"),
+        (dict(min_controls=-1), "min_controls and min_treated must not"),
     ):
         with pytest.raises(ValueError, match=message):
             jc.FastAHB(**options)

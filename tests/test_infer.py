@@ -84,8 +84,8 @@ def test_conservative_normal_by_hand(surface):
 
 
 def test_abadie_imbens_covers_the_average():
-    """2,000 data sets, level 95%: fewer than 93.2% covered has a chance below 1e-4 at 95%."""
-    runs, n = 2000, 60
+    """2,000 data sets: at 95% a share outside 93.1% to 96.9% has a chance below 1e-4."""
+    runs, n = 2000, 150
 
     def one(key):
         k1, k2, k3 = jax.random.split(key, 3)
@@ -103,9 +103,9 @@ def test_abadie_imbens_covers_the_average():
         jax.jit(one), jax.random.split(jax.random.key(0), runs), batch_size=250
     )
     share = float(covered.mean())
-    assert 0.932 < share < 0.985, share
+    assert 0.931 < share < 0.969, share
     ratio = float(error.mean() / att.std())
-    assert 0.9 < ratio < 1.25, ratio
+    assert 0.9 < ratio < 1.1, ratio
 
 
 def test_bad_intervals_are_refused(surface, unchecked):

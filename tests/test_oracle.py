@@ -32,7 +32,7 @@ def assert_same_boxes(sample, method, surface, query):
     x, categories = sample.points, sample.schema.categories.tolist()
     points = method.points or (3 if method.grid == "line" else 16)
     line = method.grid == "line"
-    evaluate = jax.jit(surface)
+    evaluate = jax.jit(lambda points: surface(points))
     even = np.tile(np.linspace(0, 1, points)[:, None], (1, sample.p))
     for i, row in enumerate(query):
         box = grow_box(

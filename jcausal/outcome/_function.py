@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -29,7 +30,7 @@ class Function(ResponseSurface):
     trained: Trained | None
 
     def __init__(self, f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]) -> None:
-        self.f = f
+        self.f = f if isinstance(f, eqx.Module) else jax.tree_util.Partial(f)
         self.noise = np.zeros(2)
         self.trained = None
 

@@ -221,6 +221,16 @@ _sums.defvjp(_forward(_sums), _backward(_weights))
 _weights.defvjp(_forward(_weights), _backward(_sums))
 
 
+def _counts(units: Units, rungs: Rungs, sizes: tuple[int, int]) -> Array:
+    ones = jnp.ones((units.arm.shape[0], 1), jnp.float32)
+    return _stream(units, rungs, ones, sizes, jnp.dtype(jnp.int32))[..., 0]
+
+
+_jitted_sums = jax.jit(_sums, static_argnums=(3, 4))
+_jitted_weights = jax.jit(_weights, static_argnums=(3, 4))
+_jitted_counts = jax.jit(_counts, static_argnums=2)
+
+
 # (5) The public functions.
 
 
@@ -255,7 +265,7 @@ def box_sums(
     """
     _check(units, rungs)
     sizes = _blocks(units.arm.shape[0], rungs.lower.shape[0], max_bytes)
-    return _sums(units, rungs, values, sizes, implementation)
+    return _jitted_sums(units, rungs, values, sizes, implementation)
 
 
 def box_weights(
@@ -278,7 +288,7 @@ def box_weights(
     """
     _check(units, rungs)
     sizes = _blocks(units.arm.shape[0], rungs.lower.shape[0], max_bytes)
-    return _weights(units, rungs, cotangent, sizes, implementation)
+    return _jitted_weights(units, rungs, cotangent, sizes, implementation)
 
 
 def box_counts(units: Units, rungs: Rungs, *, max_bytes: int = 2**25) -> Int[Array, "q 2"]:
@@ -293,5 +303,4 @@ def box_counts(units: Units, rungs: Rungs, *, max_bytes: int = 2**25) -> Int[Arr
     _check(units, rungs)
     n = units.arm.shape[0]
     sizes = _blocks(n, rungs.lower.shape[0], max_bytes)
-    ones = jnp.ones((n, 1), jnp.float32)
-    return _stream(units, rungs, ones, sizes, jnp.dtype(jnp.int32))[..., 0]
+    return _jitted_counts(units, rungs, sizes)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample
+from jcausal.data import Sample, is_traced
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
@@ -57,10 +57,10 @@ class Boxes(Matching):
         """The value at each rung, or the query itself where it lies further out."""
         ordered = self.sample.schema.ordered
         ladder = self.sample.ladder[ordered]
-        host = isinstance(ladder, np.ndarray) and isinstance(self.point, np.ndarray)
+        host = isinstance(self.point, np.ndarray) and not is_traced(rung, ladder)
         lib = np if host else jnp
         rung = lib.clip(lib.asarray(rung), 0, ladder.shape[1] - 1)
-        value = ladder[np.arange(len(ordered)), rung]
+        value = lib.asarray(ladder)[np.arange(len(ordered)), rung]
         outer = lib.maximum if side > 0 else lib.minimum
         edges = outer(value, self.point[:, ordered])
         every = lib.concatenate([edges, lib.full_like(self.point[:, :1], lib.nan)], axis=1)

@@ -113,8 +113,9 @@ def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
     ordered = plan.ordered
     codes = sample.codes[units][:, ordered]
     ladder = sample.ladder[ordered]
-    rows = np.arange(len(ordered))
-    values = ladder[rows, np.asarray(codes) if isinstance(ladder, np.ndarray) else codes]
+    host = isinstance(ladder, np.ndarray) and not is_traced(codes)
+    ladder = ladder if host else jnp.asarray(ladder, sample.x.dtype)
+    values = ladder[np.arange(len(ordered)), np.asarray(codes) if host else codes]
     levels = sample.codes[units][:, plan.categories]
     place = jnp.swapaxes(_places(ladder, values.T, sample.x.dtype), 1, 2)
     return Queries(sample.x[units], place, codes, codes, _own_level(levels, plan))
