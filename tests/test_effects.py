@@ -41,7 +41,7 @@ class Levelled(eqx.Module):
         return wavy(x[:, :2]) + self.effect[x[:, 2].astype(int)][:, None]
 
 
-def swapped(x):
+def arms_swapped(x):
     return wavy(x)[:, ::-1]
 
 
@@ -252,7 +252,7 @@ def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor):
 def test_swapped_arms_turn_att_into_minus_atc(seed):
     sample = draw_sample(seed, n=40)
     swapped = jc.Sample(sample.points, ~np.asarray(sample.t), sample.y)
-    plain, turned = jc.Function(wavy), jc.Function(swapped)
+    plain, turned = jc.Function(wavy), jc.Function(arms_swapped)
     first = jc.estimate(sample, jc.FastAHB(outcome=plain), folds=1, estimand="att")
     second = jc.estimate(swapped, jc.FastAHB(outcome=turned), folds=1, estimand="atc")
     np.testing.assert_allclose(first.att, -second.atc, rtol=1e-4, atol=1e-5)
