@@ -3,7 +3,7 @@
 import argparse
 import sys
 import tempfile
-import warnings
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
     """Estimate, print the summary and write figures and tables into `out`."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: give --out a folder.")
-    bar = Bar(quiet)
+    bar, began = Bar(quiet), time.perf_counter()
     sample = jc.datasets.lalonde("cps" if controls == "cps" else "psid")
     method = jc.FastAHB(gamma1=0.0, levels=20, outcome=jc.BART())
     effects = jc.estimate(sample, method, key=seed, progress=bar)
@@ -94,12 +94,12 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
     average = jc.interval(effects, jc.AbadieImbens())
     units = jc.interval(effects, jc.ConservativeNormal())
     table = jc.balance(sample, effects.matching)
-    texts = _report(effects, average, table, controls)
+    texts = f"{_report(effects, average, table, controls)}\n\n{_versions(sample, seed)}"
     write_whole(out, _files(effects, average, units, table, texts))
     bar.close()
     if not quiet:
         print(texts)
-        print(f"\nfigures and tables: {out}")
+        print(f"\nfigures and tables: {out}; {time.perf_counter() - began:.0f} s")
 
 
 def _report(effects: jc.Effects, average: jc.Interval, table: pd.DataFrame, controls: str) -> str:
@@ -122,6 +122,18 @@ def _report(effects: jc.Effects, average: jc.Interval, table: pd.DataFrame, cont
         "three boxes",
     ]
     return "\n".join(lines + [f"  {text}" for text in _three_boxes(effects)])
+
+
+def _versions(sample: jc.Sample, seed: int) -> str:
+    """What another run needs to give the same numbers."""
+    import bartz
+    import jax
+
+    device = jax.devices()[0].platform
+    return (
+        f"seed {seed}, {sample.x.dtype}, {device}; jcausal {jc.__version__}, "
+        f"jax {jax.__version__}, bartz {bartz.__version__}"
+    )
 
 
 def _balance_words(table: pd.DataFrame) -> str:
@@ -219,5 +231,4 @@ def write_whole(out: Path, files: dict[str, Callable[[Path], object]]) -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("default")
     sys.exit(main())

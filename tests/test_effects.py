@@ -300,6 +300,18 @@ def test_queries_without_a_match_are_counted_and_named(surface):
     assert len(some.matching.unmatched()) == lost
 
 
+def test_a_group_needs_controls_that_carry_weight(surface):
+    plain = draw_sample(15, n=40)
+    weight = np.where(np.arange(40) % 2, 1.0, 0.0)
+    sample = jc.Sample(plain.points, plain.t, plain.y, weight=weight)
+    effects = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
+    controls = np.asarray(effects.totals)[:, 0, 0]
+    assert (controls > 0).all()
+    assert np.isfinite(float(effects.att))
+    counted = (np.asarray(effects.share()) > 0).sum()
+    assert counted == (np.asarray(sample.t) & (weight > 0)).sum()
+
+
 def test_cate_by_column_and_by_labels(experiment):
     effects = jc.estimate(experiment, jc.FastAHB(outcome=jc.Ridge()), key=0)
     table = effects.cate("black")

@@ -2,7 +2,6 @@
 
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
-from jcausal.data._errors import rows_in_words as rows_in_words
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
@@ -13,3 +12,5 @@ from jcausal.data._split import check_honest as check_honest
 from jcausal.data._split import deal as deal
 from jcausal.data._split import split as split
 from jcausal.data._split import step_key as step_key
+from jcausal.data._words import number_in_words as number_in_words
+from jcausal.data._words import rows_in_words as rows_in_words

@@ -11,10 +11,11 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jcausal.data import _check
-from jcausal.data._errors import DataError, rows_in_words
+from jcausal.data._errors import DataError
 from jcausal.data._ladder import host_ladders, traced_ladders
 from jcausal.data._schema import Schema, make_schema
 from jcausal.data._shapes import is_traced
+from jcausal.data._words import rows_in_words
 
 _origins = itertools.count(1)
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jcausal.data._errors import DataError, rows_in_words
+from jcausal.data._errors import DataError
 from jcausal.data._schema import Kind
+from jcausal.data._words import rows_in_words
 
 
 def as_numbers(name: str, values: object, n: int | None = None) -> Float[np.ndarray, "..."]:

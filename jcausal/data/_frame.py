@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import _check
-from jcausal.data._errors import DataError, rows_in_words
+from jcausal.data._errors import DataError
+from jcausal.data._words import rows_in_words
 
 Missing = Literal["error", "drop"]
 

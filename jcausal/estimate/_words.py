@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample
+from jcausal.data import Sample, number_in_words
 from jcausal.match import sentence
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ def summary(effects: Effects, interval: object = None) -> str:
     if points:
         lines = [f"effects at {points} points (matched {matched} of {asked})"]
     else:
-        value = f"{float(effects.average):,.4g}" if interval is None else str(interval)
+        value = number_in_words(float(effects.average)) if interval is None else str(interval)
         lines = [f"{name} (matched {matched} of {asked}): {value}"]
     if effects.partitions is not None:
         low, high = effects.partitions.spread
         count, shown = len(effects.partitions.average), effects.partitions.shown
         lines.append(
-            f"over {count} partitions the {name} runs from {low:,.4g} to {high:,.4g}; partition "
+            f"over {count} partitions the {name} runs from {number_in_words(low)} to "
+            f"{number_in_words(high)}; partition "
             f"{shown + 1}, the median, is shown"
         )
     status = np.asarray(effects.matching.status)[np.asarray(effects.matching.asked)]

@@ -10,7 +10,7 @@ import pandas as pd
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import as_key, step_key
+from jcausal.data import as_key, number_in_words, step_key
 from jcausal.estimate import Effects
 
 Target = Literal["tau(x)", "realised", "population average", "sample average"]
@@ -37,10 +37,10 @@ class Interval(eqx.Module):
         percent = f"{100 * self.level:g}% interval"
         if self.estimate.ndim:
             return f"{self.estimate.shape[0]} {percent}s of {self.target} ({self.method})"
-        return (
-            f"{float(self.estimate):,.4g} ({percent} {float(self.lower):,.4g} to "
-            f"{float(self.upper):,.4g}; {self.target}, {self.method})"
+        middle, low, high = (
+            number_in_words(float(v)) for v in (self.estimate, self.lower, self.upper)
         )
+        return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
 
     def to_frame(self) -> pd.DataFrame:
         """One row an estimate."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Schema
+from jcausal.data import Schema, number_in_words
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
 from jcausal.match import Boxes
@@ -132,7 +132,7 @@ def effects(
     ax.axhline(0, color="black", lw=0.8)
     name = found.estimand.upper()
     value = float(found.average)
-    ax.axhline(value, color=ORANGE, lw=1.6, label=f"{name} {value:,.4g}")
+    ax.axhline(value, color=ORANGE, lw=1.6, label=f"{name} {number_in_words(value)}")
     if average is not None:
         ax.axhspan(float(average.lower), float(average.upper), color=ORANGE, alpha=0.15, lw=0)
     ax.yaxis.set_major_formatter("{x:,.10g}")

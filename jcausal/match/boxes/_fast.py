@@ -50,7 +50,8 @@ class FastAHB(Matcher):
     - `points`: default 3 on a line, 16 on a lattice.
     - `levels`: at most this many stops on each side of a query (quantiles of the values there), so
       that the number of steps does not grow with n; None for every value.
-    - `min_controls`, `min_treated`: units (not weights) that a group needs.
+    - `min_controls`, `min_treated`: units (not weights) that a group needs; a unit of weight 0 can
+      carry no mean and is not counted.
     - `outcome`: the model of the surfaces, for `jc.estimate`.
 
     **Source:** Morucci, Orlandi, Roy, Rudin and Volfovsky, "Adaptive Hyper-box Matching for
@@ -143,7 +144,7 @@ class FastAHB(Matcher):
             return rows, ()
         asked = task.asked & mine if rows is None else task.asked[rows]
         queries = _queries(task, rows)
-        space = make_space(sample, task.fold == k)
+        space = make_space(sample, (task.fold == k) & (sample.weight > 0))
         rules = self._rules(sample.x.dtype)
         surface, space, rules = _still((surface.lean(), space, rules))
         problem = pose(space, surface, rules)

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from jcausal.data import number_in_words
+
 if TYPE_CHECKING:
     from jcausal.match.boxes._boxes import Boxes
-
-
-def number(value: float) -> str:
-    """A number for reading: thousands set apart, four significant digits or whole."""
-    if value == round(value) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def counts(controls: int, treated: int) -> str:
@@ -49,12 +44,12 @@ def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
         return name if low == 1 else f"not {name}"
     tail = f" {unit}" if unit else ""
     if low == high:
-        return f"{name} {number(low)}{tail}"
+        return f"{name} {number_in_words(low)}{tail}"
     if low_rung <= 0:
-        return f"{name} at most {number(high)}{tail}"
+        return f"{name} at most {number_in_words(high)}{tail}"
     if high_rung >= top:
-        return f"{name} at least {number(low)}{tail}"
-    words = number(low), number(high)
+        return f"{name} at least {number_in_words(low)}{tail}"
+    words = number_in_words(low), number_in_words(high)
     if words[0] == words[1]:
         words = f"{low:,}", f"{high:,}"
     return f"{name} {words[0]} to {words[1]}{tail}"

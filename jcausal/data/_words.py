@@ -1,0 +1,20 @@
+"""Rows and numbers in words."""
+
+from collections.abc import Iterable
+
+
+def rows_in_words(rows: Iterable[int], limit: int = 5) -> str:
+    """Name rows by position: "row 3", "rows 3, 17 and 20", "rows 1, 2, 3, 4, 5 and 12 more"."""
+    listed = [str(int(r)) for r in rows]
+    if len(listed) == 1:
+        return f"row {listed[0]}"
+    if len(listed) <= limit:
+        return f"rows {', '.join(listed[:-1])} and {listed[-1]}"
+    return f"rows {', '.join(listed[:limit])} and {len(listed) - limit} more"
+
+
+def number_in_words(value: float) -> str:
+    """A number for reading: thousands set apart, four significant digits or whole."""
+    if value == round(value, 0) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
