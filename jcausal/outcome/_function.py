@@ -1,6 +1,7 @@
 """A known function as a response surface."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -30,7 +31,8 @@ class Function(ResponseSurface):
     trained: Trained | None
 
     def __init__(self, f: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]) -> None:
-        self.f = f if isinstance(f, eqx.Module) else jax.tree_util.Partial(f)
+        pytree: Any = f if isinstance(f, eqx.Module) else jax.tree_util.Partial(f)
+        self.f = pytree
         self.noise = np.zeros(2)
         self.trained = None
 
