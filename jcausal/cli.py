@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -126,14 +127,11 @@ def _report(effects: jc.Effects, average: jc.Interval, table: pd.DataFrame, cont
 
 def _versions(sample: jc.Sample, seed: int) -> str:
     """What another run needs to give the same numbers."""
-    import bartz
     import jax
 
     device = jax.devices()[0].platform
-    return (
-        f"seed {seed}, {sample.x.dtype}, {device}; jcausal {jc.__version__}, "
-        f"jax {jax.__version__}, bartz {bartz.__version__}"
-    )
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "bartz"))
+    return f"seed {seed}, {sample.x.dtype}, {device}; jcausal {jc.__version__}, {libraries}"
 
 
 def _balance_words(table: pd.DataFrame) -> str:

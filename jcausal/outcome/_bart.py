@@ -193,25 +193,28 @@ class BART(OutcomeModel):
         centre, scale = y.mean(), y.std() or 1.0
         cuts = cut_points(features, self.max_bins)
         even = (weight == weight[0]).all()
-        fitted = _bartz().Bart(
-            features[rows].T,
-            ((y - centre) / scale).astype(np.float32),
-            binner=functools.partial(_bartz().prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)),
-            error_scale=None if even else np.sqrt(weight.mean() / weight).astype(np.float32),
-            num_trees=self.trees,
-            num_chains=self.chains,
-            num_chain_devices=None,
-            n_burn=self.burn,
-            n_save=self.draws,
-            n_skip=self.thin,
-            k=self.k,
-            power=self.power,
-            base=self.base,
-            printevery=None,
-            run_mcmc_kw=dict(inner_loop_length=100),
-            seed=key,
-        )
-        return _posterior(fitted, cuts, centre, scale, self.chains)
+        with jax.enable_x64(False):  # bartz works in float32 and refuses wider integers
+            fitted = _bartz().Bart(
+                features[rows].T,
+                ((y - centre) / scale).astype(np.float32),
+                binner=functools.partial(
+                    _bartz().prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)
+                ),
+                error_scale=None if even else np.sqrt(weight.mean() / weight).astype(np.float32),
+                num_trees=self.trees,
+                num_chains=self.chains,
+                num_chain_devices=None,
+                n_burn=self.burn,
+                n_save=self.draws,
+                n_skip=self.thin,
+                k=self.k,
+                power=self.power,
+                base=self.base,
+                printevery=None,
+                run_mcmc_kw=dict(inner_loop_length=100),
+                seed=key,
+            )
+            return _posterior(fitted, cuts, centre, scale, self.chains)
 
 
 def _posterior(
