@@ -362,7 +362,7 @@ def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
         (dict(c=0.0), "c must be positive"),
         (dict(slack=-0.1), "slack and reach must not"),
         (dict(levels=0), "levels is 0"),
-        (dict(min_controls=-1), "min_controls and min_treated must not"),
+        (dict(min_controls=0), "min_controls and min_treated must be"),
     ):
         with pytest.raises(ValueError, match=message):
             jc.FastAHB(**options)

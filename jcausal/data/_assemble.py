@@ -67,7 +67,9 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     _check.check_weight(weight, valid)
     x, levels = _level_codes(x, valid, names, kinds, words.levels or {})
     schema = make_schema(x.shape[1], names, kinds, words.units, levels)
-    codes, ladder, rungs = _with_all_levels(schema, x, *host_ladders(x, valid))
+    codes, ladder, rungs = _with_all_levels(
+        schema, np.where(valid[:, None], x, 0), *host_ladders(x, valid)
+    )
     return Parts(
         x=jnp.asarray(np.where(valid[:, None], x, 0), dtype),
         t=jnp.asarray(np.where(valid, t, 0) == 1),
@@ -93,6 +95,7 @@ def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) ->
         if kind == "category" and not labels:
             raise DataError(f"category {name!r} is traced: name its levels with levels={{...}}.")
     valid = jnp.ones(n, bool) if valid is None else jnp.asarray(valid, bool)
+    x = jnp.where(valid[:, None], x, 0)
     weight = jnp.ones(n, x.dtype) if weight is None else jnp.asarray(weight, x.dtype)
     schema = make_schema(p, names, kinds, words.units, levels)
     codes, ladder, rungs = traced_ladders(x, valid)
@@ -101,7 +104,7 @@ def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) ->
         steps = jnp.minimum(jnp.arange(n), height - 1)
         codes = codes.at[:, j].set(x[:, j].astype(jnp.int32))
         ladder, rungs = ladder.at[j].set(steps.astype(x.dtype)), rungs.at[j].set(height)
-    t, weight = jnp.asarray(t) == 1, jnp.where(valid, weight, 0)
+    t, weight = (jnp.asarray(t) == 1) & valid, jnp.where(valid, weight, 0)
     return Parts(x, t, weight, valid, codes, ladder, rungs, schema)
 
 
@@ -129,12 +132,19 @@ def _level_codes(
         labels: tuple[str, ...] = ()
         if kind == "category" and name in given:
             labels = tuple(given[name])
+            if len(set(labels)) < len(labels):
+                raise DataError(f"category {name!r} has a level label twice: {list(labels)}.")
             _check_level_codes(name, x[:, j], valid, len(labels))
         elif kind == "category":
             values, codes = np.unique(x[valid, j], return_inverse=True)
-            x[valid, j], labels = codes, tuple(f"{v:g}" for v in values)
+            x[valid, j], labels = codes, tuple(level_label(v) for v in values)
         levels.append(labels)
     return x, levels
+
+
+def level_label(value: float) -> str:
+    """A numeric level in words, all its digits kept."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def _check_level_codes(name: str, column: np.ndarray, valid: np.ndarray, count: int) -> None:
@@ -195,7 +205,7 @@ def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
         y = jnp.asarray(y)
         if y.shape != valid.shape:
             raise DataError(f"y has shape {y.shape} but x has {valid.shape[0]} rows.")
-        return jnp.where(valid, y, 0).astype(jnp.promote_types(y.dtype, dtype))
+        return jnp.where(valid, y, 0).astype(dtype)
     keep = np.asarray(valid)
     array = _check.as_numbers("y", y, keep.shape[0])
     _check.check_finite("y", array, keep)

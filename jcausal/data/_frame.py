@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import _check
+from jcausal.data._assemble import level_label
 from jcausal.data._errors import DataError
 from jcausal.data._words import rows_in_words
 
@@ -27,7 +28,7 @@ def read_frame(
     """The arguments of `Sample` from the columns of a frame."""
     if missing not in ("error", "drop"):
         raise ValueError(f"missing is {missing!r}: use 'error' or 'drop'.")
-    table = _as_table(frame)
+    table = _as_table(frame, {roles["id"], roles["cluster"]})
     taken = {column for column in roles.values() if column is not None}
     names = [c for c in table if c not in taken] if covariates is None else list(covariates)
     for name in [*names, *taken, *categorical, *units]:
@@ -51,7 +52,7 @@ def read_frame(
     )
 
 
-def _as_table(frame: Any) -> dict[str, Any]:
+def _as_table(frame: Any, raw: set[str | None]) -> dict[str, Any]:
     """Columns by name: numpy arrays, or pandas Categoricals where the frame declares levels."""
     if isinstance(frame, np.ndarray):
         frame = pd.DataFrame(frame)
@@ -66,7 +67,10 @@ def _as_table(frame: Any) -> dict[str, Any]:
         raise DataError(f"{type(frame).__name__} is no data frame that can be read.") from error
     if table.shape[0] == 0:
         raise DataError("the frame has no rows.")
-    return {str(name): _as_array(table[name]) for name in table.columns}
+    return {
+        str(name): table[name].to_numpy() if name in raw else _as_array(table[name])
+        for name in table.columns
+    }
 
 
 def _as_array(series: Any) -> np.ndarray | pd.Categorical:
@@ -148,7 +152,7 @@ def _levels(column: Any) -> tuple[tuple[str, ...], np.ndarray]:
     numbers = values.dtype.kind in "biuf"
     words = values if numbers else values.astype(str)
     found, codes = np.unique(words, return_inverse=True)
-    return tuple(f"{v:g}" if numbers else str(v) for v in found), codes
+    return tuple(level_label(v) if numbers else str(v) for v in found), codes
 
 
 def _role(role: str, columns: Mapping[str, Any], name: str | None) -> np.ndarray | None:

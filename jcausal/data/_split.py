@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data._errors import DataError, HonestyError
-from jcausal.data._sample import Sample
+from jcausal.data._ladder import traced_ladders
+from jcausal.data._sample import Sample, replace
 from jcausal.data._shapes import is_traced
 
 
@@ -21,6 +22,8 @@ def as_key(key: PRNGKeyArray | Array | int | None, what: str) -> PRNGKeyArray:
         return jax.random.key(int(key))
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
+    if key.ndim == 0:
+        return jax.random.key(key)
     return jax.random.wrap_key_data(key)
 
 
@@ -50,10 +53,11 @@ def _place_in_arm(sample: Sample, draw: Float[Array, " n"]) -> Int[Array, " n"]:
 def _cluster_rank(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Each row's cluster as its place in a random order of the clusters, and their number."""
     assert sample.cluster is not None
-    present = jnp.zeros(sample.n, bool).at[sample.cluster].max(sample.valid)
+    labels = jnp.unique(sample.cluster, return_inverse=True, size=sample.n)[1].ravel()
+    present = jnp.zeros(sample.n, bool).at[labels].max(sample.valid)
     draw = jnp.where(present, jax.random.uniform(key, (sample.n,)), 2.0)
     rank = jnp.argsort(jnp.argsort(draw))
-    return rank[sample.cluster].astype(jnp.int32), present.sum()
+    return rank[labels].astype(jnp.int32), present.sum()
 
 
 def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
@@ -71,6 +75,17 @@ def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Boo
     size = jnp.stack([sample.valid.sum() - treated, treated])[sample.t.astype(jnp.int32)]
     place = _place_in_arm(sample, _draws(sample, key))
     return sample.valid & (place < jnp.round(share * size))
+
+
+def _relaid(part: Sample) -> Sample:
+    """A traced part on ladders of its own valid rows, as `take` does for a concrete one."""
+    codes, ladder, rungs = traced_ladders(part.x, part.valid)
+    for j in part.schema.categories:
+        height = len(part.schema.levels[j])
+        codes, rungs = codes.at[:, j].set(part.codes[:, j]), rungs.at[j].set(height)
+        steps = jnp.minimum(jnp.arange(ladder.shape[1]), height - 1)
+        ladder = ladder.at[j].set(steps.astype(ladder.dtype))
+    return replace(part, codes=codes, ladder=ladder, rungs=rungs)
 
 
 def split(
@@ -99,7 +114,7 @@ def split(
         raise ValueError(f"share is {share}: it must lie between 0 and 1.")
     train = _training_rows(sample, share, step_key(as_key(key, "split"), "split"))
     if is_traced(train):
-        return sample.with_valid(train), sample.with_valid(~train)
+        return _relaid(sample.with_valid(train)), _relaid(sample.with_valid(~train))
     chosen, valid, treated = np.asarray(train), np.asarray(sample.valid), np.asarray(sample.t)
     for name, part in (("training", chosen), ("matching", valid & ~chosen)):
         counts = int((part & ~treated).sum()), int((part & treated).sum())

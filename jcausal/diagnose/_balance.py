@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from jcausal.data import Sample
-from jcausal.match import Estimand, Matching
+from jcausal.match import Estimand, Matching, check_same_rows
 
 
 class Moments(NamedTuple):
@@ -41,8 +41,7 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         >>> list(jc.balance(test, boxes).columns[-3:])
         ['vr_before', 'vr_after', 'ok']
     """
-    if matching.sample.n != test.n or matching.sample.p != test.p:
-        raise ValueError(f"the matching was made on {matching.sample.n} rows, not on {test.n}.")
+    check_same_rows(test, matching)
     labels, columns, shares = _columns(test)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)
     before = np.where(valid, np.asarray(test.weight, np.float64), 0)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced
 from jcausal.estimate import _words
-from jcausal.match import Estimand, Matching
+from jcausal.match import RESULTS, Estimand, Matching, code
 from jcausal.outcome import ResponseSurface
 
 Tau = Literal["a", "b"]
@@ -34,7 +35,8 @@ class Effects(eqx.Module):
     `tau` tells how a query's effect is formed: "b" = its own outcome against the mean of the other
     arm in its group; "a" = mean of the treated minus mean of the controls in the group (for points
     outside the sample the only one). `totals` (q, 2, 3) are the group sums, by arm, of weight,
-    weight (y - centre) and weight (y - centre)^2; `sizes` (q, 2) the units.
+    weight (y - centre) and weight (y - the group's mean)^2; `sizes` (q, 2) the units that carry
+    weight.
     A query without a match is NaN with `matched` False.
     """
 
@@ -99,9 +101,8 @@ class Effects(eqx.Module):
     @property
     def variances(self) -> Float[Array, "q 2"]:
         """Weighted variance of the outcomes in each group by arm, with n - 1; NaN below two."""
-        weight, first, second = (self.totals[..., k] for k in range(3))
-        total = jnp.where(weight > 0, weight, 1)
-        spread = jnp.maximum(second / total - (first / total) ** 2, 0)
+        weight, square = self.totals[..., 0], self.totals[..., 2]
+        spread = square / jnp.where(weight > 0, weight, 1)
         n = self.sizes
         return jnp.where(n > 1, spread * n / jnp.maximum(n - 1, 1), jnp.nan)
 
@@ -138,7 +139,9 @@ class Effects(eqx.Module):
 
     def _average(self, estimand: Estimand) -> Float[Array, ""]:
         share = self.share(estimand)
-        return jnp.where(share > 0, share * self.ite, jnp.where(jnp.isnan(share), share, 0)).sum()
+        bad = (self.matching.status == code(RESULTS.bad_input)).any()
+        total = (share * jnp.where(share > 0, self.ite, 0)).sum()
+        return jnp.where(bad, jnp.nan, total)
 
     @property
     def att(self) -> Float[Array, ""]:
@@ -176,7 +179,7 @@ class Effects(eqx.Module):
         Signs are kept with power 1: plus for treated, minus for controls.
         """
         matching, treated, t = self.matching, self.matching.query_treated, self.sample.t
-        sign = jnp.where(t, 1, -1) if power == 1 else jnp.ones(self.sample.n)
+        sign = jnp.where(t, 1, -1) if power == 1 else jnp.ones(self.sample.n, share.dtype)
         if self.tau == "a":
             return sign * matching.unit_weights(share, power)
         partners = matching.unit_weights(jnp.where(treated, share, 0), power) * ~t
@@ -219,8 +222,27 @@ def effects_of(
 ) -> Effects:
     """Sum the outcomes over every group, once."""
     assert sample.y is not None
-    weight = jnp.where(sample.valid, sample.weight, 0)
-    centre = (weight * sample.y).sum() / weight.sum()
-    y = jnp.where(sample.valid, sample.y - centre, 0)
-    totals = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2], axis=1))
+    usable = sample.valid & jnp.isfinite(sample.y)
+    weight = jnp.where(usable, sample.weight, 0)
+    centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
+    if is_traced(sample, matching):
+        totals = _totals(sample, matching, centre)
+        own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)
+        bad = matching.matched & ~(jnp.isfinite(totals).all((1, 2)) & jnp.isfinite(own))
+        status = jnp.where(bad, code(RESULTS.bad_input), matching.status)
+        matching = eqx.tree_at(lambda m: m.status, matching, status)
+    else:
+        with jax.enable_x64(True):  # squares around a group's mean need the digits
+            totals = np.asarray(_totals(sample, matching, np.float64(centre)))
+        totals = jnp.asarray(totals, sample.x.dtype)
     return Effects(sample, matching, surfaces, totals, matching.sizes, centre, None, tau)
+
+
+def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:
+    """Group sums of weight, weight (y - centre) and weight (y - mean)^2, in the dtype of centre."""
+    assert sample.y is not None
+    y = jnp.where(sample.valid, sample.y - centre, 0)
+    sums = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2], axis=1))
+    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
+    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
+    return jnp.stack([sums[..., 0], sums[..., 1], square], axis=2)

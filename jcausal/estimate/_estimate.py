@@ -8,13 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jcausal.data import DataError, HonestyError, Sample, as_key, deal, is_traced, step_key
+from jcausal.data import (
+    DataError,
+    HonestyError,
+    Sample,
+    as_key,
+    check_honest,
+    deal,
+    is_traced,
+    step_key,
+)
 from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
 from jcausal.match import (
     Estimand,
     Matcher,
     Matching,
     Progress,
+    check_same_rows,
     make_task,
     raise_unusable,
 )
@@ -72,7 +82,8 @@ def estimate(
     if tau not in ("a", "b"):
         raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
     if isinstance(method, Matching):
-        return _from_matching(sample, method, tau)
+        check_same_rows(sample, method)
+        return effects_of(sample, method, (), tau)
     if not isinstance(method, Matcher):
         raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
     _check_folds(method, folds, repeats)
@@ -92,20 +103,6 @@ def estimate(
         told = _prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
         runs.append(_cross_fit(sample, method, estimand, folds, query, one, tau, told, throw))
     return runs[0] if repeats == 1 else _median(runs)
-
-
-def _from_matching(sample: Sample, matching: Matching, tau: Tau) -> Effects:
-    """Effects from groups that were found before; the rows must be the same."""
-    theirs = matching.sample
-    same = theirs.n == sample.n and theirs.p == sample.p
-    if same and not is_traced(theirs.codes, sample.codes):
-        same = bool((theirs.row == sample.row).all() & (theirs.codes == sample.codes).all())
-    if not same:
-        raise ValueError(
-            f"the matching was made on other rows ({theirs.n}) than this sample's ({sample.n}): "
-            "pass the sample that was matched, with its outcomes attached."
-        )
-    return effects_of(sample, matching, (), tau)
 
 
 def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
@@ -164,7 +161,10 @@ def _surface(
     """The surface of fold k, trained without fold k."""
     model = method.outcome
     if not isinstance(model, OutcomeModel):
-        return as_surface(model)
+        surface = as_surface(model)
+        if surface.trained is not None:
+            check_honest(surface.trained.row, surface.trained.origin, sample, fold == k)
+        return surface
     train = sample.with_valid(fold != k)
     return fit(train, model, arms=method.arms, key=jax.random.fold_in(_sub(key, "fit"), k))
 

@@ -86,9 +86,11 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray:
     values = sample.points[:, j]
     if schema.kinds[j] == "category":
         return np.array(schema.levels[j], object)[values.astype(int)]
-    if len(np.unique(values)) <= 10:
+    valid = np.asarray(sample.valid)
+    if len(np.unique(values[valid])) <= 10:
         return values
-    return pd.Series(pd.qcut(values, 4, duplicates="drop")).astype(str).to_numpy()
+    cuts = np.unique(np.quantile(values[valid], [0, 0.25, 0.5, 0.75, 1]))
+    return pd.Series(pd.cut(values, list(cuts), include_lowest=True)).astype(str).to_numpy()
 
 
 def cate_frame(effects: Effects, labels: np.ndarray) -> pd.DataFrame:
@@ -105,7 +107,7 @@ def cate_frame(effects: Effects, labels: np.ndarray) -> pd.DataFrame:
         )
     )
     frame["total"] = frame["weight"] * frame["effect"]
-    out = frame.groupby("group").agg(
+    out = frame.groupby("group", dropna=False).agg(
         queries=("matched", "size"),
         matched=("matched", "sum"),
         weight=("weight", "sum"),

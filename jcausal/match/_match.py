@@ -89,6 +89,8 @@ def make_task(
         if is_traced(sample, at):
             raise ValueError("at needs concrete arrays: match outside jit and vmap.")
         points = np.asarray(at, np.float64)
+        if points.shape[:1] == (0,):
+            raise ValueError("at holds no point: give at least one row.")
         none = jnp.full(points.shape[0], -1)
         return Task(sample, fold, none, none + 1, none < 0, points, estimand)
     if query is None and is_traced(sample, fold):
@@ -96,7 +98,7 @@ def make_task(
     else:
         rows = np.flatnonzero(np.asarray(wanted)) if query is None else _rows(query, sample)
         rows = jnp.asarray(rows)
-        asked = jnp.ones(rows.shape[0], bool)
+        asked = sample.valid[rows]
     return Task(sample, fold, rows, fold[rows], asked, None, estimand)
 
 
@@ -114,8 +116,8 @@ def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
         raise ValueError(
             f"query names row {given[bad[0]]}, the sample has rows 0 to {sample.n - 1}."
         )
-    invalid = given[~np.asarray(sample.valid)[given]]
-    if invalid.size:
+    invalid = [] if is_traced(sample.valid) else given[~np.asarray(sample.valid)[given]]
+    if len(invalid):
         raise ValueError(f"query names padding ({rows_in_words(invalid)}), which has no group.")
     return given
 

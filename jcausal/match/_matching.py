@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample
+from jcausal.data import Sample, is_traced
 from jcausal.match._results import RESULTS, code, sentence
 
 Estimand = Literal["att", "atc", "ate"]
@@ -106,6 +106,23 @@ class Matching(eqx.Module):
                 status=status,
                 reason=[sentence(s) for s in status],
             )
+        )
+
+
+def check_same_rows(sample: Sample, matching: Matching) -> None:
+    """Refuse a sample other than the one that was matched (outcomes apart).
+
+    **Raises:** ValueError.
+    """
+    theirs = matching.sample
+    same = theirs.n == sample.n and theirs.p == sample.p
+    if same and not is_traced(theirs.x, sample.x, theirs.t, sample.t, theirs.weight, sample.weight):
+        names = ("row", "codes", "t", "valid", "weight")
+        same = all(bool((getattr(theirs, a) == getattr(sample, a)).all()) for a in names)
+    if not same:
+        raise ValueError(
+            f"the matching was made on other rows ({theirs.n}) than this sample's ({sample.n}): "
+            "pass the sample that was matched, with its outcomes attached."
         )
 
 

@@ -70,10 +70,14 @@ class Boxes(Matching):
 
     @property
     def units(self) -> Units:
-        """The sample for the kernels; its last column is the fold, which a box must agree with."""
+        """The sample for the kernels; its last column is the fold, which a box must agree with.
+
+        A unit of weight 0 carries no mean: it is in no box.
+        """
         schema = self.sample.schema
         codes = self.sample.codes[:, schema.ordered]
-        codes = jnp.concatenate([codes, self.fold[:, None].astype(codes.dtype)], axis=1)
+        gate = jnp.where(self.sample.weight > 0, self.fold, -2)[:, None]
+        codes = jnp.concatenate([codes, gate.astype(codes.dtype)], axis=1)
         return Units(codes, self.sample.codes[:, schema.categories], self.sample.t)
 
     @property

@@ -90,8 +90,8 @@ class FastAHB(Matcher):
             raise ValueError("gamma0 and gamma1 must not be negative, and one must be positive.")
         if self.c <= 0 or self.slack < 0 or (self.reach or 0) < 0:
             raise ValueError("c must be positive, slack and reach must not be negative.")
-        if min(self.min_controls, self.min_treated) < 0:
-            raise ValueError("min_controls and min_treated must not be negative.")
+        if min(self.min_controls, self.min_treated) < 1:
+            raise ValueError("min_controls and min_treated must be at least 1.")
         if self.levels is not None and self.levels < 1:
             raise ValueError(f"levels is {self.levels}: it must be at least 1, or None.")
 

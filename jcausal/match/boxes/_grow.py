@@ -129,7 +129,7 @@ def _side(
         left=taken < jnp.minimum(reach, levels),
         value=jnp.where(taken > 0, space.ladder[rows, here], own),
         target=space.ladder[rows, there],
-        size=jnp.abs(moved[0] + moved[1]),
+        size=jnp.abs(moved[0] + moved[1]) / jnp.where(space.span > 0, space.span, 1),
     )
 
 
@@ -193,7 +193,7 @@ def _look(
     if width:
         moving = jnp.tile(jnp.asarray(plan.ordered), q)
         lo, hi = steps.start.ravel(), steps.stop.ravel()
-        share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
+        share = line_offsets(points if grid == "line" else 2, 1)[:, 0].astype(lo.dtype)
         line = lo[:, None] + share * (hi - lo)[:, None]
         at = jnp.concatenate([line, middle.reshape(-1, 1)], axis=1)
         values = surface.along(jnp.repeat(centre, width, axis=0), moving, at)
@@ -221,7 +221,7 @@ def _look(
 def _filled(
     surface: ResponseSurface, slabs: Slabs, plan: Layout, grid: Grid, points: int
 ) -> Float[Array, "m 2"]:
-    """By evaluation at the grid's points: half of a category's points stand at its own level."""
+    """By evaluation: in a category an offset below one half stands for the query's own level."""
     p = slabs.lower.shape[1]
     if grid == "lattice":
         offsets = jnp.asarray(lattice_offsets(points, p), slabs.lower.dtype)

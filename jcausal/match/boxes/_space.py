@@ -14,8 +14,8 @@ class Space(NamedTuple):
     """Arrays for the core. o ordered columns, c category columns, e levels to open in all.
 
     `units.codes` has one column more than o: 0 for members, -1 for everybody else.
-    `place` is where each rung stands between the ladder's ends (0 to 1), as a sum of two numbers
-    so that neighbours on a long ladder stay apart in float32.
+    `place` is how far each rung stands above the ladder's foot, as a sum of two numbers so that
+    neighbours on a long ladder stay apart in float32; `span` is the ladder's length.
     """
 
     units: Units
@@ -24,6 +24,7 @@ class Space(NamedTuple):
     sound: Bool[Array, ""]
     ladder: Float[Array, "o l"]
     place: Float[Array, "2 o l"]
+    span: Float[Array, " o"]
     rungs: Int[Array, " o"]
     entry_rank: Float[Array, " e"]
 
@@ -57,7 +58,7 @@ class Layout(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """What boxes grow around: values, relative places, first rungs and own levels."""
+    """What boxes grow around: values, places, first rungs and own levels."""
 
     x: Float[Array, "q p"]
     place: Float[Array, "2 q o"]
@@ -90,6 +91,8 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
     gate = jnp.where(members, 0, -1)[:, None].astype(jnp.int32)
     codes = jnp.concatenate([sample.codes[:, plan.ordered], gate], axis=1)
     finite = jnp.isfinite(sample.x).all(1) & jnp.isfinite(sample.weight)
+    for j, height in zip(plan.categories, plan.heights):
+        finite &= (sample.codes[:, j] >= 0) & (sample.codes[:, j] < height)
     ladder = sample.ladder[plan.ordered]
     return Space(
         units=Units(
@@ -102,6 +105,7 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
         sound=(finite | ~sample.valid).all(),
         ladder=jnp.asarray(ladder, sample.x.dtype),
         place=_places(ladder, ladder, sample.x.dtype),
+        span=jnp.asarray(ladder[:, -1] - ladder[:, 0], sample.x.dtype),
         rungs=sample.rungs[plan.ordered],
         entry_rank=_popularity(sample, mass, plan),
     )
@@ -160,14 +164,13 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
 
 
 def _places(ladder: np.ndarray | Array, values: np.ndarray | Array, dtype: jnp.dtype) -> Array:
-    """Relative places of `values` (o, k) on ladders (o, l), as two numbers that add up."""
-    low, high = ladder[:, :1], ladder[:, -1:]
+    """How far `values` (o, k) stand above the ladders' feet, as two numbers that add up."""
     if isinstance(ladder, np.ndarray):
-        relative = (np.asarray(values) - low) / np.where(high > low, high - low, 1.0)
-        first = relative.astype(dtype)
-        return jnp.stack([jnp.asarray(first), jnp.asarray((relative - first).astype(dtype))])
-    relative = (values - low) / jnp.where(high > low, high - low, 1)
-    return jnp.stack([relative, jnp.zeros_like(relative)]).astype(dtype)
+        above = np.asarray(values) - ladder[:, :1]
+        first = above.astype(dtype)
+        return jnp.stack([jnp.asarray(first), jnp.asarray((above - first).astype(dtype))])
+    above = values - ladder[:, :1]
+    return jnp.stack([above, jnp.zeros_like(above)]).astype(dtype)
 
 
 def _own_level(levels: Int[Array, "q c"], plan: Layout) -> Bool[Array, "q c l"]:

@@ -1,0 +1,180 @@
+"""Inputs that once gave a wrong number or an unnamed crash."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_sample, wavy
+
+import jcausal as jc
+from jcausal.data import deal
+
+METHOD = jc.FastAHB(outcome=jc.Ridge())
+
+
+@pytest.mark.parametrize("treated", [37, 49, 83, 101, 143])
+def test_a_covariate_constant_within_an_arm_has_no_slope_there(treated):
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.normal(size=300), rng.integers(0, 2, 300)], axis=1)
+    t = np.arange(300) < treated
+    x[t, 1] = 1
+    fitted = jc.fit(jc.Sample(x, t, 100 + x[:, 0] + t), jc.Ridge())
+    np.testing.assert_allclose(fitted.slope[:, 1], [1, 0], atol=1e-3)
+
+
+def test_a_trained_surface_as_outcome_is_checked():
+    sample = draw_sample(0, n=60)
+    with pytest.raises(jc.HonestyError, match="were used to train"):
+        jc.estimate(sample, jc.FastAHB(outcome=jc.fit(sample, jc.Ridge())), key=0)
+
+
+def test_folds_of_many_clusters_stay_even_after_a_split_and_under_jit():
+    sample = draw_sample(1, n=200, cluster=np.arange(200) + 1000)
+    _, test = jc.split(sample, key=0)
+    assert np.bincount(np.asarray(deal(test, 2, jax.random.key(0)))).tolist() == [50, 50]
+
+    def dealt(cluster):
+        again = jc.Sample(sample.x, sample.t, cluster=cluster)
+        return deal(again, 2, jax.random.key(0))
+
+    fold = jax.jit(dealt)(jnp.arange(200) + 1000)
+    assert np.bincount(np.asarray(fold)).tolist() == [100, 100]
+
+
+def test_traced_padding_may_hold_anything():
+    sample = draw_sample(2, n=40)
+    valid = jnp.arange(48) < 40
+
+    def att(fill):
+        x = jnp.concatenate([sample.x, jnp.full((8, 3), fill)])
+        t = jnp.concatenate([sample.t, jnp.ones(8, bool)])
+        y = jnp.concatenate([sample.y, jnp.full(8, fill)])
+        padded = jc.Sample(x, t, y, valid=valid)
+        return jc.estimate(padded, METHOD, key=0, throw=False).att
+
+    values = [float(jax.jit(att)(fill)) for fill in (0.0, jnp.nan)]
+    assert np.isfinite(values).all()
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_a_category_in_a_padding_row_may_be_anything():
+    x = np.array([[0.0, 0], [1, 1], [2, 2], [3, 0], [np.nan, np.nan]])
+    t, y, valid = [0, 1, 0, 1, 0], [1.0, 2, 3, 4, np.nan], [True] * 4 + [False]
+    sample = jc.Sample(x, t, y, valid=valid, kinds=["number", "category"])
+    effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Function(wavy)), folds=1)
+    assert len(jc.balance(sample, effects.matching)) == 4
+    assert effects.cate("x1")["queries"].sum() == 2
+
+
+def test_group_variances_keep_their_digits():
+    rng = np.random.default_rng(0)
+    x = np.repeat([0.0, 1.0], 40)[:, None]
+    t = np.tile([0, 1], 40)
+    y = np.where(x[:, 0] == 0, -1e4, 1e4) + 0.1 * rng.normal(size=80)
+    step = jc.Function(lambda v: jnp.stack([v[:, 0] * 1e4] * 2, axis=1))
+    sample = jc.Sample(x, t, y)
+    effects = jc.estimate(sample, jc.FastAHB(outcome=step), folds=1)
+    seen = np.asarray(sample.y, float)
+    for i, own in enumerate(np.asarray(effects.matching.query)):
+        for arm in (0, 1):
+            mine = seen[(x[:, 0] == x[own, 0]) & (t == arm)]
+            np.testing.assert_allclose(effects.variances[i, arm], mine.var(ddof=1), rtol=1e-3)
+
+
+def test_integer_ladders_tie_alike_under_jit():
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 61, (60, 2)).astype(np.float32)
+    t = np.arange(60) % 3 == 0
+    surface = jc.Function(lambda v: wavy(v / 20))
+    host = jc.match(jc.Sample(x, t), jc.FastAHB(), surface=surface)
+
+    def traced(x):
+        found = jc.match(jc.Sample(x, t), jc.FastAHB(), surface=surface, throw=False)
+        return found.lower, found.upper
+
+    lower, upper = jax.jit(traced)(jnp.asarray(x))
+    rows = np.asarray(host.query)
+    assert (np.asarray(lower)[rows] == host.lower).all()
+    assert (np.asarray(upper)[rows] == host.upper).all()
+
+
+def test_gradients_by_weight_are_finite():
+    sample = draw_sample(4, n=40)
+
+    def att(weight):
+        weighted = jc.Sample(sample.x, sample.t, sample.y, weight=weight)
+        return jc.estimate(weighted, METHOD, key=0, throw=False).att
+
+    gradient = jax.grad(att)(jnp.ones(40))
+    assert np.isfinite(np.asarray(gradient)).all()
+    assert float(jnp.abs(gradient).sum()) > 0
+
+
+def test_ids_and_labels_keep_all_their_digits():
+    ids = 2**53 + np.arange(6)
+    frame = pd.DataFrame(
+        dict(t=[0, 1] * 3, y=np.arange(6.0), who=ids, area=[1000001, 1000002] * 3, x=range(6))
+    )
+    sample = jc.Sample.from_frame(frame, treatment="t", outcome="y", id="who", categorical=["area"])
+    assert sample.id.tolist() == ids.tolist()
+    assert sample.schema.levels[0] == ("1000001", "1000002")
+    with pytest.raises(jc.DataError, match="a level label twice"):
+        jc.Sample(
+            sample.points,
+            sample.t,
+            kinds=sample.schema.kinds,
+            names=["a", "b"],
+            levels={"a": ["one", "one"]},
+        )
+
+
+def test_a_matching_knows_its_treatments_and_weights():
+    sample = draw_sample(5, n=40)
+    found = jc.match(sample, jc.FastAHB(), surface=jc.Function(wavy))
+    flipped = np.asarray(sample.t).copy()
+    flipped[:5] = ~flipped[:5]
+    for other in (
+        jc.Sample(sample.points, flipped, sample.y),
+        jc.Sample(sample.points, sample.t, sample.y, weight=np.arange(1, 41)),
+    ):
+        for verb in (jc.estimate, jc.balance):
+            with pytest.raises(ValueError, match="made on other rows"):
+                verb(other, found)
+
+
+def test_a_bad_outcome_under_tracing_is_a_code_and_spares_other_boxes():
+    sample = draw_sample(6, n=40)
+    method = jc.FastAHB(outcome=jc.Function(wavy))
+
+    def run(y):
+        effects = jc.estimate(jc.Sample(sample.x, sample.t, y), method, folds=1, throw=False)
+        return effects.matching.status, effects.ite, effects.att
+
+    status, ite, att = jax.jit(run)(sample.y.at[int(np.argmin(sample.t))].set(jnp.nan))
+    status = np.asarray(status)
+    assert (status == 4).any()
+    assert (status == 0).any()
+    assert np.isfinite(np.asarray(ite)[status == 0]).all()
+    assert np.isnan(float(att))
+
+
+def test_rows_keys_and_points_at_the_door():
+    sample = draw_sample(7, n=40)
+    surface = jc.Function(wavy)
+
+    def some(x):
+        again = jc.Sample(x, sample.t, sample.y)
+        return jc.match(again, jc.FastAHB(), surface=surface, query=[1, 3], throw=False).matched
+
+    assert np.asarray(jax.jit(some)(sample.x)).tolist() == [True, True]
+    with pytest.raises(ValueError, match="at holds no point"):
+        jc.match(sample, jc.FastAHB(), surface=surface, at=np.zeros((0, 3)))
+
+    def keyed(key):
+        again = jc.Sample(sample.x, sample.t, sample.y)
+        return jc.estimate(again, METHOD, key=key, throw=False).att
+
+    many = jax.vmap(keyed)(jnp.arange(3))
+    alone = jc.estimate(sample, METHOD, key=2).att
+    np.testing.assert_allclose(many[2], alone, rtol=1e-3)
