@@ -65,6 +65,7 @@ def test_a_category_in_a_padding_row_may_be_anything():
     effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Function(wavy)), folds=1)
     assert len(jc.balance(sample, effects.matching)) == 4
     assert effects.cate("x1")["queries"].sum() == 2
+    assert effects.unmatched().index.tolist() == ["queries", "x0", "x1: 0", "x1: 1", "x1: 2"]
 
 
 def test_group_variances_keep_their_digits():

@@ -1,5 +1,6 @@
 """Samples, frames in, honest splits."""
 
+from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._sample import Sample as Sample

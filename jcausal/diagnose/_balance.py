@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from jcausal.data import Sample
+from jcausal.data import Sample, readable_columns
 from jcausal.match import Estimand, Matching, check_same_rows
 
 
@@ -42,7 +42,7 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         ['vr_before', 'vr_after', 'ok']
     """
     check_same_rows(test, matching)
-    labels, columns, shares = _columns(test)
+    labels, columns, shares = readable_columns(test)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)
     before = np.where(valid, np.asarray(test.weight, np.float64), 0)
     after = np.asarray(matching.matched_weights(), np.float64)
@@ -81,23 +81,6 @@ def effective_size(weights: Float[np.ndarray, " n"]) -> float:
     """(sum w)^2 / sum w^2: how many equally weighted units say as much. 0 without weight."""
     square = float((weights**2).sum())
     return float(weights.sum()) ** 2 / square if square > 0 else 0.0
-
-
-def _columns(sample: Sample) -> tuple[list[str], Float[np.ndarray, "n r"], np.ndarray]:
-    """Rows of the table: labels, values, and which are shares (binaries and levels)."""
-    schema, points = sample.schema, sample.points
-    labels, columns, shares = [], [], []
-    for j, (name, kind) in enumerate(zip(schema.names, schema.kinds)):
-        if kind == "category":
-            for level, label in enumerate(schema.levels[j]):
-                labels.append(f"{name}: {label}")
-                columns.append((points[:, j] == level).astype(float))
-                shares.append(True)
-        else:
-            labels.append(name)
-            columns.append(points[:, j])
-            shares.append(kind == "binary")
-    return labels, np.stack(columns, axis=1), np.array(shares)
 
 
 def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"]) -> Moments:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, number_in_words
+from jcausal.data import Sample, number_in_words, readable_columns
 from jcausal.match import sentence
 
 if TYPE_CHECKING:
@@ -124,10 +124,11 @@ def kept_and_dropped(effects: Effects) -> pd.DataFrame:
     query, matched = np.asarray(matching.query), np.asarray(effects.matched)
     asked = np.asarray(matching.asked) & (query >= 0)
     weight = np.asarray(matching.query_weight)
+    labels, values, _ = readable_columns(effects.sample)
     columns: dict[str, list[float]] = {}
     for word, use in (("kept", asked & matched), ("dropped", asked & ~matched)):
         rows, w = query[use], weight[use]
-        points = effects.sample.points[rows]
+        points = values[rows]
         means = np.average(points, axis=0, weights=w) if w.sum() > 0 else [np.nan] * points.shape[1]
         columns[word] = [float(len(rows)), *means]
-    return pd.DataFrame(columns, index=["queries", *effects.sample.schema.names])
+    return pd.DataFrame(columns, index=["queries", *labels])
