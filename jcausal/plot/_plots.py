@@ -95,7 +95,8 @@ def boxes(
     for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
         low, high = lower[chosen, j].min(), upper[chosen, j].max()
         margin = max(0.6 * (high - low), 0.02 * float(np.ptp(points[valid, j])))
-        limit(low - margin, high + margin)
+        near, seen = 0.1 * margin, points[valid, j]
+        limit(max(low - margin, seen.min() - near), min(high + margin, seen.max() + near))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:,.10g}")
     ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")
