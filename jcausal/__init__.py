@@ -4,6 +4,7 @@
 from jcausal import datasets as datasets
 from jcausal import kernels as kernels
 from jcausal import plot as plot
+from jcausal import simulate as simulate
 
 # data: samples, frames in, honest splits
 from jcausal.data import DataError as DataError

@@ -18,14 +18,15 @@ import jcausal_kernels
 
 ROOTS = [Path(jc.__file__).parent, Path(jcausal_kernels.__file__).parent]
 FILES = sorted(f for root in ROOTS for f in root.rglob("*.py"))
-STAGES = ["data", "outcome", "match", "estimate", "infer", "diagnose", "datasets", "plot", "cli"]
+STAGES = ["data", "outcome", "match", "estimate", "infer", "diagnose"]
+STAGES += ["datasets", "simulate", "plot", "cli"]
 PUBLIC = [
     (name, value)
     for name, value in vars(jc).items()
     if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
 ] + [
     (f"{space}.{name}", value)
-    for space in ("datasets", "plot", "kernels")
+    for space in ("datasets", "plot", "kernels", "simulate")
     for name, value in vars(getattr(jc, space)).items()
     if inspect.isfunction(value)
 ]

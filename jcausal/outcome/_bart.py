@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt
 
-from jcausal.data import DataError, Sample
+from jcausal.data import DataError, Sample, bucket, pad_rows
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
@@ -188,19 +188,24 @@ class BART(OutcomeModel):
         rows: Int[np.ndarray, " r"],
         key: PRNGKeyArray,
     ) -> Posterior:
-        """Run bartz on some rows; outcomes are standardised for it and put back after."""
+        """Run bartz on some rows; outcomes are standardised for it and put back after.
+
+        Rows are padded to a bucketed size with missing outcomes, so that near sizes share a trace.
+        """
         y, weight = np.asarray(sample.y, np.float64)[rows], np.asarray(sample.weight)[rows]
         centre, scale = y.mean(), y.std() or 1.0
         cuts = cut_points(features, self.max_bins)
-        even = (weight == weight[0]).all()
+        even, size = (weight == weight[0]).all(), bucket(rows.size)
+        precision = np.ones(size) if even else pad_rows(weight / weight.mean(), size, 1.0)
         with jax.enable_x64(False):  # bartz works in float32 and refuses wider integers
             fitted = _bartz().Bart(
-                features[rows].T,
-                ((y - centre) / scale).astype(np.float32),
+                pad_rows(features[rows], size).T,
+                pad_rows((y - centre) / scale, size).astype(np.float32),
+                missing=np.arange(size) >= rows.size,
                 binner=functools.partial(
                     _bartz().prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)
                 ),
-                error_scale=None if even else np.sqrt(weight.mean() / weight).astype(np.float32),
+                error_scale=None if even else (precision**-0.5).astype(np.float32),
                 num_trees=self.trees,
                 num_chains=self.chains,
                 num_chain_devices=None,

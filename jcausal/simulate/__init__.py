@@ -1,0 +1,9 @@
+"""Simulated data with known effects: the processes of the papers."""
+
+from jcausal.simulate._ahb import ahb_figure5 as ahb_figure5
+from jcausal.simulate._ahb import ahb_figure6 as ahb_figure6
+from jcausal.simulate._ahb import ahb_table2 as ahb_table2
+from jcausal.simulate._ahb import ahb_table5 as ahb_table5
+from jcausal.simulate._ahb import ahb_table6 as ahb_table6
+from jcausal.simulate._ahb import ahb_table7 as ahb_table7
+from jcausal.simulate._simulated import Simulated as Simulated

@@ -1,0 +1,36 @@
+"""What a simulation gives: a sample, and what nobody sees in real data."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jcausal.data import Sample
+
+
+class Simulated(eqx.Module):
+    """A simulated sample with the truth beside it.
+
+    `y0`, `y1` (n,) are the outcomes without and with the treatment, noise included; `ite` (n,)
+    is the effect at each unit's covariates, tau(x).
+    """
+
+    sample: Sample
+    ite: Float[Array, " n"]
+    y0: Float[Array, " n"]
+    y1: Float[Array, " n"]
+
+    @property
+    def att(self) -> Float[Array, ""]:
+        """Mean effect over the treated units."""
+        t = self.sample.t
+        return jnp.where(t, self.ite, 0).sum() / t.sum()
+
+
+def draw_arms(share: Float[Array, " n"], key: PRNGKeyArray) -> Bool[Array, " n"]:
+    """Treated with the given probabilities; in the freak draw of one arm only, the likeliest unit
+    (or the least likely) changes sides, so that both arms are there."""
+    t = jax.random.uniform(key, share.shape, share.dtype) < share
+    place = jnp.arange(share.shape[0])
+    t = jnp.where(t.any(), t, place == jnp.argmax(share))
+    return jnp.where((~t).any(), t, place != jnp.argmin(share))
