@@ -235,7 +235,9 @@ def _function(kind: str, x: Float[Array, "n k"], joint: bool) -> Float[Array, " 
     return (x**2 if kind == "quad" else x).sum(1)
 
 
-def _figure(key: Key, law: Callable[[PRNGKeyArray], Array], g: Callable[[Array], Array]) -> Simulated:
+def _figure(
+    key: Key, law: Callable[[PRNGKeyArray], Array], g: Callable[[Array], Array]
+) -> Simulated:
     keys = jax.random.split(step_key(as_key(key, "a simulation"), "simu"), 3)
     x = law(keys[0])
     half = jnp.full(x.shape[0], 0.5, x.dtype)

@@ -28,8 +28,10 @@ class Simulated(eqx.Module):
 
 
 def draw_arms(share: Float[Array, " n"], key: PRNGKeyArray) -> Bool[Array, " n"]:
-    """Treated with the given probabilities; in the freak draw of one arm only, the likeliest unit
-    (or the least likely) changes sides, so that both arms are there."""
+    """Treated with the given probabilities, and one unit at least in each arm.
+
+    When a draw treats nobody (or everybody), the likeliest (or unlikeliest) unit changes sides.
+    """
     t = jax.random.uniform(key, share.shape, share.dtype) < share
     place = jnp.arange(share.shape[0])
     t = jnp.where(t.any(), t, place == jnp.argmax(share))

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench ahb` prints its tables and keeps them under bench/results."""

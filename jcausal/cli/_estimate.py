@@ -1,0 +1,99 @@
+"""`jcausal estimate FILE`: effects from a user's own data."""
+
+import argparse
+import time
+
+import numpy as np
+import pandas as pd
+
+import jcausal as jc
+from jcausal.cli._files import check_folder, column_names, read_table, write_whole
+from jcausal.cli._report import files, measure, report, versions
+from jcausal.cli._terminal import Bar, UserError
+
+SURFACES = {"bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
+METHODS = {"fast-ahb": jc.FastAHB}
+
+
+def estimate(options: argparse.Namespace) -> None:
+    """Read, estimate, print the summary and write tables and figures into `--out`."""
+    check_folder(options.out)
+    bar, began = Bar(options.quiet), time.perf_counter()
+    bar("reading", 0, 1)
+    sample = read_sample(options)
+    for name in options.by:
+        if name not in sample.schema.names:
+            raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
+    effects = jc.estimate(
+        sample,
+        make_method(options),
+        estimand=options.estimand,
+        folds=options.folds,
+        repeats=options.repeats,
+        key=options.seed,
+        progress=bar,
+    )
+    bar("intervals, balance and figures", 0, 1)
+    results = measure(effects, options.level, options.seed, options.by)
+    text = (
+        f"the effect of {options.treatment} on {options.outcome}\n"
+        f"{type(make_method(options)).__name__} with a {options.surface.upper()} surface: "
+        f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
+        f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
+    )
+    parquet = options.format == "parquet"
+    write_whole(options.out, files(results, text, parquet=parquet, unit="", pair=None))
+    bar.close()
+    if not options.quiet:
+        print(text)
+        print(f"\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
+
+
+def make_method(options: argparse.Namespace) -> jc.Matcher:
+    """The matching method of the options; where they say nothing, the library's defaults."""
+    said = dict(gamma0=options.gamma0, gamma1=options.gamma1, levels=options.levels)
+    said = {name: value for name, value in said.items() if value is not None}
+    return METHODS[options.method](outcome=SURFACES[options.surface](), **said)
+
+
+def read_columns(options: argparse.Namespace) -> pd.DataFrame:
+    """The columns that the options name; all of them when no covariates are named."""
+    roles = [options.treatment, options.outcome, options.weight, options.cluster, options.id]
+    named = [name for name in roles if name is not None]
+    if options.covariates is None:
+        table = read_table(
+            options.file, [*column_names(options.file), *named, *options.categorical]
+        )
+    else:
+        table = read_table(options.file, [*options.covariates, *named, *options.categorical])
+    if options.treated is not None:
+        table[options.treatment] = _coded(table[options.treatment], options.treated)
+    return table
+
+
+def _coded(column: pd.Series, treated: str) -> pd.Series:
+    """1 where a column holds the value that means treated, 0 at its one other value."""
+    words = column.astype("string")
+    values = sorted(words.dropna().unique())
+    if treated not in values or len(values) != 2:
+        listed = ", ".join(values[:5]) + (" ..." if len(values) > 5 else "")
+        raise UserError(
+            f"--treated {treated!r}: column {column.name!r} must hold it and one other value, "
+            f"its {len(values)} values are {listed}."
+        )
+    return (words == treated).astype("Float64").astype(float).where(words.notna(), np.nan)
+
+
+def read_sample(options: argparse.Namespace) -> jc.Sample:
+    """The file as a sample."""
+    return jc.Sample.from_frame(
+        read_columns(options),
+        treatment=options.treatment,
+        outcome=options.outcome,
+        covariates=options.covariates,
+        categorical=options.categorical,
+        missing=options.missing,
+        weight=options.weight,
+        cluster=options.cluster,
+        id=options.id,
+    )

@@ -1,0 +1,173 @@
+"""The command line: its words, and what they call."""
+
+import argparse
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jcausal as jc
+from jcausal.cli._demo import demo
+from jcausal.cli._describe import describe
+from jcausal.cli._estimate import METHODS, SURFACES, estimate
+from jcausal.cli._terminal import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it worked, 2 for a user's mistake, 130 when stopped."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        with _told(), _ended():
+            _run(options)
+    except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
+        print(
+            f"\njcausal: {error}" if sys.stderr.isatty() else f"jcausal: {error}", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("jcausal: stopped; nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "demo":
+        demo(options.controls, options.seed, options.out, options.quiet)
+    elif options.command == "describe":
+        describe(options)
+    else:
+        estimate(options)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Warnings as one line each on standard error, without their place in the code."""
+
+    def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning):
+            print(f"jcausal: note: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """A polite kill ends like Ctrl-C, so that scratch files go."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jcausal", description="Matching and heterogeneous treatment effects."
+    )
+    parser.add_argument("--version", action="version", version=f"jcausal {jc.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    _demo_options(commands)
+    one = commands.add_parser(
+        "estimate",
+        help="estimate the effect of a treatment from a CSV or Parquet file",
+        description="Match every unit asked for inside a box of its own and estimate its effect. "
+        "Look at the file first with `jcausal describe`.",
+    )
+    _columns(one, required=True)
+    _estimate_options(one)
+    two = commands.add_parser(
+        "describe",
+        help="show what a file holds: kinds, missing values, arms, overlap",
+        description="Kinds, missing values, arms and overlap of a CSV or Parquet file.",
+    )
+    _columns(two, required=False)
+    return parser
+
+
+def _demo_options(commands: Any) -> None:
+    one = commands.add_parser(
+        "demo",
+        help="estimate the effect of LaLonde's job training with Fast AHB",
+        description="Fast AHB on LaLonde's data: 185 treated men against survey controls.",
+    )
+    one.add_argument("--controls", choices=("psid", "cps"), default="psid")
+    _common(one, Path("jcausal-demo"))
+
+
+def _common(one: argparse.ArgumentParser, out: Path) -> None:
+    one.add_argument("--seed", type=_seed, default=0, help="of folds and draws (default 0)")
+    one.add_argument("--out", type=Path, default=out, help=f"folder for files (default {out})")
+    one.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+
+
+def _columns(one: argparse.ArgumentParser, required: bool) -> None:
+    """Which file, and what its columns mean."""
+    one.add_argument("file", type=Path, help="CSV (also .csv.gz) or Parquet")
+    one.add_argument("--treatment", required=required, metavar="COLUMN", help="0 or 1")
+    one.add_argument("--treated", metavar="VALUE", help="the value of it that means treated")
+    one.add_argument("--outcome", required=required, metavar="COLUMN")
+    some = dict(nargs="+", metavar="COLUMN")
+    one.add_argument("--covariates", **some, help="default: every other column")  # type: ignore[arg-type]
+    one.add_argument(
+        "--categorical",
+        default=[],
+        **some,
+        help="covariates whose values are levels",  # type: ignore[arg-type]
+    )
+    one.add_argument("--weight", metavar="COLUMN", help="sampling weights")
+    one.add_argument("--cluster", metavar="COLUMN", help="units kept together in folds")
+    one.add_argument("--id", metavar="COLUMN", help="names of the units")
+
+
+def _estimate_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--missing", choices=("error", "drop", "indicator"), default="error")
+    one.add_argument("--method", choices=tuple(METHODS), default="fast-ahb")
+    one.add_argument("--surface", choices=tuple(SURFACES), default="bart", help="outcome model")
+    one.add_argument("--estimand", choices=("att", "atc", "ate"), default="att")
+    one.add_argument("--gamma0", type=float, help="weight of the controls' surface")
+    one.add_argument("--gamma1", type=float, help="weight of the treated's surface (0: unused)")
+    one.add_argument(
+        "--levels", type=_count, help="stops on a side of a box (default: every value)"
+    )
+    one.add_argument("--folds", type=_count, default=2, help="honest folds (default 2)")
+    one.add_argument("--repeats", type=_count, default=1, help="partitions, the median is shown")
+    one.add_argument("--level", type=_level, default=0.95, help="of intervals (default 0.95)")
+    one.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="effects by group")
+    one.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of the tables")
+    _common(one, Path("jcausal-estimate"))
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def _level(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1, such as 0.95")
+    return value

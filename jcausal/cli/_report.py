@@ -1,0 +1,173 @@
+"""From effects to what is printed and written: summary, tables, figures."""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import jcausal as jc
+from jcausal.cli._files import Writer, table_writer
+
+LARGE = 50_000  # rows from which the bootstrap replaces neighbours' distances
+
+
+class Results(NamedTuple):
+    """Everything that follows from the effects."""
+
+    effects: jc.Effects
+    average: jc.Interval
+    units: jc.Interval | None
+    balance: pd.DataFrame
+    groups: dict[str, pd.DataFrame]
+    notes: list[str]
+
+
+def measure(effects: jc.Effects, level: float, seed: int, by: Sequence[str] = ()) -> Results:
+    """Intervals, balance, and effects by group; what cannot be had is a note."""
+    large = effects.sample.n >= LARGE
+    method = jc.Bootstrap(level=level) if large else jc.AbadieImbens(level=level)
+    notes = []
+    try:
+        units = jc.interval(effects, jc.ConservativeNormal(level=level))
+    except ValueError as error:
+        units = None
+        notes.append(f"no intervals for single units: {error}")
+    return Results(
+        effects,
+        jc.interval(effects, method, key=seed),
+        units,
+        jc.balance(effects.sample, effects.matching),
+        {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by},
+        notes,
+    )
+
+
+def report(results: Results, after: Sequence[str] = ()) -> str:
+    """The summary in words; `after` are lines to stand below the effects."""
+    effects = results.effects
+    parts = [
+        "\n".join([effects.summary(results.average), *results.notes, *after]),
+        "balance before and after matching (|SMD| below 0.1 is good; shares: raw difference)\n"
+        + _balance_words(results.balance),
+    ]
+    for name, table in results.groups.items():
+        parts.append(f"effects by {name}\n{_group_words(table)}")
+    parts += [words for words in (_chain_words(effects), _boxes_words(effects)) if words]
+    return "\n\n".join(parts)
+
+
+def versions(sample: jc.Sample, seed: int) -> str:
+    """What another run needs to give the same numbers."""
+    import jax
+
+    device = jax.devices()[0].platform
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "bartz"))
+    return f"seed {seed}, {sample.x.dtype}, {device}; jcausal {jc.__version__}, {libraries}"
+
+
+def files(
+    results: Results, text: str, *, parquet: bool, unit: str, pair: Sequence[str] | None
+) -> dict[str, Writer]:
+    """What to write: a name, and a function that writes it to a path."""
+    effects, matching = results.effects, results.effects.matching
+    rows = effects.to_frame()
+    if results.units is not None:
+        rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
+    tables = dict(effects=rows, matched=matching.to_frame(), balance=results.balance.reset_index())
+    pictures: dict[str, Callable[[], object]] = dict(
+        effects=lambda: jc.plot.effects(
+            effects, interval=results.units, average=results.average, unit=unit
+        ),
+        love=lambda: jc.plot.love(results.balance),
+    )
+    if isinstance(matching, jc.Boxes):
+        tables["boxes"] = matching.to_frame("boxes")
+        if len(matching.sample.schema.ordered) >= 2:
+            which = _some_boxes(effects)
+            pictures["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
+    tables |= {f"effects by {name}": table for name, table in results.groups.items()}
+    ending = "parquet" if parquet else "csv"
+    return (
+        {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")}
+        | {f"{name}.{ending}": table_writer(table, parquet) for name, table in tables.items()}
+        | {f"{name}.png": _picture(draw) for name, draw in pictures.items()}
+    )
+
+
+def _picture(draw: Callable[[], object]) -> Writer:
+    """Draw without a screen and save as PNG."""
+
+    def write(path: Path) -> None:
+        import matplotlib.pyplot as plt
+
+        with plt.ioff():
+            axes = draw()
+        figure = axes.figure  # type: ignore[attr-defined]
+        figure.savefig(path, dpi=150, format="png")
+        plt.close(figure)
+
+    return write
+
+
+def _balance_words(table: pd.DataFrame) -> str:
+    shown = table[["mean_treated", "mean_control", "mean_control_matched"]].copy()
+    shown.columns = pd.Index(["treated", "controls", "matched controls"])
+    if table.attrs["estimand"] != "att":
+        shown.insert(1, "matched treated", table["mean_treated_matched"])
+    shown = shown.map(lambda v: f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.2f}")
+    for column in ("smd_before", "smd_after", "vr_after"):
+        shown[column] = [" " if np.isnan(v) else f"{v:.2f}" for v in table[column]]
+    arm = "treated" if table.attrs["estimand"] == "atc" else "control"
+    sizes = [table.attrs[f"ess_{arm}_{when}"] for when in ("before", "after")]
+    return (
+        f"{shown.rename_axis(None).to_string()}\n"
+        f"effective sample size of the {arm}s: {sizes[0]:,.0f} before, {sizes[1]:,.0f} after"
+    ).replace("treateds", "treated")
+
+
+def _group_words(table: pd.DataFrame) -> str:
+    shown = table.drop(columns=[c for c in ("level", "target", "pooled") if c in table])
+    return shown.to_string(
+        index=False, float_format=lambda v: f"{v:,.4g}" if v < 1000 else f"{v:,.0f}"
+    )
+
+
+def _chain_words(effects: jc.Effects) -> str:
+    """How well the chains of BART agree; nothing for other surfaces."""
+    fitted = [s for s in effects.surfaces if isinstance(s, jc.BARTSurface)]
+    if not fitted:
+        return ""
+    lines = []
+    for arm, word in enumerate(("control", "treated")):
+        if np.isfinite(fitted[0].noise[arm]):
+            rhat = ", ".join(f"{s.rhat[arm]:.2f}" for s in fitted)
+            sd = ", ".join(jc.data.number_in_words(float(s.noise[arm]) ** 0.5) for s in fitted)
+            lines.append(
+                f"{word} surface (BART, one a fold): {fitted[0].chains} chains, R-hat of the "
+                f"noise {rhat}, noise sd {sd}"
+            )
+    return "\n".join(lines)
+
+
+def _boxes_words(effects: jc.Effects) -> str:
+    """A small, a middling and a large group among the matched, in words."""
+    matching = effects.matching
+    if not isinstance(matching, jc.Boxes):
+        return ""
+    ite, ids = np.asarray(effects.ite), matching.sample.id
+    return "three boxes\n" + "\n".join(
+        f"  unit {ids[int(matching.query[i])]}: {matching.describe(i)}; effect "
+        f"{jc.data.number_in_words(float(ite[i]))}"
+        for i in _some_boxes(effects)
+    )
+
+
+def _some_boxes(effects: jc.Effects) -> list[int]:
+    """Queries at a quarter, the middle and nine tenths of the matched, by their controls."""
+    matched = np.flatnonzero(np.asarray(effects.matched))
+    order = matched[np.argsort(np.asarray(effects.n_control)[matched], kind="stable")]
+    places = (int(share * (len(order) - 1)) for share in (0.25, 0.6, 0.9))
+    return [int(order[place]) for place in dict.fromkeys(places)]

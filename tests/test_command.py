@@ -1,0 +1,259 @@
+"""`jcausal estimate` and `jcausal describe` on files: the same as Python, and every bad input."""
+
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import jcausal as jc
+from jcausal import cli
+from jcausal.cli import _files
+
+ROLES = ("--treatment", "treat", "--outcome", "earnings")
+
+
+@pytest.fixture(scope="module")
+def people():
+    """300 people with a category, a weight, a cluster, an id and numbers of many digits."""
+    rng = np.random.default_rng(5)
+    age, town = rng.normal(40, 10, 300), rng.choice(["north", "south", "west"], 300)
+    treat = (rng.uniform(size=300) < 0.4).astype(int)
+    return pd.DataFrame(
+        dict(
+            name=[f"p{k}" for k in range(300)],
+            treat=treat,
+            age=age,
+            income=np.round(rng.lognormal(3, 1, 300), 2),
+            town=town,
+            school=np.arange(300) // 5,
+            share=rng.uniform(0.5, 2, 300),
+            earnings=0.1 * age + treat + (town == "west") + rng.normal(size=300) / 3,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def file(people, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "people.csv"
+    people.to_csv(path, index=False)
+    return path
+
+
+OPTIONS = (
+    *("--covariates", "age", "income", "town", "--categorical", "town", "--weight", "share"),
+    *("--cluster", "school", "--id", "name", "--surface", "ridge", "--seed", "3"),
+)
+
+
+@pytest.fixture(scope="module")
+def in_python(people):
+    sample = jc.Sample.from_frame(
+        people,
+        treatment="treat",
+        outcome="earnings",
+        covariates=["age", "income", "town"],
+        categorical=["town"],
+        weight="share",
+        cluster="school",
+        id="name",
+    )
+    return jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=3)
+
+
+def same(written, expected):
+    """Equal in every bit once both have the same types; missing and empty words are one."""
+    assert list(written.columns) == list(expected.columns)
+    for name in expected:
+        ours, theirs = expected[name], written[name]
+        if ours.dtype.kind == "f":
+            np.testing.assert_array_equal(theirs.to_numpy(ours.dtype), ours.to_numpy())
+        else:
+            assert [str(v) for v in theirs] == [str(v) for v in ours], name
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_command_and_python_agree_to_the_last_digit(
+    file, people, in_python, ending, tmp_path, capsys
+):
+    source = file
+    if ending == "parquet":
+        source = tmp_path / "people.parquet"
+        people.to_parquet(source)
+    out = tmp_path / "out"
+    arguments = ["estimate", str(source), *ROLES, *OPTIONS, "--out", str(out), "--format", ending]
+    assert cli.main([*arguments, "--by", "town"]) == 0
+    printed = capsys.readouterr().out
+
+    def back(name):
+        path = out / f"{name}.{ending}"
+        if ending == "parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, float_precision="round_trip")
+
+    bounds = jc.interval(in_python, jc.ConservativeNormal()).to_frame()
+    same(back("effects"), in_python.to_frame().join(bounds[["error", "lower", "upper", "pooled"]]))
+    same(back("matched"), in_python.matching.to_frame())
+    same(back("boxes"), in_python.matching.to_frame("boxes"))
+    same(back("balance"), jc.balance(in_python.sample, in_python.matching).reset_index())
+    average = jc.interval(in_python, jc.AbadieImbens())
+    assert f"{average}" in printed and in_python.matching.describe(0).split(";")[0]
+    groups = jc.interval(in_python, jc.AbadieImbens(), by="town").to_frame()
+    same(back("effects by town"), groups)
+    assert (out / "summary.txt").read_text().strip() in printed
+    pictures = {"effects.png", "love.png", "boxes.png"}
+    assert pictures < {f.name for f in out.iterdir()}
+    assert all((out / p).read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for p in pictures)
+
+
+def mistakes(folder):
+    """Arguments and the words of the one sentence that they end with."""
+    good = str(folder / "people.csv")
+    frame = pd.read_csv(good)
+
+    def written(name, change):
+        path = folder / name
+        change(frame.copy()).to_csv(path, index=False)
+        return str(path)
+
+    (folder / "empty.csv").write_text("")
+    (folder / "blank.csv").write_text("\n\n")
+    (folder / "header.csv").write_text("treat,earnings,age\n")
+    (folder / "twice.csv").write_text("treat,earnings,age,age\n1,2,3,4\n")
+    (folder / "broken.parquet").write_bytes(b"PAR1 no more")
+    (folder / "people.xlsx").write_bytes(b"x")
+    (folder / "binary.csv").write_bytes(b"treat,earnings\n\xff\xfe\x00,1\n")
+    ages = ["--covariates", "age"]
+    gaps = written("gaps.csv", lambda f: f.assign(age=f["age"].where(f.index > 1)))
+    one = written("one.csv", lambda f: f.assign(treat=1))
+    three = written("three.csv", lambda f: f.assign(treat=f.index % 3))
+    minus = written("minus.csv", lambda f: f.assign(share=f["share"].where(f.index != 7, -1.0)))
+    constant = written("constant.csv", lambda f: f.assign(age=4.0))
+    return [
+        (["estimate", good, "--treatment", "treatt", "--outcome", "earnings"], "mean 'treat'?"),
+        (["estimate", good, "--treatment", "treat", "--outcome", "Earning"], "mean 'earnings'?"),
+        (["estimate", good, *ROLES, "--covariates", "zzz"], "no column 'zzz'"),
+        (["estimate", good, *ROLES, *ages, "--weight", "shares"], "did you mean 'share'?"),
+        (["estimate", good, *ROLES, *ages, "--by", "town"], "--by 'town' is no covariate: age"),
+        (["estimate", str(folder / "peple.csv"), *ROLES], "did you mean people.csv?"),
+        (["describe", str(folder / "no" / "file.csv")], "there is no file"),
+        (["estimate", str(folder), *ROLES], "is a folder"),
+        (["estimate", str(folder / "empty.csv"), *ROLES], "is empty"),
+        (["describe", str(folder / "blank.csv")], "is empty"),
+        (["estimate", str(folder / "header.csv"), *ROLES], "has 3 columns and no rows"),
+        (["estimate", str(folder / "twice.csv"), *ROLES], "'age' stands twice"),
+        (["estimate", str(folder / "broken.parquet"), *ROLES], "is no Parquet file"),
+        (["estimate", str(folder / "binary.csv"), *ROLES], "is no CSV file that can be read"),
+        (["estimate", str(folder / "people.xlsx"), *ROLES], "ends neither in .csv"),
+        (["estimate", good, *ROLES, "--covariates", "town"], "text in 300 places"),
+        (["estimate", good, *ROLES, "--covariates", "age", "treat"], "two roles"),
+        (["estimate", good, *ROLES, *ages, "--categorical", "town"], "not among the covariates"),
+        (["estimate", good, *ROLES, *ages, "--treated", "yes"], "its 2 values are 0, 1"),
+        (["estimate", gaps, *ROLES, *ages], "'age' is missing (NaN) in 2 of 300 rows"),
+        (["estimate", one, *ROLES, *ages], "is 1 in all 300 rows"),
+        (["estimate", three, *ROLES, *ages], "values other than 0 and 1"),
+        (["estimate", minus, *ROLES, *ages, "--weight", "share"], "negative in 1 of 300 rows"),
+        (["estimate", constant, *ROLES, *ages], "is 4 in all 300 rows"),
+        (["estimate", good, *ROLES, *ages, "--folds", "0"], "whole number of at least 1"),
+        (["estimate", good, *ROLES, *ages, "--folds", "200"], "use fewer folds"),
+        (["estimate", good, *ROLES, *ages, "--folds", "1"], "at least 2 folds"),
+        (["estimate", good, *ROLES, *ages, "--level", "95"], "between 0 and 1"),
+        (["estimate", good, *ROLES, *ages, "--method", "magic"], "invalid choice: 'magic'"),
+        (["estimate", good, *ROLES, *ages, "--gamma0", "-1", "--surface", "ridge"], "gamma0"),
+        (["estimate", good, "--outcome", "earnings"], "required: --treatment"),
+        (["describe", good, "--treatment", "treet"], "did you mean 'treat'?"),
+    ]
+
+
+def test_every_mistake_ends_with_2_and_one_sentence(file, tmp_path, capsys):
+    for arguments, words in mistakes(file.parent):
+        try:
+            status = cli.main(
+                [*arguments, *(["--out", str(tmp_path / "o")] * (arguments[0] == "estimate"))]
+            )
+        except SystemExit as stop:
+            status = stop.code
+        told = capsys.readouterr().err
+        assert status == 2 and words in told, (arguments, told)
+        assert "Traceback" not in told
+    assert not (tmp_path / "o").exists()
+
+
+def test_missing_values_are_dropped_with_a_note(people, tmp_path, capsys):
+    gaps = people.assign(age=people["age"].where(people.index > 4))
+    gaps.to_csv(tmp_path / "gaps.csv", index=False)
+    arguments = ["estimate", str(tmp_path / "gaps.csv"), *ROLES, *OPTIONS, "--missing", "drop"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "jcausal: note: dropped 5 of 300 rows" in capsys.readouterr().err
+    assert set(pd.read_csv(tmp_path / "out" / "effects.csv")["id"]) <= set(people["name"][5:])
+
+
+def test_treated_names_the_value_that_means_treated(people, tmp_path, capsys):
+    words = people.assign(treat=np.where(people["treat"] == 1, "yes", "no"))
+    words.to_csv(tmp_path / "words.csv", index=False)
+    arguments = ["describe", str(tmp_path / "words.csv"), "--treatment", "treat"]
+    assert cli.main(arguments) == 2
+    assert "holds text in 300 places" in capsys.readouterr().err
+    assert cli.main([*arguments, "--treated", "yes"]) == 0
+    assert f"arms: {people['treat'].sum()} treated" in capsys.readouterr().out
+
+
+def test_describe_tells_what_would_stop_an_estimate(people, tmp_path, capsys):
+    odd = people.assign(age=people["age"].where(people.index > 4), flat=1.0)
+    odd.loc[odd["treat"] == 0, "income"] += 1e4
+    odd.to_parquet(tmp_path / "odd.parquet")
+    assert cli.main(["describe", str(tmp_path / "odd.parquet"), *ROLES, "--id", "name"]) == 0
+    told = capsys.readouterr().out
+    treated = int(people["treat"].sum())
+    for words in (
+        "300 rows, 295 without a missing value",
+        f"arms: {treated} treated, {300 - treated} controls",
+        "text: name town under --categorical",
+        "constant: flat",
+        "missing values: age",
+        "thin overlap (below 0.5): income",
+        f"{treated} treated have a income that no control has",
+    ):
+        assert words in told, words
+    assert "name" not in told.split("\n\n")[1].split()  # an id is no covariate
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
+    out = tmp_path / "out"
+    real = _files.table_writer
+
+    def killing(table, parquet):
+        write = real(table, parquet)
+
+        def half(path):
+            write(path)
+            os.kill(os.getpid(), stop)
+
+        return half
+
+    monkeypatch.setattr("jcausal.cli._report.table_writer", killing)
+    assert cli.main(["estimate", str(file), *ROLES, *OPTIONS, "--out", str(out)]) == 130
+    assert "stopped; nothing was written" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_a_million_rows(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    n = 1_000_000
+    frame = pd.DataFrame(dict(treat=(rng.uniform(size=n) < 2e-4).astype(int)))
+    frame["age"], frame["income"] = rng.integers(18, 90, n), rng.lognormal(3, 1, n).astype("f4")
+    frame["y"] = 0.01 * frame["age"] + frame["treat"] + rng.normal(size=n)
+    path = tmp_path / "million.parquet"
+    frame.to_parquet(path)
+    roles = [str(path), "--treatment", "treat", "--outcome", "y"]
+    assert cli.main(["describe", *roles]) == 0
+    assert "1,000,000 rows" in capsys.readouterr().out
+    arguments = ["estimate", *roles, "--surface", "ridge", "--levels", "20"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    treated = int(frame["treat"].sum())
+    assert f"matched {treated} of {treated}" in capsys.readouterr().out
+    effects = pd.read_csv(tmp_path / "out" / "effects.csv")
+    # the own noise has sd 1, a box of an intercept and a slope of .01 adds little
+    assert abs(effects["effect"].mean() - 1) < 4.5 / np.sqrt(treated)
