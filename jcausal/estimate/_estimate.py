@@ -90,7 +90,7 @@ def estimate(
     if not method.traceable and is_traced(sample, key):
         raise ValueError(
             f"{type(method.outcome).__name__} runs on the host and cannot be used under jit, vmap "
-            "or grad: use jc.Ridge() or jc.Function as the outcome, or match outside."
+            "or grad: use jc.Ridge(), jc.MLP() or jc.Function as the outcome, or match outside."
         )
     keys = [None] * repeats
     if folds > 1:

@@ -68,9 +68,14 @@ class ResponseSurface(eqx.Module):
 
 
 class OutcomeModel(eqx.Module):
-    """A way to make a response surface from a sample; holds hyperparameters only."""
+    """A way to make a response surface from a sample; holds hyperparameters only.
+
+    `traceable`: may be fitted under jit and vmap. `needs_key`: draws at random, so that `fit`
+    gets a key; else it gets None.
+    """
 
     traceable: eqx.AbstractVar[bool]
+    needs_key: eqx.AbstractVar[bool]
 
     @abstractmethod
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> ResponseSurface:
