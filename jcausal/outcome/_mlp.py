@@ -13,7 +13,6 @@ from jcausal.data import (
     hold_out,
     is_traced,
     pad_rows,
-    row_draws,
     step_key,
 )
 from jcausal.outcome._function import without_training
@@ -117,7 +116,7 @@ class MLP(OutcomeModel):
     epochs: int | Int[Array, ""] = 200
     patience: int | Int[Array, ""] = 10
     held: float | Float[Array, ""] = 0.2
-    learning_rate: float | Float[Array, ""] = 3e-3
+    learning_rate: float | Float[Array, ""] = 1e-2
     weight_decay: float | Float[Array, ""] = 1e-4
     batch: int = eqx.field(static=True, default=2048)
     traceable: bool = eqx.field(static=True, init=False, default=True)
@@ -139,36 +138,24 @@ class MLP(OutcomeModel):
         """Train all members in one call; an arm that cannot be trained is NaN under tracing."""
         assert key is not None and sample.y is not None
         used = sample.with_valid((sample.weight > 0) & _of_arms(sample.t, arms))
-        keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(self.ensemble))
-        held, draw = _held_out(used.plain(), self.held, keys)
-        known = _usable(used, held)
+        held, known, keys = _held_out(used.plain(), self.held, key, self.ensemble)
         _check_arms(used, known, arms)
         encoding = Encoding(sample.schema)
+        sizes = (len(encoding.column), *[self.width] * self.depth, 2)
+        plan = self._plan(sample.x.dtype)
         index, weight = _rows(used)
-        rows = Rows(encoding(sample.x)[index], sample.y[index], sample.t[index], weight)
-        scales = _scales(rows)
-        sizes = (rows.z.shape[1], *[self.width] * self.depth, 2)
-        networks, best, losses = train(
-            _standard(rows, scales),
-            held[:, index],
-            draw[index],
-            keys,
-            self._plan(rows.z.dtype),
-            sizes,
-            self.batch,
+        x, y, t, row = (_pick(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
+        raw = Rows(x, y, t, weight, row)
+        networks, scales, noise, good = _core(
+            encoding, raw, held[:, index], known, keys, plan, sizes, self.batch
         )
-        if not is_traced(best) and not bool(jnp.isfinite(best).all()):
+        if not is_traced(good) and not bool(good):
             raise ValueError(
                 f"the training diverged: choose a learning_rate below {self.learning_rate}."
             )
-        known &= jnp.isfinite(best).all()
         kept = None if is_traced(used) else trained_on(sample, np.flatnonzero(used.valid))
         return MLPSurface(
-            networks=networks,
-            scales=eqx.tree_at(lambda s: s.level, scales, jnp.where(known, scales.level, jnp.nan)),
-            noise=jnp.where(known, losses.mean(0) * scales.spread**2, jnp.nan),
-            encoding=encoding,
-            trained=kept,
+            networks=networks, scales=scales, noise=noise, encoding=encoding, trained=kept
         )
 
     def _plan(self, dtype: jnp.dtype) -> Plan:
@@ -186,19 +173,40 @@ def _of_arms(t: Bool[Array, " n"], arms: Arms) -> Bool[Array, " n"]:
 
 @eqx.filter_jit
 def _held_out(
-    sample: Sample, share: float | Array, keys: PRNGKeyArray
-) -> tuple[Bool[Array, "k n"], Float[Array, " n"]]:
-    """The rows that each member holds out, and one random number a row to order batches by."""
-    held = jax.vmap(lambda key: hold_out(sample, share, step_key(key, "held")))(keys)
-    return held, row_draws(sample, step_key(keys[0], "order"))
+    sample: Sample, share: float | Array, key: PRNGKeyArray, members: int
+) -> tuple[Bool[Array, "k n"], Bool[Array, " 2"], PRNGKeyArray]:
+    """What is drawn before the training.
 
-
-def _usable(sample: Sample, held: Bool[Array, "k n"]) -> Bool[Array, " 2"]:
-    """Arms with both a training row and a held-out row in every member."""
+    The rows that each member holds out, which arms have both a training and a held-out row in
+    every member, and the members' keys.
+    """
+    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(members))
+    held = jax.vmap(lambda one: hold_out(sample, share, step_key(one, "held")))(keys)
     of_arm = arm_weights(sample.t, sample.valid.astype(jnp.int32)) > 0
     apart = (held[:, :, None] & of_arm).any(1)
     seen = (~held[:, :, None] & of_arm).any(1)
-    return (apart & seen).all(0)
+    return held, (apart & seen).all(0), keys
+
+
+@eqx.filter_jit
+def _core(
+    encoding: Encoding,
+    raw: Rows,
+    held: Bool[Array, "k r"],
+    known: Bool[Array, " 2"],
+    keys: PRNGKeyArray,
+    plan: Plan,
+    sizes: tuple[int, ...],
+    batch: int,
+) -> tuple[Network, Scales, Float[Array, " 2"], Bool[Array, ""]]:
+    """Standardise and train on raw features: networks, scales, noise, whether all is finite."""
+    rows = raw._replace(z=encoding(raw.z))
+    scales = _scales(rows)
+    networks, best, losses = train(_standard(rows, scales), held, keys, plan, sizes, batch)
+    good = jnp.isfinite(best).all()
+    level = jnp.where(known & good, scales.level, jnp.nan)
+    noise = jnp.where(known & good, losses.mean(0) * scales.spread**2, jnp.nan)
+    return networks, eqx.tree_at(lambda s: s.level, scales, level), noise, good
 
 
 def _check_arms(sample: Sample, known: Bool[Array, " 2"], arms: Arms) -> None:
@@ -215,13 +223,18 @@ def _check_arms(sample: Sample, known: Bool[Array, " 2"], arms: Arms) -> None:
             )
 
 
-def _rows(used: Sample) -> tuple[Int[Array, " r"], Float[Array, " r"]]:
+def _rows(used: Sample) -> tuple[Int[Array, " r"] | Int[np.ndarray, " r"], Float[Array, " r"]]:
     """The rows to train on, in a bucketed shape, and their weights; all rows under tracing."""
     if is_traced(used.valid):
         return jnp.arange(used.n), jnp.where(used.valid, used.weight, 0)
     rows = np.flatnonzero(np.asarray(used.valid))
     index = pad_rows(rows, bucket(len(rows)))
-    return jnp.asarray(index), jnp.where(np.arange(len(index)) < len(rows), used.weight[index], 0)
+    weight = jnp.where(np.arange(len(index)) < len(rows), _pick(used.weight, index), 0)
+    return index, weight
+
+
+def _pick(array: Array, index: Array | np.ndarray) -> Array:
+    return array[index] if is_traced(array, index) else jnp.asarray(np.asarray(array)[index])
 
 
 def _moments(values: Float[Array, "n d"], weight: Float[Array, "n *d"]) -> tuple[Array, Array]:

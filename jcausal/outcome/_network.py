@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt32
 
 from jcausal.data import step_key
 
@@ -22,12 +22,13 @@ class Network(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What is trained on: standardised features and outcomes; padding has weight 0."""
+    """What is trained on; padding has weight 0, `row` tells rows apart whatever their order."""
 
     z: Float[Array, "n f"]
     y: Float[Array, " n"]
     t: Bool[Array, " n"]
     weight: Float[Array, " n"]
+    row: UInt32[Array, "n 2"]
 
 
 class Plan(NamedTuple):
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class Deal(NamedTuple):
-    """Training rows in a random order within each arm: where an arm begins, its number of rows."""
+    """Training rows ordered by arm and row: where an arm begins, its number of rows."""
 
     order: Int[Array, " n"]
     first: Int[Array, " 2"]
@@ -59,12 +60,14 @@ class State(NamedTuple):
 
 
 def start(key: PRNGKeyArray, sizes: tuple[int, ...], dtype: jnp.dtype) -> Network:
-    """Normal weights of variance 1 / inputs; both outputs begin alike, so with no effect."""
-    keys = jax.random.split(key, len(sizes) - 1)
-    pairs = list(zip(keys, sizes[:-1], (*sizes[1:-1], 1)))
-    weights = [jax.random.normal(k, (i, o), dtype) / jnp.sqrt(i).astype(dtype) for k, i, o in pairs]
+    """Uniform weights of variance 1 / inputs; both outputs begin alike, so with no effect."""
+    shapes = list(zip(sizes[:-1], (*sizes[1:-1], 1)))
+    ends = np.cumsum([i * o for i, o in shapes])
+    drawn = jax.random.uniform(key, (ends[-1],), dtype, minval=-1, maxval=1)
+    parts = jnp.split(drawn, ends[:-1])
+    weights = [part.reshape(s) * (3 / s[0]) ** 0.5 for part, s in zip(parts, shapes)]
     weights[-1] = jnp.tile(weights[-1], (1, 2))
-    return Network(tuple(weights), tuple(jnp.zeros(w.shape[1], dtype) for w in weights))
+    return Network(tuple(weights), tuple(jnp.zeros(o, dtype) for o in sizes[1:]))
 
 
 def evaluate(net: Network, z: Float[Array, "m f"]) -> Float[Array, "m 2"]:
@@ -92,9 +95,9 @@ def arm_losses(net: Network, rows: Rows) -> Float[Array, " 2"]:
     return (weight * square).sum(0) / jnp.where(total > 0, total, 1)
 
 
-def _deal(rows: Rows, draw: Float[Array, " n"]) -> Deal:
+def _deal(rows: Rows) -> Deal:
     arm = jnp.where(rows.weight > 0, rows.t.astype(jnp.int32), 2)
-    order = jnp.lexsort((draw, arm))
+    order = jnp.lexsort((rows.row[:, 1], rows.row[:, 0], arm))
     bounds = jnp.searchsorted(arm[order], jnp.arange(3))
     return Deal(order.astype(jnp.int32), bounds[:2].astype(jnp.int32), jnp.diff(bounds))
 
@@ -117,7 +120,6 @@ def _batch(rows: Rows, deal: Deal, key: PRNGKeyArray, size: int) -> Rows:
 def _train(
     rows: Rows,
     held: Bool[Array, " n"],
-    draw: Float[Array, " n"],
     key: PRNGKeyArray,
     plan: Plan,
     sizes: tuple[int, ...],
@@ -129,7 +131,7 @@ def _train(
     seen = rows._replace(weight=jnp.where(held, 0, rows.weight))
     apart = rows._replace(weight=jnp.where(held, rows.weight, 0))
     whole = rows.z.shape[0] <= batch
-    deal = None if whole else _deal(seen, draw)
+    deal = None if whole else _deal(seen)
     steps = EPOCH if deal is None else jnp.maximum(EPOCH, -(-deal.size.max() // batch))
     optimiser = optax.adamw(plan.learning_rate, weight_decay=plan.weight_decay)
     gradient = jax.grad(lambda net, part: arm_losses(net, part).sum())
@@ -161,11 +163,9 @@ def _train(
     return state.kept, state.best, arm_losses(state.kept, apart)
 
 
-@eqx.filter_jit
 def train(
     rows: Rows,
     held: Bool[Array, "k n"],
-    draw: Float[Array, " n"],
     keys: PRNGKeyArray,
     plan: Plan,
     sizes: tuple[int, ...],
@@ -174,6 +174,6 @@ def train(
     """All members side by side."""
 
     def one(part: Array, key: PRNGKeyArray) -> tuple[Network, Array, Array]:
-        return _train(rows, part, draw, key, plan, sizes, batch)
+        return _train(rows, part, key, plan, sizes, batch)
 
     return jax.vmap(one)(held, keys)
