@@ -78,7 +78,7 @@ def poor_fit(effects: Effects) -> list[str]:
     return [
         f"the {' and '.join(sorted(names))} surface of the {word} explains nothing out of sample "
         f"(R2 {share_in_words(value)}): the groups follow noise; add covariates that foretell the "
-        "outcome, give more rows, or try another outcome model, such as jc.Ridge()."
+        "outcome, give more rows, or try another outcome model."
         for word, value in arm_r2(effects).items()
         if value <= 0
     ]

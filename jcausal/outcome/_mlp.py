@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jcausal.data import (
     DataError,
@@ -116,7 +116,7 @@ class MLP(OutcomeModel):
     epochs: int | Int[Array, ""] = 200
     patience: int | Int[Array, ""] = 10
     held: float | Float[Array, ""] = 0.2
-    learning_rate: float | Float[Array, ""] = 1e-2
+    learning_rate: float | Float[Array, ""] = 3e-3
     weight_decay: float | Float[Array, ""] = 1e-4
     batch: int = eqx.field(static=True, default=2048)
     traceable: bool = eqx.field(static=True, init=False, default=True)
@@ -174,7 +174,7 @@ def _of_arms(t: Bool[Array, " n"], arms: Arms) -> Bool[Array, " n"]:
 @eqx.filter_jit
 def _held_out(
     sample: Sample, share: float | Array, key: PRNGKeyArray, members: int
-) -> tuple[Bool[Array, "k n"], Bool[Array, " 2"], PRNGKeyArray]:
+) -> tuple[Bool[Array, "k n"], Bool[Array, " 2"], Key[Array, " k"]]:
     """What is drawn before the training.
 
     The rows that each member holds out, which arms have both a training and a held-out row in
@@ -182,7 +182,7 @@ def _held_out(
     """
     keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(members))
     held = jax.vmap(lambda one: hold_out(sample, share, step_key(one, "held")))(keys)
-    of_arm = arm_weights(sample.t, sample.valid.astype(jnp.int32)) > 0
+    of_arm = arm_weights(sample.t, sample.valid.astype(sample.x.dtype)) > 0
     apart = (held[:, :, None] & of_arm).any(1)
     seen = (~held[:, :, None] & of_arm).any(1)
     return held, (apart & seen).all(0), keys
@@ -194,7 +194,7 @@ def _core(
     raw: Rows,
     held: Bool[Array, "k r"],
     known: Bool[Array, " 2"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " k"],
     plan: Plan,
     sizes: tuple[int, ...],
     batch: int,
@@ -202,7 +202,8 @@ def _core(
     """Standardise and train on raw features: networks, scales, noise, whether all is finite."""
     rows = raw._replace(z=encoding(raw.z))
     scales = _scales(rows)
-    networks, best, losses = train(_standard(rows, scales), held, keys, plan, sizes, batch)
+    ordered = jnp.asarray(encoding.level) < 0
+    networks, best, losses = train(_standard(rows, scales), held, keys, plan, ordered, sizes, batch)
     good = jnp.isfinite(best).all()
     level = jnp.where(known & good, scales.level, jnp.nan)
     noise = jnp.where(known & good, losses.mean(0) * scales.spread**2, jnp.nan)

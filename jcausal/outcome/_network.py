@@ -1,12 +1,13 @@
 """A small network with two outputs, and its training with early stopping."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, UInt32
 
 from jcausal.data import step_key
 
@@ -59,15 +60,21 @@ class State(NamedTuple):
     epoch: Int[Array, ""]
 
 
-def start(key: PRNGKeyArray, sizes: tuple[int, ...], dtype: jnp.dtype) -> Network:
-    """Uniform weights of variance 1 / inputs; both outputs begin alike, so with no effect."""
-    shapes = list(zip(sizes[:-1], (*sizes[1:-1], 1)))
+def start(
+    key: PRNGKeyArray, ordered: Bool[Array, " f"], sizes: tuple[int, ...], dtype: jnp.dtype
+) -> Network:
+    """Hidden layers of variance 1 / inputs; outputs at 0, so at the mean of their arm.
+
+    Features that are levels of a category begin without weight: their order has no say.
+    """
+    shapes = [(i + 1, o) for i, o in pairwise(sizes[:-1])]
     ends = np.cumsum([i * o for i, o in shapes])
-    drawn = jax.random.uniform(key, (ends[-1],), dtype, minval=-1, maxval=1)
-    parts = jnp.split(drawn, ends[:-1])
-    weights = [part.reshape(s) * (3 / s[0]) ** 0.5 for part, s in zip(parts, shapes)]
-    weights[-1] = jnp.tile(weights[-1], (1, 2))
-    return Network(tuple(weights), tuple(jnp.zeros(o, dtype) for o in sizes[1:]))
+    drawn = jnp.split(jax.random.uniform(key, (ends[-1],), dtype, -1, 1), ends[:-1])
+    layers = [part.reshape(s) * (3 / (s[0] - 1)) ** 0.5 for part, s in zip(drawn, shapes)]
+    layers.append(jnp.zeros((sizes[-2] + 1, sizes[-1]), dtype))
+    weights = [layer[:-1] for layer in layers]
+    weights[0] = jnp.where(ordered[:, None], weights[0], 0)
+    return Network(tuple(weights), tuple(layer[-1] for layer in layers))
 
 
 def evaluate(net: Network, z: Float[Array, "m f"]) -> Float[Array, "m 2"]:
@@ -122,6 +129,7 @@ def _train(
     held: Bool[Array, " n"],
     key: PRNGKeyArray,
     plan: Plan,
+    ordered: Bool[Array, " f"],
     sizes: tuple[int, ...],
     batch: int,
 ) -> tuple[Network, Float[Array, ""], Float[Array, " 2"]]:
@@ -153,7 +161,7 @@ def _train(
         best = jnp.where(better, loss, state.best)
         return State(net, moments, kept, best, since, state.epoch + 1)
 
-    net = start(step_key(key, "start"), sizes, rows.z.dtype)
+    net = start(step_key(key, "start"), ordered, sizes, rows.z.dtype)
     none, never = jnp.zeros((), jnp.int32), jnp.array(jnp.inf, rows.z.dtype)
     state = lax.while_loop(
         lambda s: (s.epoch < plan.epochs) & (s.since < plan.patience),
@@ -166,14 +174,15 @@ def _train(
 def train(
     rows: Rows,
     held: Bool[Array, "k n"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " k"],
     plan: Plan,
+    ordered: Bool[Array, " f"],
     sizes: tuple[int, ...],
     batch: int,
 ) -> tuple[Network, Float[Array, " k"], Float[Array, "k 2"]]:
     """All members side by side."""
 
     def one(part: Array, key: PRNGKeyArray) -> tuple[Network, Array, Array]:
-        return _train(rows, part, key, plan, sizes, batch)
+        return _train(rows, part, key, plan, ordered, sizes, batch)
 
     return jax.vmap(one)(held, keys)
