@@ -37,8 +37,11 @@ from jcausal.match import match as match
 
 # outcome: response surfaces
 from jcausal.outcome import BART as BART
+from jcausal.outcome import MLP as MLP
 from jcausal.outcome import BARTSurface as BARTSurface
+from jcausal.outcome import FitWarning as FitWarning
 from jcausal.outcome import Function as Function
+from jcausal.outcome import MLPSurface as MLPSurface
 from jcausal.outcome import OutcomeModel as OutcomeModel
 from jcausal.outcome import ResponseSurface as ResponseSurface
 from jcausal.outcome import Ridge as Ridge

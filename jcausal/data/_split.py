@@ -67,14 +67,24 @@ def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
     return _place_in_arm(sample, _draws(sample, key)) % folds
 
 
-def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Bool[Array, " n"]:
+def _places(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, "..."]]:
+    """Each row's place in a random order of its arm or of the clusters, and how many there are."""
     if sample.cluster is not None:
-        rank, count = _cluster_rank(sample, key)
-        return sample.valid & (rank < jnp.round(share * count))
+        return _cluster_rank(sample, key)
     treated = (sample.valid & sample.t).sum()
     size = jnp.stack([sample.valid.sum() - treated, treated])[sample.t.astype(jnp.int32)]
-    place = _place_in_arm(sample, _draws(sample, key))
+    return _place_in_arm(sample, _draws(sample, key)), size
+
+
+def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Bool[Array, " n"]:
+    place, size = _places(sample, key)
     return sample.valid & (place < jnp.round(share * size))
+
+
+def hold_out(sample: Sample, share: float | int | Array, key: PRNGKeyArray) -> Bool[Array, " n"]:
+    """A random part of the valid rows of each arm, or of the clusters: at least one, never all."""
+    place, size = _places(sample, key)
+    return sample.valid & (place < jnp.clip(jnp.round(share * size), 1, size - 1))
 
 
 def _relaid(part: Sample) -> Sample:

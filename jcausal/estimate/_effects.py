@@ -37,6 +37,9 @@ class Effects(eqx.Module):
     outside the sample the only one). `totals` (q, 2, 3) are the group sums, by arm, of weight,
     weight (y - centre) and weight (y - the group's mean)^2; `sizes` (q, 2) the units that carry
     weight.
+    `r2` (folds, 2) is the share of the outcome's variance that each fold's surface explains, by
+    arm, on the rows of that fold, which it has not seen (see `ResponseSurface.r2`); (0, 2) when
+    the effects were made from a matching.
     A query without a match is NaN with `matched` False.
     """
 
@@ -47,6 +50,7 @@ class Effects(eqx.Module):
     sizes: Int[Array, "q 2"]
     centre: Float[Array, ""]
     partitions: Partitions | None
+    r2: Float[Array, "k 2"]
     tau: Tau = eqx.field(static=True)
 
     @property
@@ -199,7 +203,7 @@ class Effects(eqx.Module):
         return _words.cate_frame(self, _words.group_labels(self.sample, by))
 
     def summary(self, interval: object = None) -> str:
-        """The average with the share matched, why queries are unmatched, and group sizes, in words.
+        """The average, the share matched and why not all, group sizes, the surfaces' R2, in words.
 
         **Arguments:** `interval` an `Interval` of the average, to be printed beside it.
         """
@@ -220,7 +224,7 @@ def effects_of(
     surfaces: tuple[ResponseSurface, ...],
     tau: Tau,
 ) -> Effects:
-    """Sum the outcomes over every group, once."""
+    """Sum the outcomes over every group and measure the surfaces, once."""
     assert sample.y is not None
     usable = sample.valid & jnp.isfinite(sample.y)
     weight = jnp.where(usable, sample.weight, 0)
@@ -235,7 +239,18 @@ def effects_of(
         with jax.enable_x64(True):  # squares around a group's mean need the digits
             totals = np.asarray(_totals(sample, matching, np.float64(centre)))
         totals = jnp.asarray(totals, sample.x.dtype)
-    return Effects(sample, matching, surfaces, totals, matching.sizes, centre, None, tau)
+    r2 = _r2(sample, matching, surfaces)
+    return Effects(sample, matching, surfaces, totals, matching.sizes, centre, None, r2, tau)
+
+
+def _r2(
+    sample: Sample, matching: Matching, surfaces: tuple[ResponseSurface, ...]
+) -> Float[Array, "k 2"]:
+    """Each fold's surface on the rows of that fold."""
+    if not surfaces:
+        return jnp.zeros((0, 2), sample.x.dtype)
+    parts = [sample.with_valid(matching.fold == k) for k in range(len(surfaces))]
+    return jnp.stack([surface.r2(part) for surface, part in zip(surfaces, parts)])
 
 
 def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:

@@ -1,5 +1,6 @@
 """The verb `estimate`: effects from a matching, or a method cross-fitted from beginning to end."""
 
+import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from jcausal.data import (
     step_key,
 )
 from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
+from jcausal.estimate._words import poor_fit
 from jcausal.match import (
     Estimand,
     Matcher,
@@ -28,7 +30,14 @@ from jcausal.match import (
     make_task,
     raise_unusable,
 )
-from jcausal.outcome import OutcomeModel, ResponseSurface, as_surface, fit
+from jcausal.outcome import (
+    FitWarning,
+    Function,
+    OutcomeModel,
+    ResponseSurface,
+    as_surface,
+    fit,
+)
 
 
 def estimate(
@@ -67,6 +76,9 @@ def estimate(
     **Raises:** `DataError` without outcomes or when a fold lacks an arm; `HonestyError`,
     `MatchError`, ValueError.
 
+    **Warns:** `FitWarning` when the trained surfaces of an arm explain nothing of the outcomes they
+    have not seen (mean R2 over folds not above 0).
+
     **Source:** honest splits after Athey and Imbens (2016); cross-fitting pools over queries.
 
     **Example:**
@@ -90,7 +102,7 @@ def estimate(
     if not method.traceable and is_traced(sample, key):
         raise ValueError(
             f"{type(method.outcome).__name__} runs on the host and cannot be used under jit, vmap "
-            "or grad: use jc.Ridge() or jc.Function as the outcome, or match outside."
+            "or grad: use jc.Ridge(), jc.MLP() or jc.Function as the outcome, or match outside."
         )
     keys = [None] * repeats
     if folds > 1:
@@ -102,7 +114,18 @@ def estimate(
     for r, one in enumerate(keys):
         told = _prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
         runs.append(_cross_fit(sample, method, estimand, folds, query, one, tau, told, throw))
-    return runs[0] if repeats == 1 else _median(runs)
+    effects = runs[0] if repeats == 1 else _median(runs)
+    _warn_of_fit(effects)
+    return effects
+
+
+def _warn_of_fit(effects: Effects) -> None:
+    """Tell when a surface that was trained explains nothing; a function is taken on trust."""
+    given = any(isinstance(surface, Function) for surface in effects.surfaces)
+    if given or is_traced(effects.r2):
+        return
+    for text in poor_fit(effects):
+        warnings.warn(text, FitWarning, stacklevel=3)
 
 
 def _check_folds(method: Matcher, folds: int, repeats: int) -> None:

@@ -45,7 +45,43 @@ def summary(effects: Effects, interval: object = None) -> str:
             lines.append(
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
-    return "\n".join(lines)
+    return "\n".join(lines + surface_words(effects))
+
+
+def arm_r2(effects: Effects) -> dict[str, float]:
+    """Mean out-of-sample R2 over the folds of each arm that was fitted, NaN where it is unknown."""
+    fitted = [~np.isnan(np.asarray(surface.noise)) for surface in effects.surfaces]
+    arms = np.all(fitted, axis=0) if fitted else [False, False]
+    means = np.asarray(effects.r2, float).mean(0) if fitted else np.full(2, np.nan)
+    return {word: float(means[a]) for a, word in enumerate(("controls", "treated")) if arms[a]}
+
+
+def surface_words(effects: Effects) -> list[str]:
+    """One line on how well the surfaces foretell outcomes they have not seen; none without any."""
+    arms = [f"{word} {share_in_words(value)}" for word, value in arm_r2(effects).items()]
+    folds = len(effects.surfaces)
+    over = f" (means over {folds} folds)" if folds > 1 else ""
+    return [f"surface, out of sample R2: {', '.join(arms)}{over}"] if arms else []
+
+
+def share_in_words(value: float) -> str:
+    """Two decimals without a leading zero; "unknown" for NaN."""
+    if np.isnan(value):
+        return "unknown"
+    text = f"{abs(value):.2f}".removeprefix("0")
+    return f"-{text}" if value < 0 else text
+
+
+def poor_fit(effects: Effects) -> list[str]:
+    """One sentence for each arm whose trained surfaces explain nothing out of sample."""
+    names = {type(surface).__name__.removesuffix("Surface") for surface in effects.surfaces}
+    return [
+        f"the {' and '.join(sorted(names))} surface of the {word} explains nothing out of sample "
+        f"(R2 {share_in_words(value)}): the groups follow noise; add covariates that foretell the "
+        "outcome, give more rows, or try another outcome model."
+        for word, value in arm_r2(effects).items()
+        if value <= 0
+    ]
 
 
 def effects_frame(effects: Effects) -> pd.DataFrame:

@@ -5,6 +5,9 @@ from jcausal.outcome._bart import BARTSurface as BARTSurface
 from jcausal.outcome._fit import fit as fit
 from jcausal.outcome._function import Function as Function
 from jcausal.outcome._function import as_surface as as_surface
+from jcausal.outcome._mlp import MLP as MLP
+from jcausal.outcome._mlp import MLPSurface as MLPSurface
+from jcausal.outcome._quality import FitWarning as FitWarning
 from jcausal.outcome._ridge import Ridge as Ridge
 from jcausal.outcome._ridge import RidgeSurface as RidgeSurface
 from jcausal.outcome._surface import OutcomeModel as OutcomeModel

@@ -145,6 +145,7 @@ class BART(OutcomeModel):
     power: float = 2.0
     base: float = 0.95
     traceable: bool = eqx.field(static=True, init=False, default=False)
+    needs_key: bool = eqx.field(static=True, init=False, default=True)
 
     def __check_init__(self) -> None:
         for name in ("trees", "chains", "draws", "thin"):

@@ -61,6 +61,7 @@ class Ridge(OutcomeModel):
 
     penalty: float | int | Array = 1e-4
     traceable: bool = eqx.field(static=True, init=False, default=True)
+    needs_key: bool = eqx.field(static=True, init=False, default=False)
 
     def __check_init__(self) -> None:
         if not is_traced(self.penalty) and not self.penalty > 0:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from jcausal.data import Sample, Schema
+from jcausal.data import DataError, Sample, Schema
+from jcausal.outcome._quality import r_squared
 
 Arms = Literal["both", "control", "treated"]
 Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
@@ -62,15 +63,44 @@ class ResponseSurface(eqx.Module):
         share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
         return self.along(centre, j, lo[:, None] + share * (hi - lo)[:, None]).var(1)
 
+    def r2(self, sample: Sample) -> Float[Array, " 2"]:
+        """Share of the outcome's variance that the surface explains, by arm.
+
+        1 - sum w (y - f_a(x))^2 / sum w (y - mean_a)^2 over the valid rows of arm a, w the
+        sampling weight and mean_a the arm's weighted mean: 1 is perfect, 0 is what that mean would
+        do, and worse is negative. Out of sample only if the surface was trained on other rows.
+
+        **Arguments:** `sample` with outcomes; the surface is evaluated in blocks of rows.
+
+        **Returns:** (2,) controls, treated; NaN for an arm that was not fitted, has fewer than two
+        rows of positive weight or a constant outcome.
+
+        **Raises:** `DataError` without outcomes.
+
+        **Example:**
+
+            >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+            >>> jc.fit(train, jc.Ridge()).r2(test).shape
+            (2,)
+        """
+        if sample.y is None:
+            raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
+        return r_squared(self.lean(), sample)
+
     @abstractmethod
     def lean(self) -> "ResponseSurface":
         """The same function with only the arrays that its evaluation needs."""
 
 
 class OutcomeModel(eqx.Module):
-    """A way to make a response surface from a sample; holds hyperparameters only."""
+    """A way to make a response surface from a sample; holds hyperparameters only.
+
+    `traceable`: may be fitted under jit and vmap. `needs_key`: draws at random, so that `fit`
+    gets a key; else it gets None.
+    """
 
     traceable: eqx.AbstractVar[bool]
+    needs_key: eqx.AbstractVar[bool]
 
     @abstractmethod
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> ResponseSurface:

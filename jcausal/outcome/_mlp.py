@@ -1,0 +1,264 @@
+"""A neural response surface: one trunk, two heads, an ensemble with early stopping."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+
+from jcausal.data import (
+    DataError,
+    Sample,
+    bucket,
+    hold_out,
+    is_traced,
+    pad_rows,
+    step_key,
+)
+from jcausal.outcome._function import without_training
+from jcausal.outcome._network import Network, Plan, Rows, arm_weights, evaluate, train
+from jcausal.outcome._surface import (
+    Arms,
+    Encoding,
+    Noise,
+    OutcomeModel,
+    ResponseSurface,
+    Trained,
+    evaluate_along,
+    trained_on,
+)
+
+
+class Scales(eqx.Module):
+    """Centre and 1 / sd of each feature (0 where it is constant), level and sd of each arm."""
+
+    centre: Float[Array, " f"]
+    per_sd: Float[Array, " f"]
+    level: Float[Array, " 2"]
+    spread: Float[Array, " 2"]
+
+
+class MLPSurface(ResponseSurface):
+    """The mean of an ensemble of networks. Made by `jc.fit(sample, jc.MLP(), key=0)`.
+
+    `noise` (2,) is the mean squared residual of each arm on the rows that a member held out,
+    averaged over members, in squared outcome units.
+    """
+
+    networks: Network
+    scales: Scales
+    noise: Noise
+    encoding: Encoding
+    trained: Trained | None
+
+    def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
+        """The mean of the members; NaN in the column of an arm that was not fitted."""
+        return self.members(x).mean(0)
+
+    def members(self, x: Float[Array, "m p"]) -> Float[Array, "k m 2"]:
+        """f0 and f1 at each point by every member of the ensemble."""
+        z = (self.encoding(x) - self.scales.centre) * self.scales.per_sd
+        out = jax.vmap(evaluate, in_axes=(0, None))(self.networks, z)
+        return (self.scales.level + self.scales.spread * out).astype(x.dtype)
+
+    def along(
+        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
+    ) -> Float[Array, "m g 2"]:
+        """By evaluation."""
+        return evaluate_along(self, centre, j, at)
+
+    def lean(self) -> "MLPSurface":
+        """Without the training rows."""
+        return without_training(self)  # type: ignore[return-value]
+
+
+class MLP(OutcomeModel):
+    """A neural network with a shared trunk and one linear output (head) for each arm.
+
+    Each member of the ensemble minimises L_0 + L_1 by AdamW, where L_a is the weighted mean
+    squared error of head a over the rows of arm a, in units of that arm's variance: an arm counts
+    the same however small it is. Members differ in their first weights and in the rows they hold
+    out; each keeps the weights with the least held-out loss. The surface is their mean. Features
+    are standardised over all rows, outcomes within the arm; a category has one feature per level.
+    Held-out rows follow a row's id or position (whole clusters where there are any), so neither
+    row order nor padding matters. Traceable: may run under jit and vmap.
+
+    **Arguments:**
+
+    - `width`, `depth`: units of a hidden layer, and their number.
+    - `ensemble`: number of members.
+    - `epochs`: at most this many looks at the held-out rows. Between two looks the training rows
+      are passed once, in at least 10 gradient steps.
+    - `patience`: looks without a lower held-out loss before a member stops.
+    - `held`: share of each arm held out, in (0, 1); at least one row.
+    - `learning_rate`, `weight_decay`: of AdamW.
+    - `batch`: rows of each arm in a gradient step. An arm that has no more enters whole, a larger
+      one by draws.
+
+    **Raises:** ValueError for a hyperparameter out of its range.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
+        >>> surface = jc.fit(train, jc.MLP(width=8, ensemble=2, epochs=5), key=0)
+        >>> surface(test.x).shape, surface.members(test.x).shape
+        ((223, 2), (2, 223, 2))
+
+    **Source:** Shalit, Johansson and Sontag (2017), ICML (shared trunk, a head per arm, arms
+    weighted alike); Loshchilov and Hutter (2019), ICLR (AdamW); Lakshminarayanan, Pritzel and
+    Blundell (2017), NeurIPS (ensembles).
+    """
+
+    width: int = eqx.field(static=True, default=32)
+    depth: int = eqx.field(static=True, default=2)
+    ensemble: int = eqx.field(static=True, default=4)
+    epochs: int | Int[Array, ""] = 200
+    patience: int | Int[Array, ""] = 10
+    held: float | Float[Array, ""] = 0.2
+    learning_rate: float | Float[Array, ""] = 3e-3
+    weight_decay: float | Float[Array, ""] = 1e-4
+    batch: int = eqx.field(static=True, default=2048)
+    traceable: bool = eqx.field(static=True, init=False, default=True)
+    needs_key: bool = eqx.field(static=True, init=False, default=True)
+
+    def __check_init__(self) -> None:
+        for name in ("width", "depth", "ensemble", "epochs", "patience", "batch"):
+            value = getattr(self, name)
+            if not is_traced(value) and (value < 1 or not float(value).is_integer()):
+                raise ValueError(f"{name} is {value}: it must be a whole number, at least 1.")
+        if not is_traced(self.held) and not 0 < self.held < 1:
+            raise ValueError(f"held is {self.held}: it must lie between 0 and 1.")
+        if not is_traced(self.learning_rate) and not 0 < self.learning_rate < np.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}: it must be positive.")
+        if not is_traced(self.weight_decay) and not 0 <= self.weight_decay < np.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}: it must not be negative.")
+
+    def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> MLPSurface:
+        """Train all members in one call; an arm that cannot be trained is NaN under tracing."""
+        assert key is not None and sample.y is not None
+        used = sample.with_valid((sample.weight > 0) & _of_arms(sample.t, arms))
+        held, known, keys = _held_out(used.plain(), self.held, key, self.ensemble)
+        _check_arms(used, known, arms)
+        encoding = Encoding(sample.schema)
+        sizes = (len(encoding.column), *[self.width] * self.depth, 2)
+        plan = self._plan(sample.x.dtype)
+        index, weight = _rows(used)
+        x, y, t, row = (_pick(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
+        raw = Rows(x, y, t, weight, row)
+        networks, scales, noise, good = _core(
+            encoding, raw, held[:, index], known, keys, plan, sizes, self.batch
+        )
+        if not is_traced(good) and not bool(good):
+            raise ValueError(
+                f"the training diverged: choose a learning_rate below {self.learning_rate}."
+            )
+        kept = None if is_traced(used) else trained_on(sample, np.flatnonzero(used.valid))
+        return MLPSurface(
+            networks=networks, scales=scales, noise=noise, encoding=encoding, trained=kept
+        )
+
+    def _plan(self, dtype: jnp.dtype) -> Plan:
+        return Plan(
+            jnp.asarray(self.learning_rate, dtype),
+            jnp.asarray(self.weight_decay, dtype),
+            jnp.asarray(self.epochs, jnp.int32),
+            jnp.asarray(self.patience, jnp.int32),
+        )
+
+
+def _of_arms(t: Bool[Array, " n"], arms: Arms) -> Bool[Array, " n"]:
+    return jnp.ones_like(t) if arms == "both" else t == (arms == "treated")
+
+
+@eqx.filter_jit
+def _held_out(
+    sample: Sample, share: float | Array, key: PRNGKeyArray, members: int
+) -> tuple[Bool[Array, "k n"], Bool[Array, " 2"], Key[Array, " k"]]:
+    """What is drawn before the training.
+
+    The rows that each member holds out, which arms have both a training and a held-out row in
+    every member, and the members' keys.
+    """
+    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(members))
+    held = jax.vmap(lambda one: hold_out(sample, share, step_key(one, "held")))(keys)
+    of_arm = arm_weights(sample.t, sample.valid.astype(sample.x.dtype)) > 0
+    apart = (held[:, :, None] & of_arm).any(1)
+    seen = (~held[:, :, None] & of_arm).any(1)
+    return held, (apart & seen).all(0), keys
+
+
+@eqx.filter_jit
+def _core(
+    encoding: Encoding,
+    raw: Rows,
+    held: Bool[Array, "k r"],
+    known: Bool[Array, " 2"],
+    keys: Key[Array, " k"],
+    plan: Plan,
+    sizes: tuple[int, ...],
+    batch: int,
+) -> tuple[Network, Scales, Float[Array, " 2"], Bool[Array, ""]]:
+    """Standardise and train on raw features: networks, scales, noise, whether all is finite."""
+    rows = raw._replace(z=encoding(raw.z))
+    scales = _scales(rows)
+    ordered = jnp.asarray(encoding.level) < 0
+    networks, best, losses = train(_standard(rows, scales), held, keys, plan, ordered, sizes, batch)
+    good = jnp.isfinite(best).all()
+    level = jnp.where(known & good, scales.level, jnp.nan)
+    noise = jnp.where(known & good, losses.mean(0) * scales.spread**2, jnp.nan)
+    return networks, eqx.tree_at(lambda s: s.level, scales, level), noise, good
+
+
+def _check_arms(sample: Sample, known: Bool[Array, " 2"], arms: Arms) -> None:
+    """Refuse an arm that cannot be divided (concrete samples only)."""
+    if is_traced(known):
+        return
+    for arm, word in enumerate(("control", "treated")):
+        if arms in ("both", word) and not bool(known[arm]):
+            count = int((sample.valid & (sample.t == bool(arm))).sum())
+            raise DataError(
+                f"the {count} {word} rows (of positive weight) cannot be divided into a part to "
+                "train on and a part to hold out: give at least 2, in several clusters if there "
+                "are clusters."
+            )
+
+
+def _rows(used: Sample) -> tuple[Int[Array, " r"] | Int[np.ndarray, " r"], Float[Array, " r"]]:
+    """The rows to train on, in a bucketed shape, and their weights; all rows under tracing."""
+    if is_traced(used.valid):
+        return jnp.arange(used.n), jnp.where(used.valid, used.weight, 0)
+    rows = np.flatnonzero(np.asarray(used.valid))
+    index = pad_rows(rows, bucket(len(rows)))
+    weight = jnp.where(np.arange(len(index)) < len(rows), _pick(used.weight, index), 0)
+    return index, weight
+
+
+def _pick(array: Array, index: Array | np.ndarray) -> Array:
+    return array[index] if is_traced(array, index) else jnp.asarray(np.asarray(array)[index])
+
+
+def _moments(values: Float[Array, "n d"], weight: Float[Array, "n *d"]) -> tuple[Array, Array]:
+    """Weighted mean and sd of each column, sd 0 for a constant one."""
+    total = weight.sum(0)
+    share = weight / jnp.where(total > 0, total, 1)
+    inside = jnp.where(weight > 0, values, 0)
+    mean = (share * inside).sum(0)
+    sd = jnp.sqrt((share * jnp.square(inside - mean)).sum(0))
+    return mean, jnp.where(sd > 16 * jnp.finfo(sd.dtype).eps * jnp.abs(inside).max(0), sd, 0)
+
+
+def _scales(rows: Rows) -> Scales:
+    """Of the features over all rows, of the outcomes within each arm (a constant has scale 1)."""
+    centre, sd = _moments(rows.z, rows.weight[:, None])
+    level, spread = _moments(rows.y[:, None], arm_weights(rows.t, rows.weight))
+    per_sd = jnp.where(sd > 0, 1 / jnp.where(sd > 0, sd, 1), 0)
+    return Scales(centre, per_sd, level, jnp.where(spread > 0, spread, 1))
+
+
+def _standard(rows: Rows, scales: Scales) -> Rows:
+    """Features and outcomes with mean 0 and sd 1; zeros in padding."""
+    use, arm = rows.weight > 0, rows.t.astype(jnp.int32)
+    z = (rows.z - scales.centre) * scales.per_sd
+    y = (rows.y - scales.level[arm]) / scales.spread[arm]
+    return rows._replace(z=jnp.where(use[:, None], z, 0), y=jnp.where(use, y, 0))
