@@ -16,7 +16,7 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
     check_folder(out)
     bar, began = Bar(quiet), time.perf_counter()
     sample = jc.datasets.lalonde("cps" if controls == "cps" else "psid")
-    method = jc.FastAHB(gamma1=0.0, levels=20, outcome=jc.BART())
+    method = jc.FastAHB(gamma1=0.0, reach=0.01, levels=20, outcome=jc.BART())
     effects = jc.estimate(sample, method, key=seed, progress=bar)
     bar("intervals, balance and figures", 0, 1)
     results = measure(effects, 0.95, seed)

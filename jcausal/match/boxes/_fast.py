@@ -41,10 +41,12 @@ class FastAHB(Matcher):
       paper's rule to the letter (strictly smaller than c times the previous score).
     - `reach`: no step goes where the predictions differ from the query's own by more than this
       share of the outcome's variance (squared difference, the other covariates at the box's
-      centre; variance of the surface plus the noise around it): 0.01 is a tenth of a standard
-      deviation. Only a group that lacks units goes beyond, then to the nearest prediction. None is
-      the paper's rule, which lets a box creep: with many distinct values and a smooth surface
-      each small step alone changes next to nothing.
+      centre; variance of the surface plus the noise around it): 0.1 is a third of a standard
+      deviation, 0.01 a tenth. Only a group that lacks units goes beyond, then to the nearest
+      prediction. None is the paper's rule, which lets a box creep: with many distinct values and a
+      smooth surface each small step alone changes next to nothing. Where the controls are many
+      and unlike the treated, a smaller reach keeps bias out; the default is a good one for single
+      effects in small samples.
     - `grid`: "line": `points` on the line from the old edge to the new one through the box's
       centre; "lattice": `points` of a low-discrepancy lattice that fills the slab.
     - `points`: default 3 on a line, 16 on a lattice.
@@ -70,8 +72,8 @@ class FastAHB(Matcher):
     gamma0: Number = 1.0
     gamma1: Number = 1.0
     c: Number = 1.1
-    slack: Number = 0.01
-    reach: Number | None = 0.01
+    slack: Number = 0.1
+    reach: Number | None = 0.1
     grid: Grid = eqx.field(static=True, default="line")
     points: int | None = eqx.field(static=True, default=None)
     levels: int | None = None
