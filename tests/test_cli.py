@@ -30,6 +30,7 @@ def test_demo_on_the_psid_controls(tmp_path, repository_on_path):
         "years",
         " $: ",
         "R-hat",
+        "surface, out of sample R2: controls ",
         "seed 1, float32, ",
     ):
         assert words in done.stdout, words

