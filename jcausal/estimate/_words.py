@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, number_in_words, observed_means, readable_columns
+from jcausal.data import Sample, level_label, number_in_words, observed_means, readable_columns
 from jcausal.match import sentence
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | p
     gap = np.isnan(values)
     known = values[valid & ~gap]
     if len(np.unique(known)) <= 10:
-        labels, order = values, [number_in_words(v) for v in np.unique(known)]
-        words = [number_in_words(v) for v in values]
+        labels, order = values, [level_label(v) for v in np.unique(known)]
+        words = [level_label(v) for v in values]
     else:
         edges = np.unique(np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
         cut = pd.Series(pd.cut(values, list(edges), include_lowest=True))

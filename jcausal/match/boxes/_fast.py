@@ -40,6 +40,10 @@ class FastAHB(Matcher):
     the box does not yet hold `min_controls` controls and `min_treated` treated. Edges are values
     of the data. No outcome of the units matched is looked at.
 
+    Where a number can be missing, a box around a known value takes in the missing ones in one step,
+    judged by the surface at the sample's fill with the flag on; a box around a missing one takes
+    in all known values in one step, judged along the whole ladder with the flag off.
+
     **Arguments:**
 
     - `gamma0`, `gamma1`: weights of the two surfaces. With gamma1 = 0 only the control surface is
