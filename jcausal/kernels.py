@@ -1,5 +1,6 @@
 """The hot loops, re-exported: pure functions on arrays."""
 
+from jcausal_kernels import MISSING as MISSING
 from jcausal_kernels import Rungs as Rungs
 from jcausal_kernels import Slabs as Slabs
 from jcausal_kernels import Units as Units

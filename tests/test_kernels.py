@@ -14,6 +14,7 @@ IMPLEMENTATIONS = ["reference", "xla", "auto"]
 def box_problem(spec, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 6, (spec.n, spec.p)).astype(np.int32)
+    codes[np.random.default_rng(9).random(codes.shape) < 0.1] = kernels.MISSING
     level = rng.integers(0, spec.levels, (spec.n, spec.c)).astype(np.int32)
     arm = rng.random(spec.n) < 0.4
     lower = rng.integers(-1, 4, (spec.q, spec.p)).astype(np.int32)
@@ -31,7 +32,9 @@ def brute_members(units, rungs):
     for q in range(member.shape[0]):
         for k in range(member.shape[1]):
             member[q, k] = all(
-                rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j] for j in range(codes.shape[1])
+                codes[k, j] == kernels.MISSING
+                or rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
+                for j in range(codes.shape[1])
             ) and all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
     return member
 
@@ -40,7 +43,7 @@ def fast_members(units, rungs):
     """The same by broadcasting; checked against the loops on the small shapes."""
     codes, levels = np.asarray(units.codes), np.asarray(units.levels)
     lower, upper, opened = (np.asarray(a) for a in rungs)
-    member = (lower[:, None] <= codes) & (codes <= upper[:, None])
+    member = (lower[:, None] <= codes) & (codes <= upper[:, None]) | (codes == kernels.MISSING)
     member = member.all(2)
     for c in range(levels.shape[1]):
         member &= opened[:, c][:, levels[:, c]]

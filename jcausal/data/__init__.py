@@ -1,8 +1,12 @@
 """Samples, frames in, honest splits."""
 
+from jcausal.data._assemble import level_label as level_label
+from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._like import FrameKind as FrameKind
+from jcausal.data._like import like as like
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket

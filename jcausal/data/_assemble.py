@@ -27,6 +27,7 @@ class Words(NamedTuple):
     kinds: Sequence[str] | None
     units: Sequence[str] | None
     levels: Mapping[str, Sequence[str]] | None
+    flags: Mapping[str, str] | None = None
 
 
 class Parts(NamedTuple):
@@ -39,6 +40,7 @@ class Parts(NamedTuple):
     codes: Int[Array, "n p"]
     ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
     rungs: Int[Array, " p"]
+    fill: Float[Array, " p"]
     schema: Schema
 
 
@@ -61,23 +63,28 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     t = _check.as_numbers("t", t, n)
     weight = np.ones(n) if weight is None else _check.as_numbers("weight", weight, n)
     kinds = words.kinds or _check.detect_kinds(x, valid)
-    names = make_schema(x.shape[1], words.names, kinds, words.units, [()] * x.shape[1]).names
-    _check.check_covariates(names, x, valid)
+    none = [()] * x.shape[1]
+    first = make_schema(x.shape[1], words.names, kinds, words.units, none, words.flags)
+    names = first.names
+    missing = _missing(first, x, valid)
+    _check.check_covariates(names, x, valid[:, None] & ~missing)
     _check.check_treatment(t, valid)
     _check.check_weight(weight, valid)
     x, levels = _level_codes(x, valid, names, kinds, words.levels or {})
-    schema = make_schema(x.shape[1], names, kinds, words.units, levels)
-    codes, ladder, rungs = _with_all_levels(
-        schema, np.where(valid[:, None], x, 0), *host_ladders(x, valid)
-    )
+    schema = make_schema(x.shape[1], names, kinds, words.units, levels, words.flags)
+    _check_flag_levels(schema)
+    x = np.where(valid[:, None], np.where(missing, np.nan, x), 0)
+    fill = _fills(schema, x, np.where(valid, weight, 0))
+    codes, ladder, rungs = _with_all_levels(schema, x, *host_ladders(x, valid, fill))
     return Parts(
-        x=jnp.asarray(np.where(valid[:, None], x, 0), dtype),
+        x=jnp.asarray(np.where(missing, fill, x), dtype),
         t=jnp.asarray(np.where(valid, t, 0) == 1),
         weight=jnp.asarray(np.where(valid, weight, 0), dtype),
         valid=jnp.asarray(valid),
         codes=jnp.asarray(codes),
         ladder=ladder,
         rungs=jnp.asarray(rungs),
+        fill=jnp.asarray(fill, dtype),
         schema=schema,
     )
 
@@ -89,7 +96,7 @@ def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) ->
     n, p = x.shape
     kinds = words.kinds or ("number",) * p
     given = words.levels or {}
-    names = make_schema(p, words.names, kinds, words.units, [()] * p).names
+    names = make_schema(p, words.names, kinds, words.units, [()] * p, words.flags).names
     levels = [given.get(name, ()) if kind == "category" else () for name, kind in zip(names, kinds)]
     for name, kind, labels in zip(names, kinds, levels):
         if kind == "category" and not labels:
@@ -97,15 +104,64 @@ def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) ->
     valid = jnp.ones(n, bool) if valid is None else jnp.asarray(valid, bool)
     x = jnp.where(valid[:, None], x, 0)
     weight = jnp.ones(n, x.dtype) if weight is None else jnp.asarray(weight, x.dtype)
-    schema = make_schema(p, names, kinds, words.units, levels)
-    codes, ladder, rungs = traced_ladders(x, valid)
+    schema = make_schema(p, names, kinds, words.units, levels, words.flags)
+    _check_flag_levels(schema)
+    missing, fill = jnp.zeros((n, p), bool), jnp.zeros(p, x.dtype)
+    for j, flag in schema.flag_of.items():
+        gap = valid & (x[:, flag] == 1)
+        missing = missing.at[:, j].set(gap)
+        fill = fill.at[j].set(_traced_mean(x[:, j], weight, valid & ~gap))
+    x = jnp.where(missing, fill, x)
+    codes, ladder, rungs = traced_ladders(x, valid, missing)
     for j in schema.categories:
         height = len(schema.levels[j])
         steps = jnp.minimum(jnp.arange(n), height - 1)
         codes = codes.at[:, j].set(x[:, j].astype(jnp.int32))
         ladder, rungs = ladder.at[j].set(steps.astype(x.dtype)), rungs.at[j].set(height)
     t, weight = (jnp.asarray(t) == 1) & valid, jnp.where(valid, weight, 0)
-    return Parts(x, t, weight, valid, codes, ladder, rungs, schema)
+    return Parts(x, t, weight, valid, codes, ladder, rungs, fill, schema)
+
+
+def _missing(schema: Schema, x: np.ndarray, valid: np.ndarray) -> Bool[np.ndarray, "n p"]:
+    """Where a number is missing, as its flag column says."""
+    missing = np.zeros(x.shape, bool)
+    for j, flag in schema.flag_of.items():
+        if not np.isin(x[valid, flag], (0, 1)).all():
+            raise DataError(
+                f"the flag {schema.names[flag]!r} must hold 0 where {schema.names[j]!r} is "
+                "observed and 1 where it is missing."
+            )
+        missing[:, j] = valid & (x[:, flag] == 1)
+        if missing[valid, j].all():
+            raise DataError(f"covariate {schema.names[j]!r} is missing in every row: leave it out.")
+    return missing
+
+
+def _check_flag_levels(schema: Schema) -> None:
+    for j, flag in schema.flags:
+        if j != flag and len(schema.levels[flag]) != 2:
+            raise DataError(
+                f"the flag {schema.names[flag]!r} has {len(schema.levels[flag])} levels: name two "
+                "with levels={...}, first for observed, then for missing."
+            )
+
+
+def _fills(schema: Schema, x: np.ndarray, weight: np.ndarray) -> Float[np.ndarray, " p"]:
+    """The weighted mean of the observed values of each number with gaps; 0 elsewhere."""
+    fill = np.zeros(x.shape[1])
+    for j in schema.flag_of:
+        known = ~np.isnan(x[:, j])
+        even = np.ones(known.sum())
+        some = weight[known] if weight[known].any() else even
+        fill[j] = np.average(x[known, j], weights=some)
+    return fill
+
+
+def _traced_mean(column: Array, weight: Array, present: Array) -> Float[Array, ""]:
+    """The same under tracing, of one column."""
+    some = jnp.where(present, weight, 0)
+    some = jnp.where(some.sum() > 0, some, present)
+    return (some * jnp.where(present, column, 0)).sum() / jnp.maximum(some.sum(), 1e-30)
 
 
 def _as_matrix(x: object) -> Float[np.ndarray, "n p"]:

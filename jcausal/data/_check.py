@@ -70,12 +70,12 @@ def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t
 
 
 def check_covariates(
-    names: Sequence[str], x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]
+    names: Sequence[str], x: Float[np.ndarray, "n p"], present: Bool[np.ndarray, "n p"]
 ) -> None:
-    """Finite everywhere and not constant."""
+    """Finite and not constant wherever there is a value."""
     for j, name in enumerate(names):
-        check_finite(f"covariate {name!r}", x[:, j], valid)
-        seen = x[valid, j]
+        check_finite(f"covariate {name!r}", x[:, j], present[:, j])
+        seen = x[present[:, j], j]
         if seen.size > 1 and (seen == seen[0]).all():
             raise DataError(
                 f"covariate {name!r} is {seen[0]:g} in all {seen.size} rows: "

@@ -1,20 +1,32 @@
-"""Data frames in: one column at a time to numbers, categories to level codes, missing values."""
+"""Data frames in: roles, missing values, covariates as numbers and level codes."""
 
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import narwhals as nw
 import numpy as np
-import pandas as pd
 
 from jcausal.data import _check
 from jcausal.data._assemble import level_label
 from jcausal.data._errors import DataError
+from jcausal.data._like import FrameKind
+from jcausal.data._read import Column, open_frame, read_column, read_labels
+from jcausal.data._schema import Kind
 from jcausal.data._words import rows_in_words
 
-Missing = Literal["error", "drop"]
+Missing = Literal["error", "drop", "indicator"]
+ROLES = dict(t="treatment", y="outcome", weight="weight", id="id", cluster="cluster")
+
+
+class Laid(NamedTuple):
+    """One covariate column of a sample; `flag` names the column that tells where it is missing."""
+
+    name: str
+    x: np.ndarray
+    kind: Kind
+    levels: tuple[str, ...] = ()
+    flag: str | None = None
 
 
 def read_frame(
@@ -24,68 +36,42 @@ def read_frame(
     categorical: tuple[str, ...],
     missing: Missing,
     units: Mapping[str, str],
-) -> dict[str, Any]:
-    """The arguments of `Sample` from the columns of a frame."""
-    if missing not in ("error", "drop"):
-        raise ValueError(f"missing is {missing!r}: use 'error' or 'drop'.")
-    table = _as_table(frame, {roles["id"], roles["cluster"]})
-    taken = {column for column in roles.values() if column is not None}
-    names = [c for c in table if c not in taken] if covariates is None else list(covariates)
+) -> tuple[dict[str, Any], FrameKind]:
+    """The arguments of `Sample` from the columns of a frame, and the kind of frame."""
+    if missing not in ("error", "drop", "indicator"):
+        raise ValueError(f"missing is {missing!r}: use 'error', 'drop' or 'indicator'.")
+    table, home = open_frame(frame)
+    taken = {column: role for role, column in roles.items() if column is not None}
+    names = [c for c in table.columns if c not in taken] if covariates is None else list(covariates)
     for name in [*names, *taken, *categorical, *units]:
-        _check_known(name, table)
+        _check_known(name, table.columns)
     _check_roles(roles, names, categorical)
-    wanted = {name: table[name] for name in [*names, *sorted(taken)]}
-    keep = _present(wanted, missing)
-    columns = {name: column[keep] for name, column in wanted.items()}
-    category = [n for n in names if n in categorical or isinstance(columns[n], pd.Categorical)]
-    x, levels = _covariates(columns, names, category)
-    arguments = {role: _role(role, columns, name) for role, name in roles.items()}
-    kinds = ["category" if n in category else None for n in names]
-    detected = _check.detect_kinds(x, np.ones(len(x), bool))
-    return dict(
-        arguments,
-        x=x,
-        names=names,
-        kinds=[k or d for k, d in zip(kinds, detected)],
-        units=[units.get(n, "") for n in names],
-        levels=levels,
-    )
-
-
-def _as_table(frame: Any, raw: set[str | None]) -> dict[str, Any]:
-    """Columns by name: numpy arrays, or pandas Categoricals where the frame declares levels."""
-    if isinstance(frame, np.ndarray):
-        frame = pd.DataFrame(frame)
-    if isinstance(frame, pd.DataFrame):
-        frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
-        duplicated = frame.columns[frame.columns.duplicated()]
-        if len(duplicated):
-            raise DataError(f"the column name {duplicated[0]!r} stands twice: rename one.")
-    try:
-        table = nw.from_native(frame, eager_only=True)
-    except TypeError as error:
-        raise DataError(f"{type(frame).__name__} is no data frame that can be read.") from error
-    if table.shape[0] == 0:
-        raise DataError("the frame has no rows.")
-    return {
-        str(name): table[name].to_numpy() if name in raw else _as_array(table[name])
-        for name in table.columns
+    labels = {roles["id"], roles["cluster"]}
+    columns = {
+        name: read_labels(table[name]) if name in labels else read_column(table[name])
+        for name in [*names, *sorted(taken)]
     }
+    keep = _kept(columns, taken, missing)
+    columns = {name: column.take(keep) for name, column in columns.items()}
+    laid = [part for n in names for part in _lay(n, columns[n], n in categorical)]
+    arguments = dict(
+        {role: _role(role, columns, name) for role, name in roles.items()},
+        x=np.stack([part.x for part in laid], axis=1),
+        names=[part.name for part in laid],
+        kinds=[part.kind for part in laid],
+        units=[units.get(part.name, "") for part in laid],
+        levels={part.name: part.levels for part in laid if part.kind == "category"},
+        flags={part.name: part.flag for part in laid if part.flag is not None},
+    )
+    return arguments, home
 
 
-def _as_array(series: Any) -> np.ndarray | pd.Categorical:
-    if series.dtype in (nw.Categorical, nw.Enum):
-        return pd.Categorical(series.to_pandas())
-    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
-        numbers = series.cast(nw.Float64).to_numpy()
-        return np.asarray(numbers, np.float64)
-    return np.asarray(series.to_numpy(), object)
-
-
-def _check_known(name: str, table: Mapping[str, Any]) -> None:
-    if name not in table:
-        near = get_close_matches(name, table, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f": the columns are {', '.join(table)}."
+def _check_known(name: str, columns: Sequence[str]) -> None:
+    if name not in columns:
+        near = get_close_matches(name, columns, n=1)
+        hint = (
+            f"; did you mean {near[0]!r}?" if near else f": the columns are {', '.join(columns)}."
+        )
         raise DataError(f"there is no column {name!r}{hint}")
 
 
@@ -104,25 +90,30 @@ def _check_roles(
             raise DataError(f"categorical names {name!r}, which is not among the covariates.")
 
 
-def _present(columns: Mapping[str, Any], missing: Missing) -> np.ndarray:
-    """Which rows have all values; refuses or warns of the others, column by column."""
-    holes = {name: np.asarray(pd.isna(column)) for name, column in columns.items()}
-    n = len(next(iter(holes.values())))
-    counts = {name: int(hole.sum()) for name, hole in holes.items() if hole.any()}
-    keep = ~np.any(list(holes.values()), axis=0)
-    if not counts:
+def _kept(columns: Mapping[str, Column], taken: Mapping[str, str], missing: Missing) -> np.ndarray:
+    """Which rows to use; refuses or warns of missing values, column by column."""
+    holes = {name: column.missing for name, column in columns.items() if column.missing.any()}
+    n = len(next(iter(columns.values())).missing)
+    keep = np.ones(n, bool)
+    if not holes:
         return keep
-    first = next(iter(counts))
+    if missing == "indicator":
+        _check_only_covariates(holes, taken, n)
+        return keep
     if missing == "error":
-        others = "" if len(counts) == 1 else f" (and {len(counts) - 1} more columns have gaps)"
+        first, others = next(iter(holes)), ""
+        if len(holes) > 1:
+            others = f" (and {len(holes) - 1} more columns have gaps)"
+        indicator = "" if first in taken else ", or match it as it is with missing='indicator'"
         raise DataError(
-            f"column {first!r} is missing (NaN) in {counts[first]} of {n} rows "
-            f"({rows_in_words(np.flatnonzero(holes[first]))}){others}: "
-            "fill them, or drop the rows with missing='drop'."
+            f"column {_holed(first, holes[first])}{others}: fill them, or drop the rows with "
+            f"missing='drop'{indicator}."
         )
+    for hole in holes.values():
+        keep &= ~hole
     if not keep.any():
         raise DataError(f"each of the {n} rows has a missing value: nothing is left to match.")
-    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    listed = ", ".join(f"{name} {int(hole.sum())}" for name, hole in holes.items())
     warnings.warn(
         f"dropped {int((~keep).sum())} of {n} rows with missing values ({listed}; "
         f"{rows_in_words(np.flatnonzero(~keep))}).",
@@ -131,34 +122,79 @@ def _present(columns: Mapping[str, Any], missing: Missing) -> np.ndarray:
     return keep
 
 
-def _covariates(
-    columns: Mapping[str, Any], names: Sequence[str], category: Sequence[str]
-) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
-    """The covariate matrix with level codes, and the labels of the levels."""
-    x = np.empty((len(columns[names[0]]), len(names)))
-    levels: dict[str, tuple[str, ...]] = {}
-    for j, name in enumerate(names):
-        if name in category:
-            labels, x[:, j] = _levels(columns[name])
-            levels[name] = labels
-        else:
-            x[:, j] = _check.as_numbers(f"covariate {name!r}", columns[name])
-    return x, levels
+def _holed(name: str, hole: np.ndarray) -> str:
+    rows = np.flatnonzero(hole)
+    return (
+        f"{name!r} is missing (null or NaN) in {rows.size} of {hole.size} rows "
+        f"({rows_in_words(rows)})"
+    )
 
 
-def _levels(column: Any) -> tuple[tuple[str, ...], np.ndarray]:
+def _check_only_covariates(
+    holes: Mapping[str, np.ndarray], taken: Mapping[str, str], n: int
+) -> None:
+    """The indicator is for covariates; a covariate must have some values."""
+    for name, hole in holes.items():
+        if name in taken:
+            raise DataError(
+                f"{ROLES[taken[name]]} {_holed(name, hole)}: missing='indicator' is for "
+                "covariates, drop those rows first."
+            )
+        if hole.all():
+            raise DataError(f"covariate {name!r} is missing in all {n} rows: leave it out.")
+
+
+def _lay(name: str, column: Column, declared: bool) -> list[Laid]:
+    """A covariate as columns of the sample: itself, and a flag for a number with gaps."""
+    _check_no_times(f"covariate {name!r}", column)
+    if declared or column.holds == "category":
+        return [_category(name, column)]
+    x = _check.as_numbers(f"covariate {name!r}", column.values)
+    binary = bool(np.isin(x[~column.missing], (0, 1)).all())
+    if not column.missing.any():
+        return [Laid(name, x, "binary" if binary else "number")]
+    if binary:
+        return [_category(name, column)]
+    flag = f"{name} missing"
+    said = Laid(flag, column.missing.astype(float), "category", ("observed", "missing"))
+    return [Laid(name, x, "number", flag=flag), said]
+
+
+def _category(name: str, column: Column) -> Laid:
+    """The levels that occur in sorted order, then "missing" if there are gaps."""
+    missing = column.missing
+    levels, found = _levels(column.values[~missing])
+    codes = np.full(len(missing), len(levels), float)
+    codes[~missing] = found
+    if not missing.any():
+        return Laid(name, codes, "category", levels)
+    if "missing" in levels:
+        raise DataError(
+            f"category {name!r} has {int(missing.sum())} gaps and a level called 'missing' "
+            "already: rename that level, or fill the gaps with it."
+        )
+    return Laid(name, codes, "category", (*levels, "missing"), flag=name)
+
+
+def _levels(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """The levels that occur, in sorted order, and each row's number among them."""
-    values = np.asarray(column)
-    numbers = values.dtype.kind in "biuf"
-    words = values if numbers else values.astype(str)
-    found, codes = np.unique(words, return_inverse=True)
-    return tuple(level_label(v) if numbers else str(v) for v in found), codes
+    numeric = values.dtype.kind in "biuf"
+    found, codes = np.unique(values if numeric else values.astype(str), return_inverse=True)
+    return tuple(level_label(v) if numeric else str(v) for v in found), codes
 
 
-def _role(role: str, columns: Mapping[str, Any], name: str | None) -> np.ndarray | None:
+def _role(role: str, columns: Mapping[str, Column], name: str | None) -> np.ndarray | None:
     if name is None:
         return None
     if role in ("id", "cluster"):
-        return np.asarray(columns[name])
-    kind = {"t": "treatment", "y": "outcome", "weight": "weight"}[role]
-    return _check.as_numbers(f"{kind} {name!r}", columns[name])
+        return columns[name].values
+    _check_no_times(f"{ROLES[role]} {name!r}", columns[name])
+    return _check.as_numbers(f"{ROLES[role]} {name!r}", columns[name].values)
+
+
+def _check_no_times(name: str, column: Column) -> None:
+    if column.holds == "times":
+        raise DataError(
+            f"{name} holds dates or times: make it a number, such as the days since a fixed day, "
+            "or text if it is a category."
+        )

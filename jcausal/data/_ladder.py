@@ -6,37 +6,52 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data._shapes import bucket
+from jcausal_kernels import MISSING
 
 
 def host_ladders(
-    x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]
+    x: Float[np.ndarray, "n p"],
+    valid: Bool[np.ndarray, " n"],
+    fill: Float[np.ndarray, " p"],
 ) -> tuple[Int[np.ndarray, "n p"], Float[np.ndarray, "p l"], Int[np.ndarray, " p"]]:
-    """Rung codes, ladders (padded with their last value) and their heights, in float64."""
-    columns = [np.unique(x[valid, j], return_inverse=True) for j in range(x.shape[1])]
-    rungs = np.array([len(values) for values, _ in columns], np.int32)
-    ladder = np.zeros((x.shape[1], bucket(int(rungs.max(initial=1)))))
-    codes = np.zeros(x.shape, np.int32)
-    for j, (values, inverse) in enumerate(columns):
-        ladder[j] = np.concatenate([values, np.repeat(values[-1:], ladder.shape[1] - len(values))])
-        codes[valid, j] = inverse
+    """Rung codes, ladders (padded with their last value) and their heights, in float64.
+
+    NaN in a valid row is a missing value: it has the code `MISSING` and no rung. A column without
+    any value has the one rung `fill`.
+    """
+    codes, ladders = np.zeros(x.shape, np.int32), []
+    for j in range(x.shape[1]):
+        present = valid & ~np.isnan(x[:, j])
+        values, codes[present, j] = np.unique(x[present, j], return_inverse=True)
+        codes[valid & ~present, j] = MISSING
+        ladders.append(values if values.size else fill[j : j + 1])
+    rungs = np.array([len(values) for values in ladders], np.int32)
+    top = bucket(int(rungs.max(initial=1)))
+    ladder = np.stack([np.pad(v, (0, top - len(v)), mode="edge") for v in ladders])
     return codes, ladder, rungs
 
 
 def traced_ladders(
-    x: Float[Array, "n p"], valid: Bool[Array, " n"]
+    x: Float[Array, "n p"], valid: Bool[Array, " n"], missing: Bool[Array, "n p"]
 ) -> tuple[Int[Array, "n p"], Float[Array, "p l"], Int[Array, " p"]]:
-    """The same under tracing: static height n, in the dtype of x."""
+    """The same under tracing: static height n, in the dtype of x, which holds the fill if missing.
 
-    def one(column: Array) -> tuple[Array, Array, Array]:
-        ordered = jnp.sort(jnp.where(valid, column, jnp.inf))
+    Rows that are `missing` in a column have the code `MISSING` there.
+    """
+
+    def one(column: Array, gap: Array) -> tuple[Array, Array, Array]:
+        present = valid & ~gap
+        use = jnp.where(present.any(), present, valid)
+        ordered = jnp.sort(jnp.where(use, column, jnp.inf))
         new = jnp.concatenate([jnp.ones(1, bool), ordered[1:] > ordered[:-1]])
         new &= jnp.isfinite(ordered)
         height = new.sum()
         place = jnp.where(new, jnp.cumsum(new) - 1, column.shape[0])
-        top = jnp.max(jnp.where(valid, column, -jnp.inf))
+        top = jnp.max(jnp.where(use, column, -jnp.inf))
         values = jnp.full_like(column, top).at[place].set(ordered, mode="drop")
-        codes = jnp.searchsorted(values, column, side="left")
-        return jnp.minimum(codes, height - 1).astype(jnp.int32), values, height.astype(jnp.int32)
+        codes = jnp.minimum(jnp.searchsorted(values, column, side="left"), height - 1)
+        codes = jnp.where(gap & valid, MISSING, codes)
+        return codes.astype(jnp.int32), values, height.astype(jnp.int32)
 
-    codes, ladder, rungs = jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(x)
+    codes, ladder, rungs = jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(x, missing)
     return codes, ladder, rungs

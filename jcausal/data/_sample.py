@@ -19,8 +19,10 @@ from jcausal.data._assemble import (
 )
 from jcausal.data._frame import Missing, read_frame
 from jcausal.data._ladder import host_ladders
+from jcausal.data._like import FrameKind
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
+from jcausal_kernels import MISSING
 
 
 class Ids:
@@ -47,7 +49,14 @@ class Sample(eqx.Module):
     - `names`, `units`: one word a column; `units` (such as "$" or "years") are for `describe`.
     - `kinds`: "number", "binary" or "category" a column; default: binary if only 0 and 1 occur.
     - `levels`: {name: labels} for category columns whose values are 0, 1, ...
+    - `flags`: {number: category} for numbers with missing values: a row is missing where the
+      category, of two levels, holds the second. {category: itself}: its last level is "missing".
     - `valid`: (n,) bool; an invalid row is padding and enters nothing.
+
+    A missing value has no rung: a box takes it in when it holds the level "missing", whatever its
+    interval. `fill` (p,), the weighted mean of the observed, stands in `x` for response surfaces
+    only; divide one sample with `jc.split` rather than reading two, so that both parts have one
+    fill. Flags work under tracing too.
 
     **Raises:** `DataError`.
 
@@ -67,11 +76,13 @@ class Sample(eqx.Module):
     codes: Int[Array, "n p"]
     ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
     rungs: Int[Array, " p"]
+    fill: Float[Array, " p"]
     row: UInt32[Array, "n 2"]
     origin: UInt32[Array, ""]
     cluster: Int[Array, " n"] | None
     schema: Schema = eqx.field(static=True)
     ids: Ids | None = eqx.field(static=True)
+    home: FrameKind = eqx.field(static=True)
 
     def __init__(
         self,
@@ -86,13 +97,14 @@ class Sample(eqx.Module):
         kinds: Sequence[str] | None = None,
         units: Sequence[str] | None = None,
         levels: Mapping[str, Sequence[str]] | None = None,
+        flags: Mapping[str, str] | None = None,
         valid: ArrayLike | Sequence | None = None,
     ) -> None:
         assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
-        parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels))
+        parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels, flags))
         self.x, self.t, self.weight, self.valid = parts.x, parts.t, parts.weight, parts.valid
         self.codes, self.ladder, self.rungs = parts.codes, parts.ladder, parts.rungs
-        self.schema = parts.schema
+        self.fill, self.schema, self.home = parts.fill, parts.schema, "pandas"
         n = self.x.shape[0]
         values, self.row, self.origin = identity(id, n)
         self.ids = None if values is None else Ids(values)
@@ -114,12 +126,22 @@ class Sample(eqx.Module):
         cluster: str | None = None,
         units: Mapping[str, str] | None = None,
     ) -> "Sample":
-        """A sample from a pandas frame (or any eager frame that narwhals reads, or a 2-d array).
+        """A sample from a pandas or polars frame, a pyarrow Table, a DuckDB relation or an array.
+
+        A DuckDB relation and a polars LazyFrame are collected. Frames made of the sample later
+        (matched data, effects) are of the kind that came in; an array's are pandas'.
 
         **Arguments:** column names; `covariates` default to every column with no other role;
-        `categorical` columns become one dimension each, text or not (pandas' own categories do
-        so unasked); `missing="drop"` leaves out rows with a missing value and warns with their
-        count; `units` maps column names to words such as "$".
+        `categorical` columns become one dimension each, text or not (a frame's own categories,
+        enums and dictionaries do so unasked); `units` maps column names to words such as "$".
+        `missing` (null, None and NaN alike):
+
+        - "error" refuses it.
+        - "drop" leaves out rows with a missing value and warns with their count.
+        - "indicator" keeps it, in covariates: missing matches missing only, until a box opens
+          to it, and no number is put in its place. A number gets a partner, the category "NAME
+          missing" with the levels "observed" and "missing"; a category, and a column of 0 and 1
+          (which becomes one), the level "missing".
 
         **Raises:** `DataError` naming the column, the count and the rows.
 
@@ -132,7 +154,10 @@ class Sample(eqx.Module):
             ('f', 'm')
         """
         roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
-        return cls(**read_frame(frame, roles, covariates, tuple(categorical), missing, units or {}))
+        arguments, home = read_frame(
+            frame, roles, covariates, tuple(categorical), missing, units or {}
+        )
+        return replace(cls(**arguments), home=home)
 
     @property
     def n(self) -> int:
@@ -151,9 +176,11 @@ class Sample(eqx.Module):
 
     @property
     def points(self) -> Float[np.ndarray, "n p"]:
-        """The covariates as float64, read off the ladders (concrete samples only)."""
-        ladder = np.asarray(self.ladder, np.float64)
-        return np.take_along_axis(ladder, np.asarray(self.codes).T, 1).T
+        """The covariates as float64, read off the ladders (concrete samples only); NaN: missing."""
+        ladder, codes = np.asarray(self.ladder, np.float64), np.asarray(self.codes)
+        gap = codes == MISSING
+        values = np.take_along_axis(ladder, np.where(gap, 0, codes).T, 1).T
+        return np.where(gap, np.nan, values)
 
     def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
         """The same units with the outcomes `y` (n,) attached.
@@ -168,7 +195,9 @@ class Sample(eqx.Module):
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
         """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
-        codes, ladder, rungs = host_ladders(self.points[rows], np.asarray(self.valid)[rows])
+        codes, ladder, rungs = host_ladders(
+            self.points[rows], np.asarray(self.valid)[rows], np.asarray(self.fill, np.float64)
+        )
         for j in self.schema.categories:
             height = len(self.schema.levels[j])
             ladder = np.pad(ladder, [(0, 0), (0, max(0, height - ladder.shape[1]))], mode="edge")
@@ -188,7 +217,7 @@ class Sample(eqx.Module):
 
     def plain(self) -> "Sample":
         """The arrays without the words: what a traced core may see."""
-        return replace(self, schema=plain_schema(self.schema), ids=None)
+        return replace(self, schema=plain_schema(self.schema), ids=None, home="pandas")
 
 
 def replace(sample: Sample, **changes: Any) -> Sample:

@@ -1,7 +1,7 @@
 """What the columns are called and what they hold: kept beside the arrays, never traced."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,22 @@ Kind = Literal["number", "binary", "category"]
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """Names, kinds, units of measurement and, for categories, the labels of the levels."""
+    """Names, kinds, units of measurement, the labels of levels, and flags of missing values.
+
+    `flags` pairs every column that has gaps with the category whose last level says "missing":
+    for a number its flag column, for a category the column itself.
+    """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     units: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
+    flags: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def flag_of(self) -> dict[int, int]:
+        """The flag column of each number that has gaps."""
+        return {j: flag for j, flag in self.flags if j != flag}
 
     @property
     def ordered(self) -> Int[np.ndarray, " o"]:
@@ -38,6 +48,7 @@ def make_schema(
     kinds: Sequence[str],
     units: Sequence[str] | None,
     levels: Sequence[Sequence[str]],
+    flags: Mapping[str, str] | None = None,
 ) -> Schema:
     """Check the words against the number of columns and freeze them."""
     names = tuple(f"x{j}" for j in range(p)) if names is None else tuple(map(str, names))
@@ -49,7 +60,23 @@ def make_schema(
         if names.count(name) > 1:
             columns = [j for j, other in enumerate(names) if other == name]
             raise DataError(f"the name {name!r} is given to columns {columns}: rename one.")
-    return Schema(names, tuple(kinds), units, tuple(tuple(map(str, v)) for v in levels))
+    pairs = tuple(_flag_pair(names, kinds, *pair) for pair in (flags or {}).items())
+    return Schema(names, tuple(kinds), units, tuple(tuple(map(str, v)) for v in levels), pairs)
+
+
+def _flag_pair(names: Sequence[str], kinds: Sequence[str], name: str, flag: str) -> tuple[int, int]:
+    """A column and its flag by number."""
+    for one in (name, flag):
+        if one not in names:
+            raise DataError(f"flags names {one!r}, which is no column: {', '.join(names)}.")
+    j, place = names.index(name), names.index(flag)
+    if kinds[place] != "category" or kinds[j] == "binary" or (kinds[j] == "number") == (j == place):
+        raise DataError(
+            f"flags pairs {name!r} ({kinds[j]}) with {flag!r} ({kinds[place]}): a number's flag is "
+            "another column of kind 'category', a category is its own flag, and a binary with "
+            "gaps must be a category."
+        )
+    return j, place
 
 
 def plain_schema(schema: Schema) -> Schema:
@@ -57,4 +84,5 @@ def plain_schema(schema: Schema) -> Schema:
     p = len(schema.names)
     levels = tuple(tuple(str(i) for i in range(len(v))) for v in schema.levels)
     kinds = tuple("category" if kind == "category" else "number" for kind in schema.kinds)
-    return Schema(tuple(f"x{j}" for j in range(p)), kinds, ("",) * p, levels)
+    flags = tuple(schema.flag_of.items())
+    return Schema(tuple(f"x{j}" for j in range(p)), kinds, ("",) * p, levels, flags)

@@ -9,6 +9,7 @@ from jcausal.data._errors import DataError, HonestyError
 from jcausal.data._ladder import traced_ladders
 from jcausal.data._sample import Sample, replace
 from jcausal.data._shapes import is_traced
+from jcausal_kernels import MISSING
 
 
 def as_key(key: PRNGKeyArray | Array | int | None, what: str) -> PRNGKeyArray:
@@ -89,7 +90,7 @@ def hold_out(sample: Sample, share: float | int | Array, key: PRNGKeyArray) -> B
 
 def _relaid(part: Sample) -> Sample:
     """A traced part on ladders of its own valid rows, as `take` does for a concrete one."""
-    codes, ladder, rungs = traced_ladders(part.x, part.valid)
+    codes, ladder, rungs = traced_ladders(part.x, part.valid, part.codes == MISSING)
     for j in part.schema.categories:
         height = len(part.schema.levels[j])
         codes, rungs = codes.at[:, j].set(part.codes[:, j]), rungs.at[j].set(height)

@@ -16,5 +16,5 @@ def rows_in_words(rows: Iterable[int], limit: int = 5) -> str:
 def number_in_words(value: float) -> str:
     """A number for reading: thousands set apart, four significant digits or whole."""
     if value == round(value, 0) or abs(value) >= 1000:
-        return f"{value:,.0f}"
+        return f"{value + 0.0:,.0f}"
     return f"{value:.4g}"

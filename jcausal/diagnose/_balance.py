@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from jcausal.data import Sample, readable_columns
+from jcausal.data import Sample, observed_means, readable_columns
 from jcausal.match import Estimand, Matching, check_same_rows
 
 
@@ -23,7 +23,8 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
     The standardised mean difference (SMD) is (mean treated - mean control) over a standard
     deviation of the UNADJUSTED sample: the treated's for ATT, the controls' for ATC, both pooled
     for ATE. A binary covariate, and each level of a category, shows the raw difference of shares.
-    The variance ratio (VR, treated over control) is blank for them.
+    The variance ratio (VR, treated over control) is blank for them. A number with missing values
+    is compared over the rows that have it, and the share "NAME missing" has its own row.
 
     **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
     `smd_after`, `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
@@ -85,16 +86,13 @@ def effective_size(weights: Float[np.ndarray, " n"]) -> float:
 
 def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"]) -> Moments:
     """Weighted mean, and variance sum w (x - m)^2 / (sum w - sum w^2 / sum w); NaN if undefined."""
-    total = weight.sum()
-    if total <= 0:
-        nothing = np.full(columns.shape[1], np.nan)
-        return Moments(nothing, nothing)
-    mean = weight @ columns / total
-    freedom = total - (weight**2).sum() / total
-    spread = weight @ (columns - mean) ** 2
-    return Moments(
-        mean, spread / freedom if freedom > 1e-12 * total else np.full_like(mean, np.nan)
-    )
+    known = ~np.isnan(columns)
+    total, squares = weight @ known, weight**2 @ known
+    mean = observed_means(columns, weight)
+    freedom = total - squares / np.where(total > 0, total, 1)
+    spread = weight @ np.where(known, (columns - mean) ** 2, 0)
+    able = freedom > 1e-12 * total
+    return Moments(mean, np.where(able, spread / np.where(able, freedom, 1), np.nan))
 
 
 def _scale(raw: list[Moments], shares: np.ndarray, estimand: Estimand) -> np.ndarray:

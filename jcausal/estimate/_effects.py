@@ -1,15 +1,14 @@
 """Effects from a matching: of every query, on average, by group."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, is_traced, like
 from jcausal.estimate import _words
 from jcausal.match import RESULTS, Estimand, Matching, code
 from jcausal.outcome import ResponseSurface
@@ -190,17 +189,19 @@ class Effects(eqx.Module):
         partners += matching.unit_weights(jnp.where(treated, 0, share), power) * t
         return sign * partners.at[matching.query].add(jnp.where(self.matched, share, 0) ** power)
 
-    def cate(self, by: str | np.ndarray | Array) -> pd.DataFrame:
+    def cate(self, by: str | np.ndarray | Array) -> Any:
         """Mean effect by group of the queried units.
 
         **Arguments:** `by` a covariate's name or an array (n,) of labels. A number with more than
-        ten distinct values is cut at its quartiles.
+        ten distinct values is cut at its quartiles; missing values are a group.
 
-        **Returns:** a frame with group, queries, matched, effect (NaN without a match).
+        **Returns:** a frame, of the kind that the sample was read from, with group, queries,
+        matched, effect (NaN without a match).
 
         **Raises:** ValueError for an unknown name or a wrong length.
         """
-        return _words.cate_frame(self, _words.group_labels(self.sample, by))
+        frame = _words.cate_frame(self, _words.group_labels(self.sample, by))
+        return like(self.sample.home, frame)
 
     def summary(self, interval: object = None) -> str:
         """The average, the share matched and why not all, group sizes, the surfaces' R2, in words.
@@ -209,13 +210,16 @@ class Effects(eqx.Module):
         """
         return _words.summary(self, interval)
 
-    def unmatched(self) -> pd.DataFrame:
+    def unmatched(self) -> Any:
         """Who was dropped beside who was kept: covariate means of the two, and their counts."""
-        return _words.kept_and_dropped(self)
+        return like(self.sample.home, _words.kept_and_dropped(self))
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a query: id, arm, fold, outcome, y0, y1, effect, group sizes, matched, reason."""
-        return _words.effects_frame(self)
+    def to_frame(self) -> Any:
+        """One row a query: id, arm, fold, outcome, y0, y1, effect, group sizes, matched, reason.
+
+        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
+        """
+        return like(self.sample.home, _words.effects_frame(self))
 
 
 def effects_of(

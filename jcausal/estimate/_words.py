@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, number_in_words, readable_columns
+from jcausal.data import Sample, level_label, number_in_words, observed_means, readable_columns
 from jcausal.match import sentence
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
     return frame
 
 
-def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray:
-    """A label a row from a covariate's name or an array."""
+def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | pd.Categorical:
+    """A label a row from a covariate's name or an array; "missing" is the last group."""
     if not isinstance(by, str):
         labels = np.asarray(by)
         if labels.shape != (sample.n,):
@@ -123,27 +123,36 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray:
     if schema.kinds[j] == "category":
         return np.array(schema.levels[j], object)[values.astype(int)]
     valid = np.asarray(sample.valid)
-    if len(np.unique(values[valid])) <= 10:
-        return values
-    cuts = np.unique(np.quantile(values[valid], [0, 0.25, 0.5, 0.75, 1]))
-    return pd.Series(pd.cut(values, list(cuts), include_lowest=True)).astype(str).to_numpy()
+    gap = np.isnan(values)
+    known = values[valid & ~gap]
+    if len(np.unique(known)) <= 10:
+        labels, order = values, [level_label(v) for v in np.unique(known)]
+        words = [level_label(v) for v in values]
+    else:
+        edges = np.unique(np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
+        cut = pd.Series(pd.cut(values, list(edges), include_lowest=True))
+        labels = words = cut.astype(str).to_numpy()
+        order = [str(interval) for interval in cut.cat.categories]
+    if not gap.any():
+        return labels
+    return pd.Categorical(np.where(gap, "missing", words), categories=[*order, "missing"])
 
 
-def cate_frame(effects: Effects, labels: np.ndarray) -> pd.DataFrame:
+def cate_frame(effects: Effects, labels: np.ndarray | pd.Categorical) -> pd.DataFrame:
     """Mean effect of each group of queries."""
     query = np.asarray(effects.matching.query)
     use = np.asarray(effects.matching.asked) & (query >= 0)
     matched = np.asarray(effects.matched)[use]
     frame = pd.DataFrame(
         dict(
-            group=np.asarray(labels)[query[use]],
+            group=labels[query[use]],
             matched=matched,
             weight=np.asarray(effects.matching.query_weight)[use] * matched,
             effect=np.where(matched, np.asarray(effects.ite)[use], 0),
         )
     )
     frame["total"] = frame["weight"] * frame["effect"]
-    out = frame.groupby("group", dropna=False).agg(
+    out = frame.groupby("group", dropna=False, observed=True).agg(
         queries=("matched", "size"),
         matched=("matched", "sum"),
         weight=("weight", "sum"),
@@ -164,7 +173,5 @@ def kept_and_dropped(effects: Effects) -> pd.DataFrame:
     columns: dict[str, list[float]] = {}
     for word, use in (("kept", asked & matched), ("dropped", asked & ~matched)):
         rows, w = query[use], weight[use]
-        points = values[rows]
-        means = np.average(points, axis=0, weights=w) if w.sum() > 0 else [np.nan] * points.shape[1]
-        columns[word] = [float(len(rows)), *means]
-    return pd.DataFrame(columns, index=["queries", *labels])
+        columns[word] = [float(len(rows)), *observed_means(values[rows], w)]
+    return pd.DataFrame(columns, index=pd.Index(["queries", *labels], name="covariate"))

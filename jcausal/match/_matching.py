@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, is_traced, like
 from jcausal.match._results import RESULTS, code, sentence
 
 Estimand = Literal["att", "atc", "ate"]
@@ -94,19 +94,18 @@ class Matching(eqx.Module):
         partners += self.unit_weights(jnp.where(treated, 0, v)) * self.sample.t
         return partners.at[self.query].add(v)
 
-    def unmatched(self) -> pd.DataFrame:
+    def unmatched(self) -> Any:
         """Queries without a group: row, id, arm, status code and its sentence."""
         rows = np.flatnonzero(np.asarray(self.asked & ~self.matched))
         query, status = np.asarray(self.query)[rows], np.asarray(self.status)[rows]
-        return pd.DataFrame(
-            dict(
-                query=rows,
-                id=[self.sample.id[k] if k >= 0 else None for k in query],
-                treated=np.asarray(self.query_treated)[rows],
-                status=status,
-                reason=[sentence(s) for s in status],
-            )
+        columns = dict(
+            query=rows,
+            id=[self.sample.id[k] if k >= 0 else None for k in query],
+            treated=np.asarray(self.query_treated)[rows],
+            status=status,
+            reason=[sentence(s) for s in status],
         )
+        return like(self.sample.home, pd.DataFrame(columns))
 
 
 def check_same_rows(sample: Sample, matching: Matching) -> None:

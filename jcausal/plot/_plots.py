@@ -81,10 +81,16 @@ def boxes(
         use = valid & (treated == arm)
         ax.scatter(points[use, a], points[use, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
     lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
-    least = [0.012 * float(np.ptp(points[valid, j])) for j in (a, b)]
+    span = np.nanmax(points[valid], axis=0) - np.nanmin(points[valid], axis=0)
+    least = [0.012 * float(span[j]) for j in (a, b)]
     for k, i in enumerate(which):
         if not 0 <= i < len(lower):
             raise ValueError(f"there is no query {i}: they are 0 to {len(lower) - 1}.")
+        if np.isnan(lower[i, [a, b]]).any():
+            raise ValueError(
+                f"box {i} holds only units whose {schema.names[a]!r} or {schema.names[b]!r} is "
+                "missing: it has no place in this picture, choose others with which=[...]."
+            )
         corner, size = lower[i, [a, b]], upper[i, [a, b]] - lower[i, [a, b]]
         grown = np.maximum(size, least)
         corner = corner - (grown - size) / 2
@@ -94,9 +100,9 @@ def boxes(
     chosen = np.array(list(which))
     for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
         low, high = lower[chosen, j].min(), upper[chosen, j].max()
-        margin = max(0.6 * (high - low), 0.02 * float(np.ptp(points[valid, j])))
+        margin = max(0.6 * (high - low), 0.02 * float(span[j]))
         near, seen = 0.1 * margin, points[valid, j]
-        limit(max(low - margin, seen.min() - near), min(high + margin, seen.max() + near))
+        limit(max(low - margin, np.nanmin(seen) - near), min(high + margin, np.nanmax(seen) + near))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:,.10g}")
     ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")

@@ -1,12 +1,13 @@
 """Sums over the units in each box, and the adjoint of that sum.
 
 (1) Formula, shapes, cost
-    member[q, k] = all_j lower[q, j] <= codes[k, j] <= upper[q, j]
+    member[q, k] = all_j (lower[q, j] <= codes[k, j] <= upper[q, j] or codes[k, j] = MISSING)
                    and all_c open[q, c, level[k, c]]
     box_sums:    out[q, a, :] = sum_{k: arm[k] = a} member[q, k] values[k, :]
     box_counts:  out[q, a]    = sum_{k: arm[k] = a} member[q, k]               (int32)
     box_weights: out[k, :]    = sum_q member[q, k] cotangent[q, arm[k], :]     (the adjoint)
-n units, q boxes, p ordered columns, c category columns, d value columns.
+n units, q boxes, p ordered columns, c category columns, d value columns. MISSING is the code of a
+value that is missing: it passes every interval, and a category's levels alone decide on it.
 Operations: q n (2 p + c) comparisons and 4 q n (d + 1) flops. Bytes: the codes once per block of
 boxes, 4 n p q / block; working memory is at most `max_bytes`, never q x n.
 A value that is not finite makes NaN the boxes that hold its unit and no others.
@@ -22,10 +23,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 Implementation = Literal["auto", "reference", "xla"]
+MISSING = 2**31 - 1  # above every rung; the rungs of a box lie between -MISSING and MISSING
 
 
 class Units(NamedTuple):
-    """The units on their ladders: a unit with a negative code is in no box."""
+    """The units on their ladders: a unit with a negative code is in no box.
+
+    A code of `MISSING` passes every interval of its column.
+    """
 
     codes: Int[Array, "n p"]
     levels: Int[Array, "n c"]
@@ -49,8 +54,9 @@ def membership(units: Units, rungs: Rungs) -> Bool[Array, "q n"]:
     **Returns:** (q, n) bool.
     """
     lower, upper, codes = rungs.lower.T, rungs.upper.T, units.codes.T
+    least = jnp.where(codes == MISSING, -MISSING, codes)  # below every upper rung
     columns = [
-        (lower[j][:, None] <= codes[j]) & (codes[j] <= upper[j][:, None])
+        (lower[j][:, None] <= codes[j]) & (least[j] <= upper[j][:, None])
         for j in range(codes.shape[0])
     ]
     sets = [rungs.open[:, c][:, units.levels[:, c]] for c in range(units.levels.shape[1])]

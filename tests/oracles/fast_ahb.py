@@ -23,9 +23,16 @@ def grow_box(
     minimum=(1, 1),
     noise=(0.0, 0.0),
     weight=None,
+    flags=None,
+    fill=None,
 ):
-    """Edges {j: (low, high)} and open levels {j: set} of the box around `point`, or None."""
+    """Edges {j: (low, high)} and open levels {j: set} of the box around `point`, or None.
+
+    `flags` {j: column}: x[:, j] is NaN where that column is 1, and f is asked at `fill[j]` there.
+    """
     n, p = x.shape
+    flags = flags or {}
+    gone = {j: point[flag] == 1 for j, flag in flags.items()}
     weight = np.ones(n) if weight is None else weight
     share = np.where(member, weight, 0) / weight[member].sum()
 
@@ -33,14 +40,17 @@ def grow_box(
         return sum(g * part for g, part in zip(gamma, parts) if g > 0)
 
     def look(points):
-        return np.asarray(f(np.asarray(points, float)), float)
+        points = np.array(points, float)
+        for j, flag in flags.items():
+            points[points[:, flag] == 1, j] = fill[j]
+        return np.asarray(f(points), float)
 
     everyone = look(x)
     scale = weigh([share @ (everyone[:, a] - share @ everyone[:, a]) ** 2 for a in (0, 1)])
     spread = scale + weigh(noise)
     home = look(point[None])[0]
     ordered = [j for j in range(p) if j not in categories]
-    ladder = {j: np.unique(x[:, j]) for j in ordered}
+    ladder = {j: np.unique(x[~np.isnan(x[:, j]), j]) for j in ordered}
     span = {j: max(np.ptp(ladder[j]), 1e-300) for j in ordered}
     stops = {j: _stops(ladder[j], point[j], levels) for j in ordered}
     taken = {j: [0, 0] for j in ordered}
@@ -54,7 +64,9 @@ def grow_box(
         high = {j: point[j] if not taken[j][1] else stops[j][1][taken[j][1] - 1] for j in ordered}
         inside = member.copy()
         for j in ordered:
-            inside &= (x[:, j] >= low[j]) & (x[:, j] <= high[j])
+            if gone.get(j):
+                low[j], high[j] = ladder[j][0], ladder[j][-1]
+            inside &= (x[:, j] >= low[j]) & (x[:, j] <= high[j]) | np.isnan(x[:, j])
         for j in categories:
             inside &= np.isin(x[:, j], list(opened[j]))
         enough = (inside & ~t).sum() >= minimum[0] and (inside & t).sum() >= minimum[1]
@@ -91,10 +103,22 @@ def grow_box(
             else:
                 grid[:, j] = start + offsets[:, j] * (stop - start)
             values = look(grid)
-            scores.append(weigh([values[:, a].var() for a in (0, 1)]))
             edge = centre.copy()
             edge[j] = stop
-            shift = look(edge[None])[0] - home
+            edges = edge[None]
+            number = next((k for k, flag in flags.items() if flag == j and gone[k]), None)
+            if number is not None:
+                foot, top = ladder[number][[0, -1]]
+                share = offsets[:, number]
+                if line:
+                    share, grid = np.append(0, share), np.insert(grid, 0, centre, axis=0)
+                    grid[1:, j] = stop
+                grid[:, number] = foot + share * (top - foot)
+                values = look(grid)
+                edges = np.tile(edge, (2, 1))
+                edges[:, number] = foot, top
+            scores.append(weigh([values[:, a].var() for a in (0, 1)]))
+            shift = np.abs(look(edges) - home).max(0)
             distances.append(weigh(shift**2))
         scores, distances = np.array(scores), np.array(distances)
         sizes = np.array([proposal[4] for proposal in proposals])

@@ -5,10 +5,9 @@ from typing import Any, Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, is_traced, like
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
@@ -45,12 +44,15 @@ class Boxes(Matching):
 
     @property
     def lower(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:
-        """Lower edges in the covariates' units (inclusive); NaN in category columns."""
+        """Lower edges in the covariates' units (inclusive).
+
+        NaN in category columns, and where a box holds only units whose value is missing.
+        """
         return self._edges(self.lower_rung, -1)
 
     @property
     def upper(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:
-        """Upper edges in the covariates' units (inclusive); NaN in category columns."""
+        """Upper edges in the covariates' units (inclusive); NaN as for `lower`."""
         return self._edges(self.upper_rung, 1)
 
     def _edges(self, rung: Any, side: int) -> np.ndarray | Array:
@@ -61,12 +63,23 @@ class Boxes(Matching):
         lib = np if host else jnp
         rung = lib.clip(lib.asarray(rung), 0, ladder.shape[1] - 1)
         value = lib.asarray(ladder)[np.arange(len(ordered)), rung]
-        outer = lib.maximum if side > 0 else lib.minimum
+        outer = lib.fmax if side > 0 else lib.fmin
         edges = outer(value, self.point[:, ordered])
         every = lib.concatenate([edges, lib.full_like(self.point[:, :1], lib.nan)], axis=1)
         place = np.full(self.sample.p, len(ordered))
         place[ordered] = np.arange(len(ordered))
-        return every[:, place]
+        known = np.asarray(self._known) if host else self._known
+        return lib.where(known, every[:, place], lib.nan)
+
+    @property
+    def _known(self) -> Bool[Array, "q p"]:
+        """Whether each box holds observed values of a covariate, or only missing ones."""
+        schema = self.sample.schema
+        known = jnp.ones((self.query.shape[0], self.sample.p), bool)
+        for j, flag in schema.flag_of.items():
+            slot = schema.categories.tolist().index(flag)
+            known = known.at[:, j].set(self.open[:, slot, 0])
+        return known
 
     @property
     def units(self) -> Units:
@@ -117,17 +130,20 @@ class Boxes(Matching):
         counts = np.asarray(box_counts(self.units, Rungs(*(a[i : i + 1] for a in self.rungs))))[0]
         return f"{_words.box(self, i)}: {_words.counts(*counts.tolist())}"
 
-    def to_frame(self, what: Literal["units", "boxes"] = "units") -> pd.DataFrame:
+    def to_frame(self, what: Literal["units", "boxes"] = "units") -> Any:
         """The matched data with weights (`units`), or one row a box (`boxes`).
 
+        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
         Matched data: the rows that carry weight, with id, treatment, outcome, fold, weight and
-        covariates; a matched query counts with its sampling weight, partners share it.
+        covariates; a matched query counts with its sampling weight, partners share it. A missing
+        value is missing again.
         Boxes: id of the query, counts, status, and the two edges (or the open levels) of each
-        covariate.
+        covariate; for a number with gaps also whether the box takes in missing values.
         """
         if what not in ("units", "boxes"):
             raise ValueError(f"what is {what!r}: use 'units' or 'boxes'.")
-        return _words.boxes_frame(self) if what == "boxes" else _words.units_frame(self)
+        frame = _words.boxes_frame(self) if what == "boxes" else _words.units_frame(self)
+        return like(self.sample.home, frame)
 
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""

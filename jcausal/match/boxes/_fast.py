@@ -14,9 +14,17 @@ from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match.boxes._boxes import Boxes
 from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Rules, State, pose, rungs_of
 from jcausal.match.boxes._rounds import grow_all
-from jcausal.match.boxes._space import Queries, layout, make_space, point_queries, unit_queries
+from jcausal.match.boxes._space import (
+    Queries,
+    layout,
+    make_space,
+    missing_at,
+    point_queries,
+    unit_queries,
+)
 from jcausal.outcome import BART, OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
+from jcausal_kernels import MISSING
 
 Number = float | int | Array
 
@@ -31,6 +39,10 @@ class FastAHB(Matcher):
     v <= c max(previous v, slack * (gamma0 var f0 + gamma1 var f1 over the units matched)), or if
     the box does not yet hold `min_controls` controls and `min_treated` treated. Edges are values
     of the data. No outcome of the units matched is looked at.
+
+    Where a number can be missing, a box around a known value takes in the missing ones in one step,
+    judged by the surface at the sample's fill with the flag on; a box around a missing one takes
+    in all known values in one step, judged along the whole ladder with the flag off.
 
     **Arguments:**
 
@@ -119,15 +131,12 @@ class FastAHB(Matcher):
             where = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
             parts.append(self._fold(task, k, surface, where, progress))
         lower, upper, opened, status = _join(task, parts)
-        point = task.sample.points[np.asarray(task.query)] if _is_host(task) else None
-        if task.at is not None:
-            point = np.asarray(task.at)
         return Boxes(
             sample=task.sample,
             fold=task.fold,
             query=task.query,
             query_fold=task.query_fold,
-            point=task.sample.x[task.query] if point is None else point,
+            point=_points(task),
             lower_rung=lower,
             upper_rung=upper,
             open=opened,
@@ -167,8 +176,14 @@ class FastAHB(Matcher):
         )
 
 
-def _is_host(task: Task) -> bool:
-    return task.at is None and not is_traced(task.sample.codes, task.sample.ladder, task.query)
+def _points(task: Task) -> np.ndarray | Array:
+    """Where the boxes grow from; NaN where a number is missing."""
+    sample = task.sample
+    if task.at is not None:
+        return np.where(missing_at(sample, task.at), np.nan, task.at)
+    if is_traced(sample.codes, sample.ladder, task.query):
+        return jnp.where(sample.codes == MISSING, jnp.nan, sample.x)[task.query]
+    return sample.points[np.asarray(task.query)]
 
 
 def _still(tree):  # noqa: ANN001, ANN202

@@ -121,14 +121,15 @@ def _side(
     now = first + sign * _stop(taken, reach, levels)
     after = first + sign * _stop(taken + 1, reach, levels)
     top, rows = space.ladder.shape[1] - 1, jnp.arange(space.ladder.shape[0])
+    left = taken < jnp.minimum(reach, levels)
     here, there = jnp.clip(now, 0, top), jnp.clip(after, 0, top)
     place = jnp.where(taken > 0, space.place[:, rows, here], queries.place)
     moved = space.place[:, rows, there] - place
-    own = queries.x[:, plan.ordered]
+    value = jnp.where(taken > 0, space.ladder[rows, here], queries.x[:, plan.ordered])
     return Side(
-        left=taken < jnp.minimum(reach, levels),
-        value=jnp.where(taken > 0, space.ladder[rows, here], own),
-        target=space.ladder[rows, there],
+        left=left,
+        value=value,
+        target=jnp.where(left, space.ladder[rows, there], value),
         size=jnp.abs(moved[0] + moved[1]) / jnp.where(space.span > 0, space.span, 1),
     )
 
@@ -169,7 +170,7 @@ class Looks(NamedTuple):
 
 
 def _look(
-    surface: ResponseSurface,
+    problem: "Problem",
     queries: Queries,
     down: Side,
     up: Side,
@@ -183,7 +184,7 @@ def _look(
     The shift is the prediction at the new edge, the other covariates at the box's centre, minus
     the prediction at the query itself.
     """
-    q, p = queries.x.shape
+    surface, q = problem.surface, queries.x.shape[0]
     middle = (down.value + up.value) / 2
     centre = queries.x.at[:, plan.ordered].set(middle)
     here, home = jnp.split(surface(jnp.concatenate([centre, queries.x])), 2)
@@ -202,33 +203,101 @@ def _look(
         if grid == "lattice":
             low_o, high_o = jnp.repeat(low, width, axis=0), jnp.repeat(high, width, axis=0)
             slabs = Slabs(low_o, high_o, moving, lo, hi)
-            var = _filled(surface, slabs, plan, grid, points)
+            var = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
         parts.append((var.reshape(q, width, 2), shift))
     if len(plan.entries):
-        columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
-        moved = jnp.repeat(centre[:, None], len(level), axis=1)
-        moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(centre.dtype))
-        shift = surface(moved.reshape(-1, p)).reshape(q, len(level), 2) - home[:, None]
-        lo = queries.x[:, columns].ravel()
-        hi = jnp.tile(jnp.asarray(level, queries.x.dtype), q)
-        low_e, high_e = (jnp.repeat(low, len(level), axis=0), jnp.repeat(high, len(level), axis=0))
-        slabs = Slabs(low_e, high_e, jnp.tile(jnp.asarray(columns), q), lo, hi)
-        var = _filled(surface, slabs, plan, grid, points)
-        parts.append((var.reshape(q, len(level), 2), shift))
+        around = Around(queries.x, centre, low, high, home)
+        parts.append(_look_levels(problem, around, plan, grid, points))
     return Looks(*(jnp.concatenate(part, axis=1) for part in zip(*parts)))
 
 
-def _filled(
-    surface: ResponseSurface, slabs: Slabs, plan: Layout, grid: Grid, points: int
+class Around(NamedTuple):
+    """Where each box stands: its query, its centre, its corners, and f at the query."""
+
+    own: Float[Array, "q p"]
+    centre: Float[Array, "q p"]
+    low: Float[Array, "q p"]
+    high: Float[Array, "q p"]
+    home: Float[Array, "q 2"]
+
+
+def _look_levels(
+    problem: "Problem", around: Around, plan: Layout, grid: Grid, points: int
+) -> tuple[Array, Array]:
+    """Variance and shift of opening each level: (q, e, 2) both."""
+    q, p = around.own.shape
+    columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
+    moved = jnp.repeat(around.centre[:, None], len(level), axis=1)
+    moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(moved.dtype))
+    there = problem.ask(moved.reshape(-1, p), plan).reshape(q, len(level), 2)
+    shift = there - around.home[:, None]
+    lo = around.own[:, columns].ravel()
+    hi = jnp.tile(jnp.asarray(level, lo.dtype), q)
+    low, high = (jnp.repeat(a, len(level), axis=0) for a in (around.low, around.high))
+    slabs = Slabs(low, high, jnp.tile(jnp.asarray(columns), q), lo, hi)
+    var = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
+    var = var.reshape(q, len(level), 2)
+    if not plan.flags:
+        return var, shift
+    entry = plan.observed[:, 3]
+    whole_var, whole_shift = _look_observed(problem, around, plan, grid, points)
+    return var.at[:, entry].set(whole_var), shift.at[:, entry].set(whole_shift)
+
+
+def _look_observed(
+    problem: "Problem", around: Around, plan: Layout, grid: Grid, points: int
+) -> tuple[Array, Array]:
+    """The same of opening "observed" to a query whose value is missing: the whole ladder at once.
+
+    The variance is over the query itself and points along the ladder, the shift in each surface
+    the larger one of the ladder's two ends.
+    """
+    (q, p), (number, slot, flag, _) = around.own.shape, plan.observed.T
+    count = len(number)
+    place = np.arange(count)
+    ends = []
+    for corner, rung in ((around.low, 0), (around.high, -1)):
+        whole = jnp.repeat(corner[:, None], count, axis=1)
+        ends.append(whole.at[:, place, number].set(problem.space.ladder[slot, rung]))
+    start = around.own[:, flag].ravel()
+    foot, top = (end.reshape(-1, p) for end in ends)
+    slabs = Slabs(foot, top, jnp.tile(jnp.asarray(flag), q), start, jnp.zeros_like(start))
+    var = _by_points(problem, slabs, plan, _offsets(plan, grid, points, beside_own=True))
+    shifts = []
+    for rung in (0, -1):
+        moved = jnp.repeat(around.centre[:, None], count, axis=1).at[:, place, flag].set(0)
+        moved = moved.at[:, place, number].set(problem.space.ladder[slot, rung])
+        there = problem.ask(moved.reshape(-1, p), plan).reshape(q, count, 2)
+        shifts.append(jnp.abs(there - around.home[:, None]))
+    return var.reshape(q, count, 2), jnp.maximum(*shifts)
+
+
+def _offsets(
+    plan: Layout, grid: Grid, points: int, beside_own: bool = False
+) -> Float[np.ndarray, "g p"] | Float[Array, "g p"]:
+    """Shares of the points: on a line or a lattice.
+
+    `beside_own` on a line: the query's own point first, then the whole line at the new level.
+    """
+    p = len(plan.kinds)
+    if grid == "lattice":
+        return lattice_offsets(points, p)
+    line = line_offsets(points, p)
+    if not beside_own:
+        return line
+    return jnp.concatenate([jnp.zeros((1, p)), line.at[:, plan.categories].set(1)])
+
+
+def _by_points(
+    problem: "Problem",
+    slabs: Slabs,
+    plan: Layout,
+    offsets: Float[np.ndarray, "g p"] | Float[Array, "g p"],
 ) -> Float[Array, "m 2"]:
     """By evaluation: in a category an offset below one half stands for the query's own level."""
-    p = slabs.lower.shape[1]
-    if grid == "lattice":
-        offsets = jnp.asarray(lattice_offsets(points, p), slabs.lower.dtype)
-    else:
-        offsets = line_offsets(points, p).astype(slabs.lower.dtype)
-    category = jnp.zeros(p, bool).at[plan.categories].set(True)
-    return grid_variance(surface, slabs, offsets, category)
+    category = jnp.zeros(slabs.lower.shape[1], bool).at[plan.categories].set(True)
+    shares = jnp.asarray(offsets, slabs.lower.dtype)
+    return grid_variance(lambda x: problem.ask(x, plan), slabs, shares, category)
 
 
 def _weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
@@ -301,12 +370,16 @@ class Problem(NamedTuple):
     scale: Float[Array, ""]
     spread: Float[Array, ""]
 
+    def ask(self, x: Float[Array, "m p"], plan: Layout) -> Float[Array, "m 2"]:
+        """The surface at some points, with the fill wherever a number is missing."""
+        return self.surface(plan.filled(x, self.space.fill))
+
 
 def _step(
     problem: Problem, queries: Queries, plan: Layout, grid: Grid, points: int, state: State
 ) -> State:
     """Test the best expansion of every box that still grows, and make it."""
-    space, surface, rules, scale, _ = problem
+    space, _, rules, scale, _ = problem
     growing = state.status == code(RESULTS.growing)
     enough = lax.cond(
         (state.enough.all(1) | ~growing).all(),
@@ -316,7 +389,7 @@ def _step(
     down = _side(space, queries, plan, state.down, rules.levels, -1)
     up = _side(space, queries, plan, state.up, rules.levels, 1)
     steps = _steps(down, up, state.open, space, plan)
-    looks = _look(surface, queries, down, up, steps, plan, grid, points)
+    looks = _look(problem, queries, down, up, steps, plan, grid, points)
     choice = _choose(problem, steps, looks, enough.all(1))
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
     calm = jnp.where(rules.slack > 0, choice.score <= limit, choice.score < rules.c * state.score)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import DataError, Sample, bucket, is_traced, pad_rows, rows_in_words
-from jcausal_kernels import Units
+from jcausal_kernels import MISSING, Units
 
 
 class Space(NamedTuple):
@@ -15,7 +15,8 @@ class Space(NamedTuple):
 
     `units.codes` has one column more than o: 0 for members, -1 for everybody else.
     `place` is how far each rung stands above the ladder's foot, as a sum of two numbers so that
-    neighbours on a long ladder stay apart in float32; `span` is the ladder's length.
+    neighbours on a long ladder stay apart in float32; `span` is the ladder's length. `fill` is
+    what stands in x where a number is missing.
     """
 
     units: Units
@@ -26,14 +27,19 @@ class Space(NamedTuple):
     place: Float[Array, "2 o l"]
     span: Float[Array, " o"]
     rungs: Int[Array, " o"]
+    fill: Float[Array, " p"]
     entry_rank: Float[Array, " e"]
 
 
 class Layout(NamedTuple):
-    """Which columns are which: static, hashable, free of names."""
+    """Which columns are which: static, hashable, free of names.
+
+    `flags` are (number, flag) columns: at level 1 of the flag the number is missing.
+    """
 
     kinds: tuple[str, ...]
     heights: tuple[int, ...]
+    flags: tuple[tuple[int, int], ...] = ()
 
     @property
     def ordered(self) -> Int[np.ndarray, " o"]:
@@ -50,6 +56,20 @@ class Layout(NamedTuple):
         """(slot, level) of every level of every category."""
         pairs = [(c, level) for c, height in enumerate(self.heights) for level in range(height)]
         return np.array(pairs, np.int32).reshape(-1, 2)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """(number, its ladder, flag, entry of the flag's level "observed") of each flag."""
+        first = np.cumsum([0, *self.heights])
+        ordered, categories = self.ordered.tolist(), self.categories.tolist()
+        rows = [(j, ordered.index(j), f, first[categories.index(f)]) for j, f in self.flags]
+        return np.array(rows, np.int32).reshape(-1, 4)
+
+    def filled(self, x: Float[Array, "m p"], fill: Float[Array, " p"]) -> Float[Array, "m p"]:
+        """The points with the fill in every number that their flag calls missing."""
+        for j, flag in self.flags:
+            x = x.at[:, j].set(jnp.where(x[:, flag] == 1, fill[j], x[:, j]))
+        return x
 
     @property
     def tallest(self) -> int:
@@ -71,7 +91,7 @@ def layout(sample: Sample) -> Layout:
     """The static part of a sample's columns."""
     schema = sample.schema
     heights = tuple(len(schema.levels[j]) for j in schema.categories)
-    return Layout(schema.kinds, heights)
+    return Layout(schema.kinds, heights, tuple(schema.flag_of.items()))
 
 
 def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
@@ -107,26 +127,32 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
         place=_places(ladder, ladder, sample.x.dtype),
         span=jnp.asarray(ladder[:, -1] - ladder[:, 0], sample.x.dtype),
         rungs=sample.rungs[plan.ordered],
+        fill=sample.fill,
         entry_rank=_popularity(sample, mass, plan),
     )
 
 
 def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
-    """Queries that are units of the sample."""
+    """Queries that are units of the sample; a missing value starts with its whole ladder."""
     plan = layout(sample)
     ordered = plan.ordered
     codes = sample.codes[units][:, ordered]
     ladder = sample.ladder[ordered]
     host = isinstance(ladder, np.ndarray) and not is_traced(codes)
     ladder = ladder if host else jnp.asarray(ladder, sample.x.dtype)
-    values = ladder[np.arange(len(ordered)), np.asarray(codes) if host else codes]
+    missing = codes == MISSING
+    lower = jnp.where(missing, 0, codes)
+    upper = jnp.where(missing, sample.rungs[ordered] - 1, codes)
+    values = ladder[np.arange(len(ordered)), np.asarray(lower) if host else lower]
     levels = sample.codes[units][:, plan.categories]
     place = jnp.swapaxes(_places(ladder, values.T, sample.x.dtype), 1, 2)
-    return Queries(sample.x[units], place, codes, codes, _own_level(levels, plan))
+    return Queries(sample.x[units], place, lower, upper, _own_level(levels, plan))
 
 
 def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
     """Queries anywhere: between two rungs a box starts empty, with both rungs within reach.
+
+    Where a flag says that a number is missing, the number may be anything, NaN too.
 
     **Raises:** `DataError` for NaN, a wrong width, or a level that the sample does not have.
     """
@@ -134,6 +160,8 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
     names = sample.schema.names
     if at.ndim != 2 or at.shape[1] != sample.p:
         raise DataError(f"at has shape {at.shape}: it must be (q, {sample.p}), one row a point.")
+    missing = missing_at(sample, at)
+    at = np.where(missing, np.asarray(sample.fill), at)
     for j, name in enumerate(names):
         bad = np.flatnonzero(~np.isfinite(at[:, j]))
         if bad.size:
@@ -153,14 +181,24 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
     upper = [np.searchsorted(ladder[j, : rungs[j]], at[:, j], "right") - 1 for j in ordered]
     place = jnp.swapaxes(_places(ladder[ordered], at[:, ordered].T, sample.x.dtype), 1, 2)
     levels = jnp.asarray(at[:, plan.categories], jnp.int32)
-    q = at.shape[0]
+    q, gap = at.shape[0], missing[:, ordered]
+    first = np.where(gap, 0, lower.reshape(-1, q).T)
+    last = np.where(gap, rungs[ordered] - 1, np.stack(upper or [[]]).reshape(-1, q).T)
     return Queries(
         jnp.asarray(at, sample.x.dtype),
         place,
-        jnp.asarray(lower.reshape(-1, q).T, jnp.int32),
-        jnp.asarray(np.stack(upper or [[]]).reshape(-1, q).T, jnp.int32),
+        jnp.asarray(first, jnp.int32),
+        jnp.asarray(last, jnp.int32),
         _own_level(levels, plan),
     )
+
+
+def missing_at(sample: Sample, at: Float[np.ndarray, "q p"]) -> Bool[np.ndarray, "q p"]:
+    """Which numbers of the points are missing, as their flag columns say."""
+    missing = np.zeros(at.shape, bool)
+    for j, flag in sample.schema.flag_of.items():
+        missing[:, j] = at[:, flag] == 1
+    return missing
 
 
 def _places(ladder: np.ndarray | Array, values: np.ndarray | Array, dtype: jnp.dtype) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from jcausal.data import number_in_words
 
@@ -21,13 +22,33 @@ def counts(controls: int, treated: int) -> str:
 def box(boxes: Boxes, i: int) -> str:
     """What a box asks of each covariate that it does not leave free."""
     schema = boxes.sample.schema
-    parts = []
+    parts, flags = [], schema.flag_of
     for slot, j in enumerate(schema.ordered):
-        parts.append((j, _interval(boxes, i, slot, j)))
+        words = _interval(boxes, i, slot, j)
+        parts.append((j, _with_missing(boxes, i, j, words) if j in flags else words))
     for slot, j in enumerate(schema.categories):
-        parts.append((j, _levels(boxes, i, slot, j)))
+        if j not in flags.values():
+            parts.append((j, _levels(boxes, i, slot, j)))
     said = [words for _, words in sorted(parts) if words]
     return ", ".join(said) if said else "everybody"
+
+
+def _with_missing(boxes: Boxes, i: int, j: int, words: str) -> str:
+    """What is asked of a number with gaps: its interval, and whether it may be missing."""
+    observed, missing = _flag_levels(boxes, j)[i].tolist()
+    name = boxes.sample.schema.names[j]
+    if not observed:
+        return f"{name} missing"
+    if not missing:
+        return words or f"{name} known"
+    return words and f"{words} or missing"
+
+
+def _flag_levels(boxes: Boxes, j: int) -> Bool[np.ndarray, "q 2"]:
+    """Whether each box takes in observed and missing values of a number with gaps."""
+    schema = boxes.sample.schema
+    slot = schema.categories.tolist().index(schema.flag_of[j])
+    return np.asarray(boxes.open)[:, slot, :2]
 
 
 def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
@@ -36,8 +57,8 @@ def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
     low_rung, high_rung = int(boxes.lower_rung[i, slot]), int(boxes.upper_rung[i, slot])
     top = int(sample.rungs[j]) - 1
     ladder, point = np.asarray(sample.ladder[j]), float(boxes.point[i, j])
-    low = min(float(ladder[min(low_rung, top)]), point)
-    high = max(float(ladder[max(high_rung, 0)]), point)
+    low = float(np.fmin(ladder[min(low_rung, top)], point))
+    high = float(np.fmax(ladder[max(high_rung, 0)], point))
     if low_rung <= 0 and high_rung >= top:
         return ""
     if schema.kinds[j] == "binary" and low == high:
@@ -80,12 +101,16 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
     lower, upper = np.asarray(boxes.lower), np.asarray(boxes.upper)
     opened = np.asarray(boxes.open)
     for j, name in enumerate(schema.names):
+        if j in schema.flag_of.values():
+            continue
         if schema.kinds[j] == "category":
             held = opened[:, schema.categories.tolist().index(j), : len(schema.levels[j])]
             labels = np.array(schema.levels[j], object)
             columns[f"{name} levels"] = [" | ".join(labels[row]) for row in held]
         else:
             columns[f"{name} lower"], columns[f"{name} upper"] = lower[:, j], upper[:, j]
+        if j in schema.flag_of:
+            columns[f"{name} missing allowed"] = _flag_levels(boxes, j)[:, 1]
     return pd.DataFrame(columns)
 
 
@@ -102,7 +127,11 @@ def units_frame(boxes: Boxes) -> pd.DataFrame:
     columns |= dict(fold=np.asarray(boxes.fold)[rows], weight=weight[rows])
     points = sample.points[rows]
     for j, name in enumerate(schema.names):
+        if j in schema.flag_of.values():
+            continue
         labels = np.array(schema.levels[j], object)
+        if (j, j) in schema.flags:
+            labels[-1] = None
         is_category = schema.kinds[j] == "category"
         columns[name] = labels[points[:, j].astype(int)] if is_category else points[:, j]
     return pd.DataFrame(columns)

@@ -1,0 +1,43 @@
+"""Frames out, of the kind that came in."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+FrameKind = Literal["pandas", "polars", "pyarrow", "duckdb"]
+
+
+def like(kind: FrameKind, frame: pd.DataFrame) -> Any:
+    """A pandas frame as the user's own kind of frame.
+
+    A named index becomes the first column, NaN and None become null. A pandas frame is passed on
+    as it is, with its `attrs`.
+
+    **Returns:** a pandas or polars DataFrame, a pyarrow Table or a DuckDB relation.
+    """
+    if kind == "pandas":
+        return frame
+    if frame.index.name is not None:
+        frame = frame.reset_index()
+    columns = {str(name): _values(series) for name, series in frame.items()}
+    if kind == "polars":
+        import polars
+
+        return polars.DataFrame(columns, nan_to_null=True)
+    import pyarrow
+
+    table = pyarrow.table({n: pyarrow.array(v, from_pandas=True) for n, v in columns.items()})
+    if kind == "pyarrow":
+        return table
+    import duckdb
+
+    return duckdb.from_arrow(table)
+
+
+def _values(series: pd.Series) -> np.ndarray | list:
+    """Numbers and times as an array, anything else as a list with None for what is missing."""
+    values = series.to_numpy()
+    if values.dtype.kind != "O":
+        return values
+    return [None if gap else v for v, gap in zip(values.tolist(), pd.isna(values))]
