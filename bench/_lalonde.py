@@ -85,6 +85,10 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
 
 
 def collect(controls: tuple[str, ...], method: jc.Matcher, partitions: int) -> pd.DataFrame:
-    """Every question."""
-    asked = [ask(q, method, partitions) for name in controls for q in questions(name)]
+    """Every question; the placebos under half as many partitions."""
+    asked = [
+        ask(q, method, partitions if q.truth != "0" else max(partitions // 2, 1))
+        for name in controls
+        for q in questions(name)
+    ]
     return pd.DataFrame(asked)
