@@ -10,7 +10,7 @@ Source: Morucci, Orlandi, Roy, Rudin and Volfovsky (UAI 2020), section 3, tables
 figures 5 and 6; the authors' scripts for the second reading.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -90,7 +90,8 @@ def ahb_table2(row: str, *, key: Key, n: int = 600, reading: Reading = "paper") 
         >>> data.sample.x.shape, float(data.att)
         ((600, 2), 1.0)
     """
-    return _draw(_named(row, TABLE2), key, n, reading)
+    _check_row(row, TABLE2)
+    return _draw(TABLE2[row], key, n, reading)
 
 
 def ahb_table5(p: int, *, key: Key, n: int = 600, reading: Reading = "paper") -> Simulated:
@@ -121,7 +122,8 @@ def ahb_table6(row: str, *, key: Key, n: int = 600, reading: Reading = "paper") 
 
     **Source:** Morucci et al. (2020), table 6.
     """
-    process = _named(row, TABLE6)._replace(shared=reading == "scripts")
+    _check_row(row, TABLE6)
+    process = TABLE6[row]._replace(shared=reading == "scripts")
     return _draw(process, key, n, reading)
 
 
@@ -137,8 +139,9 @@ def ahb_table7(row: str, *, key: Key, n: int = 600, reading: Reading = "paper") 
     **Source:** Morucci et al. (2020), table 7; its "(20, 20, 18)" is read with its text, in
     which two of twenty covariates matter.
     """
+    _check_row(row, TABLE7)
     _check_reading(reading)
-    return _draw(_named(row, TABLE7)[reading], key, n, reading)
+    return _draw(TABLE7[row][reading], key, n, reading)
 
 
 def ahb_figure5(*, key: Key, n: int = 100) -> Simulated:
@@ -173,10 +176,9 @@ def ahb_figure6(*, key: Key, n: int = 100) -> Simulated:
     return _figure(key, law, lambda x: ((x > 0.3) & (x < 0.8)).all(1).astype(x.dtype))
 
 
-def _named(row: str, table: dict) -> Process:
+def _check_row(row: str, table: Mapping[str, object]) -> None:
     if row not in table:
         raise ValueError(f"there is no row {row!r}: they are {', '.join(table)}.")
-    return table[row]
 
 
 def _check_reading(reading: str) -> None:
