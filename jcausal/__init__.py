@@ -20,7 +20,10 @@ from jcausal.estimate import estimate as estimate
 
 # infer: intervals
 from jcausal.infer import AbadieImbens as AbadieImbens
+from jcausal.infer import AverageMethod as AverageMethod
+from jcausal.infer import Bootstrap as Bootstrap
 from jcausal.infer import ConservativeNormal as ConservativeNormal
+from jcausal.infer import GroupBootstrap as GroupBootstrap
 from jcausal.infer import Interval as Interval
 from jcausal.infer import IntervalMethod as IntervalMethod
 from jcausal.infer import interval as interval

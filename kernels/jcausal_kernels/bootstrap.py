@@ -34,9 +34,7 @@ def _unit_words(key: PRNGKeyArray, identity: Array) -> Array:
     """The raw key of each unit (n, w)."""
 
     def one(words: Array) -> Array:
-        return jax.random.key_data(
-            jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
-        )
+        return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1]))
 
     return jax.vmap(one)(identity)
 
@@ -52,7 +50,9 @@ def _independent(
 
     bits = jax.vmap(one)(words)
     if weights == "poisson":
-        return sum(((bits >= jnp.uint32(step)).astype(dtype) for step in _STEPS), jnp.zeros((), dtype))
+        return sum(
+            ((bits >= jnp.uint32(step)).astype(dtype) for step in _STEPS), jnp.zeros((), dtype)
+        )
     return -jnp.log((bits.astype(dtype) + 0.5) / 2.0**32)
 
 
@@ -129,10 +129,8 @@ def _streamed(
     return out.reshape(-1, columns.shape[1])[:draws]
 
 
-def _gathered(
-    centred: Array, key: PRNGKeyArray, count: Array, draws: int, max_bytes: int
-) -> Array:
-    """sum over the picks of centred[pick], with the units in the order of their names."""
+def _gathered(centred: Array, key: PRNGKeyArray, count: Array, draws: int, max_bytes: int) -> Array:
+    """Sum over the picks of centred[pick], with the units in the order of their names."""
     n, d = centred.shape
 
     def one_draw(draw: Array) -> Array:
