@@ -123,8 +123,9 @@ def _residuals(
     def one(row: Array) -> Array:
         able = valid & (t == t[row]) & (jnp.arange(n) != row)
         square = jnp.where(able, ((features - features[row]) ** 2).sum(1), jnp.inf)
-        furthest = -lax.top_k(-square, neighbors)[0][-1]
-        near = able & (square <= furthest * (1 + 1e-5) + 1e-12)
+        least, nearest = lax.top_k(-square, neighbors)
+        near = square <= -least[-1] * (1 + 1e-5) + 1e-12
+        near = able & near.at[nearest].set(True)  # rounding under jit may part the two squares
         count = near.sum()
         mean = jnp.where(near, centre, 0).sum() / count
         return count / (count + 1) * (centre[row] - mean) ** 2

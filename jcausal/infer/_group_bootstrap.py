@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import as_key, bucket, is_traced, pad_rows
+from jcausal.data import as_key, is_traced, pad_rows
 from jcausal.estimate import Effects
 from jcausal.infer._bootstrap import Weights, check_draws
 from jcausal.infer._conservative import own_or_pooled
@@ -165,7 +165,7 @@ def _picked(
         name = words[query[i]] if query[i] >= 0 else np.array([i, 2**32 - 1], np.uint32)
         for a in np.flatnonzero(np.asarray(wanted)[i]):
             mine = arm[rows] == a
-            size = bucket(int(mine.sum()))
+            size = 4 ** max(2, int(np.ceil(np.log2(mine.sum()) / 2)))  # few sizes, few traces
             columns = pad_rows(np.stack([y[rows[mine]], weight[mine]], axis=1), size)
             own = jnp.asarray([*name.tolist(), a], jnp.uint32)
             out[i, a] = _pick_variance(jnp.asarray(columns), int(mine.sum()), key, own, draws)
@@ -175,7 +175,7 @@ def _picked(
 @partial(jax.jit, static_argnames=("draws", "max_bytes"))
 def _pick_variance(
     columns: Float[Array, "m 2"],
-    count: int,
+    count: Array | int,
     key: PRNGKeyArray,
     name: Array,
     draws: int,

@@ -82,9 +82,9 @@ def _all_weights(
         zero = jnp.zeros((n, draws), dtype)
         return zero.at[rows, jnp.arange(draws)].add(use.reshape(draws, -1).T.astype(dtype))
     words, kind = _unit_words(key, identity), str(jax.random.key_impl(key))
-    blocks = range(-(-draws // DRAWS))
-    made = [_independent(words, i, weights, kind, dtype) for i in blocks]
-    w = jnp.where(valid[:, None], jnp.concatenate(made, axis=1)[:, :draws], 0)
+    make = partial(_independent, words, weights=weights, kind=kind, dtype=dtype)
+    made = jax.vmap(make, out_axes=1)(jnp.arange(-(-draws // DRAWS)))
+    w = jnp.where(valid[:, None], made.reshape(n, -1)[:, :draws], 0)
     return w if weights == "poisson" else count * w / w.sum(0)
 
 
@@ -191,8 +191,9 @@ def _block(
     identity: Array, key: PRNGKeyArray, start: Array, blocks: int, weights: Weights, dtype: str
 ) -> Array:
     words, kind = _unit_words(key, identity), str(jax.random.key_impl(key))
-    made = [_independent(words, start + i, weights, kind, jnp.dtype(dtype)) for i in range(blocks)]
-    return jnp.concatenate(made, axis=1)
+    make = partial(_independent, words, weights=weights, kind=kind, dtype=jnp.dtype(dtype))
+    made = jax.vmap(make, out_axes=1)(start + jnp.arange(blocks))
+    return made.reshape(identity.shape[0], blocks * DRAWS)
 
 
 # (5) The public functions.
