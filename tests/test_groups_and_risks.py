@@ -58,8 +58,7 @@ def test_labels_missing_single_and_unmatched(effects):
     labels[treated[0]], labels[treated[1:4]] = np.nan, 2.0
     labels[np.flatnonzero(~np.asarray(sample.t))] = 9  # controls are not queried: no row
     status = effects.matching.status.at[1:4].set(int(jc.RESULTS.no_control._value))
-    matching = jc.match  # a copy of the boxes with three queries unmatched
-    boxes = effects.matching
+    boxes = effects.matching  # and a copy of it in which three queries are unmatched
     names = ("fold", "query", "query_fold", "point", "lower_rung", "upper_rung", "open")
     matching = jc.Boxes(sample, *(getattr(boxes, a) for a in names), status, "att")
     some = jc.estimate(sample, matching)

@@ -204,7 +204,7 @@ def draw_problem(spec, dtype=np.float32):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", ["reference", "auto"])
 @pytest.mark.parametrize("weights", KINDS)
 @pytest.mark.parametrize("spec", DRAW_SPECS)
 def test_bootstrap_sums_are_sums_under_weights(spec, weights, implementation):
@@ -284,7 +284,7 @@ def test_no_array_of_weights_is_whole_and_options_are_refused(unchecked):
     n = 50_000
     identity = jnp.zeros((n, 2), jnp.uint32).at[:, 1].set(jnp.arange(n, dtype=jnp.uint32))
     arguments = identity, jnp.ones(n, bool), jax.random.key(0)
-    for weights in KINDS:
+    for weights in ("bayesian", "multinomial"):
         call = jax.jit(
             lambda v, kind=weights: kernels.bootstrap_sums(
                 v, *arguments, draws=1000, weights=kind, max_bytes=2**22

@@ -42,7 +42,8 @@ def interval(
         >>> bounds = jc.interval(effects, jc.AbadieImbens())
         >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
         True
-        >>> jc.interval(effects, jc.AbadieImbens(), by="nodegree").to_frame()["queries"].tolist()
+        >>> table = jc.interval(effects, jc.AbadieImbens(), by="without degree").to_frame()
+        >>> table["queries"].tolist()
         [54, 131]
     """
     if not isinstance(method, IntervalMethod):
