@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from bench._table2 import MODEL
+from bench._table2 import COARSE, MODEL
 
 ROWS = ("quad/const", "binary/binary+6", "quad/const+4")
 
@@ -21,7 +21,8 @@ def collect(repeats: int) -> pd.DataFrame:
         train, test = jc.split(data.sample, share=2 / 3, key=0)
         surface = jc.fit(train, MODEL, key=0)
         fitted = _seconds(lambda: jc.fit(train, MODEL, key=0), repeats)  # noqa: B023
-        matched = _seconds(lambda: _match(test, surface), repeats)  # noqa: B023
+        method = jc.FastAHB(levels=COARSE.get(row))
+        matched = _seconds(lambda: _match(test, method, surface), repeats)  # noqa: B023
         queries = int(test.t.sum())
         lines.append(
             {
@@ -29,6 +30,7 @@ def collect(repeats: int) -> pd.DataFrame:
                 "p": test.p,
                 "units": test.n,
                 "queries": queries,
+                "levels": str(COARSE.get(row, "all")),
                 "surface, s": fitted[1],
                 "compile, s": matched[0] - matched[1],
                 "boxes, s": matched[1],
@@ -38,8 +40,8 @@ def collect(repeats: int) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _match(test: jc.Sample, surface: jc.ResponseSurface) -> None:
-    boxes = jc.match(test, jc.FastAHB(), surface=surface, throw=False)
+def _match(test: jc.Sample, method: jc.FastAHB, surface: jc.ResponseSurface) -> None:
+    boxes = jc.match(test, method, surface=surface, throw=False)
     jax.block_until_ready(boxes.status)
 
 

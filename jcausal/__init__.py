@@ -12,8 +12,9 @@ from jcausal.data import HonestyError as HonestyError
 from jcausal.data import Sample as Sample
 from jcausal.data import split as split
 
-# diagnose: balance
+# diagnose: balance, overlap
 from jcausal.diagnose import balance as balance
+from jcausal.diagnose import describe as describe
 
 # estimate: effects from a matching
 from jcausal.estimate import Effects as Effects
@@ -21,7 +22,10 @@ from jcausal.estimate import estimate as estimate
 
 # infer: intervals
 from jcausal.infer import AbadieImbens as AbadieImbens
+from jcausal.infer import AverageMethod as AverageMethod
+from jcausal.infer import Bootstrap as Bootstrap
 from jcausal.infer import ConservativeNormal as ConservativeNormal
+from jcausal.infer import GroupBootstrap as GroupBootstrap
 from jcausal.infer import Interval as Interval
 from jcausal.infer import IntervalMethod as IntervalMethod
 from jcausal.infer import interval as interval

@@ -213,7 +213,7 @@ def test_describe_tells_what_would_stop_an_estimate(people, tmp_path, capsys):
         "constant: flat",
         "missing values: age",
         "thin overlap (below 0.5): income",
-        f"{treated} treated have a income that no control has",
+        f"{treated} treated beyond all controls, or in a level without one: income",
     ):
         assert words in told, words
     assert "name" not in told.split("\n\n")[1].split()  # an id is no covariate

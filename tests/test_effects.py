@@ -342,7 +342,9 @@ def test_two_units_and_one_covariate():
     assert effects.matching.lower.tolist() == [[1]] and effects.matching.upper.tolist() == [[3]]
     with pytest.raises(ValueError, match="no group holds two controls"):
         jc.interval(effects, jc.ConservativeNormal())
-    with pytest.raises(ValueError, match="too few for variance_neighbors=1"):
+    with pytest.raises(
+        ValueError, match="1 treated units, too few for a variance from the nearest 1"
+    ):
         jc.interval(effects, jc.AbadieImbens())
 
 

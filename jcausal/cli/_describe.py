@@ -5,8 +5,9 @@ import argparse
 import numpy as np
 import pandas as pd
 
-import jcausal as jc
 from jcausal.cli._estimate import read_columns
+from jcausal.data import number_in_words
+from jcausal.diagnose import describe as described
 
 THIN = 0.5  # overlap below this is worth a line
 
@@ -14,7 +15,7 @@ THIN = 0.5  # overlap below this is worth a line
 def describe(options: argparse.Namespace) -> None:
     """Print kinds, missing values, arms and overlap."""
     frame = read_columns(options)
-    table = jc.describe(
+    table = described(
         frame,
         treatment=options.treatment,
         outcome=options.outcome,
@@ -48,31 +49,35 @@ def _printed(table: pd.DataFrame) -> str:
 
 
 def _short(value: float) -> str:
-    return "" if np.isnan(value) else jc.data.number_in_words(value)
+    return "" if np.isnan(value) else number_in_words(value)
 
 
 def _warnings(table: pd.DataFrame, rows: int) -> list[str]:
     """What would stop an estimate, or weaken it."""
-    covariates, lines = table[table["role"] == "covariate"], []
-    text = covariates.index[covariates["kind"] == "text"]
-    if len(text):
-        lines.append(f"text: name {', '.join(text)} under --categorical, or leave it out.")
-    every = covariates.index[(covariates["distinct"] == rows) & (covariates["kind"] != "number")]
-    if len(every):
-        lines.append(f"one value a row: {', '.join(every)}; an id is no covariate (--id).")
-    constant = covariates.index[covariates["distinct"] <= 1]
-    if len(constant):
-        lines.append(f"constant: {', '.join(constant)}; leave it out of --covariates.")
-    gaps = table.index[table["missing"] > 0]
-    if len(gaps):
-        lines.append(f"missing values: {', '.join(gaps)}; see --missing drop or indicator.")
-    if "overlap" in table:
-        thin = covariates[covariates["overlap"] < THIN].index
-        if len(thin):
-            lines.append(f"thin overlap (below {THIN}): {', '.join(thin)}.")
-        alone = covariates[covariates["outside"] > 0]
-        lines += [
-            f"{int(count):,} treated have a {name} that no control has, or that lies beyond theirs."
-            for name, count in alone["outside"].items()
-        ]
+    seen = [dict(row, name=name) for name, row in table.to_dict(orient="index").items()]
+    covariates, lines = [row for row in seen if row["role"] == "covariate"], []
+
+    def listed(rows: list[dict]) -> str:
+        return ", ".join(str(row["name"]) for row in rows)
+
+    every = [r for r in covariates if r["kind"] != "number" and r["distinct"] == rows]
+    if every:
+        lines.append(f"one value a row: {listed(every)}; an id is no covariate (--id).")
+    text = [r for r in covariates if r["kind"] == "text" and r not in every]
+    if text:
+        lines.append(f"text: name {listed(text)} under --categorical, or leave it out.")
+    constant = [r for r in covariates if r["distinct"] <= 1]
+    if constant:
+        lines.append(f"constant: {listed(constant)}; leave it out of --covariates.")
+    gaps = [r for r in seen if r["missing"] > 0]
+    if gaps:
+        lines.append(f"missing values: {listed(gaps)}; see --missing drop or indicator.")
+    thin = [r for r in covariates if r.get("overlap", 1) < THIN]
+    if thin:
+        lines.append(f"thin overlap (below {THIN}): {listed(thin)}.")
+    lines += [
+        f"{r['outside']:,.0f} treated beyond all controls, or in a level without one: {r['name']}."
+        for r in covariates
+        if r.get("outside", 0) > 0
+    ]
     return ["", *lines] if lines else []

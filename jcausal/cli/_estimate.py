@@ -67,7 +67,8 @@ def read_columns(options: argparse.Namespace) -> pd.DataFrame:
     else:
         table = read_table(options.file, [*options.covariates, *named, *options.categorical])
     if options.treated is not None:
-        table[options.treatment] = _coded(table[options.treatment], options.treated)
+        column = pd.Series(table[options.treatment])
+        table[options.treatment] = _coded(column, options.treated)
     return table
 
 

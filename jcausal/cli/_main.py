@@ -120,14 +120,9 @@ def _columns(one: argparse.ArgumentParser, required: bool) -> None:
     one.add_argument("--treatment", required=required, metavar="COLUMN", help="0 or 1")
     one.add_argument("--treated", metavar="VALUE", help="the value of it that means treated")
     one.add_argument("--outcome", required=required, metavar="COLUMN")
-    some = dict(nargs="+", metavar="COLUMN")
-    one.add_argument("--covariates", **some, help="default: every other column")  # type: ignore[arg-type]
-    one.add_argument(
-        "--categorical",
-        default=[],
-        **some,
-        help="covariates whose values are levels",  # type: ignore[arg-type]
-    )
+    several: dict[str, Any] = dict(nargs="+", metavar="COLUMN")
+    one.add_argument("--covariates", **several, help="default: every other column")
+    one.add_argument("--categorical", default=[], **several, help="covariates that are levels")
     one.add_argument("--weight", metavar="COLUMN", help="sampling weights")
     one.add_argument("--cluster", metavar="COLUMN", help="units kept together in folds")
     one.add_argument("--id", metavar="COLUMN", help="names of the units")

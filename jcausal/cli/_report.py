@@ -10,6 +10,7 @@ import pandas as pd
 
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
+from jcausal.data import number_in_words
 
 LARGE = 50_000  # rows from which the bootstrap replaces neighbours' distances
 
@@ -76,7 +77,7 @@ def files(
     rows = effects.to_frame()
     if results.units is not None:
         rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
-    tables = dict(effects=rows, matched=matching.to_frame(), balance=results.balance.reset_index())
+    tables = dict(effects=rows, balance=results.balance.reset_index())
     pictures: dict[str, Callable[[], object]] = dict(
         effects=lambda: jc.plot.effects(
             effects, interval=results.units, average=results.average, unit=unit
@@ -84,7 +85,7 @@ def files(
         love=lambda: jc.plot.love(results.balance),
     )
     if isinstance(matching, jc.Boxes):
-        tables["boxes"] = matching.to_frame("boxes")
+        tables |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
         if len(matching.sample.schema.ordered) >= 2:
             which = _some_boxes(effects)
             pictures["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
@@ -144,7 +145,7 @@ def _chain_words(effects: jc.Effects) -> str:
     for arm, word in enumerate(("control", "treated")):
         if np.isfinite(fitted[0].noise[arm]):
             rhat = ", ".join(f"{s.rhat[arm]:.2f}" for s in fitted)
-            sd = ", ".join(jc.data.number_in_words(float(s.noise[arm]) ** 0.5) for s in fitted)
+            sd = ", ".join(number_in_words(float(s.noise[arm]) ** 0.5) for s in fitted)
             lines.append(
                 f"{word} surface (BART, one a fold): {fitted[0].chains} chains, R-hat of the "
                 f"noise {rhat}, noise sd {sd}"
@@ -160,7 +161,7 @@ def _boxes_words(effects: jc.Effects) -> str:
     ite, ids = np.asarray(effects.ite), matching.sample.id
     return "three boxes\n" + "\n".join(
         f"  unit {ids[int(matching.query[i])]}: {matching.describe(i)}; effect "
-        f"{jc.data.number_in_words(float(ite[i]))}"
+        f"{number_in_words(float(ite[i]))}"
         for i in _some_boxes(effects)
     )
 

@@ -50,20 +50,23 @@ def describe(
     for name in [*shown, *categorical]:
         if name not in table.columns:
             raise DataError(f"there is no column {name!r}: they are {', '.join(table.columns)}.")
-    arm = None if treatment is None else _arm(table[treatment], treatment)
+    columns = {name: pd.Series(table[name]) for name in shown}
+    arm = None if treatment is None else _arm(columns[treatment], treatment)
     mass = (
         np.ones(len(table)) if weight is None else as_numbers(f"weight {weight!r}", table[weight])
     )
     rows = []
     for name in shown:
-        kind = _kind(table[name], name in categorical)
+        kind = _kind(columns[name], name in categorical)
         row = dict(column=name, role=roles.get(name, "covariate"), kind=kind)
-        row |= _alone(table[name], kind)
+        row |= _alone(columns[name], kind)
         if arm is not None and name not in (treatment, weight):
-            row |= _by_arm(table[name], kind, arm, mass)
+            row |= _by_arm(columns[name], kind, arm, mass)
         rows.append(row)
     out = pd.DataFrame(rows).set_index("column")
-    out.attrs.update(rows=len(table), complete=int(table[shown].notna().all(axis=1).sum()))
+    out.attrs.update(
+        rows=len(table), complete=int(np.all([c.notna() for c in columns.values()], axis=0).sum())
+    )
     if arm is not None:
         out.attrs.update(treated=int((arm == 1).sum()), control=int((arm == 0).sum()))
     return out
@@ -102,12 +105,12 @@ def _kind(column: pd.Series, declared: bool) -> str:
 
 def _alone(column: pd.Series, kind: str) -> dict[str, float]:
     """Distinct and missing values, mean and sd of numbers."""
-    numbers = column.dropna().astype(float) if kind in ("number", "binary") else None
+    numbers = np.asarray(column.dropna(), float) if kind in ("number", "binary") else None
     return dict(
         distinct=int(column.nunique()),
         missing=int(column.isna().sum()),
-        mean=np.nan if numbers is None else float(numbers.mean()),
-        sd=np.nan if numbers is None else float(numbers.std()),
+        mean=np.nan if numbers is None else float(np.mean(numbers)),
+        sd=np.nan if numbers is None or len(numbers) < 2 else float(np.std(numbers, ddof=1)),
     )
 
 
@@ -128,7 +131,7 @@ def _by_arm(column: pd.Series, kind: str, arm: np.ndarray, mass: np.ndarray) -> 
         values = codes.astype(float)
         area = float(np.minimum(*(s / s.sum() for s in shares)).sum())
     else:
-        values = column[known].to_numpy(float)
+        values = np.asarray(column[known], float)
         means = _means(values, treated, w, kind == "binary")
         low, high = values[~treated].min(), values[~treated].max()
         outside = int((treated & ((values < low) | (values > high))).sum())

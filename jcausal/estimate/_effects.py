@@ -141,9 +141,12 @@ class Effects(eqx.Module):
             )
 
     def _average(self, estimand: Estimand) -> Float[Array, ""]:
+        return self._mean(self.ite, estimand)
+
+    def _mean(self, values: Float[Array, " q"], estimand: Estimand | None = None) -> Array:
         share = self.share(estimand)
         bad = (self.matching.status == code(RESULTS.bad_input)).any()
-        total = (share * jnp.where(share > 0, self.ite, 0)).sum()
+        total = (share * jnp.where(share > 0, values, 0)).sum()
         return jnp.where(bad, jnp.nan, total)
 
     @property
@@ -165,6 +168,50 @@ class Effects(eqx.Module):
     def average(self) -> Float[Array, ""]:
         """The average of the estimand."""
         return self._average(self.estimand)
+
+    @property
+    def binary(self) -> Bool[Array, ""]:
+        """Whether every outcome is 0 or 1."""
+        y = self.sample.y
+        assert y is not None
+        return (~self.sample.valid | (y == 0) | (y == 1)).all()
+
+    def check_binary(self) -> None:
+        """Refuse outcomes other than 0 and 1 (concrete ones; under tracing risks are then NaN).
+
+        **Raises:** ValueError with their count and rows.
+        """
+        _words.check_binary(self)
+
+    def _risk(self, values: Float[Array, " q"]) -> Float[Array, ""]:
+        self.check_binary()
+        return jnp.where(self.binary, self._mean(values), jnp.nan)
+
+    @property
+    def risk0(self) -> Float[Array, ""]:
+        """Share of outcomes 1 without treatment, over the estimand's matched queries.
+
+        The mean of `y0` by sampling weight. ValueError when outcomes are other than 0 and 1.
+        """
+        return self._risk(self.y0)
+
+    @property
+    def risk1(self) -> Float[Array, ""]:
+        """Share of outcomes 1 with treatment, over the estimand's matched queries: as `risk0`."""
+        return self._risk(self.y1)
+
+    @property
+    def risk_difference(self) -> Float[Array, ""]:
+        """risk1 - risk0: the average effect of outcomes that are 0 or 1."""
+        return self._risk(self.ite)
+
+    @property
+    def risk_ratio(self) -> Float[Array, ""]:
+        """risk1 / risk0. ValueError when risk0 is 0; under tracing the ratio is then NaN."""
+        zero, one = self.risk0, self.risk1
+        if not is_traced(zero) and bool(zero == 0):
+            raise ValueError("risk0 is 0, so the risk ratio has no value: use risk_difference.")
+        return jnp.where(zero > 0, one / jnp.where(zero > 0, zero, 1), jnp.nan)
 
     @property
     def share_matched(self) -> float:
@@ -200,13 +247,15 @@ class Effects(eqx.Module):
 
         **Raises:** ValueError for an unknown name or a wrong length.
         """
-        frame = _words.cate_frame(self, _words.group_labels(self.sample, by))
-        return like(self.sample.home, frame)
+        return like(self.sample.home, _words.cate_frame(self, by))
 
     def summary(self, interval: object = None) -> str:
         """The average, the share matched and why not all, group sizes, the surfaces' R2, in words.
 
-        **Arguments:** `interval` an `Interval` of the average, to be printed beside it.
+        For outcomes that are 0 or 1 also both risks, their difference and ratio.
+
+        **Arguments:** `interval` an `Interval` of the average or of the risk ratio, to be printed
+        in its place.
         """
         return _words.summary(self, interval)
 

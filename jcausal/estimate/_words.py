@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, Int
 
-from jcausal.data import Sample, level_label, number_in_words, observed_means, readable_columns
+from jcausal.data import (
+    Sample,
+    is_traced,
+    level_label,
+    number_in_words,
+    observed_means,
+    readable_columns,
+    rows_in_words,
+)
 from jcausal.match import sentence
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
-
     from jcausal.estimate._effects import Effects
 
 
@@ -24,8 +32,11 @@ def summary(effects: Effects, interval: object = None) -> str:
     if points:
         lines = [f"effects at {points} points (matched {matched} of {asked})"]
     else:
-        value = number_in_words(float(effects.average)) if interval is None else str(interval)
+        of_ratio = str(getattr(interval, "target", "")).endswith("ratio")
+        plain = interval is None or of_ratio
+        value = number_in_words(float(effects.average)) if plain else str(interval)
         lines = [f"{name} (matched {matched} of {asked}): {value}"]
+        lines += risks(effects, str(interval) if of_ratio else None)
     if effects.partitions is not None:
         low, high = effects.partitions.spread
         count, shown = len(effects.partitions.average), effects.partitions.shown
@@ -84,6 +95,34 @@ def poor_fit(effects: Effects) -> list[str]:
     ]
 
 
+def risks(effects: Effects, ratio: str | None) -> list[str]:
+    """Both risks, their difference and ratio when outcomes are 0 or 1; else nothing."""
+    if not bool(effects.binary) or not bool(effects.matched.any()):
+        return []
+    low, high = float(effects.risk0), float(effects.risk1)
+    difference = number_in_words(float(effects.risk_difference))
+    if ratio is None:
+        ratio = number_in_words(high / low) if low > 0 else "none, since the first is 0"
+    return [
+        f"risk {number_in_words(low)} without treatment, {number_in_words(high)} with: "
+        f"difference {difference}, ratio {ratio}"
+    ]
+
+
+def check_binary(effects: Effects) -> None:
+    """Refuse outcomes that are no risks, on concrete arrays."""
+    y, valid = effects.sample.y, effects.sample.valid
+    if is_traced(y, valid):
+        return
+    values = np.asarray(y)
+    rows = np.flatnonzero(np.asarray(valid) & (values != 0) & (values != 1))
+    if rows.size:
+        raise ValueError(
+            f"risks are of outcomes that are 0 or 1, and {rows.size} of {int(valid.sum())} are "
+            f"others ({rows_in_words(rows)}): recode the outcome, or use the average effect."
+        )
+
+
 def effects_frame(effects: Effects) -> pd.DataFrame:
     """One row a query."""
     matching, asked = effects.matching, np.asarray(effects.matching.asked)
@@ -126,33 +165,58 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | p
     gap = np.isnan(values)
     known = values[valid & ~gap]
     if len(np.unique(known)) <= 10:
-        labels, order = values, [level_label(v) for v in np.unique(known)]
-        words = [level_label(v) for v in values]
+        if not gap.any():
+            return values
+        order, words = [level_label(v) for v in np.unique(known)], [level_label(v) for v in values]
     else:
         edges = np.unique(np.quantile(known, [0, 0.25, 0.5, 0.75, 1]))
         cut = pd.Series(pd.cut(values, list(edges), include_lowest=True))
-        labels = words = cut.astype(str).to_numpy()
-        order = [str(interval) for interval in cut.cat.categories]
-    if not gap.any():
-        return labels
+        order, words = [str(part) for part in cut.cat.categories], cut.astype(str).to_numpy()
     return pd.Categorical(np.where(gap, "missing", words), categories=[*order, "missing"])
 
 
-def cate_frame(effects: Effects, labels: np.ndarray | pd.Categorical) -> pd.DataFrame:
+def group_codes(
+    effects: Effects, by: str | np.ndarray | Array
+) -> tuple[Int[Array, " q"], tuple[object, ...]]:
+    """The group of each query by its place among the labels in order; -1 beyond the queries asked.
+
+    On concrete arrays only labels of queries count; under tracing those of all rows, which must
+    be concrete.
+
+    **Raises:** ValueError for an unknown name, a wrong length, or queries that are points.
+    """
+    matching = effects.matching
+    if is_traced(by) or (isinstance(by, str) and is_traced(effects.sample)):
+        raise ValueError("by= needs concrete labels under jit and vmap: pass an array (n,).")
+    row_code, labels = pd.factorize(
+        pd.Series(group_labels(effects.sample, by)), sort=True, use_na_sentinel=False
+    )
+    use = matching.asked & (matching.query >= 0)
+    codes = jnp.where(use, jnp.asarray(row_code, jnp.int32)[matching.query], -1)
+    if not is_traced(codes):
+        present, place = np.unique(np.asarray(codes)[np.asarray(use)], return_inverse=True)
+        if not present.size:
+            raise ValueError("by= groups units of the sample, and every query is a point.")
+        codes = codes.at[np.flatnonzero(np.asarray(use))].set(jnp.asarray(place, jnp.int32))
+        labels = labels[present]
+    return codes, tuple(labels.tolist())
+
+
+def cate_frame(effects: Effects, by: str | np.ndarray | Array) -> pd.DataFrame:
     """Mean effect of each group of queries."""
-    query = np.asarray(effects.matching.query)
-    use = np.asarray(effects.matching.asked) & (query >= 0)
+    codes, labels = group_codes(effects, by)
+    use = np.asarray(codes) >= 0
     matched = np.asarray(effects.matched)[use]
     frame = pd.DataFrame(
         dict(
-            group=labels[query[use]],
+            code=np.asarray(codes)[use],
             matched=matched,
             weight=np.asarray(effects.matching.query_weight)[use] * matched,
             effect=np.where(matched, np.asarray(effects.ite)[use], 0),
         )
     )
     frame["total"] = frame["weight"] * frame["effect"]
-    out = frame.groupby("group", dropna=False, observed=True).agg(
+    out = frame.groupby("code").agg(
         queries=("matched", "size"),
         matched=("matched", "sum"),
         weight=("weight", "sum"),
@@ -160,7 +224,8 @@ def cate_frame(effects: Effects, labels: np.ndarray | pd.Categorical) -> pd.Data
     )
     out["effect"] = out["total"] / out["weight"].where(out["weight"] > 0)
     out.attrs.update(estimand=effects.estimand, share_matched=effects.share_matched)
-    return out[["queries", "matched", "effect"]].reset_index()
+    out.insert(0, "group", [labels[code] for code in out.index])
+    return out.reset_index(drop=True).drop(columns=["weight", "total"])
 
 
 def kept_and_dropped(effects: Effects) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import Sample, is_traced
 from jcausal.estimate import Effects
-from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
+from jcausal.infer._average import AverageMethod, Form, Variance
 
 
-class AbadieImbens(IntervalMethod):
+class AbadieImbens(AverageMethod):
     """Normal interval for the average effect, with the variance that shared partners cause.
 
     With the average sum_k c_k y_k and the queries' shares v (1/n1 each without weights),
@@ -40,26 +40,29 @@ class AbadieImbens(IntervalMethod):
         if self.variance_neighbors < 1:
             raise ValueError("variance_neighbors must be at least 1.")
 
-    def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
-        """The interval of the estimand's average."""
-        share, average = effects.share(), effects.average
-        c = effects.contributions
-        sigma = noise_variance(effects.sample, self.variance_neighbors, c != 0)
-        if self.target == "sample":
-            variance = (c**2 * sigma).sum()
-        else:
-            single = effects.coefficients(share, power=2)
-            gap = jnp.where(share > 0, effects.ite - average, 0)
-            variance = (share**2 * gap**2).sum()
-            variance += (jnp.maximum(c**2 - single, 0) * sigma).sum()
-        return normal_interval(
-            average,
-            variance,
-            jnp.zeros((), bool),
-            self.level,
-            f"{self.target} average",  # type: ignore[arg-type]
-            "Abadie-Imbens",
-        )
+    @property
+    def words(self) -> str:
+        """As readers know it."""
+        return "Abadie-Imbens"
+
+    def variance(
+        self, effects: Effects, share: Float[Array, " q"], key: PRNGKeyArray | None
+    ) -> Variance:
+        """sigma^2 of every unit that carries weight, once; then V of a form."""
+        wanted = effects.coefficients(share) != 0
+        sigma = noise_variance(effects.sample, self.variance_neighbors, wanted)
+        arm = effects.sample.t.astype(jnp.int32)
+
+        def of_form(form: Form) -> tuple[Array, Array]:
+            scale, none = form.scale[arm], jnp.zeros((), bool)
+            c = effects.coefficients(form.share) * scale
+            if self.target == "sample":
+                return (c**2 * sigma).sum(), none
+            single = effects.coefficients(form.share, power=2) * scale**2
+            between = (form.gap(effects) ** 2).sum()
+            return between + (jnp.maximum(c**2 - single, 0) * sigma).sum(), none
+
+        return of_form
 
 
 def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> Float[Array, " n"]:
@@ -84,8 +87,8 @@ def _check_neighbors(sample: Sample, neighbors: int) -> None:
         count = int((sample.valid & (sample.t == arm)).sum())
         if count <= neighbors:
             raise ValueError(
-                f"there are {count} {word} units, too few for variance_neighbors={neighbors}: "
-                "use fewer."
+                f"there are {count} {word} units, too few for a variance from the nearest "
+                f"{neighbors} of the same arm: give more {word} units, or use fewer neighbours."
             )
 
 
@@ -120,8 +123,9 @@ def _residuals(
     def one(row: Array) -> Array:
         able = valid & (t == t[row]) & (jnp.arange(n) != row)
         square = jnp.where(able, ((features - features[row]) ** 2).sum(1), jnp.inf)
-        furthest = -lax.top_k(-square, neighbors)[0][-1]
-        near = able & (square <= furthest * (1 + 1e-5) + 1e-12)
+        least, nearest = lax.top_k(-square, neighbors)
+        near = square <= -least[-1] * (1 + 1e-5) + 1e-12
+        near = able & near.at[nearest].set(True)  # rounding under jit may part the two squares
         count = near.sum()
         mean = jnp.where(near, centre, 0).sum() / count
         return count / (count + 1) * (centre[row] - mean) ** 2

@@ -1,4 +1,4 @@
-"""Intervals: what they hold, what a method for them is, and the verb `interval`."""
+"""Intervals: what they hold, and what a method for them is."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -8,19 +8,36 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax.scipy.stats import norm
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, number_in_words, step_key
+from jcausal.data import number_in_words
 from jcausal.estimate import Effects
 
-Target = Literal["tau(x)", "realised", "population average", "sample average"]
+Target = Literal[
+    "tau(x)",
+    "realised",
+    "population average",
+    "sample average",
+    "population risk ratio",
+    "sample risk ratio",
+]
+
+
+class Groups(eqx.Module):
+    """The groups of queries that the estimates of an `Interval` are of."""
+
+    queries: Int[Array, " g"]
+    matched: Int[Array, " g"]
+    label: tuple = eqx.field(static=True)
 
 
 class Interval(eqx.Module):
-    """Estimates with a lower and an upper bound: of every query (q,) or of the average ().
+    """Estimates with a lower and an upper bound: of the average (), of queries or groups (q,).
 
-    `target` says what is covered; `pooled` marks queries whose group holds too few units for a
-    variance of its own.
+    `target` says what is covered; `error` is the standard error (for a ratio, of its logarithm);
+    `pooled` marks estimates for which a group holds too few units for a variance of its own;
+    `groups` names the groups of a table of averages; `absent` says why an estimate may have no
+    bounds (NaN).
     """
 
     estimate: Float[Array, "*q"]
@@ -31,22 +48,42 @@ class Interval(eqx.Module):
     level: float = eqx.field(static=True)
     target: Target = eqx.field(static=True)
     method: str = eqx.field(static=True)
+    groups: Groups | None = None
+    absent: str = eqx.field(static=True, default="")
+
+    @property
+    def unbounded(self) -> Bool[Array, "*q"]:
+        """Which estimates have no bounds though they exist, for the reason in `absent`."""
+        return jnp.isnan(self.lower) & ~jnp.isnan(self.estimate)
 
     def __str__(self) -> str:
         """In words: one line for an average, a count for many."""
         percent = f"{100 * self.level:g}% interval"
         if self.estimate.ndim:
-            return f"{self.estimate.shape[0]} {percent}s of {self.target} ({self.method})"
-        middle, low, high = (
-            number_in_words(float(v)) for v in (self.estimate, self.lower, self.upper)
-        )
+            of = "" if self.groups is None else " by group"
+            text = f"{self.estimate.shape[0]} {percent}s of {self.target}{of} ({self.method})"
+            missing = int(self.unbounded.sum())
+            return f"{text}; {missing} without bounds: {self.absent}" if missing else text
+        middle = number_in_words(float(self.estimate))
+        if bool(self.unbounded):
+            return f"{middle} (no {percent}: {self.absent}; {self.target}, {self.method})"
+        low, high = (number_in_words(float(v)) for v in (self.lower, self.upper))
         return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row an estimate."""
+        """One row an estimate; with groups the table of their averages."""
         names = ("estimate", "error", "lower", "upper", "pooled")
         columns = {name: np.atleast_1d(np.asarray(getattr(self, name))) for name in names}
-        return pd.DataFrame(columns).assign(level=self.level, target=self.target)
+        if self.groups is not None:
+            counts = {
+                name: np.asarray(getattr(self.groups, name)) for name in ("queries", "matched")
+            }
+            columns = dict(group=list(self.groups.label)) | counts | columns
+        frame = pd.DataFrame(columns).assign(level=self.level, target=self.target)
+        if self.absent and self.groups is None:
+            missing = np.atleast_1d(np.asarray(self.unbounded))
+            frame["reason"] = np.where(missing, self.absent, "")
+        return frame
 
 
 class IntervalMethod(eqx.Module):
@@ -59,37 +96,6 @@ class IntervalMethod(eqx.Module):
         """The interval of the method's target."""
 
 
-def interval(
-    effects: Effects,
-    method: IntervalMethod,
-    *,
-    key: PRNGKeyArray | Array | int | None = None,
-) -> Interval:
-    """Bounds around effects.
-
-    **Arguments:** `method` such as `jc.AbadieImbens()` for the average or
-    `jc.ConservativeNormal()` for every query; `key` for methods that draw.
-
-    **Returns:** an `Interval`.
-
-    **Raises:** ValueError when the method does not fit the effects, with the reason.
-
-    **Example:**
-
-        >>> import jcausal as jc
-        >>> sample = jc.datasets.lalonde("experiment")
-        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
-        >>> bounds = jc.interval(effects, jc.AbadieImbens())
-        >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
-        True
-    """
-    if not isinstance(method, IntervalMethod):
-        raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
-    if not 0 < method.level < 1:
-        raise ValueError(f"level is {method.level}: it must lie between 0 and 1.")
-    return method.of(effects, None if key is None else step_key(as_key(key, "interval"), "inte"))
-
-
 def normal_interval(
     estimate: Float[Array, "*q"],
     variance: Float[Array, "*q"],
@@ -97,10 +103,11 @@ def normal_interval(
     level: float,
     target: Target,
     method: str,
+    groups: Groups | None = None,
+    absent: str = "",
 ) -> Interval:
     """Estimate plus and minus the normal quantile times the standard error."""
     error = jnp.sqrt(variance)
     width = norm.ppf(0.5 + level / 2).astype(error.dtype) * error
-    return Interval(
-        estimate, error, estimate - width, estimate + width, pooled, level, target, method
-    )
+    bounds = estimate - width, estimate + width
+    return Interval(estimate, error, *bounds, pooled, level, target, method, groups, absent)

@@ -117,7 +117,7 @@ def check_same_rows(sample: Sample, matching: Matching) -> None:
     same = theirs.n == sample.n and theirs.p == sample.p
     if same and not is_traced(theirs.x, sample.x, theirs.t, sample.t, theirs.weight, sample.weight):
         names = ("row", "codes", "t", "valid", "weight")
-        same = all(bool((getattr(theirs, a) == getattr(sample, a)).all()) for a in names)
+        same = all(np.array_equal(getattr(theirs, a), getattr(sample, a)) for a in names)
     if not same:
         raise ValueError(
             f"the matching was made on other rows ({theirs.n}) than this sample's ({sample.n}): "

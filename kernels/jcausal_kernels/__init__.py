@@ -1,5 +1,7 @@
 """The hot loops of jcausal as pure functions on arrays (imports jax and jaxtyping only)."""
 
+from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
+from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
 from jcausal_kernels.box_sums import MISSING as MISSING
 from jcausal_kernels.box_sums import Rungs as Rungs
 from jcausal_kernels.box_sums import Units as Units

@@ -39,3 +39,20 @@ SLAB_SPECS = (
     SlabSpec(m=7, g=3, p=2, c=1, max_bytes=2**20),
     SlabSpec(m=131, g=5, p=4, c=2, max_bytes=2**9),
 )
+
+
+class DrawSpec(NamedTuple):
+    """n units of which `padding` do not count, d value columns, b draws."""
+
+    n: int
+    padding: int
+    d: int
+    draws: int
+    max_bytes: int
+
+
+DRAW_SPECS = (
+    DrawSpec(n=1, padding=0, d=1, draws=1, max_bytes=2**20),
+    DrawSpec(n=7, padding=2, d=2, draws=33, max_bytes=2**8),
+    DrawSpec(n=300, padding=41, d=3, draws=100, max_bytes=2**15),
+)

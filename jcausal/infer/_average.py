@@ -1,0 +1,182 @@
+"""Intervals for averages: of the estimand, by group, and of the risk ratio, as linear forms."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data import is_traced
+from jcausal.estimate import Effects, group_codes
+from jcausal.infer._interval import Groups, Interval, IntervalMethod, normal_interval
+from jcausal.match import RESULTS, code
+
+Measure = Literal["difference", "ratio"]
+FEW = "fewer than two matched queries do not tell how a population varies"
+
+
+class Form(NamedTuple):
+    """sum_q share_q (scale_1 y1_q - scale_0 y0_q): the difference has scale 1, 1.
+
+    The log of a risk ratio varies as the form with scale 1 / risk0, 1 / risk1.
+    """
+
+    share: Float[Array, " q"]
+    scale: Float[Array, " 2"]
+
+    def gap(self, effects: Effects) -> Float[Array, " q"]:
+        """share_q times how far query q's term is from the mean of all."""
+        term = self.scale[1] * effects.y1 - self.scale[0] * effects.y0
+        term = jnp.where(self.share > 0, term, 0)
+        return self.share * (term - (self.share * term).sum())
+
+
+Variance = Callable[[Form], tuple[Float[Array, ""], Bool[Array, ""]]]
+
+
+class AverageMethod(IntervalMethod):
+    """An interval method for averages, which are linear in the outcomes."""
+
+    target: eqx.AbstractVar[Literal["population", "sample"]]
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """The method's name for readers."""
+
+    @abstractmethod
+    def variance(
+        self, effects: Effects, share: Float[Array, " q"], key: PRNGKeyArray | None
+    ) -> Variance:
+        """What is common to all forms over the queries in `share`, then the variance of one."""
+
+    def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
+        """The interval of the estimand's average."""
+        return average_interval(effects, self, None, "difference", key)
+
+
+class _Queries(NamedTuple):
+    """Weights of the queries in averages, and the group that each is in."""
+
+    weight: Float[Array, " q"]
+    code: Int[Array, " q"]
+    groups: Groups | None
+
+    def share(self, group: Array | int) -> Float[Array, " q"]:
+        """The queries' shares in one group; all 0 where none is matched."""
+        if self.groups is None:
+            return jnp.where(self.weight > 0, self.weight, 0)
+        weight = jnp.where(self.code == group, self.weight, 0)
+        total = weight.sum()
+        return weight / jnp.where(total > 0, total, 1)
+
+
+def average_interval(
+    effects: Effects,
+    method: AverageMethod,
+    by: str | np.ndarray | Array | None,
+    measure: Measure,
+    key: PRNGKeyArray | None,
+) -> Interval:
+    """Intervals of the average, or of each group's average, all in the same passes.
+
+    **Raises:** ValueError for a ratio of outcomes that are no risks, or of a risk of 0.
+    """
+    queries = _queries(effects, by)
+    count = 1 if queries.groups is None else len(queries.groups.label)
+    if measure == "ratio":
+        effects.check_binary()
+    one = method.variance(effects, jnp.where(queries.weight > 0, queries.weight, 0), key)
+
+    def risks(group: Array) -> Array:
+        share = queries.share(group)
+        return jnp.stack([_mean(effects, share, value) for value in (effects.y0, effects.y1)])
+
+    def found(group: Array) -> tuple[Array, Array, Array]:
+        share, scale = queries.share(group), jnp.ones(2, queries.weight.dtype)
+        estimate = _mean(effects, share, effects.ite)
+        if measure == "ratio":
+            risk = risks(group)
+            estimate, scale = jnp.log(risk[1]) - jnp.log(risk[0]), 1 / risk
+        variance, pooled = one(Form(share, scale))
+        few = (share > 0).sum() < (2 if method.target == "population" else 1)
+        return estimate, jnp.where(few, jnp.nan, variance), pooled
+
+    if measure == "ratio":
+        _check_risks(_by_blocks(risks, effects, count), queries.groups)
+    estimate, variance, pooled = _by_blocks(found, effects, count)
+    if queries.groups is None:
+        estimate, variance, pooled = estimate[0], variance[0], pooled[0]
+    kind = "average" if measure == "difference" else "risk ratio"
+    target = f"{method.target} {kind}"
+    made = normal_interval(
+        estimate,
+        variance,
+        pooled,
+        method.level,
+        target,  # type: ignore[arg-type]
+        method.words,
+        queries.groups,
+        FEW,
+    )
+    return made if measure == "difference" else _exponentiated(made)
+
+
+def _queries(effects: Effects, by: str | np.ndarray | Array | None) -> _Queries:
+    """The estimand's queries as one group, or all queried units by their label."""
+    matching = effects.matching
+    if by is None:
+        share = effects.share()
+        return _Queries(share, jnp.zeros(share.shape[0], jnp.int32), None)
+    codes, labels = group_codes(effects, by)
+    use, beyond = effects.matched & (codes >= 0), len(labels)
+    asked, matched = (
+        jnp.bincount(jnp.where(which, codes, beyond), length=beyond + 1)[:beyond]
+        for which in (codes >= 0, use)
+    )
+    weight = jnp.where(use, matching.query_weight, 0)
+    return _Queries(weight, codes, Groups(asked, matched, labels))
+
+
+def _mean(effects: Effects, share: Array, value: Array) -> Array:
+    """sum_q share_q value_q; NaN without a matched query, or after bad input."""
+    bad = (effects.matching.status == code(RESULTS.bad_input)).any() | ~(share > 0).any()
+    return jnp.where(bad, jnp.nan, (share * jnp.where(share > 0, value, 0)).sum())
+
+
+def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**28) -> Any:
+    """`one` of each group, stacked, as many groups at once as the byte budget holds."""
+    rows = effects.sample.n + effects.matching.query.shape[0]
+    block = min(count, max(1, max_bytes // (64 * rows)))
+    if block == 1:
+        parts = [jax.tree.map(lambda a: a[None], one(jnp.asarray(g))) for g in range(count)]
+    else:  # equal blocks; groups beyond the last hold no query
+        starts = range(0, count, block)
+        parts = [jax.vmap(one)(start + jnp.arange(block)) for start in starts]
+    return jax.tree.map(lambda *a: jnp.concatenate(a)[:count], *parts)
+
+
+def _check_risks(risk: Array, groups: Groups | None) -> None:
+    """Refuse ratios with a risk of 0; under tracing they are NaN."""
+    if is_traced(risk):
+        return
+    for arm in (0, 1):
+        zero = np.flatnonzero(np.asarray(risk)[:, arm] == 0)
+        if zero.size:
+            where = "" if groups is None else f" in group {groups.label[zero[0]]!r}"
+            more = f" and {zero.size - 1} more" if zero.size > 1 else ""
+            raise ValueError(
+                f"risk{arm} is 0{where}{more}, so its logarithm has no value: use "
+                "measure='difference'."
+            )
+
+
+def _exponentiated(log: Interval) -> Interval:
+    """From the log of a ratio to the ratio; `error` stays that of the log."""
+    known = jnp.isfinite(log.estimate)
+    values = [jnp.where(known, jnp.exp(v), jnp.nan) for v in (log.estimate, log.lower, log.upper)]
+    return eqx.tree_at(lambda i: (i.estimate, i.lower, i.upper), log, values)

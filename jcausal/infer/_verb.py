@@ -1,0 +1,64 @@
+"""The verb `interval`."""
+
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, Shaped
+
+from jcausal.data import as_key, step_key
+from jcausal.estimate import Effects
+from jcausal.infer._average import AverageMethod, Measure, average_interval
+from jcausal.infer._interval import Interval, IntervalMethod
+
+
+def interval(
+    effects: Effects,
+    method: IntervalMethod,
+    *,
+    by: str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | None = None,
+    measure: Measure = "difference",
+    key: PRNGKeyArray | Array | int | None = None,
+) -> Interval:
+    """Bounds around effects.
+
+    **Arguments:**
+
+    - `method`: such as `jc.AbadieImbens()` or `jc.Bootstrap()` for averages,
+      `jc.ConservativeNormal()` or `jc.GroupBootstrap()` for every query.
+    - `by`: a covariate's name or labels (n,), as in `Effects.cate`: the average of each group of
+      queried units. Methods for averages only; under jit and vmap labels that are concrete.
+    - `measure`: "difference", or "ratio": risk1 / risk0 of outcomes that are 0 or 1, with bounds
+      exp(log ratio +- normal quantile * error), where log risk1 - log risk0 varies as the linear
+      form sum_q share_q (y1_q / risk1 - y0_q / risk0).
+    - `key`: for methods that draw.
+
+    **Returns:** an `Interval`; with `by` its `to_frame()` is the table of the groups.
+
+    **Raises:** ValueError when the method does not fit the effects, with the reason.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+        >>> bounds = jc.interval(effects, jc.AbadieImbens())
+        >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
+        True
+        >>> table = jc.interval(effects, jc.AbadieImbens(), by="without degree").to_frame()
+        >>> table["queries"].tolist()
+        [54, 131]
+    """
+    if not isinstance(method, IntervalMethod):
+        raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
+    if not 0 < method.level < 1:
+        raise ValueError(f"level is {method.level}: it must lie between 0 and 1.")
+    if measure not in ("difference", "ratio"):
+        raise ValueError(f"measure is {measure!r}: use 'difference' or 'ratio'.")
+    step = None if key is None else step_key(as_key(key, "interval"), "inte")
+    if isinstance(method, AverageMethod):
+        return average_interval(effects, method, by, measure, step)
+    if by is not None or measure != "difference":
+        option = "by=" if by is not None else "measure="
+        raise ValueError(
+            f"{type(method).__name__} gives one interval a query, and {option} asks for averages: "
+            "use jc.AbadieImbens() or jc.Bootstrap()."
+        )
+    return method.of(effects, step)
