@@ -26,8 +26,7 @@ class Bootstrap(AverageMethod):
     coefficients there. population: s_k = b_k r_k + v_k (tau_k - average) with v_k the unit's share
     as a query: tau_k - average holds already the unit's own outcome and the noise of each group
     taken alone, so the residual's coefficient is |b_k| = sqrt(c_k^2 - sum_q c_kq^2 + u_k^2) - u_k,
-    c_kq the unit's coefficient in query q's effect and u_k that of its own outcome in its own
-    effect (v_k under tau "b", when c_kq of q = k counts for nothing in the rest).
+    c_kq the unit's coefficient in query q's effect, u_k = v_k under tau "b" and 0 under tau "a".
     With it the draws' variance has the expectation of Abadie and Imbens' V, times n / (n - 1) or
     less in the part of the residuals: leave-one-out residuals err on the side of caution.
 
