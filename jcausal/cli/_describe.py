@@ -15,6 +15,8 @@ THIN = 0.5  # overlap below this is worth a line
 def describe(options: argparse.Namespace) -> None:
     """Print kinds, missing values, arms and overlap."""
     frame = read_columns(options)
+    apart = [name for name in (options.id, options.cluster) if name is not None]
+    frame = frame.drop(columns=[name for name in apart if name not in (options.covariates or ())])
     table = described(
         frame,
         treatment=options.treatment,

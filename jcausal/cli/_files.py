@@ -12,6 +12,8 @@ from jcausal.cli._terminal import UserError
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip")
+OLD = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
+EXACT: dict[str, Any] = dict(float_precision="round_trip") if OLD else {}  # newer ones always are
 Writer = Callable[[Path], object]
 
 
@@ -80,7 +82,7 @@ def _csv(path: Path, **options: Any) -> pd.DataFrame:
         names = [str(name) for name in header.iloc[0]]
         if len(set(names)) < len(names):
             return pd.DataFrame(columns=pd.Index(names))  # the caller tells which stands twice
-        return pd.read_csv(path, float_precision="round_trip", low_memory=False, **options)
+        return pd.read_csv(path, low_memory=False, **EXACT, **options)
     except pd.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty: it has not even a header.") from error
     except (pd.errors.ParserError, UnicodeDecodeError, ValueError, EOFError) as error:

@@ -56,6 +56,7 @@ def _told() -> Iterator[None]:
             print(f"jcausal: note: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield
 

@@ -6,6 +6,7 @@ from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._like import FrameKind as FrameKind
+from jcausal.data._like import covariate_columns as covariate_columns
 from jcausal.data._like import like as like
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema

@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+
+from jcausal.data._schema import Schema
 
 FrameKind = Literal["pandas", "polars", "pyarrow", "duckdb"]
 
@@ -33,6 +36,20 @@ def like(kind: FrameKind, frame: pd.DataFrame) -> Any:
     import duckdb
 
     return duckdb.from_arrow(table)
+
+
+def covariate_columns(schema: Schema, points: Float[np.ndarray, "n p"]) -> dict[str, np.ndarray]:
+    """The covariates as the user knows them: levels by their labels, what is missing as missing."""
+    columns: dict[str, np.ndarray] = {}
+    for j, name in enumerate(schema.names):
+        if j in schema.flag_of.values():
+            continue
+        labels = np.array(schema.levels[j], object)
+        if (j, j) in schema.flags:
+            labels[-1] = None
+        is_category = schema.kinds[j] == "category"
+        columns[name] = labels[points[:, j].astype(int)] if is_category else points[:, j]
+    return columns
 
 
 def _values(series: pd.Series) -> np.ndarray | list:

@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
 from jcausal.data._assemble import (
@@ -19,7 +20,7 @@ from jcausal.data._assemble import (
 )
 from jcausal.data._frame import Missing, read_frame
 from jcausal.data._ladder import host_ladders
-from jcausal.data._like import FrameKind
+from jcausal.data._like import FrameKind, covariate_columns, like
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
 from jcausal_kernels import MISSING
@@ -181,6 +182,22 @@ class Sample(eqx.Module):
         gap = codes == MISSING
         values = np.take_along_axis(ladder, np.where(gap, 0, codes).T, 1).T
         return np.where(gap, np.nan, values)
+
+    def to_frame(self) -> Any:
+        """The valid rows as a frame of the kind that came in (concrete samples only).
+
+        **Returns:** columns `id` and `weight` where given, `treated`, `outcome` when there is one,
+        and the covariates under their own names, levels by their labels.
+        """
+        rows = np.flatnonzero(np.asarray(self.valid))
+        columns: dict[str, Any] = {} if self.ids is None else dict(id=self.id[rows])
+        columns["treated"] = np.asarray(self.t)[rows].astype(int)
+        if self.y is not None:
+            columns["outcome"] = np.asarray(self.y)[rows]
+        weight = np.asarray(self.weight)[rows]
+        columns |= {} if (weight == 1).all() else dict(weight=weight)
+        columns |= covariate_columns(self.schema, self.points[rows])
+        return like(self.home, pd.DataFrame(columns))
 
     def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
         """The same units with the outcomes `y` (n,) attached.

@@ -1,13 +1,13 @@
 """Intervals: what they hold, and what a method for them is."""
 
 from abc import abstractmethod
+from statistics import NormalDist
 from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import number_in_words
@@ -108,6 +108,6 @@ def normal_interval(
 ) -> Interval:
     """Estimate plus and minus the normal quantile times the standard error."""
     error = jnp.sqrt(variance)
-    width = norm.ppf(0.5 + level / 2).astype(error.dtype) * error
+    width = NormalDist().inv_cdf(0.5 + level / 2) * error
     bounds = estimate - width, estimate + width
     return Interval(estimate, error, *bounds, pooled, level, target, method, groups, absent)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
+DRAWN = 20_000  # points of an arm: more are one blot, and slow
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -78,8 +79,11 @@ def boxes(
     points, treated = matching.sample.points, np.asarray(matching.sample.t)
     valid = np.asarray(matching.sample.valid)
     for arm, colour, word in ((False, GREY, "controls"), (True, ORANGE, "treated")):
-        use = valid & (treated == arm)
-        ax.scatter(points[use, a], points[use, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
+        rows = np.flatnonzero(valid & (treated == arm))
+        if len(rows) > DRAWN:
+            word = f"{DRAWN:,} of {len(rows):,} {word}"
+            rows = np.random.default_rng(0).choice(rows, DRAWN, replace=False)
+        ax.scatter(points[rows, a], points[rows, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
     lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
     span = np.nanmax(points[valid], axis=0) - np.nanmin(points[valid], axis=0)
     least = [0.012 * float(span[j]) for j in (a, b)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from jcausal.data import number_in_words
+from jcausal.data import covariate_columns, number_in_words
 
 if TYPE_CHECKING:
     from jcausal.match.boxes._boxes import Boxes
@@ -116,7 +116,7 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
 
 def units_frame(boxes: Boxes) -> pd.DataFrame:
     """The matched data with weights."""
-    sample, schema = boxes.sample, boxes.sample.schema
+    sample = boxes.sample
     weight = np.asarray(boxes.matched_weights())
     rows = np.flatnonzero(weight > 0)
     columns: dict[str, object] = dict(
@@ -125,13 +125,4 @@ def units_frame(boxes: Boxes) -> pd.DataFrame:
     if sample.y is not None:
         columns["outcome"] = np.asarray(sample.y)[rows]
     columns |= dict(fold=np.asarray(boxes.fold)[rows], weight=weight[rows])
-    points = sample.points[rows]
-    for j, name in enumerate(schema.names):
-        if j in schema.flag_of.values():
-            continue
-        labels = np.array(schema.levels[j], object)
-        if (j, j) in schema.flags:
-            labels[-1] = None
-        is_category = schema.kinds[j] == "category"
-        columns[name] = labels[points[:, j].astype(int)] if is_category else points[:, j]
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | covariate_columns(sample.schema, sample.points[rows]))
