@@ -85,9 +85,9 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
 
 
 def collect(controls: tuple[str, ...], method: jc.Matcher, partitions: int) -> pd.DataFrame:
-    """Every question; the placebos under half as many partitions."""
+    """Every question; the placebos under a quarter as many partitions."""
     asked = [
-        ask(q, method, partitions if q.truth != "0" else max(partitions // 2, 1))
+        ask(q, method, partitions if q.truth != "0" else max(partitions // 4, 1))
         for name in controls
         for q in questions(name)
     ]

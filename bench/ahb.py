@@ -44,7 +44,7 @@ def _table2_part(runs: int, settings: int, options: argparse.Namespace) -> None:
         "deviation of a 10-run mean). Readings: see `jc.simulate`. Surfaces: BART of 200 trees and "
         "100 draws on 400 units; the other 200 are matched, effects by tau a. The last columns "
         "compare with the paper under the better reading: as good is within 2.6 standard "
-        "deviations of a 10-run mean. Levels are 20 in quad/const+4.\n\n"
+        "deviations of a 10-run mean. quad/const+4 has levels=10 and at most 40 runs.\n\n"
         f"{markdown(_table2.table(records))}\n\n"
         f"## Matched and all treated\n\n{markdown(_table2.details(records))}"
     )
@@ -68,7 +68,7 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
     text = (
         f"# LaLonde, {partitions} random partitions\n\n"
         "ATT in dollars by Fast AHB (gamma1 0, reach 0.01, levels 20): 185 treated men, 260 in the "
-        "first placebo; half as many partitions in the placebos. The experiment's own estimate "
+        "first placebo; a quarter as many partitions in the placebos. The experiment's own estimate "
         "has a standard error of 671: anything from 900 to 2,700 agrees with it, and the distance "
         "to it ranks nothing.\n\n"
         f"{markdown(found.drop(columns='every'))}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcausal.data import bucket, pad_rows
+from jcausal.data import pad_rows
 
 
 class Heaps(NamedTuple):
@@ -121,22 +121,27 @@ def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple
     return tables, Heaps(*(a[rest] for a in trees))
 
 
+def _octave(size: int) -> int:
+    """The next power of two: a surface has several sizes, and finer steps would multiply traces."""
+    return 1 << max(size - 1, 0).bit_length()
+
+
 def pad_tables(tables: Tables) -> Tables:
-    """Bucketed sizes; a padding pair reads the zero at entry 0."""
-    pairs = bucket(len(tables.first))
-    value = pad_rows(tables.value, bucket(len(tables.value)))
+    """Sizes of powers of two; a padding pair reads the zero at entry 0."""
+    pairs = _octave(len(tables.first))
+    value = pad_rows(tables.value, _octave(len(tables.value)))
     return Tables(value, *(pad_rows(a, pairs) for a in tables[1:]))
 
 
 def pad_heaps(trees: Heaps) -> Heaps:
-    """Bucketed number of trees; padding trees are single leaves of value zero."""
-    count = bucket(len(trees.var) + 1)
+    """A power of two of trees; padding trees are single leaves of value zero."""
+    count = _octave(len(trees.var) + 1)
     return Heaps(*(pad_rows(a, count) for a in trees))
 
 
 def trees_by_feature(trees: Heaps, features: int) -> Int[np.ndarray, "f r"]:
     """For each feature the trees that split on it, padded with the last (empty) tree."""
     holds = [np.flatnonzero(((trees.var == f) & (trees.cut > 0)).any(1)) for f in range(features)]
-    longest = bucket(max(len(h) for h in holds))
+    longest = _octave(max(len(h) for h in holds))
     empty = len(trees.var) - 1
     return np.stack([np.pad(h, (0, longest - len(h)), constant_values=empty) for h in holds])

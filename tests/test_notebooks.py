@@ -1,0 +1,30 @@
+"""Every notebook runs from beginning to end, without an error or a warning of ours."""
+
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    if not FOLDER.exists():
+        pytest.skip("the notebooks are not beside the tests: an installed wheel is tested")
+    assert {"lalonde.ipynb", "your_own_data.ipynb"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs(name, tmp_path, repository_on_path):
+    nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebooks")
+    import nbformat
+
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    nbclient.NotebookClient(
+        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    told = [out["text"] for out in outputs if out.get("name") == "stderr"]
+    assert not any("jcausal" in text for text in told), told
+    pictures = [out for out in outputs if "image/png" in out.get("data", {})]
+    assert pictures, "a notebook shows pictures"
