@@ -68,9 +68,9 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
     text = (
         f"# LaLonde, {partitions} random partitions\n\n"
         "ATT in dollars by Fast AHB (gamma1 0, reach 0.01, levels 20): 185 treated men, 260 in the "
-        "first placebo; a quarter as many partitions in the placebos. The experiment's own estimate "
-        "has a standard error of 671: anything from 900 to 2,700 agrees with it, and the distance "
-        "to it ranks nothing.\n\n"
+        "first placebo; a quarter as many partitions in the placebos. The experiment's own "
+        "estimate has a standard error of 671: anything from 900 to 2,700 agrees with it, and the "
+        "distance to it ranks nothing.\n\n"
         f"{markdown(found.drop(columns='every'))}"
     )
     _keep(options, "lalonde", text, dict(rows=found.to_dict(orient="records")))

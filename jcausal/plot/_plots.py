@@ -182,5 +182,5 @@ def love(table: pd.DataFrame, *, threshold: float = 0.1, ax: Axes | None = None)
         xlabel="absolute mean difference (standard deviations; shares: raw)",
         title=f"Balance before and after matching {name}".strip(),
     )
-    ax.legend(loc="lower right", fontsize="small")
+    ax.legend(loc="best", fontsize="small")
     return ax
