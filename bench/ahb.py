@@ -28,6 +28,10 @@ def _command(options: argparse.Namespace, part: str) -> str:
     words = ["python -m bench ahb --parts", part]
     if options.quick:
         words.append("--quick")
+    elif part == "table2" and options.runs != 100:
+        words.append(f"--runs {options.runs}")
+    elif part == "lalonde" and options.partitions != 20:
+        words.append(f"--partitions {options.partitions}")
     return " ".join(words)
 
 
@@ -44,7 +48,7 @@ def _table2_part(runs: int, settings: int, options: argparse.Namespace) -> None:
         "deviation of a 10-run mean). Readings: see `jc.simulate`. Surfaces: BART of 200 trees and "
         "100 draws on 400 units; the other 200 are matched, effects by tau a. The last columns "
         "compare with the paper under the better reading: as good is within 2.6 standard "
-        "deviations of a 10-run mean. quad/const+4 has levels=10 and at most 40 runs.\n\n"
+        "deviations of a 10-run mean. quad/const+4 has levels=10 and at most 10 runs.\n\n"
         f"{markdown(_table2.table(records))}\n\n"
         f"## Matched and all treated\n\n{markdown(_table2.details(records))}"
     )

@@ -6,6 +6,7 @@ from conftest import draw_sample
 
 import jcausal as jc
 from jcausal.diagnose import effective_size
+from jcausal.diagnose._overlap import common_area
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +79,29 @@ def test_matching_balances_lalonde(halves):
         jc.balance(train, matching)
     with pytest.raises(ValueError, match=r"this sample's \(40\)"):
         jc.balance(draw_sample(0), matching)
+
+
+def test_ks_and_overlap(matched):
+    sample, matching = matched
+    table = jc.balance(sample, matching)
+    x, t, w = sample.points[:, 0], np.asarray(sample.t), np.asarray(sample.weight, float)
+    gaps = [
+        abs(np.average(x[t] <= v, weights=w[t]) - np.average(x[~t] <= v, weights=w[~t])) for v in x
+    ]
+    np.testing.assert_allclose(table.loc["x0", "ks_before"], max(gaps), rtol=1e-6)
+    share = [np.bincount(sample.points[a, 2].astype(int), w[a], 3) / w[a].sum() for a in (t, ~t)]
+    third = min(share[0][2], share[1][2]) + min(1 - share[0][2], 1 - share[1][2])
+    np.testing.assert_allclose(table.loc["x2: 2", "overlap_before"], third, rtol=1e-6)
+    assert table["overlap_after"].between(0, 1 + 1e-9).all()
+
+
+def test_overlap_of_normals_with_and_without_an_outlier():
+    rng = np.random.default_rng(0)
+    for gap, expected in ((0.0, 1.0), (1.0, 0.617), (3.0, 0.134)):  # 2 Phi(-gap / 2)
+        values = np.concatenate([rng.normal(size=4000), rng.normal(gap, 1, 4000)])
+        treated, weight = np.arange(8000) >= 4000, np.ones(8000)
+        # a kernel of .2 sd adds 2% to the spread; the rest is noise of two densities
+        found = common_area(values, treated, weight)
+        assert found == pytest.approx(expected, abs=0.04)
+        values[0] = 1e6
+        assert common_area(values, treated, weight) == pytest.approx(found, abs=0.005)

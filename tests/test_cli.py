@@ -26,7 +26,7 @@ def test_demo_on_the_psid_controls(tmp_path, repository_on_path):
         "the experiment: 1,794 (standard error 671",
         "smd_after",
         "effective sample size",
-        "three boxes",
+        "some boxes",
         "years",
         " $: ",
         "R-hat",

@@ -123,12 +123,15 @@ def mistakes(folder):
     (folder / "twice.csv").write_text("treat,earnings,age,age\n1,2,3,4\n")
     (folder / "broken.parquet").write_bytes(b"PAR1 no more")
     (folder / "people.xlsx").write_bytes(b"x")
+    (folder / "broken.csv.zip").write_bytes(b"no archive")
+    (folder / "broken.csv.xz").write_bytes(b"no archive")
     (folder / "binary.csv").write_bytes(b"treat,earnings\n\xff\xfe\x00,1\n")
     ages = ["--covariates", "age"]
     gaps = written("gaps.csv", lambda f: f.assign(age=f["age"].where(f.index > 1)))
     one = written("one.csv", lambda f: f.assign(treat=1))
     three = written("three.csv", lambda f: f.assign(treat=f.index % 3))
     minus = written("minus.csv", lambda f: f.assign(share=f["share"].where(f.index != 7, -1.0)))
+    infinite = written("infinite.csv", lambda f: f.assign(age=f["age"].where(f.index > 0, np.inf)))
     constant = written("constant.csv", lambda f: f.assign(age=4.0))
     return [
         (["estimate", good, "--treatment", "treatt", "--outcome", "earnings"], "mean 'treat'?"),
@@ -146,6 +149,10 @@ def mistakes(folder):
         (["estimate", str(folder / "broken.parquet"), *ROLES], "is no Parquet file"),
         (["estimate", str(folder / "binary.csv"), *ROLES], "is no CSV file that can be read"),
         (["estimate", str(folder / "people.xlsx"), *ROLES], "ends neither in .csv"),
+        (["describe", str(folder / "broken.csv.zip")], "is no CSV file that can be read"),
+        (["describe", str(folder / "broken.csv.xz")], "is no CSV file that can be read"),
+        (["describe", good, "--treated", "1"], "--treated needs --treatment"),
+        (["describe", infinite], "'age' is infinite in 1 of 300 rows"),
         (["estimate", good, *ROLES, "--covariates", "town"], "text in 300 places"),
         (["estimate", good, *ROLES, "--covariates", "age", "treat"], "two roles"),
         (["estimate", good, *ROLES, *ages, "--categorical", "town"], "not among the covariates"),
@@ -257,3 +264,41 @@ def test_a_million_rows(tmp_path, capsys):
     effects = pd.read_csv(tmp_path / "out" / "effects.csv")
     # the own noise has sd 1, a box of an intercept and a slope of .01 adds little
     assert abs(effects["effect"].mean() - 1) < 4.5 / np.sqrt(treated)
+
+
+def test_names_that_clash_and_names_that_no_file_can_have(people, tmp_path):
+    odd = people.rename(columns={"share": "weight", "income": "x/1000"})
+    odd["name"] = [f"{k:04d}" for k in range(300)]
+    odd.set_index("name").to_parquet(tmp_path / "odd.parquet")  # the id is the frame's index
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    for source in ("odd.parquet", "odd.csv"):
+        out = tmp_path / source.replace(".", " ")
+        arguments = ["estimate", str(tmp_path / source), *ROLES, "--covariates", "x/1000", "weight"]
+        arguments += ["--surface", "ridge", "--id", "name", "--by", "x/1000", "--out", str(out)]
+        assert cli.main(arguments) == 0
+        matched = pd.read_csv(out / "matched.csv", dtype={"id": str})
+        treated = int(people["treat"].sum())
+        assert matched.loc[matched["treated"] == 0, "weight"].sum() == pytest.approx(
+            treated, rel=1e-4
+        )
+        kept = odd.set_index("name").loc[matched["id"], "weight"]
+        np.testing.assert_allclose(matched["weight (covariate)"], kept)
+        assert (out / "effects by x_1000.csv").exists()
+
+
+def test_describe_reads_what_estimate_reads(people):
+    odd = people.assign(
+        day=pd.Timestamp("2020-01-01"),
+        yes=pd.array([True, False, None] * 100, dtype="boolean"),
+        both=[1, "a"] * 150,
+        none=np.nan,
+    )
+    table = jc.describe(odd, treatment="treat")
+    assert table.loc[["day", "yes", "both", "none", "town"], "kind"].tolist() == [
+        *("time", "binary", "mixed", "number", "text")
+    ]
+    assert table.loc["yes", "missing"] == 100 and table.loc["none", "missing"] == 300
+    with pytest.raises(jc.DataError, match="weight is negative in 1 of 300 rows"):
+        jc.describe(odd.assign(share=-odd["share"].where(odd.index == 0, -1)), weight="share")
+    with pytest.raises(jc.DataError, match="there is no column 'no'"):
+        jc.describe(odd, treatment="no")

@@ -35,7 +35,7 @@ def describe(options: argparse.Namespace) -> None:
             + (f", {len(frame) - known:,} unknown" if known < len(frame) else "")
         )
     print(f"\n{_printed(table)}")
-    for line in _warnings(table, len(frame)):
+    for line in _warnings(table, frame):
         print(line)
 
 
@@ -54,17 +54,21 @@ def _short(value: float) -> str:
     return "" if np.isnan(value) else number_in_words(value)
 
 
-def _warnings(table: pd.DataFrame, rows: int) -> list[str]:
+def _warnings(table: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     """What would stop an estimate, or weaken it."""
+    rows = len(frame)
     seen = [dict(row, name=name) for name, row in table.to_dict(orient="index").items()]
     covariates, lines = [row for row in seen if row["role"] == "covariate"], []
 
     def listed(rows: list[dict]) -> str:
         return ", ".join(str(row["name"]) for row in rows)
 
-    every = [r for r in covariates if r["kind"] != "number" and r["distinct"] == rows]
+    every = [r for r in covariates if r["distinct"] == rows and not _measured(r, frame)]
     if every:
         lines.append(f"one value a row: {listed(every)}; an id is no covariate (--id).")
+    times = [r for r in covariates if r["kind"] in ("time", "mixed")]
+    if times:
+        lines.append(f"neither numbers nor text: {listed(times)}; convert it, or leave it out.")
     text = [r for r in covariates if r["kind"] == "text" and r not in every]
     if text:
         lines.append(f"text: name {listed(text)} under --categorical, or leave it out.")
@@ -83,3 +87,11 @@ def _warnings(table: pd.DataFrame, rows: int) -> list[str]:
         if r.get("outside", 0) > 0
     ]
     return ["", *lines] if lines else []
+
+
+def _measured(row: dict, frame: pd.DataFrame) -> bool:
+    """Whether a column holds measurements rather than a number for each row."""
+    if row["kind"] != "number":
+        return False
+    values = np.asarray(frame[row["name"]], float)
+    return bool((values != np.round(values)).any())

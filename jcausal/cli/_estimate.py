@@ -13,6 +13,7 @@ from jcausal.cli._terminal import Bar, UserError
 
 SURFACES = {"bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"fast-ahb": jc.FastAHB}
+KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
 def estimate(options: argparse.Namespace) -> None:
@@ -24,9 +25,10 @@ def estimate(options: argparse.Namespace) -> None:
     for name in options.by:
         if name not in sample.schema.names:
             raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
+    method = make_method(options)
     effects = jc.estimate(
         sample,
-        make_method(options),
+        method,
         estimand=options.estimand,
         folds=options.folds,
         repeats=options.repeats,
@@ -37,7 +39,7 @@ def estimate(options: argparse.Namespace) -> None:
     results = measure(effects, options.level, options.seed, options.by)
     text = (
         f"the effect of {options.treatment} on {options.outcome}\n"
-        f"{type(make_method(options)).__name__} with a {options.surface.upper()} surface: "
+        f"{type(method).__name__} with a {options.surface.upper()} surface: "
         f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
         f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
     )
@@ -51,21 +53,20 @@ def estimate(options: argparse.Namespace) -> None:
 
 def make_method(options: argparse.Namespace) -> jc.Matcher:
     """The matching method of the options; where they say nothing, the library's defaults."""
-    said = dict(gamma0=options.gamma0, gamma1=options.gamma1, levels=options.levels)
+    said = {name: getattr(options, name) for name in KNOBS}
     said = {name: value for name, value in said.items() if value is not None}
     return METHODS[options.method](outcome=SURFACES[options.surface](), **said)
 
 
 def read_columns(options: argparse.Namespace) -> pd.DataFrame:
     """The columns that the options name; all of them when no covariates are named."""
+    if options.treated is not None and options.treatment is None:
+        raise UserError("--treated needs --treatment: which column holds that value?")
     roles = [options.treatment, options.outcome, options.weight, options.cluster, options.id]
-    named = [name for name in roles if name is not None]
-    if options.covariates is None:
-        table = read_table(
-            options.file, [*column_names(options.file), *named, *options.categorical]
-        )
-    else:
-        table = read_table(options.file, [*options.covariates, *named, *options.categorical])
+    named = [name for name in roles if name is not None] + options.categorical
+    covariates = options.covariates or column_names(options.file)
+    ids = [] if options.id is None else [options.id]
+    table = read_table(options.file, [*covariates, *named], words=ids)
     if options.treated is not None:
         column = pd.Series(table[options.treatment])
         table[options.treatment] = _coded(column, options.treated)
@@ -74,7 +75,7 @@ def read_columns(options: argparse.Namespace) -> pd.DataFrame:
 
 def _coded(column: pd.Series, treated: str) -> pd.Series:
     """1 where a column holds the value that means treated, 0 at its one other value."""
-    words = column.astype("string")
+    words = column.map(_spelt, na_action="ignore")
     values = sorted(words.dropna().unique())
     if treated not in values or len(values) != 2:
         listed = ", ".join(values[:5]) + (" ..." if len(values) > 5 else "")
@@ -82,7 +83,14 @@ def _coded(column: pd.Series, treated: str) -> pd.Series:
             f"--treated {treated!r}: column {column.name!r} must hold it and one other value, "
             f"its {len(values)} values are {listed}."
         )
-    return (words == treated).astype("Float64").astype(float).where(words.notna(), np.nan)
+    return (words == treated).astype(float).where(words.notna(), np.nan)
+
+
+def _spelt(value: object) -> str:
+    """A value as one would write it: 1 for 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def read_sample(options: argparse.Namespace) -> jc.Sample:

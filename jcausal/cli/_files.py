@@ -1,6 +1,10 @@
 """Files in and out: CSV and Parquet, read by column, written whole or not at all."""
 
+import lzma
+import re
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +15,11 @@ import pandas as pd
 from jcausal.cli._terminal import UserError
 
 PARQUET = (".parquet", ".pq")
+INDEX = re.compile(r"__index_level_\d+__$")  # what pandas calls an index without a name
+BROKEN = (
+    *(pd.errors.ParserError, UnicodeDecodeError, ValueError, EOFError),
+    *(zipfile.BadZipFile, lzma.LZMAError, zlib.error),
+)
 CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip")
 OLD = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
 EXACT: dict[str, Any] = dict(float_precision="round_trip") if OLD else {}  # newer ones always are
@@ -24,12 +33,14 @@ def column_names(path: Path) -> list[str]:
     """
     _check_there(path)
     if _is_parquet(path):
-        return [str(name) for name in _parquet(path, None, names_only=True)]
+        return [name for name in _parquet(path, None, names_only=True) if not INDEX.match(name)]
     return [str(name) for name in _csv(path, nrows=0).columns]
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Some columns of a file (None: all), numbers to the last digit.
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, *, words: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Some columns of a file (None: all), numbers to the last digit; `words` stay as written.
 
     **Raises:** `UserError` for an unknown column (the nearest name is given), for a file without
     rows, and as `column_names`.
@@ -42,7 +53,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         if column not in names:
             raise UserError(f"there is no column {column!r} in {path}{_hint(column, names)}")
     wanted = None if columns is None else list(dict.fromkeys(columns))
-    table = _parquet(path, wanted) if _is_parquet(path) else _csv(path, usecols=wanted)
+    kept: dict[str, Any] = dict(usecols=wanted, dtype=dict.fromkeys(words, str))
+    table = _parquet(path, wanted) if _is_parquet(path) else _csv(path, **kept)
     if table.empty:
         raise UserError(f"{path} has {len(names)} columns and no rows.")
     return table
@@ -85,7 +97,7 @@ def _csv(path: Path, **options: Any) -> pd.DataFrame:
         return pd.read_csv(path, low_memory=False, **EXACT, **options)
     except pd.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty: it has not even a header.") from error
-    except (pd.errors.ParserError, UnicodeDecodeError, ValueError, EOFError) as error:
+    except BROKEN as error:
         raise UserError(f"{path} is no CSV file that can be read ({error}).") from error
 
 
@@ -100,7 +112,7 @@ def _parquet(path: Path, columns: list[str] | None, names_only: bool = False) ->
     try:
         if names_only:
             return pq.read_schema(path).names
-        return pq.read_table(path, columns=columns).to_pandas()
+        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} is no Parquet file that can be read ({error}).") from error
 

@@ -136,6 +136,9 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--estimand", choices=("att", "atc", "ate"), default="att")
     one.add_argument("--gamma0", type=float, help="weight of the controls' surface")
     one.add_argument("--gamma1", type=float, help="weight of the treated's surface (0: unused)")
+    one.add_argument("--reach", type=float, help="how far a box may go, in outcome variances")
+    for arm in ("controls", "treated"):
+        one.add_argument(f"--min-{arm}", type=_count, help=f"{arm} that a group needs (default 1)")
     one.add_argument(
         "--levels", type=_count, help="stops on a side of a box (default: every value)"
     )

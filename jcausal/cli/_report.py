@@ -1,6 +1,7 @@
 """From effects to what is printed and written: summary, tables, figures."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
 from jcausal.data import number_in_words
 
-LARGE = 50_000  # rows from which the bootstrap replaces neighbours' distances
+LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
 
 class Results(NamedTuple):
@@ -28,8 +29,8 @@ class Results(NamedTuple):
 
 def measure(effects: jc.Effects, level: float, seed: int, by: Sequence[str] = ()) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
-    large = effects.sample.n >= LARGE
-    method = jc.Bootstrap(level=level) if large else jc.AbadieImbens(level=level)
+    shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
+    method = jc.Bootstrap(level=level) if shared else jc.AbadieImbens(level=level)
     notes = []
     try:
         units = jc.interval(effects, jc.ConservativeNormal(level=level))
@@ -89,13 +90,21 @@ def files(
         if len(matching.sample.schema.ordered) >= 2:
             which = _some_boxes(effects)
             pictures["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
-    tables |= {f"effects by {name}": table for name, table in results.groups.items()}
+    for name, table in results.groups.items():
+        tables[_file_name(f"effects by {name}", tables)] = table
     ending = "parquet" if parquet else "csv"
     return (
         {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")}
         | {f"{name}.{ending}": table_writer(table, parquet) for name, table in tables.items()}
         | {f"{name}.png": _picture(draw) for name, draw in pictures.items()}
     )
+
+
+def _file_name(wanted: str, taken: Iterable[str]) -> str:
+    """A name that every file system takes, and that no other table has."""
+    plain = re.sub(r"[^\w .-]", "_", wanted)
+    others = set(taken)
+    return next(n for k in range(len(others) + 1) if (n := plain + f" {k}" * (k > 0)) not in others)
 
 
 def _picture(draw: Callable[[], object]) -> Writer:
@@ -132,7 +141,7 @@ def _balance_words(table: pd.DataFrame) -> str:
 def _group_words(table: pd.DataFrame) -> str:
     shown = table.drop(columns=[c for c in ("level", "target", "pooled") if c in table])
     return shown.to_string(
-        index=False, float_format=lambda v: f"{v:,.4g}" if v < 1000 else f"{v:,.0f}"
+        index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}"
     )
 
 
@@ -159,7 +168,7 @@ def _boxes_words(effects: jc.Effects) -> str:
     if not isinstance(matching, jc.Boxes):
         return ""
     ite, ids = np.asarray(effects.ite), matching.sample.id
-    return "three boxes\n" + "\n".join(
+    return "some boxes\n" + "\n".join(
         f"  unit {ids[int(matching.query[i])]}: {matching.describe(i)}; effect "
         f"{number_in_words(float(ite[i]))}"
         for i in _some_boxes(effects)

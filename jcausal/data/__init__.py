@@ -6,8 +6,11 @@ from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._like import FrameKind as FrameKind
-from jcausal.data._like import covariate_columns as covariate_columns
+from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
+from jcausal.data._read import Column as Column
+from jcausal.data._read import open_frame as open_frame
+from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket

@@ -30,12 +30,21 @@ def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
         rows = rows_in_words(np.array(bad) // (array[0].size if array.ndim > 1 else 1))
         raise DataError(
             f"{name} holds text in {len(bad)} places, first {flat[bad[0]]!r} ({rows}): "
-            "make them numbers, or declare the column a category."
+            f"{_instead(name)}."
         )
     try:
         return np.array([np.nan if v is None else float(v) for v in flat]).reshape(array.shape)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} holds values that are no numbers ({error}).") from error
+
+
+def _instead(name: str) -> str:
+    """What to do about text where numbers belong."""
+    if name == "t" or name.startswith("treatment"):
+        return "code treated 1, controls 0 (in the command: --treated VALUE)"
+    if name.startswith("covariate"):
+        return "make them numbers, or declare the column a category"
+    return "make them numbers"
 
 
 def check_finite(name: str, values: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:

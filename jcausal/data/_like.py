@@ -38,9 +38,14 @@ def like(kind: FrameKind, frame: pd.DataFrame) -> Any:
     return duckdb.from_arrow(table)
 
 
-def covariate_columns(schema: Schema, points: Float[np.ndarray, "n p"]) -> dict[str, np.ndarray]:
-    """The covariates as the user knows them: levels by their labels, what is missing as missing."""
-    columns: dict[str, np.ndarray] = {}
+def beside_covariates(
+    own: dict[str, Any], schema: Schema, points: Float[np.ndarray, "n p"]
+) -> pd.DataFrame:
+    """Columns of our own, then the covariates: labels for levels, what is missing as missing.
+
+    A covariate whose name is taken by one of our columns is called "NAME (covariate)".
+    """
+    columns = dict(own)
     for j, name in enumerate(schema.names):
         if j in schema.flag_of.values():
             continue
@@ -48,8 +53,9 @@ def covariate_columns(schema: Schema, points: Float[np.ndarray, "n p"]) -> dict[
         if (j, j) in schema.flags:
             labels[-1] = None
         is_category = schema.kinds[j] == "category"
-        columns[name] = labels[points[:, j].astype(int)] if is_category else points[:, j]
-    return columns
+        shown = f"{name} (covariate)" if name in own else name
+        columns[shown] = labels[points[:, j].astype(int)] if is_category else points[:, j]
+    return pd.DataFrame(columns)
 
 
 def _values(series: pd.Series) -> np.ndarray | list:

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
 from jcausal.data._assemble import (
@@ -20,7 +19,7 @@ from jcausal.data._assemble import (
 )
 from jcausal.data._frame import Missing, read_frame
 from jcausal.data._ladder import host_ladders
-from jcausal.data._like import FrameKind, covariate_columns, like
+from jcausal.data._like import FrameKind, beside_covariates, like
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
 from jcausal_kernels import MISSING
@@ -196,8 +195,7 @@ class Sample(eqx.Module):
             columns["outcome"] = np.asarray(self.y)[rows]
         weight = np.asarray(self.weight)[rows]
         columns |= {} if (weight == 1).all() else dict(weight=weight)
-        columns |= covariate_columns(self.schema, self.points[rows])
-        return like(self.home, pd.DataFrame(columns))
+        return like(self.home, beside_covariates(columns, self.schema, self.points[rows]))
 
     def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
         """The same units with the outcomes `y` (n,) attached.

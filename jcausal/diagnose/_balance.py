@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jcausal.data import Sample, observed_means, readable_columns
+from jcausal.diagnose._overlap import common_area, largest_gap
 from jcausal.match import Estimand, Matching, check_same_rows
 
 
@@ -27,7 +28,9 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
     is compared over the rows that have it, and the share "NAME missing" has its own row.
 
     **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
-    `smd_after`, `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
+    `smd_after`, `ks_before`, `ks_after` (largest gap of the weighted distribution functions),
+    `overlap_before`, `overlap_after` (area that the weighted densities share: 1 = equal),
+    `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
     hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
 
     **Raises:** ValueError when the matching was made on other rows.
@@ -58,6 +61,7 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
             mean_control_matched=new[0].mean,
             smd_before=(raw[1].mean - raw[0].mean) / scale,
             smd_after=(new[1].mean - new[0].mean) / scale,
+            **_distances(columns, treated, before, after),
             vr_before=_ratio(raw, shares),
             vr_after=_ratio(new, shares),
         ),
@@ -76,6 +80,23 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         },
     )
     return frame
+
+
+def _distances(
+    columns: Float[np.ndarray, "n r"],
+    treated: Bool[np.ndarray, " n"],
+    before: Float[np.ndarray, " n"],
+    after: Float[np.ndarray, " n"],
+) -> dict[str, list[float]]:
+    """KS and overlap of every row of the table, over the units whose value is known."""
+    out: dict[str, list[float]] = {}
+    for word, measure in (("ks", largest_gap), ("overlap", common_area)):
+        for when, weight in (("before", before), ("after", after)):
+            found = out.setdefault(f"{word}_{when}", [])
+            for column in columns.T:
+                use = (weight > 0) & ~np.isnan(column)
+                found.append(measure(column[use], treated[use], weight[use]))
+    return out
 
 
 def effective_size(weights: Float[np.ndarray, " n"]) -> float:

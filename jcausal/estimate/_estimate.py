@@ -197,12 +197,13 @@ def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int) -> None:
     if is_traced(sample, fold):
         return
     where, treated = np.asarray(fold), np.asarray(sample.t)
+    where = np.where(np.asarray(sample.weight) > 0, where, -1)
     for k in range(folds):
         counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
         if 0 in counts:
             raise DataError(
-                f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated: use "
-                "fewer folds, or give more rows of the smaller arm."
+                f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
+                "weight above 0: use fewer folds, or give more rows of the smaller arm."
             )
 
 

@@ -160,7 +160,7 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | p
     j = schema.names.index(by)
     values = sample.points[:, j]
     if schema.kinds[j] == "category":
-        return np.array(schema.levels[j], object)[values.astype(int)]
+        return pd.Categorical.from_codes(values.astype(int), schema.levels[j])
     valid = np.asarray(sample.valid)
     gap = np.isnan(values)
     known = values[valid & ~gap]

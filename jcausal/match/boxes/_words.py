@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from jcausal.data import covariate_columns, number_in_words
+from jcausal.data import beside_covariates, number_in_words
 
 if TYPE_CHECKING:
     from jcausal.match.boxes._boxes import Boxes
@@ -125,4 +125,4 @@ def units_frame(boxes: Boxes) -> pd.DataFrame:
     if sample.y is not None:
         columns["outcome"] = np.asarray(sample.y)[rows]
     columns |= dict(fold=np.asarray(boxes.fold)[rows], weight=weight[rows])
-    return pd.DataFrame(columns | covariate_columns(sample.schema, sample.points[rows]))
+    return beside_covariates(columns, sample.schema, sample.points[rows])
