@@ -28,8 +28,8 @@ class Results(NamedTuple):
 
 def measure(effects: jc.Effects, level: float, seed: int, by: Sequence[str] = ()) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
-    large = effects.sample.n >= LARGE
-    method = jc.Bootstrap(level=level) if large else jc.AbadieImbens(level=level)
+    draws = effects.sample.n >= LARGE or effects.sample.cluster is not None
+    method = jc.Bootstrap(level=level) if draws else jc.AbadieImbens(level=level)
     notes = []
     try:
         units = jc.interval(effects, jc.ConservativeNormal(level=level))
