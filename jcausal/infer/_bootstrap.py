@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from jcausal.data import Sample, as_key, is_traced
@@ -25,19 +26,21 @@ class Bootstrap(AverageMethod):
     in the groups it is in, (y_k - mean of its arm there) L, weighted by its coefficients there.
     With weights w, S_p the sum of w^p in the arm and n = S_1^2 / S_2 its effective units,
     L^2 = n / (n - 1) / (1 - 2 S_3 / (S_1 S_2) + 1 / n); with equal weights L = n / (n - 1), which
-    leaves the unit itself out of the mean. population: s_k = b_k r_k + v_k (tau_k - average) with v_k the unit's share
-    as a query: tau_k - average holds already the unit's own outcome and the noise of each group
-    taken alone, so the residual's coefficient is |b_k| = sqrt(c_k^2 - sum_q c_kq^2 + u_k^2) - u_k,
+    leaves the unit itself out of the mean. population: s_k = b_k r_k + v_k (tau_k - average) with
+    v_k the unit's share as a query: tau_k - average holds already the unit's own outcome and the
+    noise of each group taken alone, so the residual's coefficient is
+    |b_k| = sqrt(c_k^2 - sum_q c_kq^2 + u_k^2) - u_k,
     c_kq the unit's coefficient in query q's effect, u_k = v_k under tau "b" and 0 under tau "a".
     With it the draws' variance has the expectation of Abadie and Imbens' V, in the part of the
     residuals times n / (n - 1) for groups that are the same and less for groups that share few
     units. L without n / (n - 1) would be unbiased for the same groups, and short for others: by
     3% to 5% of the error where groups of 2 to 5 controls overlap (simulated).
 
-    A unit that stands alone in its arm of a group (or outweighs the others 200 times) has no residual there. A pooled one stands in:
-    the root mean square, over such units of the arm, of noise from the nearest neighbour of the
-    same arm (as `AbadieImbens`), with the sign of the unit's other residuals, else a random one
-    (the same for all such units of a cluster and arm); the interval is then marked `pooled`.
+    A unit that stands alone in its arm of a group (or outweighs the others 200 times) has no
+    residual there. A pooled one stands in: the root mean square, over such units of the arm (for a
+    population those with b_k > 0), of noise from the nearest neighbour of the same arm (as
+    `AbadieImbens`), with the sign of the unit's other residuals, else a random one (the same for
+    all such units of a cluster and arm); the interval is then marked `pooled`.
 
     Weights, with m units or clusters: "poisson" Var w = 1; "multinomial" Var w = 1 - 1/m, draws
     times sqrt(m / (m - 1)); "bayesian" Var w = (m - 1) / (m + 1), draws times
@@ -207,7 +210,7 @@ def _stand_in(
         square = (parts.total - parts.own) ** 2
         shared = square - parts.single > 1e-4 * square
         lone = jnp.where(shared | ((square > 0) & (parts.own > 0)), lone, 0)
-    if not is_traced(sample, lone) and not bool((lone > 0).any()):
+    if not is_traced(sample, lone) and not (np.asarray(lone) > 0).any():
         return jnp.zeros(2, lone.dtype)
     noise = noise_variance(sample, 1, lone > 0)
     square = jnp.stack([jnp.where(sample.t == arm, lone**2, 0) for arm in (False, True)])
@@ -252,7 +255,7 @@ def _drawn(sample: Sample) -> _Drawn:
         present = jnp.zeros(sample.n, bool).at[label].max(sample.valid)
         words = jnp.stack([jnp.zeros_like(name), name], axis=1).astype(jnp.uint32)
         found = _Drawn(words, present, jnp.argsort(label, stable=True), label)
-    if not is_traced(found.valid) and int(found.valid.sum()) < 2:
+    if not is_traced(found.valid) and np.asarray(found.valid).sum() < 2:
         what = "unit" if sample.cluster is None else "cluster"
         raise ValueError(f"the sample has one {what}: a bootstrap needs two and more.")
     return found

@@ -18,6 +18,7 @@ from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
 from jcausal_kernels import resampling_weights
 
 LEAST = 5
+USED = "whose mean is used"
 BLOCK = 32  # draws that resampling_weights makes at once
 
 
@@ -35,8 +36,8 @@ class GroupBootstrap(IntervalMethod):
     is resampled, and sigma^2(x) of the own arm is added, from the group or, where the query is
     alone in it, pooled over all groups (marked `pooled`). Under tau "a" and for points both means
     are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with
-    sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN), counted with the reason when the interval is printed and in the
-    column `reason` of its frame.
+    sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN),
+    counted with the reason when the interval is printed and in the column `reason` of its frame.
 
     **Arguments:** `draws`; `weights`: "poisson" and "bayesian" run under jit and vmap,
     "multinomial" on concrete arrays only, a group at a time; `level`.
@@ -83,7 +84,7 @@ class GroupBootstrap(IntervalMethod):
             self.level,
             "tau(x)",
             f"group bootstrap, {self.draws:,} {self.weights} draws",
-            absent=f"fewer than {LEAST} {_units(effects)} in an arm of the group whose mean is used",
+            absent=f"fewer than {LEAST} {_units(effects)} in an arm of the group {USED}",
         )
 
 
@@ -106,8 +107,8 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
         largest = float(jnp.where(effects.matched, smallest, 0).max())
         raise ValueError(
             f"none of the {int(effects.matched.sum())} matched queries has {LEAST} "
-            f"{_units(effects)} in every arm whose mean is used (the most is {largest:.3g}): ask for larger groups with "
-            f"min_controls={LEAST}, or use jc.ConservativeNormal()."
+            f"{_units(effects)} in every arm {USED} (the most is {largest:.3g}): ask for larger "
+            f"groups with min_controls={LEAST}, or use jc.ConservativeNormal()."
         )
     return used, enough
 
