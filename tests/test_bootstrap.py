@@ -72,7 +72,8 @@ def coefficients(effects):
 def scores_by_loops(effects, target):
     """s_k of every unit, random signs all +1."""
     sample = effects.sample
-    t, y, weight = np.asarray(sample.t), np.asarray(sample.y, float), np.asarray(sample.weight)
+    t, y = np.asarray(sample.t), np.asarray(sample.y, float)
+    weight = np.asarray(sample.weight, float)
     partner, own = coefficients(effects)
     n, matching, share = len(y), effects.matching, np.asarray(effects.share(), float)
     residual, lone = np.zeros(n), np.zeros(n)
@@ -85,19 +86,23 @@ def scores_by_loops(effects, target):
                 lone[k] += c
             else:
                 gap = y[k] - np.average(y[arm], weights=weight[arm])
-                residual[k] += c * gap * len(arm) / (len(arm) - 1)
+                p = weight[arm] / weight[arm].sum()
+                square = (p**2).sum() / (p**2 * (1 - 2 * p + (p**2).sum())).sum()
+                residual[k] += c * gap * np.sqrt(square / (1 - (p**2).sum()))
+    queries, own_part = (np.abs(partner) > 0).sum(0), np.abs(own).sum(0)
+    part = (queries > 1) | (queries * own_part > 0) | (target == "sample")
     for arm in (False, True):
-        mine = np.flatnonzero((lone > 0) & (t == arm))
+        mine = np.flatnonzero((lone > 0) & part & (t == arm))
         if mine.size:
             noise = np.array([neighbour_noise(sample, k) for k in mine])
             stand_in = np.sqrt((lone[mine] ** 2 * noise).sum() / (lone[mine] ** 2).sum())
+            mine = np.flatnonzero((lone > 0) & (t == arm))
             sign = np.where(residual[mine] < 0, -1, 1)
             residual[mine] += sign * lone[mine] * stand_in
     scores = residual * np.where(t, 1, -1)
     if target == "sample":
         return scores, lone, lone
     whole = np.abs(partner + own).sum(0)
-    own_part = np.abs(own).sum(0)
     left = np.sqrt(np.maximum(whole**2 - (partner**2).sum(0), 0)) - own_part
     scores *= left / np.where(whole > 0, whole, 1)
     tau = np.nan_to_num(np.asarray(effects.ite, float))
@@ -116,7 +121,7 @@ def test_the_scores_equal_loops_over_groups(tau, estimand, half, weight, target)
     effects = jc.estimate(sample, boxes(sample, half, estimand=estimand), tau=tau)
     share, one = effects.share(), jnp.ones(N)
     lone = _bootstrap._parts(effects, share).lone
-    stand_in = _bootstrap._stand_in(sample, lone)[sample.t.astype(int)]
+    stand_in = _bootstrap._stand_in(effects, share, target)[sample.t.astype(int)]
     form = Form(share, jnp.ones(2))
     found, pooled = _bootstrap._scores(effects, form, target, stand_in, one)
     expected, alone, used = scores_by_loops(effects, target)
@@ -347,3 +352,78 @@ def test_what_a_bootstrap_cannot_do_is_refused(unchecked):
         jc.interval(effects, jc.Bootstrap(), key=0)
     with pytest.raises(ValueError, match="are in clusters"):
         jc.interval(effects, jc.GroupBootstrap(), key=0)
+    with pytest.raises(ValueError, match="AbadieImbens would ignore the sample's clusters: use"):
+        jc.interval(effects, jc.AbadieImbens())
+    with pytest.raises(ValueError, match="no method knows them for single queries"):
+        jc.interval(effects, jc.ConservativeNormal())
+
+
+def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
+    """One group, 400 data sets of 120 units: the mean square of the error has a known value.
+
+    It is the true variance S_2 / S_1^2 by arm, times n / (n - 1) with n the effective units. The
+    error's square has a spread of sqrt(2 / n) at n = 12 or 8 in an arm, .5 at most with its draws:
+    mean of 400 errs by .025, four of these are .1. The group's own variance is unbiased too.
+    """
+    t, heavy = np.arange(120) % 5 < 2, np.arange(120) % 10 < 1
+    heavy |= np.arange(120) % 20 == 4
+    heavy &= np.arange(120) % 20 != 10
+    weight = np.where(heavy, 20.0, 1.0)
+    x = np.arange(120.0)[:, None]
+    base = jc.Sample(x, t, x[:, 0], weight=weight)
+    matching = boxes(base, 130, estimand="att")
+    share = [weight[t == a] / weight[t == a].sum() for a in (False, True)]
+    square = np.array([(p**2).sum() for p in share])
+    truth = (square / (1 - square)).sum()
+
+    def one(key):
+        effects = jc.estimate(base.with_outcome(jax.random.normal(key, (120,))), matching, tau="a")
+        method = jc.Bootstrap(draws=100, target="sample")
+        found = jc.interval(effects, method, key=key).error ** 2
+        return found, effects.att, effects.variances[0]
+
+    keys = jax.random.split(jax.random.key(0), 400)
+    found, att, variances = jax.jit(lambda k: jax.lax.map(one, k, batch_size=100))(keys)
+    np.testing.assert_allclose(found.mean(), truth, rtol=0.1)
+    np.testing.assert_allclose(variances.mean(0), 1, atol=0.1)
+    np.testing.assert_allclose(att.var(), square.sum(), rtol=0.3)  # four of sqrt(2 / 400)
+    effects = jc.estimate(base.with_outcome(np.sin(x[:, 0] ** 2)), matching, tau="a")
+    np.testing.assert_allclose(effects.effective[0], 1 / square, rtol=1e-5)
+    y = np.sin(x[:, 0] ** 2)
+    for arm in (0, 1):
+        mine = y[t == arm]
+        expected = np.cov(mine, aweights=weight[t == arm])
+        np.testing.assert_allclose(effects.variances[0, arm], expected, rtol=1e-4)
+    largest = 2 * np.asarray(effects.variances[0]).max()
+    found = jc.interval(effects, jc.ConservativeNormal())
+    np.testing.assert_allclose(found.error[0] ** 2, largest * square.max(), rtol=1e-4)
+
+
+def test_five_units_of_which_one_weighs_most_are_too_few():
+    """A weight of 200 or more to 1 is one unit: its variance is pooled, its residual stands in."""
+    t = np.arange(12) % 2 == 0
+    x, y = np.arange(12.0)[:, None], np.random.default_rng(0).normal(size=12)
+    effects = []
+    for heavy in (1, 10, 5000):
+        sample = jc.Sample(x, t, y, weight=np.where(np.arange(12) == 1, heavy, 1.0))
+        effects.append(jc.estimate(sample, boxes(sample, 20, estimand="att")))
+    equal, some, most = effects
+    np.testing.assert_array_equal(equal.effective, equal.sizes)
+    assert jc.interval(equal, jc.GroupBootstrap(draws=32), key=0).unbounded.sum() == 0
+    with pytest.raises(ValueError, match=r"has 5 effective units in every .* \(the most is 2.14\)"):
+        jc.interval(some, jc.GroupBootstrap(draws=32), key=0)
+    assert bool(most.alone[0, 0]) and np.isnan(most.variances[0, 0])
+    assert bool(jc.interval(most, jc.Bootstrap(draws=32, target="sample"), key=0).pooled)
+    with pytest.raises(ValueError, match="no group holds two controls"):
+        jc.interval(most, jc.ConservativeNormal())
+
+
+def test_noise_is_looked_up_only_where_it_counts(unchecked):
+    """The one treated unit has no neighbour of its arm, and under tau b no part in V."""
+    t = np.arange(12) == 5
+    x, y = np.arange(12.0)[:, None], np.random.default_rng(0).normal(size=12)
+    sample = jc.Sample(x, t, y)
+    effects = jc.estimate(sample, boxes(sample, 20, estimand="att"))
+    with pytest.raises(ValueError, match="1 treated units, too few"):
+        jc.interval(effects, jc.Bootstrap(draws=32, target="sample"), key=0)
+    assert jc.interval(effects, jc.Bootstrap(draws=32), key=0).unbounded

@@ -14,6 +14,7 @@ from jcausal.match import RESULTS, Estimand, Matching, code
 from jcausal.outcome import ResponseSurface
 
 Tau = Literal["a", "b"]
+ALONE = 1.01  # effective units below which an arm counts as one unit: the digits end there
 
 
 class Partitions(eqx.Module):
@@ -35,7 +36,9 @@ class Effects(eqx.Module):
     arm in its group; "a" = mean of the treated minus mean of the controls in the group (for points
     outside the sample the only one). `totals` (q, 2, 3) are the group sums, by arm, of weight,
     weight (y - centre) and weight (y - the group's mean)^2; `sizes` (q, 2) the units that carry
-    weight.
+    weight. With S_p the sum of weight^p in an arm of a group, `effective` (q, 2) are its effective
+    units S_1^2 / S_2 (with equal weights the units), `heavy` (q, 2) is S_3 / (S_1 S_2), a unit's
+    share of the weight on average by squared weight.
     `r2` (folds, 2) is the share of the outcome's variance that each fold's surface explains, by
     arm, on the rows of that fold, which it has not seen (see `ResponseSurface.r2`); (0, 2) when
     the effects were made from a matching.
@@ -47,6 +50,8 @@ class Effects(eqx.Module):
     surfaces: tuple[ResponseSurface, ...]
     totals: Float[Array, "q 2 3"]
     sizes: Int[Array, "q 2"]
+    effective: Float[Array, "q 2"]
+    heavy: Float[Array, "q 2"]
     centre: Float[Array, ""]
     partitions: Partitions | None
     r2: Float[Array, "k 2"]
@@ -103,11 +108,19 @@ class Effects(eqx.Module):
 
     @property
     def variances(self) -> Float[Array, "q 2"]:
-        """Weighted variance of the outcomes in each group by arm, with n - 1; NaN below two."""
-        weight, square = self.totals[..., 0], self.totals[..., 2]
+        """Variance of the outcomes in each group by arm, sum w (y - mean)^2 / (S_1 - S_2 / S_1).
+
+        With equal weights that divides by n - 1. NaN where a unit is `alone`.
+        """
+        weight, square, n = self.totals[..., 0], self.totals[..., 2], self.effective
         spread = square / jnp.where(weight > 0, weight, 1)
-        n = self.sizes
-        return jnp.where(n > 1, spread * n / jnp.maximum(n - 1, 1), jnp.nan)
+        known = n >= ALONE
+        return jnp.where(known, spread * n / jnp.where(known, n - 1, 1), jnp.nan)
+
+    @property
+    def alone(self) -> Bool[Array, "q 2"]:
+        """Where an arm of a group has one unit, or one that outweighs the rest 200 times."""
+        return (self.effective > 0) & (self.effective < ALONE)
 
     def share(self, estimand: Estimand | None = None) -> Float[Array, " q"]:
         """The weight (q,) of each query in an average: its sampling weight among the matched.
@@ -293,7 +306,9 @@ def effects_of(
             totals = np.asarray(_totals(sample, matching, np.float64(centre)))
         totals = jnp.asarray(totals, sample.x.dtype)
     r2 = _r2(sample, matching, surfaces)
-    return Effects(sample, matching, surfaces, totals, matching.sizes, centre, None, r2, tau)
+    sums, effective, heavy = totals[..., :3], totals[..., 3], totals[..., 4]
+    sizes = matching.sizes
+    return Effects(sample, matching, surfaces, sums, sizes, effective, heavy, centre, None, r2, tau)
 
 
 def _r2(
@@ -307,10 +322,19 @@ def _r2(
 
 
 def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:
-    """Group sums of weight, weight (y - centre) and weight (y - mean)^2, in the dtype of centre."""
+    """Group sums of weight, weight (y - centre) and weight (y - mean)^2; effective units; heavy.
+
+    In the dtype of centre. Weights are taken relative to the largest, so that cubes stay finite.
+    """
     assert sample.y is not None
     y = jnp.where(sample.valid, sample.y - centre, 0)
-    sums = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2], axis=1))
+    w = jnp.where(sample.valid, sample.weight, 0).astype(y.dtype)
+    largest = w.max()
+    w = w / jnp.where(largest > 0, largest, 1)
+    sums = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1))
     weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
     square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
-    return jnp.stack([sums[..., 0], sums[..., 1], square], axis=2)
+    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
+    effective = sums[..., 0] / largest * (sums[..., 0] / second)
+    heavy = sums[..., 4] / second * largest / weight
+    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)

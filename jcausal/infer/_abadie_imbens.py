@@ -23,7 +23,8 @@ class AbadieImbens(AverageMethod):
     sample:     V = sum_k c_k^2 sigma_k^2, where c_kq is unit k's coefficient in query q's effect.
     sigma_k^2 = J/(J+1) (y_k - mean of its J nearest units of the same arm)^2; distances over
     standardised covariates, a category counting 1 when levels differ; all units tied at the J-th
-    distance are taken, so that row order changes nothing.
+    distance are taken, so that row order changes nothing. ValueError for a sample with clusters,
+    which V ignores.
 
     **Arguments:** `variance_neighbors` J; `target` "population" or "sample"; `level`.
 
@@ -49,6 +50,11 @@ class AbadieImbens(AverageMethod):
         self, effects: Effects, share: Float[Array, " q"], key: PRNGKeyArray | None
     ) -> Variance:
         """sigma^2 of every unit that carries weight, once; then V of a form."""
+        if effects.sample.cluster is not None:
+            raise ValueError(
+                "jc.AbadieImbens would ignore the sample's clusters: use jc.Bootstrap(), which "
+                "draws them whole, or a sample without cluster=."
+            )
         wanted = effects.coefficients(share) != 0
         sigma = noise_variance(effects.sample, self.variance_neighbors, wanted)
         arm = effects.sample.t.astype(jnp.int32)
@@ -68,24 +74,25 @@ class AbadieImbens(AverageMethod):
 def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> Float[Array, " n"]:
     """sigma^2 (n,) of the wanted units from their nearest neighbours of the same arm; 0 elsewhere.
 
-    **Raises:** ValueError when an arm has too few units.
+    **Raises:** ValueError when an arm with wanted units has too few.
     """
     assert sample.y is not None
     features = _standardised(sample)
     if is_traced(sample, wanted):
         rows, use = jnp.arange(sample.n), wanted
     else:
-        _check_neighbors(sample, neighbors)
+        _check_neighbors(sample, neighbors, wanted)
         rows = jnp.asarray(np.flatnonzero(np.asarray(wanted)))
         use = jnp.ones(rows.shape[0], bool)
     found = _residuals(features, sample.t, sample.y, sample.valid, rows, neighbors)
     return jnp.zeros(sample.n, found.dtype).at[rows].set(jnp.where(use, found, 0))
 
 
-def _check_neighbors(sample: Sample, neighbors: int) -> None:
+def _check_neighbors(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> None:
     for arm, word in ((True, "treated"), (False, "control")):
-        count = int((sample.valid & (sample.t == arm)).sum())
-        if count <= neighbors:
+        mine = sample.t == arm
+        count = int((sample.valid & mine).sum())
+        if bool((wanted & mine).any()) and count <= neighbors:
             raise ValueError(
                 f"there are {count} {word} units, too few for a variance from the nearest "
                 f"{neighbors} of the same arm: give more {word} units, or use fewer neighbours."

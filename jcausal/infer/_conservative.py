@@ -15,9 +15,11 @@ class ConservativeNormal(IntervalMethod):
     """Normal intervals for tau(x) of every query, from the spread of its group.
 
     V = max(2 s0^2, 2 s1^2, s0^2 + s1^2), with s_a^2 the variance of arm a's outcomes in the group;
-    se^2 = V / min(n0, n1) (`scale="smaller arm"`) or V (`scale="none"`). Under tau "b" the query's
-    own outcome adds the variance s_a^2 of its arm. An arm of one unit has no variance: the
-    arm's variance pooled over all groups of two and more stands in, marked `pooled`.
+    se^2 = V / min(n0, n1) (`scale="smaller arm"`) or V (`scale="none"`). With sampling weights
+    s_a^2 is sum w (y - mean)^2 / (sum w - sum w^2 / sum w) and n_a the effective units
+    (sum w)^2 / sum w^2. Under tau "b" the query's own outcome adds the variance s_a^2 of its arm.
+    An arm of one unit has no variance: the arm's variance pooled over all groups of two and more,
+    by n_a - 1, stands in, marked `pooled`. ValueError for a sample with clusters.
 
     **Arguments:** `level` of coverage; `scale`, since the source does not print how V enters.
 
@@ -33,10 +35,16 @@ class ConservativeNormal(IntervalMethod):
 
     def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
         """One interval a query; NaN where the query has no match."""
+        if effects.sample.cluster is not None:
+            raise ValueError(
+                "jc.ConservativeNormal would ignore the sample's clusters, and no method knows "
+                "them for single queries: use jc.Bootstrap() for averages, or a sample without "
+                "cluster=."
+            )
         variance, pooled = own_or_pooled(effects)
         s0, s1 = variance[:, 0], variance[:, 1]
         largest = jnp.maximum(jnp.maximum(2 * s0, 2 * s1), s0 + s1)
-        smaller = jnp.maximum(effects.sizes.min(1), 1)
+        smaller = jnp.maximum(effects.effective.min(1), 1)
         total = largest / smaller if self.scale == "smaller arm" else largest
         if effects.tau == "b":
             own = jnp.where(effects.matching.query_treated, s1, s0)
@@ -52,11 +60,12 @@ def own_or_pooled(effects: Effects) -> tuple[Float[Array, "q 2"], Bool[Array, " 
 
     **Raises:** ValueError when no group holds two units of an arm.
     """
-    own, n = effects.variances, effects.sizes
-    usable = (n > 1) & effects.matched[:, None]
-    freedom = jnp.where(usable, n - 1, 0)
-    pool = (jnp.where(usable, own, 0) * freedom).sum(0) / jnp.maximum(freedom.sum(0), 1)
-    alone = (n < 2) & effects.matched[:, None]
+    own, matched = effects.variances, effects.matched[:, None]
+    usable, alone = ~jnp.isnan(own) & matched, effects.alone & matched
+    freedom = jnp.where(usable, effects.effective - 1, 0)
+    pool = (jnp.where(usable, own, 0) * freedom).sum(0) / jnp.where(
+        usable.any(0), freedom.sum(0), 1
+    )
     if not is_traced(alone, pool):
         for arm, word in enumerate(("controls", "treated")):
             if bool(alone[:, arm].any()) and not bool(usable[:, arm].any()):

@@ -18,7 +18,7 @@ from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
 from jcausal_kernels import resampling_weights
 
 LEAST = 5
-FEW = f"fewer than {LEAST} units in an arm of the group whose mean is used"
+USED = "whose mean is used"
 BLOCK = 32  # draws that resampling_weights makes at once
 
 
@@ -30,14 +30,14 @@ class GroupBootstrap(IntervalMethod):
     1/n for "multinomial", 1/(n + 1) for "bayesian", E[1/N | N > 0] for "poisson" with N a Poisson
     count of mean n (.258 at n = 5, .113 at n = 10; draws with N = 0 are left out). Since s^2 falls
     short of sigma^2 by (n - 1)/n, poisson comes nearest to sigma^2/n: 1.03 times it at n = 5, where
-    multinomial has .80 and bayesian .67. The arms' variances add up.
+    multinomial has .80 and bayesian .67. The arms' variances add up. These are for equal weights.
 
     Only means are resampled. Under tau "b" the query's own outcome is no mean: the other arm alone
     is resampled, and sigma^2(x) of the own arm is added, from the group or, where the query is
     alone in it, pooled over all groups (marked `pooled`). Under tau "a" and for points both means
-    are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units: other
-    queries get no bounds (NaN), counted with the reason when the interval is printed and in the
-    column `reason` of its frame.
+    are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with
+    sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN),
+    counted with the reason when the interval is printed and in the column `reason` of its frame.
 
     **Arguments:** `draws`; `weights`: "poisson" and "bayesian" run under jit and vmap,
     "multinomial" on concrete arrays only, a group at a time; `level`.
@@ -76,7 +76,7 @@ class GroupBootstrap(IntervalMethod):
             arm = effects.matching.query_treated.astype(jnp.int32)
             place = jnp.arange(arm.shape[0]), arm
             total += jnp.where(own, own_or_pooled(effects)[0][place], 0)
-            pooled = own & (effects.sizes[place] < 2)
+            pooled = own & effects.alone[place]
         return normal_interval(
             effects.ite,
             jnp.where(enough, total, jnp.nan),
@@ -84,7 +84,7 @@ class GroupBootstrap(IntervalMethod):
             self.level,
             "tau(x)",
             f"group bootstrap, {self.draws:,} {self.weights} draws",
-            absent=FEW,
+            absent=f"fewer than {LEAST} {_units(effects)} in an arm of the group {USED}",
         )
 
 
@@ -98,19 +98,28 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
             "jc.GroupBootstrap resamples units, and this sample's are in clusters, which groups "
             "cut apart: use jc.Bootstrap() for the average, or a sample without cluster=."
         )
-    matching, sizes = effects.matching, effects.sizes
+    matching, sizes = effects.matching, effects.effective
     treated, own = matching.query_treated, (effects.tau == "b") & (matching.query >= 0)
     used = jnp.stack([~own | treated, ~own | ~treated], axis=1)
-    enough = effects.matched & ((sizes >= LEAST) | ~used).all(1)
+    enough = effects.matched & ((sizes >= LEAST * (1 - 1e-4)) | ~used).all(1)
     if not is_traced(enough) and not bool(enough.any()):
-        smallest = jnp.where(used, sizes, jnp.iinfo(jnp.int32).max).min(1)
-        largest = int(jnp.where(effects.matched, smallest, 0).max())
+        smallest = jnp.where(used, sizes, jnp.inf).min(1)
+        largest = float(jnp.where(effects.matched, smallest, 0).max())
         raise ValueError(
-            f"none of the {int(effects.matched.sum())} matched queries has {LEAST} units in every "
-            f"arm whose mean is used (the most is {largest}): ask for larger groups with "
-            f"min_controls={LEAST}, or use jc.ConservativeNormal()."
+            f"none of the {int(effects.matched.sum())} matched queries has {LEAST} "
+            f"{_units(effects)} in every arm {USED} (the most is {largest:.3g}): ask for larger "
+            f"groups with min_controls={LEAST}, or use jc.ConservativeNormal()."
         )
     return used, enough
+
+
+def _units(effects: Effects) -> str:
+    """What is counted, for readers: units, or effective units where weights may differ."""
+    sample = effects.sample
+    if is_traced(sample.weight, sample.valid):
+        return "effective units"
+    weight = np.asarray(sample.weight)[np.asarray(sample.valid)]
+    return "units" if (weight == weight[0]).all() else "effective units"
 
 
 def _weighted(
