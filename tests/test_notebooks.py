@@ -15,7 +15,8 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs(name, tmp_path, repository_on_path):
+def test_notebook_runs(name, tmp_path, repository_on_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows its pictures inline
     nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebooks")
     import nbformat
 
