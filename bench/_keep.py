@@ -47,14 +47,14 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def keep(out: Path, name: str, command: str, text: str, data: dict[str, Any]) -> None:
-    """Print a result, and write it as Markdown and JSON."""
+def keep(out: Path, name: str, command: str, text: str, data: dict[str, Any]) -> str:
+    """Write a result as Markdown and JSON, and return the page."""
     about = circumstances()
     page = f"{text}\n\n`{command}`: {said(about)}\n"
-    print(f"\n{page}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     kept = json.dumps(dict(command=command, **about, **data), indent=1)
     for ending, content in (("md", page), ("json", kept + "\n")):
         scratch = out / f".{name}.{ending}"
         scratch.write_text(content, encoding="utf-8")
         scratch.replace(out / f"{name}.{ending}")
+    return page

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from itertools import repeat
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -15,21 +17,12 @@ from bench._published import CODE, PAPER
 
 READINGS = ("paper", "scripts")
 MODEL = jc.BART(chains=1, burn=200, draws=100, thin=1)  # 200 trees and 100 draws, as the sources
-METHODS = {"Fast AHB": jc.FastAHB(), "Fast AHB, no reach": jc.FastAHB(reach=None)}
+METHODS = {
+    "Fast AHB": jc.FastAHB(),
+    "Fast AHB, no reach": jc.FastAHB(reach=None),
+}
 OURS = (*METHODS, "BART")
 COARSE = {"quad/const+4": 10}  # levels, where steps are slow and up to 1,200
-FEWER = {"quad/const+4": 10}  # runs, for the same reason
-STUDIED = "scripts"  # the reading on which the settings are settled
-SETTINGS = {
-    "paper's rule: slack 0, no reach": jc.FastAHB(slack=0.0, reach=None),
-    **{
-        f"slack {slack:g}, no reach": jc.FastAHB(slack=slack, reach=None)
-        for slack in (0.001, 0.01, 0.03)
-    },
-    **{f"reach {reach:g}": jc.FastAHB(reach=reach) for reach in (0.01, 0.03, 0.3)},
-    "5 points": jc.FastAHB(points=5),
-    "lattice of 16 points": jc.FastAHB(grid="lattice"),
-}
 
 
 class Run(NamedTuple):
@@ -64,9 +57,11 @@ def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
     )
 
 
-def row_of_runs(row: str, reading: str, runs: int, settings: int) -> list[dict[str, Any]]:
-    """All runs of one row: BART, the methods, and in the first runs all settings."""
-    records, runs = [], min(runs, FEWER.get(row, runs))
+def row_of_runs(
+    row: str, reading: Any, runs: int, methods: Mapping[str, jc.FastAHB]
+) -> list[dict[str, Any]]:
+    """All runs of one row: BART's own effects, and those of every method on that surface."""
+    records = []
     for seed in range(runs):
         run = prepare(row, reading, seed)
         treated = np.asarray(run.test.t)
@@ -74,35 +69,40 @@ def row_of_runs(row: str, reading: str, runs: int, settings: int) -> list[dict[s
         found = errors(run, both[:, 1] - both[:, 0], np.ones(treated.sum(), bool))
         about = dict(reading=reading, row=row, seed=seed)
         records.append(dict(about, method="BART", **found))
-        tried = seed < settings and reading == STUDIED and row not in COARSE
-        for name, method in (METHODS | (SETTINGS if tried else {})).items():
+        for name, method in methods.items():
             method = dataclasses.replace(method, levels=COARSE.get(row))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
             effects = jc.estimate(run.test, boxes, tau="a")
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             records.append(dict(about, method=name, size=size, **found))
-    print(f"  {reading:8} {row:16} {runs} runs", flush=True)
     return records
 
 
-def collect(runs: int, settings: int, workers: int) -> pd.DataFrame:
-    """Every row and reading."""
-    order = sorted(PAPER, key=lambda row: row in COARSE)
-    jobs = [(row, reading) for row in order for reading in READINGS]
+def collect(
+    jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.FastAHB], workers: int
+) -> Iterator[pd.DataFrame]:
+    """All records so far, after each row under a reading."""
     columns = ([row for row, _ in jobs], [reading for _, reading in jobs])
-    if workers == 1:
-        parts = map(row_of_runs, *columns, repeat(runs), repeat(settings))
-    else:
-        pool = ProcessPoolExecutor(workers, get_context("spawn"))
-        parts = pool.map(row_of_runs, *columns, repeat(runs), repeat(settings))
-    return pd.DataFrame([record for part in parts for record in part])
+    args = (row_of_runs, *columns, repeat(runs), repeat(methods))
+    with ExitStack() as stack:
+        if workers == 1:
+            parts = map(*args)
+        else:
+            context = get_context("spawn")
+            parts = stack.enter_context(ProcessPoolExecutor(workers, context)).map(*args)
+        records: list[dict[str, Any]] = []
+        for (row, reading), part in zip(jobs, parts):
+            records += part
+            print(f"  {reading:8} {row:16} {runs} runs", flush=True)
+            yield pd.DataFrame(records)
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """One line a row: the paper, the public code, and both readings of ours."""
     lines = []
-    for row, paper in PAPER.items():
+    for row in _rows(records):
+        paper = PAPER[row]
         line: dict[str, Any] = {
             "g/h": row,
             "paper: MIP": paper.mip,
@@ -126,7 +126,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 def details(records: pd.DataFrame) -> pd.DataFrame:
     """Matched and all treated, single effects and the average, group sizes."""
     lines = []
-    for row in PAPER:
+    for row in _rows(records):
         for reading in READINGS:
             for method in OURS:
                 seen = _of(records, row, reading, method)
@@ -145,19 +145,6 @@ def details(records: pd.DataFrame) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(lines)
-
-
-def settings_table(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean error by setting and row, ordered by the mean over rows."""
-    lines = []
-    for name in (*METHODS, *SETTINGS):
-        seen = records[records["method"] == name]
-        by_row = seen.groupby("row")["error"].mean()
-        said = {"Fast AHB": "the defaults: slack 0.1, reach 0.1, line of 3 points"}
-        line = {"setting": said.get(name, name.replace("Fast AHB, ", ""))}
-        line |= {row: by_row[row] for row in PAPER if row not in COARSE}
-        lines.append(line | {"mean": by_row.mean(), "median group": seen["size"].median()})
-    return pd.DataFrame(lines).sort_values("mean", ignore_index=True)
 
 
 def verdict(records: pd.DataFrame, row: str, method: str, paper: float) -> str:
@@ -179,6 +166,12 @@ def summary(records: pd.DataFrame) -> dict[str, Any]:
     return dict(records=json.loads(records.to_json(orient="records", double_precision=5)))
 
 
+def _rows(records: pd.DataFrame) -> list[str]:
+    """The rows that were run under every reading, in the paper's order."""
+    seen = records.groupby("row")["reading"].nunique()
+    return [row for row in PAPER if seen.get(row, 0) == len(READINGS)]
+
+
 def _of(records: pd.DataFrame, row: str, reading: str, method: str) -> pd.DataFrame:
     same = (records["row"] == row) & (records["reading"] == reading)
     return records[same & (records["method"] == method)]
@@ -187,10 +180,3 @@ def _of(records: pd.DataFrame, row: str, reading: str, method: str) -> pd.DataFr
 def _spread(errors: pd.Series) -> float:
     """Standard deviation of a mean over 10 runs."""
     return float(errors.std()) / np.sqrt(10)
-
-
-def studied(records: pd.DataFrame) -> pd.DataFrame:
-    """The records of the runs in which every setting was tried."""
-    tried = records[records["method"].isin(list(SETTINGS))]
-    same = (records["reading"] == STUDIED) & ~records["row"].isin(list(COARSE))
-    return records[same & (records["seed"] <= tried["seed"].max())]

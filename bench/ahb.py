@@ -5,11 +5,12 @@ import warnings
 from typing import Any
 
 import jcausal as jc
-from bench import _lalonde, _speed, _table2
+from bench import _lalonde, _settings, _speed, _table2
 from bench._keep import keep, markdown
+from bench._published import PAPER
 
-PARTS = ("table2", "lalonde", "speed")
-STUDIED = 50  # runs of Table 2 in which every setting is tried
+PARTS = ("speed", "table2", "lalonde", "settings")
+QUICK = ("speed", "table2", "lalonde")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -19,50 +20,62 @@ def main(options: argparse.Namespace) -> None:
     if "speed" in options.parts:
         _speed_part(3 if quick else 9, options)
     if "table2" in options.parts:
-        _table2_part(2 if quick else options.runs, 0 if quick else STUDIED, options)
+        _table2_part(2 if quick else options.runs, options)
     if "lalonde" in options.parts:
         _lalonde_part(2 if quick else options.partitions, options)
+    if "settings" in options.parts:
+        _settings_part(2 if quick else min(options.runs, 50), options)
 
 
 def _command(options: argparse.Namespace, part: str) -> str:
     words = ["python -m bench ahb --parts", part]
     if options.quick:
         words.append("--quick")
-    elif part == "table2" and options.runs != 100:
+    elif part in ("table2", "settings") and options.runs != 100:
         words.append(f"--runs {options.runs}")
     elif part == "lalonde" and options.partitions != 20:
         words.append(f"--partitions {options.partitions}")
     return " ".join(words)
 
 
-def _keep(options: argparse.Namespace, part: str, text: str, data: dict[str, Any]) -> None:
+def _keep(options: argparse.Namespace, part: str, text: str, data: dict[str, Any]) -> str:
     name = f"ahb-{part}" + ("-quick" if options.quick else "")
-    keep(options.out, name, _command(options, part), text, data)
+    return keep(options.out, name, _command(options, part), text, data)
 
 
-def _table2_part(runs: int, settings: int, options: argparse.Namespace) -> None:
-    records = _table2.collect(runs, min(settings, runs), options.workers)
-    text = (
-        f"# Table 2 of the AHB paper, {runs} runs\n\n"
-        "Mean absolute error of the treated's effects over ATT (in brackets: the standard "
-        "deviation of a 10-run mean). Readings: see `jc.simulate`. Surfaces: BART of 200 trees and "
-        "100 draws on 400 units; the other 200 are matched, effects by tau a. The last columns "
-        "compare with the paper under the better reading: as good is within 2.6 standard "
-        "deviations of a 10-run mean. quad/const+4 has levels=10 and at most 10 runs.\n\n"
-        f"{markdown(_table2.table(records))}\n\n"
-        f"## Matched and all treated\n\n{markdown(_table2.details(records))}"
-    )
-    own = records[records["method"].isin(_table2.OURS)]
-    _keep(options, "table2", text, _table2.summary(own))
-    if settings:
-        tried = _table2.studied(records)
+def _table2_part(runs: int, options: argparse.Namespace) -> None:
+    order = sorted(PAPER, key=lambda row: row in _table2.COARSE)
+    jobs = [(row, reading) for row in order for reading in _table2.READINGS]
+    page = ""
+    for records in _table2.collect(jobs, runs, _table2.METHODS, options.workers):
+        if not len(_table2.table(records)):
+            continue
         text = (
-            f"# Settings of Fast AHB on Table 2, {tried['seed'].nunique()} runs\n\n"
-            f'Mean absolute error of the treated\'s effects over ATT, reading "{_table2.STUDIED}". '
-            "Each setting changes what it names in the defaults.\n\n"
-            f"{markdown(_table2.settings_table(tried))}"
+            f"# Table 2 of the AHB paper, {runs} runs\n\n"
+            "Mean absolute error of the treated's effects over ATT (in brackets: the standard "
+            "deviation of a 10-run mean). Readings: see `jc.simulate`. Surfaces: BART of 200 trees "
+            "and 100 draws on 400 units; the other 200 are matched, effects by tau a. The last "
+            "columns compare with the paper under the better reading: as good is within 2.6 "
+            "standard deviations of a 10-run mean. quad/const+4 has levels=10.\n\n"
+            f"{markdown(_table2.table(records))}\n\n"
+            f"## Matched and all treated\n\n{markdown(_table2.details(records))}"
         )
-        _keep(options, "settings", text, _table2.summary(tried))
+        page = _keep(options, "table2", text, _table2.summary(records))
+    print(page, flush=True)
+
+
+def _settings_part(runs: int, options: argparse.Namespace) -> None:
+    jobs = [(row, _settings.READING) for row in _settings.ROWS]
+    page = ""
+    for records in _table2.collect(jobs, runs, _settings.SETTINGS, options.workers):
+        text = (
+            f"# Settings of Fast AHB on Table 2, {runs} runs\n\n"
+            "Mean absolute error of the treated's effects over ATT, tau a, reading "
+            f'"{_settings.READING}".\n\n'
+            f"{markdown(_settings.table(records))}"
+        )
+        page = _keep(options, "settings", text, _table2.summary(records))
+    print(page, flush=True)
 
 
 def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
@@ -77,7 +90,7 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
         "distance to it ranks nothing.\n\n"
         f"{markdown(found.drop(columns='every'))}"
     )
-    _keep(options, "lalonde", text, dict(rows=found.to_dict(orient="records")))
+    print(_keep(options, "lalonde", text, dict(rows=found.to_dict(orient="records"))), flush=True)
 
 
 def _speed_part(repeats: int, options: argparse.Namespace) -> None:
@@ -87,4 +100,4 @@ def _speed_part(repeats: int, options: argparse.Namespace) -> None:
         "Surface: BART of 200 trees and 100 draws, both arms. Boxes: all treated of 200 units.\n\n"
         f"{markdown(found)}"
     )
-    _keep(options, "speed", text, dict(rows=found.to_dict(orient="records")))
+    print(_keep(options, "speed", text, dict(rows=found.to_dict(orient="records"))), flush=True)
