@@ -14,6 +14,7 @@ from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
+from jcausal.data._shapes import first_rows as first_rows
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
 from jcausal.data._split import as_key as as_key

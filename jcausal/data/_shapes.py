@@ -2,6 +2,7 @@
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -17,6 +18,13 @@ def pad_rows(array: np.ndarray, rows: int, fill: float | int | bool = 0) -> np.n
     """Append rows of `fill` up to `rows` rows."""
     widths = [(0, rows - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, constant_values=fill)
+
+
+def first_rows(array: np.ndarray | jax.Array, rows: int) -> jax.Array:
+    """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
+    if rows == array.shape[0]:
+        return jnp.asarray(array)
+    return jnp.asarray(array[:rows] if is_traced(array) else np.asarray(array)[:rows])
 
 
 def is_traced(*arrays: object) -> bool:

@@ -1,5 +1,6 @@
 """Effects from a matching: of every query, on average, by group."""
 
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -70,21 +71,17 @@ class Effects(eqx.Module):
     @property
     def means(self) -> Float[Array, "q 2"]:
         """Weighted mean outcome of each group by arm; NaN without a match or without weight."""
-        weight = self.totals[..., 0]
-        mean = self.centre + self.totals[..., 1] / jnp.where(weight > 0, weight, 1)
-        return jnp.where((weight > 0) & self.matched[:, None], mean, jnp.nan)
+        return _means(self.totals, self.centre, self.matched)
 
     @property
     def y0(self) -> Float[Array, " q"]:
         """Outcome without treatment: a control's own under tau "b", else the controls' mean."""
-        own = (self.tau == "b") & (self.matching.query >= 0) & ~self.matching.query_treated
-        return jnp.where(own & self.matched, self._own, self.means[:, 0])
+        return self._arm(0)
 
     @property
     def y1(self) -> Float[Array, " q"]:
         """Outcome with treatment: a treated unit's own under tau "b", else the treated's mean."""
-        own = (self.tau == "b") & self.matching.query_treated
-        return jnp.where(own & self.matched, self._own, self.means[:, 1])
+        return self._arm(1)
 
     @property
     def ite(self) -> Float[Array, " q"]:
@@ -101,10 +98,12 @@ class Effects(eqx.Module):
         """Treated in each group, the query itself included."""
         return self.sizes[:, 1]
 
-    @property
-    def _own(self) -> Float[Array, " q"]:
+    def _arm(self, arm: int) -> Float[Array, " q"]:
+        if self.tau == "a":
+            return self.means[:, arm]
         assert self.sample.y is not None
-        return self.sample.y[self.matching.query]
+        query = self.matching.query
+        return _with_own(self.means, query, self.matched, self.sample.t, self.sample.y, arm)
 
     @property
     def variances(self) -> Float[Array, "q 2"]:
@@ -284,6 +283,30 @@ class Effects(eqx.Module):
         return like(self.sample.home, _words.effects_frame(self))
 
 
+@jax.jit
+def _means(
+    totals: Float[Array, "q 2 3"], centre: Float[Array, ""], matched: Bool[Array, " q"]
+) -> Float[Array, "q 2"]:
+    """Group means; NaN without a match or without weight."""
+    weight = totals[..., 0]
+    mean = centre + totals[..., 1] / jnp.where(weight > 0, weight, 1)
+    return jnp.where((weight > 0) & matched[:, None], mean, jnp.nan)
+
+
+@partial(jax.jit, static_argnames="arm")
+def _with_own(
+    means: Float[Array, "q 2"],
+    query: Int[Array, " q"],
+    matched: Bool[Array, " q"],
+    t: Bool[Array, " n"],
+    y: Float[Array, " n"],
+    arm: int,
+) -> Float[Array, " q"]:
+    """The group's mean of one arm, or the query's own outcome where it is of that arm."""
+    own = (query >= 0) & (t[query] == bool(arm)) & matched
+    return jnp.where(own, y[query], means[:, arm])
+
+
 def effects_of(
     sample: Sample,
     matching: Matching,
@@ -304,9 +327,9 @@ def effects_of(
     else:
         with jax.enable_x64(True):  # squares around a group's mean need the digits
             totals = np.asarray(_totals(sample, matching, np.float64(centre)))
-        totals = jnp.asarray(totals, sample.x.dtype)
+        totals = totals.astype(sample.x.dtype)
     r2 = _r2(sample, matching, surfaces)
-    sums, effective, heavy = totals[..., :3], totals[..., 3], totals[..., 4]
+    sums, effective, heavy = map(jnp.asarray, (totals[..., :3], totals[..., 3], totals[..., 4]))
     sizes = matching.sizes
     return Effects(sample, matching, surfaces, sums, sizes, effective, heavy, centre, None, r2, tau)
 
@@ -332,6 +355,11 @@ def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> A
     largest = w.max()
     w = w / jnp.where(largest > 0, largest, 1)
     sums = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1))
+    return _around_means(sums, largest)
+
+
+@jax.jit
+def _around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Array:
     weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
     square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
     second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)

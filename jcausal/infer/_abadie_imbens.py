@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, bucket, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Form, Variance
 
@@ -82,7 +82,8 @@ def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) ->
         rows, use = jnp.arange(sample.n), wanted
     else:
         _check_neighbors(sample, neighbors, wanted)
-        rows = jnp.asarray(np.flatnonzero(np.asarray(wanted)))
+        rows = np.flatnonzero(np.asarray(wanted))
+        rows = jnp.asarray(np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge"))
         use = jnp.ones(rows.shape[0], bool)
     found = _residuals(features, sample.t, sample.y, sample.valid, rows, neighbors)
     return jnp.zeros(sample.n, found.dtype).at[rows].set(jnp.where(use, found, 0))

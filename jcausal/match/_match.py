@@ -97,9 +97,13 @@ def make_task(
         rows, asked = jnp.arange(sample.n), wanted
     else:
         rows = np.flatnonzero(np.asarray(wanted)) if query is None else _rows(query, sample)
-        rows = jnp.asarray(rows)
-        asked = sample.valid[rows]
-    return Task(sample, fold, rows, fold[rows], asked, None, estimand)
+        asked = _take(sample.valid, rows)
+    return Task(sample, fold, jnp.asarray(rows), _take(fold, rows), asked, None, estimand)
+
+
+def _take(array: Array, rows: Int[np.ndarray, " q"] | Int[Array, " q"]) -> Array:
+    """Rows of an array: on the host, where no number of rows costs a compilation."""
+    return array[rows] if is_traced(array, rows) else jnp.asarray(np.asarray(array)[rows])
 
 
 def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:

@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -65,12 +67,12 @@ class Matching(eqx.Module):
     @property
     def query_weight(self) -> Float[Array, " q"]:
         """The sampling weight of each query; 1 for points outside the sample."""
-        return jnp.where(self.query >= 0, self.sample.weight[self.query], 1)
+        return _of_rows(self.query, self.sample.weight, 1)
 
     @property
     def query_treated(self) -> Bool[Array, " q"]:
         """Which queries are treated units."""
-        return (self.query >= 0) & self.sample.t[self.query]
+        return _of_rows(self.query, self.sample.t, False)
 
     def unit_weights(self, v: Float[Array, " q"], power: int = 1) -> Float[Array, " n"]:
         """The weight that each unit carries in sum_q v_q (mean of the group), in its own arm.
@@ -78,8 +80,7 @@ class Matching(eqx.Module):
         With `power=2` each term of that sum is squared before it is added up.
         """
         total = self.sums(jnp.ones((self.sample.n, 1), self.sample.x.dtype))[..., 0]
-        share = jnp.where(total > 0, v[:, None] / jnp.where(total > 0, total, 1), 0)
-        return self.spread(share**power, power)
+        return self.spread(_shares(v, total, power), power)
 
     def groups(self, limit: int = 100) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The first `limit` groups as (i, rows, weights), made one at a time."""
@@ -106,6 +107,18 @@ class Matching(eqx.Module):
             reason=[sentence(s) for s in status],
         )
         return like(self.sample.home, pd.DataFrame(columns))
+
+
+@jax.jit
+def _of_rows(query: Int[Array, " q"], values: Array, outside: Array | float | bool) -> Array:
+    """The values of the queries' rows, and `outside` for points that are no row."""
+    return jnp.where(query >= 0, values[query], outside)
+
+
+@partial(jax.jit, static_argnames="power")
+def _shares(v: Float[Array, " q"], total: Float[Array, "q 2"], power: int) -> Float[Array, "q 2"]:
+    """What each unit of weight carries of v, by arm; 0 in an arm without weight."""
+    return jnp.where(total > 0, v[:, None] / jnp.where(total > 0, total, 1), 0) ** power
 
 
 def check_same_rows(sample: Sample, matching: Matching) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, like
+from jcausal.data import Sample, bucket, first_rows, is_traced, like, pad_rows
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
@@ -99,20 +99,34 @@ class Boxes(Matching):
         gate = self.query_fold.astype(self.lower_rung.dtype)
         return box_rungs(self.lower_rung, self.upper_rung, self.open, gate)
 
+    @property
+    def _wide(self) -> Rungs:
+        """The boxes, and rows of zeros up to a bucketed number: near numbers share a trace."""
+        parts = (self.lower_rung, self.upper_rung, self.open, self.query_fold)
+        if is_traced(parts):
+            return self.rungs
+        wide = bucket(self.query.shape[0])
+        lower, upper, opened, fold = (pad_rows(np.asarray(part), wide) for part in parts)
+        return box_rungs(*map(jnp.asarray, (lower, upper, opened, fold.astype(lower.dtype))))
+
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
         weighted = values * (self.sample.weight**power)[:, None]
-        return box_sums(self.units, self.rungs, jnp.where(self.fold[:, None] < 0, 0, weighted))
+        weighted = jnp.where(self.fold[:, None] < 0, 0, weighted)
+        return first_rows(box_sums(self.units, self._wide, weighted), self.query.shape[0])
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
-        total = box_weights(self.units, self.rungs, shares[:, :, None])[:, 0]
+        rungs = self._wide
+        if not is_traced(shares):
+            shares = jnp.asarray(pad_rows(np.asarray(shares), rungs.lower.shape[0]))
+        total = box_weights(self.units, rungs, shares[:, :, None])[:, 0]
         return total * self.sample.weight**power
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls and treated in each box, counted without weights."""
-        return box_counts(self.units, self.rungs)
+        return first_rows(box_counts(self.units, self._wide), self.query.shape[0])
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""

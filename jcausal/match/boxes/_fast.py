@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
-from jcausal.data import is_traced
+from jcausal.data import bucket, first_rows, is_traced
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match.boxes._boxes import Boxes
-from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Rules, State, pose, rungs_of
+from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Rules, pose, rungs_of
 from jcausal.match.boxes._rounds import grow_all
 from jcausal.match.boxes._space import (
     Queries,
@@ -147,14 +147,22 @@ class FastAHB(Matcher):
     def _fold(
         self, task: Task, k: int, surface: ResponseSurface, where: str, progress: Progress | None
     ) -> tuple[np.ndarray | None, tuple[Array, ...]]:
-        """Rows of the queries (None: all of them) and their boxes in fold k."""
+        """Rows of the queries (None: all of them) and their boxes in fold k.
+
+        Rows are padded to bucketed numbers, so that near numbers of queries share one trace.
+        """
         sample = task.sample.plain()
-        mine = task.query_fold == k
-        rows = None if is_traced(task, surface) else np.flatnonzero(np.asarray(mine))
-        if rows is not None and rows.size == 0:
-            return rows, ()
-        asked = task.asked & mine if rows is None else task.asked[rows]
-        queries = _queries(task, rows)
+        if is_traced(task, surface):
+            rows, count = None, task.query.shape[0]
+            asked, queries = task.asked & (task.query_fold == k), _queries(task, None)
+        else:
+            rows = np.flatnonzero(np.asarray(task.query_fold) == k)
+            count = rows.size
+            if count == 0:
+                return rows, ()
+            wide = np.pad(rows, (0, bucket(count) - count), mode="edge")
+            asked = jnp.asarray(np.asarray(task.asked)[wide] & (np.arange(wide.size) < count))
+            queries = _queries(task, wide)
         space = make_space(sample, (task.fold == k) & (sample.weight > 0))
         rules = self._rules(sample.x.dtype)
         surface, space, rules = _still((surface.lean(), space, rules))
@@ -163,7 +171,8 @@ class FastAHB(Matcher):
         report = None if progress is None else lambda done, total: progress(where, done, total)
         plan = layout(sample)
         state = grow_all(problem, _still(queries), asked, plan, self.grid, points, report)
-        return rows, _shape(problem.space, queries, state, rules.levels)
+        shape = (*rungs_of(problem.space, queries, state, rules.levels), state.open, state.status)
+        return rows, tuple(first_rows(array, count) for array in shape)
 
     def _rules(self, dtype: jnp.dtype) -> Rules:
         return Rules(
@@ -197,11 +206,8 @@ def _queries(task: Task, rows: np.ndarray | None) -> Queries:
     if task.at is not None:
         at = np.asarray(task.at)
         return point_queries(task.sample, at if rows is None else at[rows])
-    return unit_queries(task.sample, task.query if rows is None else task.query[rows])
-
-
-def _shape(space, queries: Queries, state: State, levels: Int[Array, ""]) -> tuple[Array, ...]:  # noqa: ANN001
-    return (*rungs_of(space, queries, state, levels), state.open, state.status)
+    units = task.query if rows is None else jnp.asarray(np.asarray(task.query)[rows])
+    return unit_queries(task.sample, units)
 
 
 def _join(task: Task, parts: list) -> tuple[Array, ...]:
@@ -217,4 +223,4 @@ def _join(task: Task, parts: list) -> tuple[Array, ...]:
         return first
     order = np.argsort(np.concatenate([rows for rows, _ in shaped]), kind="stable")
     columns = zip(*(boxes for _, boxes in shaped))
-    return tuple(jnp.concatenate(column)[order] for column in columns)
+    return tuple(jnp.asarray(np.concatenate(column)[order]) for column in columns)

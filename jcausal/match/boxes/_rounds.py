@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from jcausal.data import bucket, is_traced
+from jcausal.data import is_traced
 from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Problem, State, advance, start
 from jcausal.match.boxes._space import Layout, Queries
@@ -30,22 +30,22 @@ def grow_all(
     if is_traced(problem, queries, asked):
         state = start(problem.space, queries, asked)
         return advance(problem, queries, state, jnp.asarray(ALL_RUNGS), plan, grid, points)
-    total = queries.x.shape[0]
-    done, parts = 0, []
-    for first in range(0, total, BATCH):
-        rows = np.arange(first, min(first + BATCH, total))
+    count, total = queries.x.shape[0], int(np.asarray(asked).sum())
+    later, parts = total, []
+    for first in range(0, count, BATCH):
+        rows = np.arange(first, min(first + BATCH, count))
+        mine = np.asarray(asked)[rows]
+        later -= int(mine.sum())
 
-        def report(finished: int, before: int = done) -> None:
+        def report(growing: int, later: int = later) -> None:
             if progress is not None:
-                progress(before + finished, total)
+                progress(total - later - growing, total)
 
         batch = _pick(queries, rows)
-        state = start(problem.space, batch, asked[rows])
-        grown = [np.array(field) for field in state]
+        grown = [np.array(field) for field in start(problem.space, batch, jnp.asarray(mine))]
         _grow_batch(problem, batch, grown, plan, grid, points, report)
         parts.append(grown)
-        done += len(rows)
-    return State(*(jnp.concatenate(field) for field in zip(*parts)))
+    return State(*(jnp.asarray(np.concatenate(field)) for field in zip(*parts)))
 
 
 def _grow_batch(
@@ -58,11 +58,11 @@ def _grow_batch(
     report: Callable[[int], None],
 ) -> None:
     """Grow one batch in place: when two thirds of it are finished the others go on alone."""
-    total = grown[0].shape[0]
+    size = grown[0].shape[0]
     alive = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
     steps = 4
     while alive.size:
-        size = bucket(alive.size) if alive.size == total else _fewer(alive.size)
+        size = min(size, _fewer(alive.size))
         rows = np.pad(alive, (0, size - alive.size), mode="edge")
         part, state = _pick(queries, rows), State(*(jnp.asarray(a[rows]) for a in grown))
         while True:
@@ -71,7 +71,7 @@ def _grow_batch(
             growing = np.asarray(state.status)[: alive.size] == int(code(RESULTS.growing))
             took = time.perf_counter() - began
             steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
-            report(total - int(growing.sum()))
+            report(int(growing.sum()))
             if not growing.any() or _fewer(int(growing.sum())) * 3 <= size:
                 break
         for field, values in zip(grown, state):
