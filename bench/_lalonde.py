@@ -84,11 +84,11 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
     }
 
 
-def collect(controls: tuple[str, ...], method: jc.Matcher, partitions: int) -> pd.DataFrame:
-    """Every question; the placebos under a quarter as many partitions."""
-    asked = [
-        ask(q, method, partitions if q.truth != "0" else max(partitions // 4, 1))
-        for name in controls
-        for q in questions(name)
-    ]
-    return pd.DataFrame(asked)
+def collect(
+    controls: tuple[str, ...], method: jc.Matcher, partitions: int
+) -> Iterator[pd.DataFrame]:
+    """The answers so far, after each question."""
+    asked = []
+    for question in (q for name in controls for q in questions(name)):
+        asked.append(ask(question, method, partitions))
+        yield pd.DataFrame(asked)

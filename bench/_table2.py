@@ -19,7 +19,7 @@ READINGS = ("paper", "scripts")
 MODEL = jc.BART(chains=1, burn=200, draws=100, thin=1)  # 200 trees and 100 draws, as the sources
 METHODS = {
     "Fast AHB": jc.FastAHB(),
-    "Fast AHB, no reach": jc.FastAHB(reach=None),
+    "Fast AHB, no reach": jc.FastAHB(slack=0.03, reach=None),
 }
 OURS = (*METHODS, "BART")
 COARSE = {"quad/const+4": 10}  # levels, where steps are slow and up to 1,200

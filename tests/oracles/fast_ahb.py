@@ -16,7 +16,7 @@ def grow_box(
     gamma=(1.0, 1.0),
     c=1.1,
     slack=0.1,
-    reach=0.1,
+    reach=0.2,
     offsets,
     line=True,
     levels=None,

@@ -53,7 +53,7 @@ class FastAHB(Matcher):
       paper's rule to the letter (strictly smaller than c times the previous score).
     - `reach`: no step goes where the predictions differ from the query's own by more than this
       share of the outcome's variance (squared difference, the other covariates at the box's
-      centre; variance of the surface plus the noise around it): 0.1 is a third of a standard
+      centre; variance of the surface plus the noise around it): 0.25 is half a standard
       deviation, 0.01 a tenth. Only a group that lacks units goes beyond, then to the nearest
       prediction. None is the paper's rule, which lets a box creep: with many distinct values and a
       smooth surface each small step alone changes next to nothing. Where the controls are many
@@ -85,7 +85,7 @@ class FastAHB(Matcher):
     gamma1: Number = 1.0
     c: Number = 1.1
     slack: Number = 0.1
-    reach: Number | None = 0.1
+    reach: Number | None = 0.2
     grid: Grid = eqx.field(static=True, default="line")
     points: int | None = eqx.field(static=True, default=None)
     levels: int | None = None
