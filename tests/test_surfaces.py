@@ -119,6 +119,54 @@ def test_merging_trees_changes_nothing_but_their_number():
     np.testing.assert_allclose(merged.leaf.sum(), trees.leaf.sum())
 
 
+def random_heaps(rng, count, slots, features, cuts):
+    """Random trees, some of a single leaf and some full, with their leaves' values."""
+    var = rng.integers(0, features, (count, slots))
+    cut = rng.integers(1, cuts + 1, (count, slots)) * (rng.uniform(size=(count, slots)) < 0.9)
+    cut[: count // 8] = 0
+    cut[:, 0] = 0
+    for node in range(2, slots):
+        cut[:, node] *= cut[:, node // 2] > 0
+    cut[count // 8 : count // 4, 1:] = rng.integers(
+        1, cuts + 1, (count // 4 - count // 8, slots - 1)
+    )
+    return Heaps(var, cut, rng.normal(size=(count, 2 * slots)))
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("depth", [3, 7])
+@pytest.mark.parametrize("max_table_bytes", [0, 2**26])
+def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, max_table_bytes):
+    """Trees of up to 8 leaves are tables or masks; of up to 128, walks as well."""
+    rng = np.random.default_rng(depth)
+    features, points = 4, np.array([6, 5, 4, 2])
+    trees = random_heaps(rng, 60, 1 << depth, features, 2)
+    cuts = np.full((features, 6), np.inf)
+    for f, count in enumerate(points):
+        cuts[f, :count] = np.sort(rng.normal(size=count))
+    forest = Forest(trees, cuts, 0.5, max_table_bytes=max_table_bytes)
+    assert (forest.node.shape[0] > 0) == (depth == 7)
+
+    def by_hand(x):
+        bins, total = (cuts < x[:, None]).sum(1), 0.5
+        for var, cut, leaf in zip(*trees):
+            at = 1
+            while at < cut.size and cut[at] > 0:
+                at = 2 * at + int(bins[var[at]] >= cut[at])
+            total += leaf[at]
+        return total
+
+    x = rng.normal(size=(40, features)).astype(np.float32)
+    np.testing.assert_allclose(forest(jnp.asarray(x)), [by_hand(row) for row in x], atol=2e-4)
+    moving, at = rng.integers(0, features, 40), rng.normal(size=(40, 3)).astype(np.float32)
+    lines = np.repeat(x[:, None], 3, axis=1)
+    lines[np.arange(40), :, moving] = at
+    theirs = np.array([[by_hand(row) for row in line] for line in lines])
+    ours = np.asarray(forest.slab(*map(jnp.asarray, (x, moving, at))))
+    centred = theirs - theirs.mean(1, keepdims=True)
+    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), centred, atol=2e-4)
+
+
 @pytest.mark.parametrize("made", ["bart", "ridge", "function"])
 def test_along_and_slab_variance_equal_the_surface(made, halves, bart):
     train, test = halves

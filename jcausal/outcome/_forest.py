@@ -8,8 +8,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Int32
 
+from jcausal.outcome._masks import LEAVES, Masks, leaf_bits, look, look_along, make_masks
 from jcausal.outcome._trees import (
     Heaps,
+    every_tree,
     merge,
     pad_heaps,
     pad_tables,
@@ -31,8 +33,8 @@ class Forest(eqx.Module):
     """f(x) = offset + the sum over all trees, exactly, at points given as features (m, f).
 
     A bin is the number of a feature's cut points below the value. Trees with at most two features
-    are tables over their bins; the others are walked. `slab` reads only what holds the moving
-    feature: the rest is constant along the line.
+    are tables over their bins, others with at most 32 leaves are masks, and what is left is walked.
+    `slab` reads only what holds the moving feature: the rest is constant along the line.
     """
 
     cuts: Float32[Array, "f c"]
@@ -41,6 +43,9 @@ class Forest(eqx.Module):
     first: Int32[Array, " k"]
     pairs: Pairs
     partners: Pairs
+    first_bin: Int32[Array, " f"]
+    masks: Masks
+    mask_partners: Masks
     node: Int32[Array, "t h"]
     leaf: Float32[Array, "t l"]
     holds: Int32[Array, "f r"]
@@ -56,6 +61,8 @@ class Forest(eqx.Module):
         features = cuts.shape[0]
         bins = np.isfinite(cuts).sum(1) + 1
         tables, rest = tabulate(merge(trees), bins, max_table_bytes)
+        few = leaf_bits(rest)[0] <= LEAVES
+        small, rest = (Heaps(*(a[which] for a in rest)) for which in (few, ~few))
         tables, rest = pad_tables(tables), pad_heaps(rest)
         own = np.where(tables.offset > 0, tables.stride, 0)
         twice = (tables.offset > 0) & (tables.first != tables.second)
@@ -65,15 +72,20 @@ class Forest(eqx.Module):
         self.first = jnp.asarray(tables.first, jnp.int32)
         self.pairs = _as_pairs(tables.second, tables.offset, own, twice.astype(int))
         self.partners = _partners(tables.first, self.pairs, features)
+        self.first_bin = jnp.asarray(np.cumsum([0, *bins[:-1]]), jnp.int32)
+        self.masks = make_masks(small, every_tree(small), bins)
+        self.mask_partners = make_masks(small, trees_by_feature(small, features), bins)
         self.node = jnp.asarray(rest.cut.astype(np.int32) << 16 | rest.var.astype(np.int32))
         self.leaf = jnp.asarray(rest.leaf, jnp.float32)
-        self.holds = jnp.asarray(trees_by_feature(rest, features), jnp.int32)
+        holds = trees_by_feature(rest, features)
+        self.holds = jnp.asarray(np.where(holds < 0, len(rest.var) - 1, holds), jnp.int32)
 
     def __call__(
         self, features: Float[Array, "m f"], max_bytes: int = 2**26
     ) -> Float32[Array, " m"]:
         """The value at each point."""
-        row_bytes = 12 * (self.first.shape[0] + self.node.shape[0])
+        width = self.first.shape[0] + self.node.shape[0] + self.masks.mask.shape[1]
+        row_bytes = 12 * width
         return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
 
     def slab(
@@ -84,7 +96,8 @@ class Forest(eqx.Module):
         max_bytes: int = 2**26,
     ) -> Float32[Array, "m g"]:
         """The value up to a constant of each row when feature `j` moves to `at`."""
-        row_bytes = 12 * at.shape[1] * (self.partners.other.shape[1] + self.holds.shape[1])
+        width = self.partners.other.shape[1] + self.mask_partners.mask.shape[1]
+        row_bytes = 12 * at.shape[1] * (width + (self.holds.shape[1] if len(self.node) else 0))
         return _in_blocks(self._along, (features, j, at), max(1, max_bytes // row_bytes))
 
     def _evaluate(self, features: Float[Array, "m f"]) -> Float32[Array, " m"]:
@@ -93,10 +106,12 @@ class Forest(eqx.Module):
         pairs = self.pairs
         place = bins[:, self.first] * pairs.own_stride + bins[:, pairs.other] * pairs.other_stride
         tables = self.table[pairs.offset + place].sum(1)
+        first = jnp.zeros(features.shape[0], jnp.int32)
+        masked = look(self.masks, first, self.first_bin + bins)
         trees = jnp.broadcast_to(
             jnp.arange(self.node.shape[0]), (features.shape[0], self.node.shape[0])
         )
-        return self.offset + tables + self._walk(bins, trees)
+        return self.offset + tables + masked + self._walk(bins, trees)
 
     def _along(
         self, features: Float[Array, "m f"], j: Int[Array, " m"], at: Float[Array, "m g"]
@@ -109,13 +124,17 @@ class Forest(eqx.Module):
         fixed = jnp.take_along_axis(bins, mine.other, axis=1) * mine.other_stride + mine.offset
         place = fixed[:, None] + moved[:, :, None] * mine.own_stride[:, None]
         tables = self.table[place].sum(2)
+        flat, line = self.first_bin + bins, self.first_bin[j][:, None] + moved
+        masked = look_along(self.mask_partners, j, flat, line)
         here = jnp.arange(features.shape[1]) == j[:, None, None]
         points = jnp.where(here, moved[:, :, None], bins[:, None]).reshape(m * g, -1)
         trees = jnp.repeat(self.holds[j], g, axis=0)
-        return tables + self._walk(points, trees).reshape(m, g)
+        return tables + masked + self._walk(points, trees).reshape(m, g)
 
     def _walk(self, bins: Int[Array, "m f"], trees: Int[Array, "m r"]) -> Float32[Array, " m"]:
         """The sum over some trees of each point's leaf."""
+        if not self.node.shape[0]:
+            return jnp.zeros(bins.shape[0], jnp.float32)
         slots = self.node.shape[1]
         nodes, leaves = self.node.ravel(), self.leaf.ravel()
         at = jnp.ones_like(trees)

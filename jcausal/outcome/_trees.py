@@ -121,27 +121,32 @@ def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple
     return tables, Heaps(*(a[rest] for a in trees))
 
 
-def _octave(size: int) -> int:
+def octave(size: int) -> int:
     """The next power of two: a surface has several sizes, and finer steps would multiply traces."""
     return 1 << max(size - 1, 0).bit_length()
 
 
 def pad_tables(tables: Tables) -> Tables:
     """Sizes of powers of two; a padding pair reads the zero at entry 0."""
-    pairs = _octave(len(tables.first))
-    value = pad_rows(tables.value, _octave(len(tables.value)))
+    pairs = octave(len(tables.first))
+    value = pad_rows(tables.value, octave(len(tables.value)))
     return Tables(value, *(pad_rows(a, pairs) for a in tables[1:]))
 
 
 def pad_heaps(trees: Heaps) -> Heaps:
-    """A power of two of trees; padding trees are single leaves of value zero."""
-    count = _octave(len(trees.var) + 1)
+    """None, or a power of two of trees; padding trees are single leaves of value zero."""
+    count = octave(len(trees.var) + 1) if len(trees.var) else 0
     return Heaps(*(pad_rows(a, count) for a in trees))
 
 
 def trees_by_feature(trees: Heaps, features: int) -> Int[np.ndarray, "f r"]:
-    """For each feature the trees that split on it, padded with the last (empty) tree."""
+    """For each feature the trees that split on it, padded with -1."""
     holds = [np.flatnonzero(((trees.var == f) & (trees.cut > 0)).any(1)) for f in range(features)]
-    longest = _octave(max(len(h) for h in holds))
-    empty = len(trees.var) - 1
-    return np.stack([np.pad(h, (0, longest - len(h)), constant_values=empty) for h in holds])
+    longest = octave(max(len(h) for h in holds))
+    return np.stack([np.pad(h, (0, longest - len(h)), constant_values=-1) for h in holds])
+
+
+def every_tree(trees: Heaps) -> Int[np.ndarray, "1 t"]:
+    """All trees as one list, padded with -1."""
+    count = len(trees.var)
+    return np.pad(np.arange(count), (0, octave(count) - count), constant_values=-1)[None]
