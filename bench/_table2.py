@@ -22,7 +22,7 @@ METHODS = {
     "Fast AHB, no reach": jc.FastAHB(slack=0.03, reach=None),
 }
 OURS = (*METHODS, "BART")
-COARSE = {"quad/const+4": 10}  # levels, where steps are slow and up to 1,200
+COARSE = {"quad/const+4": 20}  # levels, where a box takes up to 1,200 steps
 
 
 class Run(NamedTuple):
