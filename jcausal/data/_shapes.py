@@ -14,7 +14,7 @@ def bucket(size: int) -> int:
     return -(-size // step) * step
 
 
-def pad_rows(array: np.ndarray, rows: int, fill: float | int | bool = 0) -> np.ndarray:
+def pad_rows(array: np.ndarray, rows: int, fill: float | np.generic = 0) -> np.ndarray:
     """Append rows of `fill` up to `rows` rows."""
     widths = [(0, rows - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, constant_values=fill)
