@@ -53,11 +53,11 @@ def _table2_part(runs: int, options: argparse.Namespace) -> None:
         text = (
             f"# Table 2 of the AHB paper, {runs} runs\n\n"
             "Mean absolute error of the treated's effects over ATT (in brackets: the standard "
-            "deviation of a 10-run mean). Readings, paper or scripts: see `jc.simulate`. Surfaces: BART "
-            "of 200 trees and 100 draws on 400 units; the other 200 are matched, effects by tau a. "
-            "`is` compares Fast AHB with the paper's under the better reading: as good is within "
-            "2.6 standard deviations of a 10-run mean. Best other: of the paper's other matching "
-            "methods. quad/const+4 has levels=20.\n\n"
+            "deviation of a 10-run mean). Readings, paper or scripts: see `jc.simulate`. Surfaces: "
+            "BART of 200 trees and 100 draws on 400 units; the other 200 are matched, effects by "
+            "tau a. `is` compares Fast AHB with the paper's under the better reading: as good is "
+            "within 2.6 standard deviations of a 10-run mean. Best other: of the paper's other "
+            "matching methods. quad/const+4 has levels=20.\n\n"
             f"{markdown(_table2.table(records))}\n\n"
             f"## Matched and all treated\n\n{markdown(_table2.details(records))}"
         )
