@@ -165,8 +165,12 @@ def verdict(records: pd.DataFrame, row: str, method: str, paper: float) -> str:
 
 
 def summary(records: pd.DataFrame) -> dict[str, Any]:
-    """The records for JSON."""
-    return dict(records=json.loads(records.to_json(orient="records", double_precision=5)))
+    """Runs, mean and standard deviation of every measure, for JSON."""
+    groups = records.drop(columns="seed").groupby(["reading", "row", "method"], sort=False)
+    found = groups.agg(["mean", "std"])
+    found.columns = [f"{measure} {what}" for measure, what in found.columns]
+    found.insert(0, "runs", groups.size())
+    return dict(rows=json.loads(found.reset_index().to_json(orient="records", double_precision=5)))
 
 
 def _rows(records: pd.DataFrame) -> list[str]:
