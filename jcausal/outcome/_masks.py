@@ -114,13 +114,13 @@ def _leaf_values(
     trees: Heaps, lists: np.ndarray, bits: np.ndarray, width: int
 ) -> Float[np.ndarray, "j t l"]:
     """The value of each leaf, by its number from the left."""
-    value = np.zeros((len(trees.leaf), width))
+    value = np.zeros((len(trees.leaf) + 1, width))  # the last for -1
     single = (bits & (bits - np.uint32(1))) == 0
     single &= bits > 0
     cut = np.concatenate([trees.cut, np.zeros_like(trees.cut)], axis=1)
     tree, slot = np.nonzero(single & (cut == 0))
     value[tree, np.log2(bits[tree, slot]).astype(int)] = trees.leaf[tree, slot]
-    return np.where(lists[:, :, None] >= 0, value[lists], 0)
+    return value[lists]
 
 
 def look(masks: Masks, j: Int[Array, " m"], flat: Int[Array, "m f"]) -> Float32[Array, " m"]:
