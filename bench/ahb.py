@@ -4,6 +4,8 @@ import argparse
 import warnings
 from typing import Any
 
+import pandas as pd
+
 import jcausal as jc
 from bench import _lalonde, _settings, _speed, _table2
 from bench._keep import keep, markdown
@@ -69,14 +71,18 @@ def _settings_part(runs: int, options: argparse.Namespace) -> None:
     jobs = [(row, _settings.READING) for row in _settings.ROWS]
     page = ""
     for records in _table2.collect(jobs, runs, _settings.SETTINGS, options.workers):
-        text = (
-            f"# Settings of Fast AHB on Table 2, {runs} runs\n\n"
-            "Mean absolute error of the treated's effects over ATT, tau a, reading "
-            f'"{_settings.READING}".\n\n'
-            f"{markdown(_settings.table(records))}"
-        )
-        page = _keep(options, "settings", text, _table2.summary(records))
+        page = _settings_page(records, runs, options)
     print(page, flush=True)
+
+
+def _settings_page(records: pd.DataFrame, runs: int, options: argparse.Namespace) -> str:
+    text = (
+        f"# Settings of Fast AHB on Table 2, {runs} runs\n\n"
+        "Mean absolute error of the treated's effects over ATT, tau a, reading "
+        f'"{_settings.READING}".\n\n'
+        f"{markdown(_settings.table(records))}"
+    )
+    return _keep(options, "settings", text, _table2.summary(records))
 
 
 def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
