@@ -50,6 +50,8 @@ from jcausal.outcome import OutcomeModel as OutcomeModel
 from jcausal.outcome import ResponseSurface as ResponseSurface
 from jcausal.outcome import Ridge as Ridge
 from jcausal.outcome import RidgeSurface as RidgeSurface
+from jcausal.outcome import Trees as Trees
+from jcausal.outcome import TreesSurface as TreesSurface
 from jcausal.outcome import fit as fit
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ import jcausal as jc
 from jcausal.outcome._bart import _nan_ended, _posterior, cut_points, split_rhat
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._surface import evaluate_along
-from jcausal.outcome._trees import Heaps, merge
+from jcausal.outcome._trees import from_heaps, merge
 
 
 @pytest.mark.x64
@@ -84,7 +84,7 @@ def test_bart_equals_bartz(experiment):
     ours = np.asarray(posterior.mean()(jnp.asarray(features)))
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.ptp(theirs))
     walked = Forest(
-        Heaps(
+        from_heaps(
             posterior.var.reshape(-1, posterior.var.shape[2]),
             posterior.cut.reshape(-1, posterior.var.shape[2]),
             posterior.leaf.reshape(-1, posterior.leaf.shape[2]) / posterior.var.shape[0],
@@ -113,10 +113,10 @@ def test_merging_trees_changes_nothing_but_their_number():
     rng = np.random.default_rng(0)
     var, cut = rng.integers(0, 3, (300, 4)), rng.integers(0, 3, (300, 4))
     cut[:, 2:] *= cut[:, 1:2] > 0
-    trees = Heaps(var, cut, rng.normal(size=(300, 8)))
+    trees = from_heaps(var, cut, rng.normal(size=(300, 8)))
     merged = merge(trees)
     assert len(merged.var) < 300
-    np.testing.assert_allclose(merged.leaf.sum(), trees.leaf.sum())
+    np.testing.assert_allclose(merged.value.sum(), trees.value.sum())
 
 
 def random_heaps(rng, count, slots, features, cuts):
@@ -130,13 +130,13 @@ def random_heaps(rng, count, slots, features, cuts):
     cut[count // 8 : count // 4, 1:] = rng.integers(
         1, cuts + 1, (count // 4 - count // 8, slots - 1)
     )
-    return Heaps(var, cut, rng.normal(size=(count, 2 * slots)))
+    return from_heaps(var, cut, rng.normal(size=(count, 2 * slots)))
 
 
 @pytest.mark.x64
 @pytest.mark.parametrize("depth", [3, 7])
-@pytest.mark.parametrize("max_table_bytes", [0, 2**26])
-def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, max_table_bytes):
+@pytest.mark.parametrize("budgets", [(0, 0), (0, 2**28), (2**26, 2**28)])
+def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets):
     """Trees of up to 8 leaves are tables or masks; of up to 128, walks as well."""
     rng = np.random.default_rng(depth)
     features, points = 4, np.array([6, 5, 4, 2])
@@ -144,16 +144,16 @@ def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, max_table_bytes):
     cuts = np.full((features, 6), np.inf)
     for f, count in enumerate(points):
         cuts[f, :count] = np.sort(rng.normal(size=count))
-    forest = Forest(trees, cuts, 0.5, max_table_bytes=max_table_bytes)
-    assert (forest.node.shape[0] > 0) == (depth == 7)
+    forest = Forest(trees, cuts, 0.5, max_table_bytes=budgets[0], max_mask_bytes=budgets[1])
+    assert (forest.depth > 0) == (depth == 7 or budgets[1] == 0)
 
     def by_hand(x):
         bins, total = (cuts < x[:, None]).sum(1), 0.5
-        for var, cut, leaf in zip(*trees):
+        for var, cut, child, value in zip(*trees):
             at = 1
-            while at < cut.size and cut[at] > 0:
-                at = 2 * at + int(bins[var[at]] >= cut[at])
-            total += leaf[at]
+            while child[at]:
+                at = child[at] + int(bins[var[at]] >= cut[at])
+            total += value[at]
         return total
 
     x = rng.normal(size=(40, features)).astype(np.float32)

@@ -17,16 +17,16 @@ from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt
 from jcausal.data import DataError, Sample, bucket, pad_rows
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import without_training
+from jcausal.outcome._pair import ForestSurface
 from jcausal.outcome._surface import (
     Arms,
     Encoding,
     Noise,
     OutcomeModel,
-    ResponseSurface,
     Trained,
     trained_on,
 )
-from jcausal.outcome._trees import Heaps
+from jcausal.outcome._trees import from_heaps
 
 
 class Posterior(eqx.Module):
@@ -42,7 +42,7 @@ class Posterior(eqx.Module):
     def mean(self) -> Forest:
         """The posterior mean as one sum of trees."""
         draws, count, slots = self.var.shape
-        flat = Heaps(
+        flat = from_heaps(
             self.var.reshape(-1, slots),
             self.cut.reshape(-1, slots),
             self.leaf.reshape(draws * count, -1) / draws,
@@ -50,7 +50,7 @@ class Posterior(eqx.Module):
         return Forest(flat, self.cuts, self.offset)
 
 
-class BARTSurface(ResponseSurface):
+class BARTSurface(ForestSurface):
     """Posterior means of two sums of trees. Made by `jc.fit(sample, jc.BART(), key=0)`.
 
     `posterior` holds the thinned draws of each arm for intervals and `rhat`; `noise` is the
@@ -64,35 +64,12 @@ class BARTSurface(ResponseSurface):
     encoding: Encoding
     trained: Trained | None
 
-    def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
-        """Posterior means; NaN in the column of an arm that was not fitted."""
-        features = self.encoding(x)
-        missing = jnp.full(x.shape[0], jnp.nan, x.dtype)
-        columns = [missing if f is None else f(features).astype(x.dtype) for f in self._arms]
-        return jnp.stack(columns, axis=1)
-
-    def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float[Array, "m g 2"]:
-        """From the trees that hold covariate j only."""
-        features, feature = self.encoding(centre), jnp.asarray(self.encoding.feature)[j]
-        missing = jnp.full(at.shape, jnp.nan, at.dtype)
-        columns = [
-            missing if f is None else f.slab(features, feature, at).astype(at.dtype)
-            for f in self._arms
-        ]
-        return jnp.stack(columns, axis=2)
-
     def lean(self) -> "BARTSurface":
         """The posterior means alone."""
         without = eqx.tree_at(
             lambda s: s.posterior, self, None, is_leaf=lambda leaf: leaf is self.posterior
         )
         return without_training(without)  # type: ignore[return-value]
-
-    @property
-    def _arms(self) -> tuple[Forest | None, Forest | None]:
-        return self.control, self.treated
 
     @property
     def chains(self) -> int:

@@ -8,13 +8,23 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Int32
 
-from jcausal.outcome._masks import LEAVES, Masks, leaf_bits, look, look_along, make_masks
+from jcausal.outcome._masks import (
+    LEAVES,
+    Masks,
+    leaf_bits,
+    look,
+    look_along,
+    make_masks,
+    mask_bytes,
+)
 from jcausal.outcome._trees import (
-    Heaps,
+    TreeArrays,
+    depth_of,
     every_tree,
     merge,
-    pad_heaps,
     pad_tables,
+    pad_trees,
+    pick_trees,
     tabulate,
     trees_by_feature,
 )
@@ -27,6 +37,15 @@ class Pairs(NamedTuple):
     offset: Int32[Array, "*r k"]
     own_stride: Int32[Array, "*r k"]
     other_stride: Int32[Array, "*r k"]
+
+
+class Walk(NamedTuple):
+    """Trees that are walked, as in `TreeArrays`."""
+
+    var: Int32[Array, "t s"]
+    cut: Int32[Array, "t s"]
+    child: Int32[Array, "t s"]
+    value: Float32[Array, "t s"]
 
 
 class Forest(eqx.Module):
@@ -46,24 +65,27 @@ class Forest(eqx.Module):
     first_bin: Int32[Array, " f"]
     masks: Masks
     mask_partners: Masks
-    node: Int32[Array, "t h"]
-    leaf: Float32[Array, "t l"]
+    rest: Walk
     holds: Int32[Array, "f r"]
+    depth: int = eqx.field(static=True)
 
     def __init__(
         self,
-        trees: Heaps,
+        trees: TreeArrays,
         cuts: Float[np.ndarray, "f c"],
         offset: float,
         *,
         max_table_bytes: int = 2**26,
+        max_mask_bytes: int = 2**28,
     ) -> None:
         features = cuts.shape[0]
         bins = np.isfinite(cuts).sum(1) + 1
         tables, rest = tabulate(merge(trees), bins, max_table_bytes)
         few = leaf_bits(rest)[0] <= LEAVES
-        small, rest = (Heaps(*(a[which] for a in rest)) for which in (few, ~few))
-        tables, rest = pad_tables(tables), pad_heaps(rest)
+        small = pick_trees(rest, few)
+        few &= mask_bytes(small, trees_by_feature(small, features)) <= max_mask_bytes
+        small, rest = (pick_trees(rest, which) for which in (few, ~few))
+        tables, rest = pad_tables(tables), pad_trees(rest)
         own = np.where(tables.offset > 0, tables.stride, 0)
         twice = (tables.offset > 0) & (tables.first != tables.second)
         self.cuts = jnp.asarray(cuts, jnp.float32)
@@ -75,8 +97,9 @@ class Forest(eqx.Module):
         self.first_bin = jnp.asarray(np.cumsum([0, *bins[:-1]]), jnp.int32)
         self.masks = make_masks(small, every_tree(small), bins)
         self.mask_partners = make_masks(small, trees_by_feature(small, features), bins)
-        self.node = jnp.asarray(rest.cut.astype(np.int32) << 16 | rest.var.astype(np.int32))
-        self.leaf = jnp.asarray(rest.leaf, jnp.float32)
+        var, cut, child = (jnp.asarray(a, jnp.int32) for a in rest[:3])
+        self.rest = Walk(var, cut, child, jnp.asarray(rest.value, jnp.float32))
+        self.depth = 4 * -(-depth_of(rest) // 4)
         holds = trees_by_feature(rest, features)
         self.holds = jnp.asarray(np.where(holds < 0, len(rest.var) - 1, holds), jnp.int32)
 
@@ -84,7 +107,7 @@ class Forest(eqx.Module):
         self, features: Float[Array, "m f"], max_bytes: int = 2**26
     ) -> Float32[Array, " m"]:
         """The value at each point."""
-        width = self.first.shape[0] + self.node.shape[0] + self.masks.mask.shape[1]
+        width = self.first.shape[0] + self.rest.var.shape[0] + self.masks.mask.shape[1]
         row_bytes = 12 * width
         return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
 
@@ -97,7 +120,7 @@ class Forest(eqx.Module):
     ) -> Float32[Array, "m g"]:
         """The value up to a constant of each row when feature `j` moves to `at`."""
         width = self.partners.other.shape[1] + self.mask_partners.mask.shape[1]
-        row_bytes = 12 * at.shape[1] * (width + (self.holds.shape[1] if len(self.node) else 0))
+        row_bytes = 12 * at.shape[1] * (width + (self.holds.shape[1] if len(self.rest.var) else 0))
         return _in_blocks(self._along, (features, j, at), max(1, max_bytes // row_bytes))
 
     def _evaluate(self, features: Float[Array, "m f"]) -> Float32[Array, " m"]:
@@ -109,7 +132,7 @@ class Forest(eqx.Module):
         first = jnp.zeros(features.shape[0], jnp.int32)
         masked = look(self.masks, first, self.first_bin + bins)
         trees = jnp.broadcast_to(
-            jnp.arange(self.node.shape[0]), (features.shape[0], self.node.shape[0])
+            jnp.arange(self.rest.var.shape[0]), (features.shape[0], self.rest.var.shape[0])
         )
         return self.offset + tables + masked + self._walk(bins, trees)
 
@@ -133,18 +156,17 @@ class Forest(eqx.Module):
 
     def _walk(self, bins: Int[Array, "m f"], trees: Int[Array, "m r"]) -> Float32[Array, " m"]:
         """The sum over some trees of each point's leaf."""
-        if not self.node.shape[0]:
+        if not self.rest.var.shape[0]:
             return jnp.zeros(bins.shape[0], jnp.float32)
-        slots = self.node.shape[1]
-        nodes, leaves = self.node.ravel(), self.leaf.ravel()
+        slots = self.rest.var.shape[1]
+        rest = Walk(*(a.ravel() for a in self.rest))
         at = jnp.ones_like(trees)
-        for _ in range(slots.bit_length() - 1):
-            rule = nodes[trees * slots + jnp.minimum(at, slots - 1)]
-            cut, var = rule >> 16, rule & 0xFFFF
-            right = jnp.take_along_axis(bins, var, axis=1) >= cut
-            inner = (cut > 0) & (at < slots)
-            at = jnp.where(inner, 2 * at + right, at)
-        return leaves[trees * (2 * slots) + at].sum(1)
+        for _ in range(self.depth):
+            here = trees * slots + at
+            child = rest.child[here]
+            right = jnp.take_along_axis(bins, rest.var[here], axis=1) >= rest.cut[here]
+            at = jnp.where(child > 0, child + right, at)
+        return rest.value[trees * slots + at].sum(1)
 
 
 def _as_pairs(*columns: np.ndarray) -> Pairs:

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt32
 
 from jcausal.data import pad_rows
-from jcausal.outcome._trees import Heaps, octave
+from jcausal.outcome._trees import TreeArrays, families, octave, reached
 
 LEAVES = 32
 ALL = np.uint32(2**32 - 1)
@@ -32,43 +32,44 @@ class Masks(NamedTuple):
     leaf: Float32[Array, "j t l"]
 
 
-def leaf_bits(trees: Heaps) -> tuple[np.ndarray, np.ndarray]:
-    """Leaves of each tree, and for each slot the bits of the leaves below it: (T,), (T, 2 H).
+def leaf_bits(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves of each tree, and for each slot the bits of the leaves below it: (T,), (T, S).
 
     Bits beyond the 32nd are lost: such a tree has no masks.
     """
-    count, slots = trees.leaf.shape
-    cut = np.concatenate([trees.cut, np.zeros((count, slots - trees.cut.shape[1]), int)], axis=1)
-    exists = np.zeros((count, slots), bool)
-    exists[:, 1] = True
-    for parent in range(1, slots // 2):
-        inner = exists[:, parent] & (cut[:, parent] > 0)
-        exists[:, 2 * parent] = exists[:, 2 * parent + 1] = inner
-    is_leaf = exists & (cut == 0)
-    order = np.argsort([_middle(slot) for slot in range(1, slots)]) + 1
-    rank = np.cumsum(is_leaf[:, order], axis=1) - 1
-    bits = np.zeros((count, slots), np.uint32)
-    kept = is_leaf[:, order] & (rank < LEAVES)
-    bits[:, order] = np.where(kept, np.uint32(1) << np.clip(rank, 0, 31).astype(np.uint32), 0)
-    for parent in range(slots // 2 - 1, 0, -1):
-        bits[:, parent] |= bits[:, 2 * parent] | bits[:, 2 * parent + 1]
-    return is_leaf.sum(1), bits
+    ways = families(trees)
+    leaf = reached(trees) & (trees.child == 0)
+    below, first = leaf.astype(np.int64), np.zeros(trees.child.shape, np.int64)
+    for rows, parent, child in reversed(ways):
+        below[rows, parent] = below[rows, child] + below[rows, child + 1]
+    for rows, parent, child in ways:
+        first[rows, child] = first[rows, parent]
+        first[rows, child + 1] = first[rows, parent] + below[rows, child]
+    bit = np.uint32(1) << np.minimum(first, LEAVES - 1).astype(np.uint32)
+    bits = np.where(leaf & (first < LEAVES), bit, np.uint32(0))
+    for rows, parent, child in reversed(ways):
+        bits[rows, parent] = bits[rows, child] | bits[rows, child + 1]
+    return below[:, 1], bits
 
 
-def _middle(slot: int) -> float:
-    """Where a slot of the heap stands from left to right."""
-    depth = slot.bit_length() - 1
-    return (slot - (1 << depth) + 0.5) / (1 << depth)
+def mask_bytes(trees: TreeArrays, lists: Int[np.ndarray, "j t"]) -> int:
+    """What the masks of some lists of trees take."""
+    inner = trees.child > 0
+    split = np.where(inner, (trees.var.astype(np.int64) << 32) + trees.cut, -1)
+    rows = [len(np.unique(split[members[members >= 0]])) for members in lists]
+    return 4 * lists.shape[1] * octave(sum(rows) + len(lists) * (int(trees.var.max(initial=0)) + 1))
 
 
-def make_masks(trees: Heaps, lists: Int[np.ndarray, "j t"], bins: Int[np.ndarray, " f"]) -> Masks:
+def make_masks(
+    trees: TreeArrays, lists: Int[np.ndarray, "j t"], bins: Int[np.ndarray, " f"]
+) -> Masks:
     """Masks of some lists of trees; -1 in a list is a tree of value 0.
 
     Bins between which no tree of a list splits share a row. Sizes are padded to powers of two.
     """
     leaves, bits = leaf_bits(trees)
     width = octave(int(leaves.max(initial=1)))
-    inner = trees.cut > 0
+    inner = trees.child > 0
     rows, blocks, total = [], [], 0
     for members in lists:
         own = np.flatnonzero(members >= 0)
@@ -80,7 +81,9 @@ def make_masks(trees: Heaps, lists: Int[np.ndarray, "j t"], bins: Int[np.ndarray
             used = np.unique(cut)
             row.append(total + np.searchsorted(used, np.arange(height), side="right"))
             total += len(used) + 1
-            blocks.append(_block(len(members), used, bits[tree], own, place, slot, cut))
+            child = trees.child[tree[place], slot]
+            sides = bits[tree[place], child], bits[tree[place], child + 1]
+            blocks.append(_block(len(members), used, cut, slot, own[place], sides))
         rows.append(np.concatenate(row))
     mask = np.concatenate(blocks)
     return Masks(
@@ -93,33 +96,27 @@ def make_masks(trees: Heaps, lists: Int[np.ndarray, "j t"], bins: Int[np.ndarray
 def _block(
     count: int,
     used: np.ndarray,
-    bits: np.ndarray,
-    own: np.ndarray,
-    place: np.ndarray,
-    slot: np.ndarray,
     cut: np.ndarray,
-) -> np.ndarray:
+    slot: np.ndarray,
+    column: np.ndarray,
+    sides: tuple[np.ndarray, np.ndarray],
+) -> UInt32[np.ndarray, "b t"]:
     """The masks of one feature: below a cut the leaves to its right go, above it those left."""
     block = np.full((len(used) + 1, count), ALL)
-    first = np.searchsorted(used, cut, side="left") + 1
+    right = np.arange(len(used) + 1)[:, None] > np.searchsorted(used, cut)
     for s in np.unique(slot):  # one node a tree
         here = slot == s
-        column, right = own[place[here]], np.arange(len(used) + 1)[:, None] >= first[here]
-        below = bits[place[here]]
-        block[:, column] &= ~np.where(right, below[:, 2 * s], below[:, 2 * s + 1])
+        block[:, column[here]] &= ~np.where(right[:, here], sides[0][here], sides[1][here])
     return block
 
 
 def _leaf_values(
-    trees: Heaps, lists: np.ndarray, bits: np.ndarray, width: int
+    trees: TreeArrays, lists: np.ndarray, bits: np.ndarray, width: int
 ) -> Float[np.ndarray, "j t l"]:
     """The value of each leaf, by its number from the left."""
-    value = np.zeros((len(trees.leaf) + 1, width))  # the last for -1
-    single = (bits & (bits - np.uint32(1))) == 0
-    single &= bits > 0
-    cut = np.concatenate([trees.cut, np.zeros_like(trees.cut)], axis=1)
-    tree, slot = np.nonzero(single & (cut == 0))
-    value[tree, np.log2(bits[tree, slot]).astype(int)] = trees.leaf[tree, slot]
+    value = np.zeros((len(trees.child) + 1, width))  # the last for -1
+    tree, slot = np.nonzero((bits > 0) & (trees.child == 0))
+    value[tree, np.log2(bits[tree, slot]).astype(int)] = trees.value[tree, slot]
     return value[lists]
 
 

@@ -1,23 +1,25 @@
 """Sums of many regression trees, on the host: equal structures merged, small ones tabulated.
 
-A tree is a heap: node i has the children 2i and 2i+1, the root is 1; `cut[i] = 0` marks a leaf,
-else a point goes left when its bin in feature `var[i]` is below `cut[i]`. T trees of H inner slots.
+T trees of S slots: slot 0 is unused, the root is slot 1, and the children of slot i are the slots
+`child[i]` and `child[i] + 1`, which stand behind it; `child[i] = 0` marks a leaf. At an inner slot
+a point goes left when its bin in feature `var[i]` is below `cut[i]`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jcausal.data import pad_rows
 
 
-class Heaps(NamedTuple):
-    """Trees as arrays: (T, H) features and cuts, (T, 2 H) leaf values."""
+class TreeArrays(NamedTuple):
+    """Trees as arrays: features, cuts, left children and leaf values."""
 
-    var: Int[np.ndarray, "t h"]
-    cut: Int[np.ndarray, "t h"]
-    leaf: Float[np.ndarray, "t l"]
+    var: Int[np.ndarray, "t s"]
+    cut: Int[np.ndarray, "t s"]
+    child: Int[np.ndarray, "t s"]
+    value: Float[np.ndarray, "t s"]
 
 
 class Tables(NamedTuple):
@@ -30,48 +32,86 @@ class Tables(NamedTuple):
     stride: Int[np.ndarray, " k"]
 
 
-def merge(trees: Heaps) -> Heaps:
+def from_heaps(var: np.ndarray, cut: np.ndarray, leaf: np.ndarray) -> TreeArrays:
+    """Trees of H inner slots where slot i has the children 2 i and 2 i + 1, and cut 0 is a leaf."""
+    slots = np.arange(var.shape[1])
+    child = np.where(cut > 0, 2 * slots, 0)
+    pad = [(0, 0), (0, leaf.shape[1] - var.shape[1])]
+    var, cut, child = (np.pad(np.where(cut > 0, a, 0), pad) for a in (var, cut, child))
+    return TreeArrays(*(a.astype(np.int32) for a in (var, cut, child)), value=leaf)
+
+
+def merge(trees: TreeArrays) -> TreeArrays:
     """Add up the leaves of trees that split alike: the same sum of trees, fewer trees."""
-    var = np.where(trees.cut > 0, trees.var, 0)
-    shape = np.ascontiguousarray(np.concatenate([var, trees.cut], axis=1).astype(np.uint16))
+    shape = np.concatenate(trees[:3], axis=1)
+    small = shape.max(initial=0) < 2**16
+    shape = np.ascontiguousarray(shape.astype(np.uint16 if small else np.uint32))
     rows = shape.view([("", shape.dtype)] * shape.shape[1]).ravel()
     _, first, group = np.unique(rows, return_index=True, return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(first)))
-    leaf = np.add.reduceat(trees.leaf[order].astype(np.float64), starts, axis=0)
-    return Heaps(var[first], trees.cut[first], leaf)
+    value = np.add.reduceat(trees.value[order].astype(np.float64), starts, axis=0)
+    return pick_trees(trees, first)._replace(value=value)
 
 
-def features_used(trees: Heaps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pick_trees(trees: TreeArrays, which: np.ndarray) -> TreeArrays:
+    """Some of the trees, by number or mask."""
+    return TreeArrays(*(a[which] for a in trees))
+
+
+def features_used(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The smallest and largest feature of each tree (-1 without a split), and whether no other."""
-    inner, var = trees.cut > 0, trees.var.astype(np.int32)
-    low = np.where(inner, var, np.iinfo(np.int32).max).min(1)
-    high = np.where(inner, var, -1).max(1)
-    between = inner & (var != low[:, None]) & (var != high[:, None])
+    inner = trees.child > 0
+    low = np.where(inner, trees.var, np.iinfo(np.int32).max).min(1)
+    high = np.where(inner, trees.var, -1).max(1)
+    between = inner & (trees.var != low[:, None]) & (trees.var != high[:, None])
     return np.where(high < 0, -1, low), high, ~between.any(1)
 
 
+def reached(trees: TreeArrays) -> Bool[np.ndarray, "t s"]:
+    """Which slots a point can come to, cuts apart."""
+    found = np.zeros(trees.child.shape, bool)
+    found[:, 1] = True
+    for rows, parent, child in families(trees):
+        found[rows, child] = found[rows, child + 1] = found[rows, parent]
+    return found
+
+
+def families(trees: TreeArrays) -> list[tuple[np.ndarray, int, np.ndarray]]:
+    """(trees, slot, left child) for each slot that is inner in some trees, parents first."""
+    found = []
+    for parent in np.flatnonzero((trees.child > 0).any(0)):
+        rows = np.flatnonzero(trees.child[:, parent])
+        found.append((rows, int(parent), trees.child[rows, parent]))
+    return found
+
+
+def depth_of(trees: TreeArrays) -> int:
+    """The longest way from a root to a leaf."""
+    depth = np.zeros(trees.child.shape, int)
+    for rows, parent, child in families(trees):
+        depth[rows, child] = depth[rows, child + 1] = depth[rows, parent] + 1
+    return int(depth.max(initial=0))
+
+
 def _rectangles(
-    trees: Heaps, low: np.ndarray, high: np.ndarray, bins: np.ndarray
+    trees: TreeArrays, low: np.ndarray, high: np.ndarray, bins: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The bins [lo, hi) of every leaf in its tree's two features: (tree, lo, hi, value)."""
-    count, slots = trees.leaf.shape
+    count, slots = trees.child.shape
     extent = np.stack([bins[np.maximum(low, 0)], bins[np.maximum(high, 0)]], axis=1)
     lo = np.zeros((count, slots, 2), np.int32)
     hi = np.broadcast_to(extent[:, None], (count, slots, 2)).astype(np.int32).copy()
-    exists = np.zeros((count, slots), bool)
-    exists[:, 1] = True
-    cut = np.concatenate([trees.cut, np.zeros_like(trees.cut)], axis=1).astype(np.int32)
-    for parent in range(1, slots // 2):
-        side = (trees.var[:, parent] != low).astype(int)
-        rows, at = np.arange(count), cut[:, parent]
-        for child in (2 * parent, 2 * parent + 1):
-            exists[:, child] = exists[:, parent] & (at > 0)
-            lo[:, child], hi[:, child] = lo[:, parent], hi[:, parent]
-        hi[rows, 2 * parent, side] = np.minimum(hi[rows, 2 * parent, side], at)
-        lo[rows, 2 * parent + 1, side] = np.maximum(lo[rows, 2 * parent + 1, side], at)
-    tree, slot = np.nonzero(exists & (cut == 0) & (lo < hi).all(2))
-    return tree, lo[tree, slot], hi[tree, slot], trees.leaf[tree, slot]
+    for rows, parent, child in families(trees):
+        side = (trees.var[rows, parent] != low[rows]).astype(int)
+        at = trees.cut[rows, parent]
+        for own in (child, child + 1):
+            lo[rows, own], hi[rows, own] = lo[rows, parent], hi[rows, parent]
+        hi[rows, child, side] = np.minimum(hi[rows, child, side], at)
+        lo[rows, child + 1, side] = np.maximum(lo[rows, child + 1, side], at)
+    leaf = reached(trees) & (trees.child == 0)
+    tree, slot = np.nonzero(leaf & (lo < hi).all(2))
+    return tree, lo[tree, slot], hi[tree, slot], trees.value[tree, slot]
 
 
 def _corner_table(
@@ -84,7 +124,9 @@ def _corner_table(
     return grid.cumsum(0).cumsum(1)[:-1, :-1]
 
 
-def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple[Tables, Heaps]:
+def tabulate(
+    trees: TreeArrays, bins: Int[np.ndarray, " f"], max_bytes: int
+) -> tuple[Tables, TreeArrays]:
     """Tables for the trees with at most two features, within a byte budget, and the other trees.
 
     A tree with one feature is the pair (f, f): its table is the diagonal, stored as one column.
@@ -101,7 +143,7 @@ def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple
     fits = np.zeros(len(pairs), bool)
     fits[order] = np.cumsum(size[order]) * 4 <= max_bytes
     rows = np.flatnonzero(small)
-    chosen = Heaps(*(a[rows] for a in trees))
+    chosen = pick_trees(trees, rows)
     tree, lo, hi, value = _rectangles(chosen, low[rows], high[rows], bins)
     values, offset, at = [np.zeros(1)], [], 1
     for k in np.flatnonzero(fits):
@@ -118,7 +160,7 @@ def tabulate(trees: Heaps, bins: Int[np.ndarray, " f"], max_bytes: int) -> tuple
     tables = Tables(
         np.concatenate(values), kept[:, 0], kept[:, 1], np.array(offset, int), width[fits]
     )
-    return tables, Heaps(*(a[rest] for a in trees))
+    return tables, pick_trees(trees, rest)
 
 
 def octave(size: int) -> int:
@@ -133,20 +175,24 @@ def pad_tables(tables: Tables) -> Tables:
     return Tables(value, *(pad_rows(a, pairs) for a in tables[1:]))
 
 
-def pad_heaps(trees: Heaps) -> Heaps:
-    """None, or a power of two of trees; padding trees are single leaves of value zero."""
-    count = octave(len(trees.var) + 1) if len(trees.var) else 0
-    return Heaps(*(pad_rows(a, count) for a in trees))
+def pad_trees(trees: TreeArrays) -> TreeArrays:
+    """None, or powers of two of trees and slots; padding trees are single leaves of value zero."""
+    count, slots = trees.child.shape
+    if not count:
+        return TreeArrays(*(a[:, :2] for a in trees))
+    wide = [(0, octave(count + 1) - count), (0, octave(slots) - slots)]
+    return TreeArrays(*(np.pad(a, wide) for a in trees))
 
 
-def trees_by_feature(trees: Heaps, features: int) -> Int[np.ndarray, "f r"]:
+def trees_by_feature(trees: TreeArrays, features: int) -> Int[np.ndarray, "f r"]:
     """For each feature the trees that split on it, padded with -1."""
-    holds = [np.flatnonzero(((trees.var == f) & (trees.cut > 0)).any(1)) for f in range(features)]
+    inner = trees.child > 0
+    holds = [np.flatnonzero(((trees.var == f) & inner).any(1)) for f in range(features)]
     longest = octave(max(len(h) for h in holds))
     return np.stack([np.pad(h, (0, longest - len(h)), constant_values=-1) for h in holds])
 
 
-def every_tree(trees: Heaps) -> Int[np.ndarray, "1 t"]:
+def every_tree(trees: TreeArrays) -> Int[np.ndarray, "1 t"]:
     """All trees as one list, padded with -1."""
     count = len(trees.var)
     return np.pad(np.arange(count), (0, octave(count) - count), constant_values=-1)[None]
