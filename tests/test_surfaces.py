@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.preprocessing import StandardScaler
 
 import jcausal as jc
+from jcausal.outcome import _masks
 from jcausal.outcome._bart import _nan_ended, _posterior, cut_points, split_rhat
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._surface import evaluate_along
@@ -135,9 +136,14 @@ def random_heaps(rng, count, slots, features, cuts):
 
 @pytest.mark.x64
 @pytest.mark.parametrize("depth", [3, 7])
-@pytest.mark.parametrize("budgets", [(0, 0), (0, 2**28), (2**26, 2**28)])
-def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets):
+@pytest.mark.parametrize(
+    ("budgets", "platform"),
+    [((0, 0), "cpu"), ((0, 2**28), "cpu"), ((0, 2**28), "others"), ((2**26, 2**28), "cpu")],
+)
+def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, monkeypatch):
     """Trees of up to 8 leaves are tables or masks; of up to 128, walks as well."""
+    if platform == "others":
+        monkeypatch.setattr(_masks, "_by_platform", lambda one, blocked, *a: blocked(*a))
     rng = np.random.default_rng(depth)
     features, points = 4, np.array([6, 5, 4, 2])
     trees = random_heaps(rng, 60, 1 << depth, features, 2)
