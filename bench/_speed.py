@@ -1,4 +1,4 @@
-"""Seconds of Fast AHB's parts, compile time apart."""
+"""Seconds of Fast AHB's parts, compile time apart, beside the paper's scripts."""
 
 import time
 from collections.abc import Callable
@@ -8,40 +8,69 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from bench._table2 import COARSE, MODEL
+from bench._published import SCRIPTS_SECONDS
+from bench._table2 import MODEL
 
-ROWS = ("quad/const", "binary/binary+6", "quad/const+4")
+SIZES = tuple(SCRIPTS_SECONDS)
+FEW = ((200, 2), (200, 5))
+SURFACES = {"BART": MODEL, "Ridge": jc.Ridge(), "MLP": jc.MLP()}
+TRAINING = 400
+SHARED = 100  # units that share out the time in which a surface's tables are built
 
 
-def collect(repeats: int) -> pd.DataFrame:
-    """The surface and the boxes of three rows of Table 2: first call, then the median."""
+def collect(sizes: tuple[tuple[int, int], ...], repeats: int) -> pd.DataFrame:
+    """One line a size and surface: the fit, its tables, and the boxes of all treated."""
     lines = []
-    for row in ROWS:
-        data = jc.simulate.ahb_table2(row, key=0, reading="scripts")
-        train, test = jc.split(data.sample, share=2 / 3, key=0)
-        surface = jc.fit(train, MODEL, key=0)
-        fitted = _seconds(lambda: jc.fit(train, MODEL, key=0), repeats)  # noqa: B023
-        method = jc.FastAHB(levels=COARSE.get(row))
-        matched = _seconds(lambda: _match(test, method, surface), repeats)  # noqa: B023
-        queries = int(test.t.sum())
-        lines.append(
-            {
-                "g/h": row,
-                "p": test.p,
-                "units": test.n,
-                "queries": queries,
-                "levels": str(COARSE.get(row, "all")),
-                "surface, s": fitted[1],
-                "compile, s": matched[0] - matched[1],
-                "boxes, s": matched[1],
-                "boxes, ms a query": 1000 * matched[1] / queries,
-            }
-        )
+    for n, p in sizes:
+        train, test = quadratic(TRAINING, p, 0), quadratic(n, p, 1)
+        for name, model in SURFACES.items():
+            fitted = _seconds(lambda: jc.fit(train, model, key=0), repeats)  # noqa: B023
+            surface = jc.fit(train, model, key=0)
+            tables = _tables(surface, repeats)
+            matched = _seconds(lambda: _match(test, surface), repeats)  # noqa: B023
+            queries = int(test.t.sum())
+            unit = matched[1] / queries + tables / SHARED
+            theirs = SCRIPTS_SECONDS[n, p]
+            lines.append(
+                {
+                    "units": n,
+                    "p": p,
+                    "surface": name,
+                    "queries": queries,
+                    "fit, s": fitted[1],
+                    "tables, s": tables,
+                    "compile, s": matched[0] - matched[1],
+                    "boxes, s": matched[1],
+                    "ms a unit": 1000 * unit,
+                    "scripts, ms a unit": 1000 * theirs if name == "BART" else np.nan,
+                    "times faster": theirs / unit if name == "BART" else np.nan,
+                }
+            )
+            print(f"  {n} units, p {p}, {name}", flush=True)
     return pd.DataFrame(lines)
 
 
-def _match(test: jc.Sample, method: jc.FastAHB, surface: jc.ResponseSurface) -> None:
-    boxes = jc.match(test, method, surface=surface, throw=False)
+def quadratic(n: int, p: int, key: int) -> jc.Sample:
+    """Table 2's row quad/const, with irrelevant covariates of the same law up to p."""
+    data = jc.simulate.ahb_table2("quad/const", key=key, n=n, reading="scripts").sample
+    more = [
+        jc.simulate.ahb_table2("quad/const", key=1000 * key + k, n=n, reading="scripts").sample
+        for k in range(1, p // 2 + 1)
+    ]
+    x = np.concatenate([data.points, *(one.points for one in more)], axis=1)[:, :p]
+    return jc.Sample(x, data.t, data.y)
+
+
+def _tables(surface: jc.ResponseSurface, repeats: int) -> float:
+    """Seconds to turn a posterior's trees into tables and masks, both arms."""
+    if not isinstance(surface, jc.BARTSurface) or surface.posterior is None:
+        return 0.0
+    arms = [arm for arm in surface.posterior if arm is not None]
+    return _seconds(lambda: [arm.mean() for arm in arms], repeats)[1]
+
+
+def _match(test: jc.Sample, surface: jc.ResponseSurface) -> None:
+    boxes = jc.match(test, jc.FastAHB(), surface=surface, throw=False)
     jax.block_until_ready(boxes.status)
 
 

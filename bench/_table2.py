@@ -152,16 +152,16 @@ def details(records: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(records: pd.DataFrame, row: str, method: str, paper: float) -> str:
     """Better, as good (within 2.6 sd of a 10-run mean), or worse, under the better reading."""
-    words = []
+    found = []
     for reading in READINGS:
         seen = _of(records, row, reading, method)["error"]
-        gap = float(seen.mean()) - paper
-        if gap <= 0:
-            return "better" if gap < -2.6 * _spread(seen) else "as good"
-        away = gap / _spread(seen) if _spread(seen) > 0 else np.inf
-        words.append((away, f"worse by {gap:.3f}"))
-    away, word = min(words)
-    return "as good" if away <= 2.6 else word
+        gap, spread = float(seen.mean()) - paper, _spread(seen)
+        away = gap / spread if spread > 0 else np.sign(gap) * np.inf
+        found.append((away, gap))
+    away, gap = min(found)
+    if abs(away) <= 2.6 or gap == 0:
+        return "as good"
+    return "better" if gap < 0 else f"worse by {gap:.3f}"
 
 
 def summary(records: pd.DataFrame) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def main(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore", jc.FitWarning)  # None/Const has a surface that explains nothing
     quick = options.quick
     if "speed" in options.parts:
-        _speed_part(3 if quick else 9, options)
+        _speed_part(options)
     if "table2" in options.parts:
         _table2_part(2 if quick else options.runs, options)
     if "lalonde" in options.parts:
@@ -101,11 +101,15 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
     print(page, flush=True)
 
 
-def _speed_part(repeats: int, options: argparse.Namespace) -> None:
-    found = _speed.collect(repeats)
+def _speed_part(options: argparse.Namespace) -> None:
+    sizes, repeats = (_speed.FEW, 1) if options.quick else (_speed.SIZES, 3)
+    found = _speed.collect(sizes, repeats)
     text = (
         f"# Seconds of Fast AHB, median of {repeats} calls, compile time apart\n\n"
-        "Surface: BART of 200 trees and 100 draws, both arms. Boxes: all treated of 200 units.\n\n"
+        f"Table 2's quad/const with irrelevant covariates up to p; surfaces of both arms on "
+        f"{_speed.TRAINING} units (BART: 200 trees, 100 draws), boxes of all treated, every level, "
+        f"the defaults. A unit's time has its share of the tables, by {_speed.SHARED}. The "
+        "scripts: the authors' Fast with BART, CPU seconds on one thread of such a machine.\n\n"
         f"{markdown(found)}"
     )
     print(_keep(options, "speed", text, dict(rows=found.to_dict(orient="records"))), flush=True)

@@ -23,13 +23,20 @@ def test_errors_against_the_matched_and_against_all():
 
 
 @pytest.mark.parametrize(
-    ("mean", "word"), [(0.01, "better"), (0.05, "as good"), (0.055, "as good"), (0.2, "worse by")]
+    ("other", "mean", "word"),
+    [
+        (0.5, 0.01, "better"),
+        (0.049, 0.01, "better"),
+        (0.5, 0.05, "as good"),
+        (0.5, 0.055, "as good"),
+        (0.5, 0.2, "worse by"),
+    ],
 )
-def test_verdicts_take_the_better_reading(mean, word):
+def test_verdicts_take_the_better_reading(other, mean, word):
     spread = np.tile([-0.01, 0.01], 50)  # sd of a 10-run mean about .0032
     frames = [
         pd.DataFrame(dict(reading=r, row="box/box", method="BART", error=m + spread))
-        for r, m in (("paper", 0.5), ("scripts", mean))
+        for r, m in (("paper", other), ("scripts", mean))
     ]
     told = table2.verdict(pd.concat(frames), "box/box", "BART", 0.05)
     assert told.startswith(word)

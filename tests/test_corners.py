@@ -179,3 +179,81 @@ def test_rows_keys_and_points_at_the_door():
     many = jax.vmap(keyed)(jnp.arange(3))
     alone = jc.estimate(sample, METHOD, key=2).att
     np.testing.assert_allclose(many[2], alone, rtol=1e-3)
+
+
+def test_intervals_of_more_boxes_than_a_bucket_holds():
+    """2,100 queries are padded to 2,560 boxes; the shares under vmap have to follow."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (4200, 1)).astype(float)
+    t = np.arange(4200) % 2 == 0
+    sample = jc.Sample(x, t, x[:, 0] + t + rng.normal(size=4200), names=["x"])
+    boxes = jc.match(sample, jc.FastAHB(), surface=wavy)
+    effects = jc.estimate(sample, boxes)
+    whole = jc.interval(effects, jc.AbadieImbens())
+    for label, one in ((None, jc.interval(effects, jc.Bootstrap(draws=50), key=0)), ("x", None)):
+        found = one or jc.interval(effects, jc.AbadieImbens(), by=label)
+        assert np.isfinite(np.asarray(found.error)).all()
+    ones = jnp.ones((2100, 2))
+    alone = np.asarray(boxes.spread(ones))
+    many = np.asarray(jax.vmap(boxes.spread)(jnp.stack([ones, 2 * ones])))
+    np.testing.assert_allclose(many, [alone, 2 * alone], rtol=1e-6)
+    assert abs(float(whole.estimate) - 1) < 4 * float(whole.error)
+
+
+def test_a_nan_at_a_member_ends_the_search():
+    x = np.arange(12.0).reshape(6, 2)
+
+    def hole(points):
+        level = jnp.where(points[:, 0] == 10, jnp.nan, points[:, 0])
+        return jnp.stack([level, points[:, 0]], axis=1)
+
+    sample = jc.Sample(x, [1, 0, 0, 0, 1, 0])
+    for minimum in (1, 4):
+        boxes = jc.match(sample, jc.FastAHB(min_controls=minimum), surface=hole, throw=False)
+        assert (np.asarray(boxes.status) == int(jc.RESULTS.surface_nan._value)).all()
+
+
+def test_flat_surfaces_open_everything_with_and_without_reach():
+    sample = draw_sample(5)
+    flat = jc.Function(lambda x: jnp.zeros((x.shape[0], 2)))
+    for reach in (None, 0.0, 0.2):
+        boxes = jc.match(sample, jc.FastAHB(reach=reach), surface=flat)
+        assert (np.asarray(boxes.sizes).sum(1) == sample.n).all(), reach
+
+
+def test_hyperparameters_can_be_mapped_over():
+    sample = draw_sample(6)
+    reaches = jnp.array([0.01, 0.3, 2.0])
+
+    def sizes(reach):
+        method = jc.FastAHB(reach=reach)
+        boxes = jc.match(sample, method, surface=wavy, throw=False, query=np.arange(10))
+        return boxes.sizes
+
+    together = jax.vmap(sizes)(reaches)
+    for reach, theirs in zip(reaches, together):
+        np.testing.assert_array_equal(sizes(float(reach)), theirs)
+
+
+def test_bad_points_are_counted_without_padding():
+    points = np.zeros((9, 3))
+    points[8, 0] = np.nan
+    with pytest.raises(jc.DataError, match="not finite in 1 points .row 8."):
+        jc.match(draw_sample(0), jc.FastAHB(), surface=wavy, at=points)
+
+
+def test_nobody_asked_for_and_nobody_matched():
+    sample = draw_sample(7)
+    with pytest.raises(ValueError, match="queries the treated rows, and there is none"):
+        jc.match(sample.with_valid(~sample.t), jc.FastAHB(), surface=wavy)
+    boxes = jc.match(sample, jc.FastAHB(min_controls=1000), surface=wavy, throw=False)
+    effects = jc.estimate(sample, boxes)
+    assert np.isnan(float(jc.interval(effects, jc.AbadieImbens()).error))
+
+
+def test_a_matching_brings_its_own_queries():
+    sample = draw_sample(8)
+    boxes = jc.match(sample, jc.FastAHB(), surface=wavy)
+    for more in (dict(repeats=3), dict(estimand="ate"), dict(query=np.arange(3))):
+        with pytest.raises(ValueError, match="are the matching's own"):
+            jc.estimate(sample, boxes, **more)

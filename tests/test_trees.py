@@ -74,6 +74,18 @@ def test_a_classifier_of_random_trees_predicts_a_probability():
     np.testing.assert_allclose(ours, model.predict_proba(x)[:, 1], atol=1e-5)
 
 
+@pytest.mark.parametrize("only", [0.0, 1.0])
+def test_a_classifier_that_sees_one_class_predicts_that_class(only):
+    sample = draw_sample(4, n=80)
+    y = np.where(np.asarray(sample.t), np.arange(80) % 3 == 0, only)
+    made = jc.Trees(ensemble.RandomForestClassifier(5, max_leaf_nodes=8))
+    surface = jc.fit(sample.with_outcome(y), made, key=0)
+    np.testing.assert_allclose(np.asarray(surface(sample.x))[:, 0], only)
+    assert surface.noise[0] == 0
+    with pytest.raises(ValueError, match="has the classes 3.0: a"):
+        jc.fit(sample.with_outcome(np.full(80, 3.0)), made, key=0)
+
+
 def test_boxes_on_a_forest_equal_boxes_on_its_own_predictions():
     """The surface inside the search against a plain function that calls scikit-learn."""
     train, test = draw_sample(1, n=120), draw_sample(2, n=60)

@@ -95,6 +95,11 @@ def estimate(
         raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
     if isinstance(method, Matching):
         check_same_rows(sample, method)
+        if repeats != 1 or query is not None or estimand not in ("att", method.estimand):
+            raise ValueError(
+                "estimand, query and repeats are the matching's own: give them to jc.match, or "
+                "pass the method itself."
+            )
         return effects_of(sample, method, (), tau)
     if not isinstance(method, Matcher):
         raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")

@@ -83,6 +83,8 @@ def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) ->
     else:
         _check_neighbors(sample, neighbors, wanted)
         rows = np.flatnonzero(np.asarray(wanted))
+        if not rows.size:
+            return jnp.zeros(sample.n, features.dtype)
         rows = jnp.asarray(np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge"))
         use = jnp.ones(rows.shape[0], bool)
     found = _residuals(features, sample.t, sample.y, sample.valid, rows, neighbors)

@@ -13,6 +13,8 @@ from jcausal.match._results import RESULTS, code, sentence
 from jcausal.outcome import ResponseSurface, as_surface
 from jcausal.outcome._function import without_training
 
+WORDS = dict(att="the treated rows", atc="the control rows", ate="all rows")
+
 
 def match(
     sample: Sample,
@@ -97,6 +99,8 @@ def make_task(
         rows, asked = jnp.arange(sample.n), wanted
     else:
         rows = np.flatnonzero(np.asarray(wanted)) if query is None else _rows(query, sample)
+        if not rows.size:
+            raise ValueError(f"estimand {estimand!r} queries {WORDS[estimand]}, and there is none.")
         asked = _take(sample.valid, rows)
     return Task(sample, fold, jnp.asarray(rows), _take(fold, rows), asked, None, estimand)
 

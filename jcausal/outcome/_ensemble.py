@@ -43,10 +43,11 @@ class Trees(OutcomeModel):
     """An ensemble of trees of another library, fitted to each arm and evaluated on the device.
 
     The estimator is cloned and fitted to the controls and to the treated, with sampling weights;
-    its trees then become arrays. Trees on at most two features are tables, others masks or walks,
-    so the search asks them as cheaply as `jc.BART`. Categories have one feature per level. A fifth
-    of each arm is held out once to measure the noise; then the ensemble is fitted to all rows. If
-    it has `random_state` None, the key decides.
+    its trees then become arrays. Trees on at most two features are tables, others of at most 32
+    leaves masks, which the search asks as cheaply as those of `jc.BART`; larger trees are walked,
+    which takes many times as long: `max_leaf_nodes=32` is a good choice. Categories have one
+    feature per level. A fifth of each arm is held out once to measure the noise; then the ensemble
+    is fitted to all rows. If it has `random_state` None, the key decides.
 
     **Arguments:**
 
@@ -62,7 +63,7 @@ class Trees(OutcomeModel):
         >>> import jcausal as jc
         >>> from sklearn.ensemble import RandomForestRegressor
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> forest = jc.Trees(RandomForestRegressor(20, min_samples_leaf=5))
+        >>> forest = jc.Trees(RandomForestRegressor(20, max_leaf_nodes=32))
         >>> surface = jc.fit(sample, forest, key=0)
         >>> surface(sample.x).shape
         (445, 2)
@@ -129,13 +130,20 @@ class Trees(OutcomeModel):
             model.set_params(random_state=int(jax.random.randint(key, (), 0, 2**31 - 1)))
         y, weight = np.asarray(sample.y)[rows], np.asarray(sample.weight)[rows]
         even = (weight == weight[0]).all()
-        return model.fit(features[rows], y, **{} if even else dict(sample_weight=weight))
+        model.fit(features[rows], y, **{} if even else dict(sample_weight=weight))
+        classes = getattr(model, "classes_", np.zeros(1))
+        if not np.isin(classes, (0, 1)).all():
+            raise ValueError(
+                f"{type(model).__name__} has the classes {', '.join(map(str, classes))}: a "
+                "classifier needs outcomes 0 and 1; use a regressor."
+            )
+        return model
 
 
 def _predictions(model: Any, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
-    """The model's own predictions, of the second class where it is a classifier."""
+    """The model's own predictions; of a classifier the mean of the class, which is 0 or 1."""
     if hasattr(model, "predict_proba"):
-        return np.asarray(model.predict_proba(features), float)[:, -1]
+        return np.asarray(model.predict_proba(features), float) @ model.classes_
     return np.asarray(model.predict(features), float)
 
 

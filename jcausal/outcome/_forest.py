@@ -160,12 +160,14 @@ class Forest(eqx.Module):
             return jnp.zeros(bins.shape[0], jnp.float32)
         slots = self.rest.var.shape[1]
         rest = Walk(*(a.ravel() for a in self.rest))
-        at = jnp.ones_like(trees)
-        for _ in range(self.depth):
+
+        def deeper(_: Array, at: Array) -> Array:
             here = trees * slots + at
             child = rest.child[here]
             right = jnp.take_along_axis(bins, rest.var[here], axis=1) >= rest.cut[here]
-            at = jnp.where(child > 0, child + right, at)
+            return jnp.where(child > 0, child + right, at)
+
+        at = lax.fori_loop(0, self.depth, deeper, jnp.ones_like(trees))
         return rest.value[trees * slots + at].sum(1)
 
 

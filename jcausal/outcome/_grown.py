@@ -50,21 +50,20 @@ def read_ensemble(model: Any) -> Ensemble:
     trees = getattr(model, "estimators_", [model])
     if not all(hasattr(tree, "tree_") for tree in trees):
         raise ValueError(f"{_name(model)} is not a fitted ensemble of trees that jcausal can read.")
-    return Ensemble([_scikit(tree.tree_, 1 / len(trees)) for tree in trees], 0.0)
+    classes = getattr(model, "classes_", None)
+    return Ensemble([_scikit(tree.tree_, 1 / len(trees), classes) for tree in trees], 0.0)
 
 
 def _name(model: Any) -> str:
     return f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
 
 
-def _scikit(tree: Any, scale: float) -> Grown:
-    """A regression tree, or the share of the second class of a classification tree."""
+def _scikit(tree: Any, scale: float, classes: np.ndarray | None = None) -> Grown:
+    """A regression tree, or the mean of the class (0 or 1) in a classification tree."""
     value = tree.value[:, 0]
-    if value.shape[1] > 2:
-        raise ValueError(f"a tree predicts {value.shape[1]} classes: jc.Trees reads two at most.")
-    share = value[:, -1] / value.sum(1) if value.shape[1] == 2 else value[:, 0]
+    mean = value[:, 0] if classes is None else value @ classes / value.sum(1)
     left = np.where(tree.children_left < 0, -1, tree.children_left)
-    return Grown(tree.feature, _down(tree.threshold), left, tree.children_right, scale * share)
+    return Grown(tree.feature, _down(tree.threshold), left, tree.children_right, scale * mean)
 
 
 def _boosted(model: Any) -> Ensemble:

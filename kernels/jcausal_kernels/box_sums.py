@@ -290,9 +290,13 @@ def box_weights(
 
     **Returns:** (n, d).
 
-    **Raises:** as `box_sums`.
+    **Raises:** as `box_sums`, and ValueError when boxes and cotangent differ in number.
     """
     _check(units, rungs)
+    if cotangent.shape[0] != rungs.lower.shape[0]:
+        raise ValueError(
+            f"cotangent has {cotangent.shape[0]} rows, there are {rungs.lower.shape[0]} boxes."
+        )
     sizes = _blocks(units.arm.shape[0], rungs.lower.shape[0], max_bytes)
     return _jitted_weights(units, rungs, cotangent, sizes, implementation)
 

@@ -118,8 +118,11 @@ class Boxes(Matching):
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
         rungs = self._wide
-        if not is_traced(shares):
-            shares = jnp.asarray(pad_rows(np.asarray(shares), rungs.lower.shape[0]))
+        more = rungs.lower.shape[0] - shares.shape[0]
+        if is_traced(shares):
+            shares = jnp.pad(shares, [(0, more), (0, 0)])
+        else:
+            shares = jnp.asarray(np.pad(np.asarray(shares), [(0, more), (0, 0)]))
         total = box_weights(self.units, rungs, shares[:, :, None])[:, 0]
         return total * self.sample.weight**power
 

@@ -13,7 +13,7 @@ from jcausal.data import bucket, first_rows, is_traced
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match.boxes._boxes import Boxes
 from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Rules, pose, rungs_of
-from jcausal.match.boxes._rounds import grow_all
+from jcausal.match.boxes._rounds import grow_all, pick
 from jcausal.match.boxes._space import (
     Queries,
     layout,
@@ -152,9 +152,10 @@ class FastAHB(Matcher):
         Rows are padded to bucketed numbers, so that near numbers of queries share one trace.
         """
         sample = task.sample.plain()
-        if is_traced(task, surface):
+        rules = self._rules(sample.x.dtype)
+        if is_traced(task, surface, rules):
             rows, count = None, task.query.shape[0]
-            asked, queries = task.asked & (task.query_fold == k), _queries(task, None)
+            asked, queries = task.asked & (task.query_fold == k), _queries(task)
         else:
             rows = np.flatnonzero(np.asarray(task.query_fold) == k)
             count = rows.size
@@ -162,9 +163,8 @@ class FastAHB(Matcher):
                 return rows, ()
             wide = np.pad(rows, (0, bucket(count) - count), mode="edge")
             asked = jnp.asarray(np.asarray(task.asked)[wide] & (np.arange(wide.size) < count))
-            queries = _queries(task, wide)
+            queries = _wide_queries(task, rows, wide)
         space = make_space(sample, (task.fold == k) & (sample.weight > 0))
-        rules = self._rules(sample.x.dtype)
         surface, space, rules = _still((surface.lean(), space, rules))
         problem = pose(space, surface, rules)
         points = self.points or (3 if self.grid == "line" else 16)
@@ -202,12 +202,18 @@ def _still(tree):  # noqa: ANN001, ANN202
     )
 
 
-def _queries(task: Task, rows: np.ndarray | None) -> Queries:
+def _queries(task: Task) -> Queries:
     if task.at is not None:
-        at = np.asarray(task.at)
-        return point_queries(task.sample, at if rows is None else at[rows])
-    units = task.query if rows is None else jnp.asarray(np.asarray(task.query)[rows])
-    return unit_queries(task.sample, units)
+        return point_queries(task.sample, np.asarray(task.at))
+    return unit_queries(task.sample, task.query)
+
+
+def _wide_queries(task: Task, rows: np.ndarray, wide: np.ndarray) -> Queries:
+    """The queries of some rows, in the shape of `wide`, which repeats the last."""
+    if task.at is not None:
+        found = point_queries(task.sample, np.asarray(task.at)[rows])
+        return pick(found, np.minimum(np.arange(wide.size), rows.size - 1))
+    return unit_queries(task.sample, jnp.asarray(np.asarray(task.query)[wide]))
 
 
 def _join(task: Task, parts: list) -> tuple[Array, ...]:

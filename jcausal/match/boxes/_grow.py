@@ -321,7 +321,8 @@ def _choose(problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, 
     """
     score = _weighted(looks.variance, problem.rules)
     distance = _weighted(looks.shift**2, problem.rules)
-    near = steps.allowed & (distance <= problem.rules.reach * problem.spread)
+    reach = problem.rules.reach
+    near = steps.allowed & (jnp.isinf(reach) | (distance <= reach * problem.spread))
     beyond = ~near.any(1) & ~enough
     allowed = jnp.where(beyond[:, None], steps.allowed, near)
     value = jnp.where(beyond[:, None], distance, score)
@@ -332,7 +333,7 @@ def _choose(problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, 
         pick=pick,
         score=jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0],
         exists=allowed.any(1),
-        nan=(jnp.isnan(score + distance) & steps.allowed).any(1),
+        nan=(jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(problem.spread),
     )
 
 

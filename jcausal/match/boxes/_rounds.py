@@ -41,7 +41,7 @@ def grow_all(
             if progress is not None:
                 progress(total - later - growing, total)
 
-        batch = _pick(queries, rows)
+        batch = pick(queries, rows)
         grown = [np.array(field) for field in start(problem.space, batch, jnp.asarray(mine))]
         _grow_batch(problem, batch, grown, plan, grid, points, report)
         parts.append(grown)
@@ -64,7 +64,7 @@ def _grow_batch(
     while alive.size:
         size = min(size, _fewer(alive.size))
         rows = np.pad(alive, (0, size - alive.size), mode="edge")
-        part, state = _pick(queries, rows), State(*(jnp.asarray(a[rows]) for a in grown))
+        part, state = pick(queries, rows), State(*(jnp.asarray(a[rows]) for a in grown))
         while True:
             began = time.perf_counter()
             state = advance(problem, part, state, jnp.asarray(steps), plan, grid, points)
@@ -84,7 +84,8 @@ def _fewer(count: int) -> int:
     return max(32, 1 << (int(count) - 1).bit_length())
 
 
-def _pick(queries: Queries, rows: np.ndarray) -> Queries:
+def pick(queries: Queries, rows: np.ndarray) -> Queries:
+    """Some of the queries."""
     return Queries(
         queries.x[rows],
         queries.place[:, rows],
