@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb
+from bench import ahb, kernels
 
 HERE = Path(__file__).parent
 
@@ -15,6 +15,7 @@ def main() -> int:
     names = parser.add_subparsers(dest="name", required=True)
     one = names.add_parser("ahb", help="Fast AHB beside its paper: errors, LaLonde, seconds")
     one.add_argument("--quick", action="store_true", help="few runs of everything")
+    one.add_argument("--speed", action="store_true", help="the same as --parts speed")
     one.add_argument("--runs", type=int, default=100, help="runs of each row of Table 2")
     one.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")
     one.add_argument(
@@ -23,9 +24,16 @@ def main() -> int:
     one.add_argument(
         "--workers", type=int, default=1, help="processes for the errors (never for seconds)"
     )
-    one.add_argument("--out", type=Path, default=HERE / "results")
+    two = names.add_parser("kernels", help="the kernels against the machine's measured rates")
+    two.add_argument("--quick", action="store_true", help="a tenth of the units")
+    for each in (one, two):
+        each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
-    options.parts = options.parts or (ahb.QUICK if options.quick else ahb.PARTS)
+    if options.name == "kernels":
+        kernels.main(options)
+        return 0
+    parts = ahb.QUICK if options.quick else ahb.PARTS
+    options.parts = ["speed"] if options.speed else options.parts or parts
     ahb.main(options)
     return 0
 

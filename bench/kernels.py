@@ -1,0 +1,175 @@
+"""The kernels: seconds, bytes, operations, and the share of the machine's measured rates."""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from bench._keep import keep, markdown
+from jcausal.kernels import (
+    Rungs,
+    Slabs,
+    Units,
+    bootstrap_sums,
+    box_counts,
+    box_sums,
+    box_weights,
+    grid_variance,
+)
+
+
+class Rates(NamedTuple):
+    """What the machine does in a second: float32 flops in a matmul, bytes in a copy, compares."""
+
+    flops: float
+    bytes: float
+    compares: float
+
+
+class Case(NamedTuple):
+    """A kernel at one size: what it does, what it costs by its formula, and the call."""
+
+    kernel: str
+    size: str
+    flops: float
+    compares: float
+    bytes: float
+    call: Callable[[], Any]
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure the rates, then every kernel."""
+    repeats = 1 if options.quick else 3
+    rates = measured_rates()
+    lines = []
+    for case in cases(100_000 if options.quick else 1_000_000):
+        first, took = seconds(case.call, repeats)
+        ideal = case.flops / rates.flops + case.compares / rates.compares
+        lines.append(
+            {
+                "kernel": case.kernel,
+                "size": case.size,
+                "compile, s": first - took,
+                "s": took,
+                "Gflop": case.flops / 1e9,
+                "Gcompare": case.compares / 1e9,
+                "GB": case.bytes / 1e9,
+                "share of the rates": max(ideal, case.bytes / rates.bytes) / took,
+            }
+        )
+        print(f"  {case.kernel} {case.size}: {took:.2f} s", flush=True)
+    text = (
+        f"# Kernels, median of {repeats} calls, compile time apart\n\n"
+        "Operations and bytes by each kernel's formula. Rates of the machine, measured in this "
+        f"run: {rates.flops / 1e9:.0f} Gflop a second (a float32 matmul), "
+        f"{rates.compares / 1e9:.0f} billion int32 comparisons, {rates.bytes / 1e9:.1f} GB (a copy "
+        "of 256 MB). Share: the time that operations or bytes alone would take at those rates, "
+        f"over the time taken.\n\n{markdown(pd.DataFrame(lines))}"
+    )
+    name = "kernels" + ("-quick" if options.quick else "")
+    command = "python -m bench kernels" + (" --quick" if options.quick else "")
+    print(keep(options.out, name, command, text, dict(rates=rates._asdict(), rows=lines)))
+
+
+def cases(n: int) -> list[Case]:
+    """10,000 boxes over n units and smaller things."""
+    q, p, d = 10_000, 10, 8
+    rng = np.random.default_rng(0)
+    units, rungs = random_boxes(rng, n, q, p)
+    values = jnp.asarray(rng.normal(size=(n, d)), jnp.float32)
+    shares = jnp.asarray(rng.normal(size=(q, 2, 1)), jnp.float32)
+    compares, size = 2.0 * q * n * p, f"{q:,} boxes, {n:,} units, p {p}"
+    once = 4.0 * n * p * q / 256
+    m, g = 20_000, 16
+    slabs = random_slabs(rng, m, p)
+    offsets = jnp.asarray(rng.uniform(size=(g, p)), jnp.float32)
+    key, every = jax.random.key(0), jnp.ones(n, bool)
+    words = jnp.asarray(rng.integers(0, 2**32, (n, 2), dtype=np.uint32))
+    return [
+        Case("box_counts", size, 4.0 * q * n, compares, once, lambda: box_counts(units, rungs)),
+        Case(
+            "box_sums",
+            f"{size}, {d} columns",
+            4.0 * q * n * (d + 1),
+            compares,
+            once,
+            lambda: box_sums(units, rungs, values),
+        ),
+        Case(
+            "box_weights",
+            size,
+            8.0 * q * n,
+            compares,
+            once,
+            lambda: box_weights(units, rungs, shares),
+        ),
+        Case(
+            "grid_variance",
+            f"{m:,} slabs, {g} points, p {p}",
+            2.0 * m * g * p,
+            0.0,
+            4.0 * m * g * p,
+            lambda: grid_variance(_quadratic, slabs, offsets, jnp.zeros(p, bool)),
+        ),
+        Case(
+            "bootstrap_sums",
+            f"{n:,} units, 100 draws, 2 columns",
+            2.0 * n * 100 * 3,
+            13.0 * n * 100,
+            12.0 * n,
+            lambda: bootstrap_sums(values[:, :2], words, every, key, draws=100),
+        ),
+    ]
+
+
+def random_boxes(rng: np.random.Generator, n: int, q: int, p: int) -> tuple[Units, Rungs]:
+    """Units on ladders of 64 rungs; boxes that hold about half of each ladder."""
+    codes = rng.integers(0, 64, (n, p), dtype=np.int32)
+    lower = rng.integers(0, 32, (q, p), dtype=np.int32)
+    upper = lower + rng.integers(16, 48, (q, p), dtype=np.int32)
+    arm = rng.uniform(size=n) < 0.5
+    none = jnp.zeros((n, 0), jnp.int32)
+    units = Units(jnp.asarray(codes), none, jnp.asarray(arm))
+    return units, Rungs(jnp.asarray(lower), jnp.asarray(upper), jnp.zeros((q, 0, 1), bool))
+
+
+def random_slabs(rng: np.random.Generator, m: int, p: int) -> Slabs:
+    """Slabs in the unit cube."""
+    low, high, start, stop = (
+        jnp.asarray(rng.uniform(size=shape), jnp.float32) for shape in ((m, p), (m, p), m, m)
+    )
+    return Slabs(low, high, jnp.asarray(rng.integers(0, p, m, dtype=np.int32)), start, stop)
+
+
+def _quadratic(x: jax.Array) -> jax.Array:
+    return jnp.stack([(x**2).sum(1), x.sum(1)], axis=1)
+
+
+def measured_rates() -> Rates:
+    """A matmul of 2,048, a copy of 256 MB, and comparisons of integers that stay in cache."""
+    a = jnp.ones((2048, 2048), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    block = jnp.ones(2**26, jnp.float32)
+    copy = jax.jit(lambda b: b + 1)
+    left, right = jnp.arange(1024, dtype=jnp.int32), jnp.arange(2**15, dtype=jnp.int32)
+    compare = jax.jit(lambda a, b: (a[:, None] <= b).sum(0))
+    return Rates(
+        flops=2 * 2048**3 / seconds(lambda: product(a), 5)[1],
+        bytes=2 * 4 * 2**26 / seconds(lambda: copy(block), 5)[1],
+        compares=1024 * 2**15 / seconds(lambda: compare(left, right), 5)[1],
+    )
+
+
+def seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """The first call, and the median of the next."""
+    taken = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        taken.append(time.perf_counter() - began)
+    return taken[0], float(np.median(taken[1:]))
