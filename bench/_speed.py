@@ -1,7 +1,7 @@
 """Seconds of Fast AHB's parts, compile time apart, beside the paper's scripts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ TRAINING = 400
 SHARED = 100  # units that share out the time in which a surface's tables are built
 
 
-def collect(sizes: tuple[tuple[int, int], ...], repeats: int) -> pd.DataFrame:
-    """One line a size and surface: the fit, its tables, and the boxes of all treated."""
+def collect(sizes: tuple[tuple[int, int], ...], repeats: int) -> Iterator[pd.DataFrame]:
+    """One line a size and surface: the fit, its tables, and the boxes of all treated; so far."""
     lines = []
     for n, p in sizes:
         train, test = quadratic(TRAINING, p, 0), quadratic(n, p, 1)
@@ -47,7 +47,7 @@ def collect(sizes: tuple[tuple[int, int], ...], repeats: int) -> pd.DataFrame:
                 }
             )
             print(f"  {n} units, p {p}, {name}", flush=True)
-    return pd.DataFrame(lines)
+            yield pd.DataFrame(lines)
 
 
 def quadratic(n: int, p: int, key: int) -> jc.Sample:
