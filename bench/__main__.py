@@ -14,7 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     names = parser.add_subparsers(dest="name", required=True)
     one = names.add_parser("ahb", help="Fast AHB beside its paper: errors, LaLonde, seconds")
-    one.add_argument("--quick", action="store_true", help="few runs of everything")
+    one.add_argument("--quick", action="store_true", help="few runs of a few rows")
     one.add_argument("--speed", action="store_true", help="the same as --parts speed")
     one.add_argument("--runs", type=int, default=100, help="runs of each row of Table 2")
     one.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")

@@ -43,15 +43,21 @@ def from_heaps(var: np.ndarray, cut: np.ndarray, leaf: np.ndarray) -> TreeArrays
 
 def merge(trees: TreeArrays) -> TreeArrays:
     """Add up the leaves of trees that split alike: the same sum of trees, fewer trees."""
-    shape = np.concatenate(trees[:3], axis=1)
-    small = shape.max(initial=0) < 2**16
-    shape = np.ascontiguousarray(shape.astype(np.uint16 if small else np.uint32))
-    rows = shape.view([("", shape.dtype)] * shape.shape[1]).ravel()
-    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    first, group = _same_rows(np.concatenate(trees[:3], axis=1))
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(first)))
     value = np.add.reduceat(trees.value[order].astype(np.float64), starts, axis=0)
     return pick_trees(trees, first)._replace(value=value)
+
+
+def _same_rows(rows: Int[np.ndarray, "t k"]) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each kind of row, and every row's kind: by a hash, and whole if that errs."""
+    mix = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
+    hashed = rows.astype(np.uint64) @ mix
+    _, first, group = np.unique(hashed, return_index=True, return_inverse=True)
+    if (rows[first][group] != rows).any():
+        _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return first, group.ravel()
 
 
 def pick_trees(trees: TreeArrays, which: np.ndarray) -> TreeArrays:
@@ -118,9 +124,11 @@ def _corner_table(
     lo: np.ndarray, hi: np.ndarray, value: np.ndarray, shape: tuple[int, int]
 ) -> Float[np.ndarray, "a b"]:
     """The sum of constant rectangles on a grid, by corner differences and two prefix sums."""
-    grid = np.zeros((shape[0] + 1, shape[1] + 1))
-    for a, b, sign in ((lo, lo, 1), (hi, lo, -1), (lo, hi, -1), (hi, hi, 1)):
-        np.add.at(grid, (a[:, 0], b[:, 1]), sign * value)
+    tall, wide = shape[0] + 1, shape[1] + 1
+    corners = ((lo, lo, 1), (hi, lo, -1), (lo, hi, -1), (hi, hi, 1))
+    place = np.concatenate([a[:, 0] * wide + b[:, 1] for a, b, _ in corners])
+    weight = np.concatenate([sign * value for _, _, sign in corners])
+    grid = np.bincount(place, weight, tall * wide).reshape(tall, wide)
     return grid.cumsum(0).cumsum(1)[:-1, :-1]
 
 
