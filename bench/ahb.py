@@ -103,7 +103,7 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
 
 
 def _speed_part(options: argparse.Namespace) -> None:
-    sizes, repeats = (_speed.FEW, 1) if options.quick else (_speed.SIZES, 3)
+    sizes, repeats = (_speed.FEW if options.quick else _speed.SIZES), 3
     page = ""
     for found in _speed.collect(sizes, repeats):
         text = (
