@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import draw_sample
+from conftest import draw_sample, wavy
 
 import jcausal as jc
 
@@ -62,3 +62,18 @@ def test_boxes_need_two_ordered_covariates(surface):
     found = jc.match(sample, jc.FastAHB(), surface=surface)
     with pytest.raises(ValueError, match="needs two covariates"):
         jc.plot.boxes(found)
+
+
+def test_boxes_are_drawn_where_they_are():
+    """Edges of the rectangles against the boxes', but for those too thin to be seen."""
+    sample = draw_sample(2, n=80)
+    found = jc.match(sample, jc.FastAHB(), surface=wavy)
+    first = [0, 1, 2]
+    ax = jc.plot.boxes(found, which=first)
+    a, b = sample.schema.ordered[:2]
+    for i, frame in zip(first, ax.patches):
+        wide = np.array([np.diff(ax.get_xlim())[0], np.diff(ax.get_ylim())[0]])
+        off = np.abs(np.array(frame.get_xy()) - found.lower[i, [a, b]])
+        assert (off < 0.01 * wide).all()
+        size = np.array([frame.get_width(), frame.get_height()])
+        assert (np.abs(size - (found.upper - found.lower)[i, [a, b]]) < 0.02 * wide).all()

@@ -86,8 +86,7 @@ def boxes(
         ax.scatter(points[rows, a], points[rows, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
     lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
     span = np.nanmax(points[valid], axis=0) - np.nanmin(points[valid], axis=0)
-    least = [0.012 * float(span[j]) for j in (a, b)]
-    for k, i in enumerate(which):
+    for i in which:
         if not 0 <= i < len(lower):
             raise ValueError(f"there is no query {i}: they are 0 to {len(lower) - 1}.")
         if np.isnan(lower[i, [a, b]]).any():
@@ -95,16 +94,20 @@ def boxes(
                 f"box {i} holds only units whose {schema.names[a]!r} or {schema.names[b]!r} is "
                 "missing: it has no place in this picture, choose others with which=[...]."
             )
+    margins, chosen = {}, np.array(list(which))
+    for j in (a, b):
+        wide = float(upper[chosen, j].max() - lower[chosen, j].min())
+        margins[j] = max(0.6 * wide, 0.02 * float(span[j]))
+    least = [0.01 * margins[j] for j in (a, b)]  # so that a box without extent can be seen
+    for k, i in enumerate(which):
         corner, size = lower[i, [a, b]], upper[i, [a, b]] - lower[i, [a, b]]
         grown = np.maximum(size, least)
         corner = corner - (grown - size) / 2
         frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8, label=f"box {i}")
         ax.add_patch(frame)
         ax.plot(*np.asarray(matching.point)[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
-    chosen = np.array(list(which))
     for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
-        low, high = lower[chosen, j].min(), upper[chosen, j].max()
-        margin = max(0.6 * (high - low), 0.02 * float(span[j]))
+        low, high, margin = lower[chosen, j].min(), upper[chosen, j].max(), margins[j]
         near, seen = 0.1 * margin, points[valid, j]
         limit(max(low - margin, np.nanmin(seen) - near), min(high + margin, np.nanmax(seen) + near))
     for axis in (ax.xaxis, ax.yaxis):
