@@ -138,10 +138,20 @@ def random_heaps(rng, count, slots, features, cuts):
 @pytest.mark.parametrize("depth", [3, 7])
 @pytest.mark.parametrize(
     ("budgets", "platform"),
-    [((0, 0), "cpu"), ((0, 2**28), "cpu"), ((0, 2**28), "others"), ((2**26, 2**28), "cpu")],
+    [
+        ((0, 0, 0), "cpu"),
+        ((0, 0, 2**28), "cpu"),
+        ((0, 0, 2**28), "others"),
+        ((0, 2**24, 0), "cpu"),
+        ((0, 2**12, 2**28), "cpu"),
+        ((2**26, 2**24, 2**28), "cpu"),
+    ],
 )
 def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, monkeypatch):
-    """Trees of up to 8 leaves are tables or masks; of up to 128, walks as well."""
+    """Trees of up to 8 leaves are tables or masks; of up to 128, walks as well.
+
+    Budgets: of the tables over all bins, of those over the bins told apart, of the masks.
+    """
     if platform == "others":
         monkeypatch.setattr(_masks, "_by_platform", lambda one, blocked, *a: blocked(*a))
     rng = np.random.default_rng(depth)
@@ -150,8 +160,12 @@ def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, m
     cuts = np.full((features, 6), np.inf)
     for f, count in enumerate(points):
         cuts[f, :count] = np.sort(rng.normal(size=count))
-    forest = Forest(trees, cuts, 0.5, max_table_bytes=budgets[0], max_mask_bytes=budgets[1])
-    assert (forest.depth > 0) == (depth == 7 or budgets[1] == 0)
+    names = ("max_table_bytes", "max_cell_bytes", "max_mask_bytes")
+    forest = Forest(trees, cuts, 0.5, **dict(zip(names, budgets)))
+    tabled = 1 << (len(forest.cells.value) - 1).bit_length()
+    assert (tabled > 1) == (budgets[1] > 0) and 4 * tabled <= max(8, 2 * budgets[1])
+    if not budgets[1]:
+        assert (forest.depth > 0) == (depth == 7 or budgets[2] == 0)
 
     def by_hand(x):
         bins, total = (cuts < x[:, None]).sum(1), 0.5
@@ -164,13 +178,17 @@ def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, m
 
     x = rng.normal(size=(40, features)).astype(np.float32)
     np.testing.assert_allclose(forest(jnp.asarray(x)), [by_hand(row) for row in x], atol=2e-4)
-    moving, at = rng.integers(0, features, 40), rng.normal(size=(40, 3)).astype(np.float32)
-    lines = np.repeat(x[:, None], 3, axis=1)
-    lines[np.arange(40), :, moving] = at
-    theirs = np.array([[by_hand(row) for row in line] for line in lines])
-    ours = np.asarray(forest.slab(*map(jnp.asarray, (x, moving, at))))
-    centred = theirs - theirs.mean(1, keepdims=True)
-    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), centred, atol=2e-4)
+    for moving in (rng.integers(0, features, (40, 2)), np.array([[2, 0, 3]])):
+        count = moving.shape[1]
+        at = rng.normal(size=(40, count, 3)).astype(np.float32)
+        lines = np.repeat(x[:, None], count * 3, axis=1).reshape(40, count, 3, features)
+        places = np.broadcast_to(moving, (40, count))[..., None, None]
+        np.put_along_axis(lines, np.broadcast_to(places, (*at.shape, 1)), at[..., None], axis=3)
+        theirs = np.array([by_hand(row) for row in lines.reshape(-1, features)]).reshape(at.shape)
+        home = np.array([by_hand(row) for row in x])[:, None, None]
+        for max_bytes in (2**26, 2**12):
+            ours = forest.lines(*map(jnp.asarray, (x, moving, at)), max_bytes)
+            np.testing.assert_allclose(ours, theirs - home, atol=2e-4)
 
 
 @pytest.mark.parametrize("made", ["bart", "ridge", "function"])
@@ -189,10 +207,14 @@ def test_along_and_slab_variance_equal_the_surface(made, halves, bart):
     lo = centre[jnp.arange(m), j] + jnp.asarray(rng.normal(size=m) * spread, centre.dtype)
     hi = lo + jnp.asarray(np.abs(rng.normal(size=m)) * spread, centre.dtype)
     at = jnp.stack([lo, (lo + hi) / 2, hi], axis=1)
-    full = np.asarray(evaluate_along(surface, centre, j, at))
-    short = np.asarray(surface.along(centre, j, at))
-    scale = 2e-6 * np.abs(full).max()
-    np.testing.assert_allclose(short - short[:, :1], full - full[:, :1], atol=20 * scale)
+    full = np.asarray(evaluate_along(surface, centre, j[:, None], at[:, None]))[:, 0]
+    short = np.asarray(surface.along(centre, j[:, None], at[:, None]))[:, 0]
+    scale = 2e-6 * max(np.abs(full).max(), float(jnp.abs(surface(centre)).max()))
+    np.testing.assert_allclose(short, full, atol=20 * scale)
+    pair = jnp.array([[3, 0]])
+    ends = jnp.stack([centre[:, pair[0]], jnp.broadcast_to(test.x[:1, pair[0]], (m, 2))], axis=2)
+    whole = np.asarray(evaluate_along(surface, centre, pair, ends))
+    np.testing.assert_allclose(surface.along(centre, pair, ends), whole, atol=20 * scale)
     variance = np.asarray(surface.slab_variance(centre, lo, hi, j, 3))
     np.testing.assert_allclose(variance, full.var(1), rtol=1e-2, atol=(20 * scale) ** 2)
     jitted = jax.jit(lambda x: surface.lean()(x))(centre)

@@ -8,6 +8,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, Int32
 
+from jcausal.outcome._cells import (
+    Cells,
+    cells_width,
+    look_cells,
+    look_cells_along,
+    make_cells,
+)
 from jcausal.outcome._masks import (
     LEAVES,
     Masks,
@@ -51,9 +58,10 @@ class Walk(NamedTuple):
 class Forest(eqx.Module):
     """f(x) = offset + the sum over all trees, exactly, at points given as features (m, f).
 
-    A bin is the number of a feature's cut points below the value. Trees with at most two features
-    are tables over their bins, others with at most 32 leaves are masks, and what is left is walked.
-    `slab` reads only what holds the moving feature: the rest is constant along the line.
+    A bin is the number of a feature's cut points below the value. Trees on at most two features
+    are tables over their bins, small ones on at most six are tables over the bins that they tell
+    apart, others with at most 32 leaves are masks, and what is left is walked. `lines` reads only
+    what holds the moving feature.
     """
 
     cuts: Float32[Array, "f c"]
@@ -62,11 +70,13 @@ class Forest(eqx.Module):
     first: Int32[Array, " k"]
     pairs: Pairs
     partners: Pairs
+    cells: Cells
     first_bin: Int32[Array, " f"]
     masks: Masks
     mask_partners: Masks
     rest: Walk
     holds: Int32[Array, "f r"]
+    masked: bool = eqx.field(static=True)
     depth: int = eqx.field(static=True)
 
     def __init__(
@@ -76,16 +86,20 @@ class Forest(eqx.Module):
         offset: float,
         *,
         max_table_bytes: int = 2**26,
+        max_cell_bytes: int = 2**24,
         max_mask_bytes: int = 2**28,
     ) -> None:
         features = cuts.shape[0]
         bins = np.isfinite(cuts).sum(1) + 1
         tables, rest = tabulate(merge(trees), bins, max_table_bytes)
+        self.cells, inside = make_cells(rest, bins, max_cell_bytes)
+        rest = pick_trees(rest, ~inside)
         few = leaf_bits(rest)[0] <= LEAVES
         small = pick_trees(rest, few)
         few &= mask_bytes(small, trees_by_feature(small, features)) <= max_mask_bytes
         small, rest = (pick_trees(rest, which) for which in (few, ~few))
         tables, rest = pad_tables(tables), pad_trees(rest)
+        self.masked = len(small.var) > 0
         own = np.where(tables.offset > 0, tables.stride, 0)
         twice = (tables.offset > 0) & (tables.first != tables.second)
         self.cuts = jnp.asarray(cuts, jnp.float32)
@@ -108,56 +122,81 @@ class Forest(eqx.Module):
     ) -> Float32[Array, " m"]:
         """The value at each point."""
         width = self.first.shape[0] + self.rest.var.shape[0] + self.masks.mask.shape[1]
-        row_bytes = 12 * width
+        row_bytes = 12 * (width + cells_width(self.cells))
         return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
 
-    def slab(
+    def lines(
         self,
         features: Float[Array, "m f"],
-        j: Int[Array, " m"],
-        at: Float[Array, "m g"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
         max_bytes: int = 2**26,
-    ) -> Float32[Array, "m g"]:
-        """The value up to a constant of each row when feature `j` moves to `at`."""
+    ) -> Float32[Array, "m k g"]:
+        """How the value of each row changes when feature `j` alone moves to `at`."""
         width = self.partners.other.shape[1] + self.mask_partners.mask.shape[1]
-        row_bytes = 12 * at.shape[1] * (width + (self.holds.shape[1] if len(self.rest.var) else 0))
-        return _in_blocks(self._along, (features, j, at), max(1, max_bytes // row_bytes))
+        width += cells_width(self.cells) + (self.holds.shape[1] if len(self.rest.var) else 0)
+        row_bytes = 12 * at.shape[1] * (at.shape[2] + 1) * width
+        j = jnp.broadcast_to(j, at.shape[:2]) if j.shape[0] > 1 else j
+        return _in_blocks(self._along, (features, at, j), max(1, max_bytes // row_bytes))
 
     def _evaluate(self, features: Float[Array, "m f"]) -> Float32[Array, " m"]:
-        every = jnp.broadcast_to(jnp.arange(features.shape[1]), features.shape)
-        bins = _bins(self.cuts, every, features)
+        bins = self._bins(features)
         pairs = self.pairs
         place = bins[:, self.first] * pairs.own_stride + bins[:, pairs.other] * pairs.other_stride
         tables = self.table[pairs.offset + place].sum(1)
-        first = jnp.zeros(features.shape[0], jnp.int32)
-        masked = look(self.masks, first, self.first_bin + bins)
-        trees = jnp.broadcast_to(
-            jnp.arange(self.rest.var.shape[0]), (features.shape[0], self.rest.var.shape[0])
-        )
-        return self.offset + tables + masked + self._walk(bins, trees)
+        total = self.offset + tables + look_cells(self.cells, bins)
+        if self.masked:
+            first = jnp.zeros(features.shape[0], jnp.int32)
+            total += look(self.masks, first, self.first_bin + bins)
+        if len(self.rest.var):
+            trees = jnp.arange(len(self.rest.var))
+            total += self._walk(bins, jnp.broadcast_to(trees, (len(bins), len(trees))))
+        return total
+
+    def _bins(self, features: Float[Array, "m f"]) -> Int[Array, "m f"]:
+        return _bins(self.cuts, jnp.arange(features.shape[1]), features)
 
     def _along(
-        self, features: Float[Array, "m f"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float32[Array, "m g"]:
-        m, g = at.shape
-        every = jnp.broadcast_to(jnp.arange(features.shape[1]), features.shape)
-        bins = _bins(self.cuts, every, features)
-        moved = _bins(self.cuts, jnp.broadcast_to(j[:, None], at.shape), at)
+        self, features: Float[Array, "m f"], at: Float[Array, "m k g"], j: Int[Array, "#m k"]
+    ) -> Float32[Array, "m k g"]:
+        bins = self._bins(features)
+        own = bins[jnp.arange(len(bins))[:, None], j][:, :, None]
+        moved = jnp.concatenate([_bins(self.cuts, j[:, :, None], at), own], axis=2)
+        held = self._pairs_along(j, bins, moved) + look_cells_along(self.cells, j, bins, moved)
+        if self.masked or len(self.rest.var):
+            held += self._others_along(j, bins, moved)
+        return held[:, :, :-1] - held[:, :, -1:]
+
+    def _pairs_along(
+        self, j: Int[Array, "#m k"], bins: Int[Array, "m f"], moved: Int[Array, "m k g"]
+    ) -> Float32[Array, "m k g"]:
+        """The sum of the pair tables that hold feature j."""
         mine = Pairs(*(a[j] for a in self.partners))
-        fixed = jnp.take_along_axis(bins, mine.other, axis=1) * mine.other_stride + mine.offset
-        place = fixed[:, None] + moved[:, :, None] * mine.own_stride[:, None]
-        tables = self.table[place].sum(2)
-        flat, line = self.first_bin + bins, self.first_bin[j][:, None] + moved
-        masked = look_along(self.mask_partners, j, flat, line)
-        here = jnp.arange(features.shape[1]) == j[:, None, None]
-        points = jnp.where(here, moved[:, :, None], bins[:, None]).reshape(m * g, -1)
-        trees = jnp.repeat(self.holds[j], g, axis=0)
-        return tables + masked + self._walk(points, trees).reshape(m, g)
+        others = bins[jnp.arange(len(bins))[:, None, None], mine.other]
+        fixed = others * mine.other_stride + mine.offset
+        place = fixed[:, :, None] + moved[..., None] * mine.own_stride[:, :, None]
+        return self.table[place].sum(3)
+
+    def _others_along(
+        self, j: Int[Array, "#m k"], bins: Int[Array, "m f"], moved: Int[Array, "m k g"]
+    ) -> Float32[Array, "m k g"]:
+        """The sum of the masked and walked trees that hold feature j: each line on its own."""
+        m, k, g = moved.shape
+        flat = jnp.broadcast_to(j, (m, k)).ravel()
+        bins, line = jnp.repeat(bins, k, axis=0), moved.reshape(m * k, g)
+        start, total = self.first_bin, jnp.zeros(line.shape, jnp.float32)
+        if self.masked:
+            line_bins = start[flat][:, None] + line
+            total += look_along(self.mask_partners, flat, start + bins, line_bins)
+        if len(self.rest.var):
+            here = jnp.arange(bins.shape[1]) == flat[:, None, None]
+            points = jnp.where(here, line[:, :, None], bins[:, None]).reshape(m * k * g, -1)
+            walked = self._walk(points, jnp.repeat(self.holds[flat], g, axis=0))
+            total += walked.reshape(line.shape)
+        return total.reshape(m, k, g)
 
     def _walk(self, bins: Int[Array, "m f"], trees: Int[Array, "m r"]) -> Float32[Array, " m"]:
         """The sum over some trees of each point's leaf."""
-        if not self.rest.var.shape[0]:
-            return jnp.zeros(bins.shape[0], jnp.float32)
         slots = self.rest.var.shape[1]
         rest = Walk(*(a.ravel() for a in self.rest))
 
@@ -189,8 +228,8 @@ def _partners(first: np.ndarray, pairs: Pairs, features: int) -> Pairs:
 
 
 def _bins(
-    cuts: Float32[Array, "f c"], feature: Int[Array, "m g"], value: Float[Array, "m g"]
-) -> Int[Array, "m g"]:
+    cuts: Float32[Array, "f c"], feature: Int[Array, "*#r"], value: Float[Array, "*r"]
+) -> Int[Array, "*r"]:
     """How many cut points of the feature lie below the value, by bisection."""
     low = jnp.zeros(value.shape, jnp.int32)
     high = jnp.full(value.shape, cuts.shape[1], jnp.int32)
@@ -204,12 +243,22 @@ def _bins(
 
 
 def _in_blocks(function, arrays: tuple[Array, ...], block: int) -> Array:  # noqa: ANN001
-    """Apply a function of rows in blocks of at most `block` rows."""
+    """Apply a function of rows in blocks of at most `block` rows; arrays of one row go whole."""
     m = arrays[0].shape[0]
     if m <= block:
         return function(*arrays)
-    pad = -m % block
-    padded = [jnp.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in arrays]
-    cut = tuple(a.reshape(-1, block, *a.shape[1:]) for a in padded)
-    out = lax.map(lambda rows: function(*rows), cut)
+    pad, many = -m % block, [a.shape[0] == m for a in arrays]
+    cut = tuple(
+        jnp.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1), mode="edge").reshape(
+            -1, block, *a.shape[1:]
+        )
+        for a, rows in zip(arrays, many)
+        if rows
+    )
+
+    def one(rows: tuple[Array, ...]) -> Array:
+        mine = iter(rows)
+        return function(*(next(mine) if whole else a for a, whole in zip(arrays, many)))
+
+    out = lax.map(one, cut)
     return out.reshape(-1, *out.shape[2:])[:m]

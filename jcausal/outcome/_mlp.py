@@ -62,8 +62,8 @@ class MLPSurface(ResponseSurface):
         return (self.scales.level + self.scales.spread * out).astype(x.dtype)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float[Array, "m g 2"]:
+        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+    ) -> Float[Array, "m k g 2"]:
         """By evaluation."""
         return evaluate_along(self, centre, j, at)
 

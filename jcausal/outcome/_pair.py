@@ -24,14 +24,14 @@ class ForestSurface(ResponseSurface):
         return jnp.stack(columns, axis=1)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float[Array, "m g 2"]:
+        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+    ) -> Float[Array, "m k g 2"]:
         """From the trees that hold covariate j only."""
         features, feature = self.encoding(centre), jnp.asarray(self.encoding.feature)[j]
         missing = jnp.full(at.shape, jnp.nan, at.dtype)
         forests = (self.control, self.treated)
         columns = [
-            missing if f is None else f.slab(features, feature, at).astype(at.dtype)
+            missing if f is None else f.lines(features, feature, at).astype(at.dtype)
             for f in forests
         ]
-        return jnp.stack(columns, axis=2)
+        return jnp.stack(columns, axis=3)

@@ -36,11 +36,12 @@ class RidgeSurface(ResponseSurface):
         return self.intercept + _product(self.encoding(x), self.slope)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float[Array, "m g 2"]:
-        """The slope times the way from the first point."""
+        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+    ) -> Float[Array, "m k g 2"]:
+        """The slope times the way."""
         slope = self.slope[jnp.asarray(self.encoding.feature)[j]]
-        return (at - at[:, :1])[:, :, None] * slope[:, None]
+        here = centre[jnp.arange(len(centre))[:, None], j]
+        return (at - here[:, :, None])[..., None] * slope[:, :, None]
 
     def lean(self) -> "RidgeSurface":
         """Without the training rows."""

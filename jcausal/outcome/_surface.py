@@ -39,12 +39,12 @@ class ResponseSurface(eqx.Module):
 
     @abstractmethod
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, " m"], at: Float[Array, "m g"]
-    ) -> Float[Array, "m g 2"]:
-        """Both outcomes up to a constant of each row, when covariate `j[i]` moves to `at[i]`.
+        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+    ) -> Float[Array, "m k g 2"]:
+        """How both outcomes change when covariate `j[i, k]` alone moves from `centre[i]` to `at`.
 
-        The other covariates stand at `centre[i]`; j is not a category. Only differences within a
-        row mean something, so a surface may leave out every term without covariate j.
+        f(centre with covariate j[i, k] at at[i, k, g]) - f(centre[i]); one row of `j` stands for
+        all. j is not a category. Terms without covariate j cancel, so a surface may leave them out.
         """
 
     def slab_variance(
@@ -61,7 +61,8 @@ class ResponseSurface(eqx.Module):
         at `centre[i]`. Population variance, in squared outcome units.
         """
         share = line_offsets(points, 1)[:, 0].astype(lo.dtype)
-        return self.along(centre, j, lo[:, None] + share * (hi - lo)[:, None]).var(1)
+        line = lo[:, None] + share * (hi - lo)[:, None]
+        return self.along(centre, j[:, None], line[:, None])[:, 0].var(1)
 
     def r2(self, sample: Sample) -> Float[Array, " 2"]:
         """Share of the outcome's variance that the surface explains, by arm.
@@ -115,14 +116,14 @@ def line_offsets(points: int, p: int) -> Float[Array, "g p"]:
 def evaluate_along(
     surface: ResponseSurface,
     centre: Float[Array, "m p"],
-    j: Int[Array, " m"],
-    at: Float[Array, "m g"],
-) -> Float[Array, "m g 2"]:
+    j: Int[Array, "#m k"],
+    at: Float[Array, "m k g"],
+) -> Float[Array, "m k g 2"]:
     """`along` by evaluating the surface: right for every surface."""
-    m, g = at.shape
-    moving = jnp.arange(centre.shape[1]) == j[:, None, None]
-    points = jnp.where(moving, at[:, :, None], centre[:, None])
-    return surface(points.reshape(m * g, -1)).reshape(m, g, 2)
+    moving = jnp.arange(centre.shape[1]) == j[:, :, None, None]
+    points = jnp.where(moving, at[..., None], centre[:, None, None])
+    there = surface(points.reshape(-1, centre.shape[1])).reshape(*at.shape, 2)
+    return there - surface(centre)[:, None, None]
 
 
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:

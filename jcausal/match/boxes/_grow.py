@@ -172,6 +172,7 @@ class Looks(NamedTuple):
 def _look(
     problem: "Problem",
     queries: Queries,
+    home: Float[Array, "q 2"],
     down: Side,
     up: Side,
     steps: Steps,
@@ -185,26 +186,24 @@ def _look(
     the prediction at the query itself.
     """
     surface, q = problem.surface, queries.x.shape[0]
-    middle = (down.value + up.value) / 2
-    centre = queries.x.at[:, plan.ordered].set(middle)
-    here, home = jnp.split(surface(jnp.concatenate([centre, queries.x])), 2)
+    centre = queries.x.at[:, plan.ordered].set((down.value + up.value) / 2)
     low = queries.x.at[:, plan.ordered].set(down.value) if grid == "lattice" else centre
     high = queries.x.at[:, plan.ordered].set(up.value) if grid == "lattice" else centre
     parts, width = [], len(plan.ordered)
     if width:
-        moving = jnp.tile(jnp.asarray(plan.ordered), q)
-        lo, hi = steps.start.ravel(), steps.stop.ravel()
+        lo, hi = steps.start[:, :, None], steps.stop[:, :, None]
         share = line_offsets(points if grid == "line" else 2, 1)[:, 0].astype(lo.dtype)
-        line = lo[:, None] + share * (hi - lo)[:, None]
-        at = jnp.concatenate([line, middle.reshape(-1, 1)], axis=1)
-        values = surface.along(jnp.repeat(centre, width, axis=0), moving, at)
-        shift = (values[:, -2] - values[:, -1]).reshape(q, width, 2) + (here - home)[:, None]
-        var = values[:, :-1].var(1)
+        line = lo + share * (hi - lo)
+        change = surface.along(centre, jnp.asarray(plan.ordered)[None], line)
+        shift = change[:, :, -1] + (surface(centre) - home)[:, None]
+        var = change.var(2)
         if grid == "lattice":
             low_o, high_o = jnp.repeat(low, width, axis=0), jnp.repeat(high, width, axis=0)
-            slabs = Slabs(low_o, high_o, moving, lo, hi)
-            var = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
-        parts.append((var.reshape(q, width, 2), shift))
+            moving = jnp.tile(jnp.asarray(plan.ordered), q)
+            slabs = Slabs(low_o, high_o, moving, lo.ravel(), hi.ravel())
+            found = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
+            var = found.reshape(q, width, 2)
+        parts.append((var, shift))
     if len(plan.entries):
         around = Around(queries.x, centre, low, high, home)
         parts.append(_look_levels(problem, around, plan, grid, points))
@@ -306,35 +305,20 @@ def _weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
 
 
 class Choice(NamedTuple):
-    """The proposal of each query, its score, whether there is one, and whether a score is NaN."""
+    """The proposal of each query, its score, and whether there is one."""
 
     pick: Int[Array, " q"]
     score: Float[Array, " q"]
     exists: Bool[Array, " q"]
-    nan: Bool[Array, " q"]
 
 
-def _choose(problem: "Problem", steps: Steps, looks: Looks, enough: Bool[Array, " q"]) -> Choice:
-    """The smallest score within reach; beyond it, only while units are missing, the nearest.
-
-    Values within `TIE` of the scale count as equal; then the shorter step goes first.
-    """
-    score = _weighted(looks.variance, problem.rules)
-    distance = _weighted(looks.shift**2, problem.rules)
-    reach = problem.rules.reach
-    near = steps.allowed & (jnp.isinf(reach) | (distance <= reach * problem.spread))
-    beyond = ~near.any(1) & ~enough
-    allowed = jnp.where(beyond[:, None], steps.allowed, near)
-    value = jnp.where(beyond[:, None], distance, score)
+def _smallest(value: Array, score: Array, allowed: Array, size: Array, scale: Array) -> Choice:
+    """The allowed proposal of smallest value; within `TIE` of the scale the shorter step."""
     value = jnp.where(allowed & ~jnp.isnan(value), value, jnp.inf)
-    tied = value <= value.min(1, keepdims=True) + TIE * problem.scale
-    pick = jnp.argmin(jnp.where(tied & allowed, steps.size, jnp.inf), axis=1)
-    return Choice(
-        pick=pick,
-        score=jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0],
-        exists=allowed.any(1),
-        nan=(jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(problem.spread),
-    )
+    tied = value <= value.min(1, keepdims=True) + TIE * scale
+    pick = jnp.argmin(jnp.where(tied & allowed, size, jnp.inf), axis=1)
+    own = jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0]
+    return Choice(pick, own, allowed.any(1))
 
 
 def _count(space: Space, queries: Queries, state: State, rules: Rules) -> Bool[Array, "q 2"]:
@@ -377,27 +361,47 @@ class Problem(NamedTuple):
 
 
 def _step(
-    problem: Problem, queries: Queries, plan: Layout, grid: Grid, points: int, state: State
+    problem: Problem,
+    queries: Queries,
+    home: Float[Array, "q 2"],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+    state: State,
 ) -> State:
-    """Test the best expansion of every box that still grows, and make it."""
-    space, _, rules, scale, _ = problem
+    """Test the best expansion of every box that still grows, and make it.
+
+    The best is the one of smallest score within reach; beyond it, only while units are missing, the
+    nearest. Units are counted only when the decision hangs on them.
+    """
+    space, _, rules, scale, spread = problem
     growing = state.status == code(RESULTS.growing)
-    enough = lax.cond(
-        (state.enough.all(1) | ~growing).all(),
-        lambda: state.enough,
-        lambda: state.enough | _count(space, queries, state, rules),
-    )
     down = _side(space, queries, plan, state.down, rules.levels, -1)
     up = _side(space, queries, plan, state.up, rules.levels, 1)
     steps = _steps(down, up, state.open, space, plan)
-    looks = _look(problem, queries, down, up, steps, plan, grid, points)
-    choice = _choose(problem, steps, looks, enough.all(1))
+    looks = _look(problem, queries, home, down, up, steps, plan, grid, points)
+    score = _weighted(looks.variance, rules)
+    distance = _weighted(looks.shift**2, rules)
+    nan = (jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(spread)
+    near = steps.allowed & (jnp.isinf(rules.reach) | (distance <= rules.reach * spread))
+    best = _smallest(score, score, near, steps.size, scale)
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
-    calm = jnp.where(rules.slack > 0, choice.score <= limit, choice.score < rules.c * state.score)
-    grow = growing & ~choice.nan & choice.exists & (~enough.all(1) | calm)
-    short = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
-    ended = jnp.where(enough.all(1), code(RESULTS.matched), short)
-    ended = jnp.where(choice.nan, code(RESULTS.surface_nan), ended)
+    calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
+    calm &= best.exists
+    asks = growing & ~nan & ~calm & ~state.enough.all(1)
+    enough = lax.cond(
+        asks.any(),
+        lambda: state.enough | _count(space, queries, state, rules),
+        lambda: state.enough,
+    )
+    short = ~calm & ~enough.all(1)
+    beyond = short & ~best.exists
+    far = _smallest(distance, score, steps.allowed, steps.size, scale)
+    choice = Choice(*(jnp.where(beyond, there, here) for here, there in zip(best, far)))
+    grow = growing & ~nan & choice.exists & (calm | short)
+    lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
+    ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
+    ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
     return _apply(state, steps, choice.pick, grow, plan)._replace(
         score=jnp.where(grow, choice.score, state.score),
         enough=enough,
@@ -411,17 +415,19 @@ def advance(
     queries: Queries,
     state: State,
     limit: Int[Array, ""],
+    few: Int[Array, ""],
     plan: Layout,
     grid: Grid,
     points: int,
 ) -> State:
-    """Up to `limit` steps, or until no box grows."""
+    """Up to `limit` steps, or until no more than `few` boxes grow."""
+    home = problem.surface(queries.x)
 
     def going(carry: tuple[State, Array]) -> Array:
-        return (carry[0].status == code(RESULTS.growing)).any() & (carry[1] < limit)
+        return ((carry[0].status == code(RESULTS.growing)).sum() > few) & (carry[1] < limit)
 
     def step(carry: tuple[State, Array]) -> tuple[State, Array]:
-        return _step(problem, queries, plan, grid, points, carry[0]), carry[1] + 1
+        return _step(problem, queries, home, plan, grid, points, carry[0]), carry[1] + 1
 
     return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
 

@@ -13,7 +13,8 @@ from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Problem, State, advance, 
 from jcausal.match.boxes._space import Layout, Queries
 
 Progress = Callable[[int, int], None]
-BATCH = 2048  # queries a batch: bounds the memory of one step
+BATCH = 2048  # boxes that grow together: bounds the memory of one step
+SMALLEST = 32
 ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
 
 
@@ -26,62 +27,61 @@ def grow_all(
     points: int,
     progress: Progress | None,
 ) -> State:
-    """Grow every box to its end: rounds on the host, or one loop under tracing."""
+    """Grow every box to its end: rounds on the host, or one loop under tracing.
+
+    On the host a batch is filled up when a quarter of it is finished, and in the end made smaller
+    when two thirds are. When that is does not depend on the clock, so neither does what is
+    compiled.
+    """
     if is_traced(problem, queries, asked):
         state = start(problem.space, queries, asked)
-        return advance(problem, queries, state, jnp.asarray(ALL_RUNGS), plan, grid, points)
-    count, total = queries.x.shape[0], int(np.asarray(asked).sum())
-    later, parts = total, []
-    for first in range(0, count, BATCH):
-        rows = np.arange(first, min(first + BATCH, count))
-        mine = np.asarray(asked)[rows]
-        later -= int(mine.sum())
-
-        def report(growing: int, later: int = later) -> None:
-            if progress is not None:
-                progress(total - later - growing, total)
-
-        batch = pick(queries, rows)
-        grown = [np.array(field) for field in start(problem.space, batch, jnp.asarray(mine))]
-        _grow_batch(problem, batch, grown, plan, grid, points, report)
-        parts.append(grown)
-    return State(*(jnp.asarray(np.concatenate(field)) for field in zip(*parts)))
-
-
-def _grow_batch(
-    problem: Problem,
-    queries: Queries,
-    grown: list[np.ndarray],
-    plan: Layout,
-    grid: Grid,
-    points: int,
-    report: Callable[[int], None],
-) -> None:
-    """Grow one batch in place: when two thirds of it are finished the others go on alone."""
-    size = grown[0].shape[0]
-    alive = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
-    steps = 4
-    while alive.size:
-        size = min(size, _fewer(alive.size))
-        rows = np.pad(alive, (0, size - alive.size), mode="edge")
-        part, state = pick(queries, rows), State(*(jnp.asarray(a[rows]) for a in grown))
-        while True:
+        every, none = jnp.asarray(ALL_RUNGS), jnp.asarray(0)
+        return advance(problem, queries, state, every, none, plan, grid, points)
+    asked = np.asarray(asked)
+    grown = [np.array(field) for field in start(problem.space, queries, jnp.asarray(asked))]
+    waiting = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
+    size, total = min(BATCH, asked.size), waiting.size
+    alive, steps = waiting[:0], 4
+    while waiting.size or alive.size:
+        alive, waiting = np.split(np.concatenate([alive, waiting]), [size])
+        size = size if waiting.size else min(size, _fewer(alive.size))
+        few = size * 3 // 4 if waiting.size else _few(size)
+        part, state = _batch(queries, grown, alive, size)
+        growing = np.ones(alive.size, bool)
+        while growing.sum() > few:
             began = time.perf_counter()
-            state = advance(problem, part, state, jnp.asarray(steps), plan, grid, points)
+            limits = jnp.asarray(steps), jnp.asarray(few)
+            state = advance(problem, part, state, *limits, plan, grid, points)
             growing = np.asarray(state.status)[: alive.size] == int(code(RESULTS.growing))
             took = time.perf_counter() - began
             steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
-            report(int(growing.sum()))
-            if not growing.any() or _fewer(int(growing.sum())) * 3 <= size:
-                break
+            if progress is not None:
+                progress(total - waiting.size - int(growing.sum()), total)
         for field, values in zip(grown, state):
             field[alive] = np.asarray(values)[: alive.size]
         alive = alive[growing]
+    return State(*map(jnp.asarray, grown))
+
+
+def _batch(
+    queries: Queries, grown: list[np.ndarray], alive: np.ndarray, size: int
+) -> tuple[Queries, State]:
+    """Some of the boxes, and copies of the last that do not grow up to `size`."""
+    rows = np.pad(alive, (0, size - alive.size), mode="edge")
+    fields = [field[rows] for field in grown]
+    fields[-1][alive.size :] = int(code(RESULTS.not_asked))
+    return pick(queries, rows), State(*map(jnp.asarray, fields))
 
 
 def _fewer(count: int) -> int:
     """The size of a reduced batch: few sizes, since each is a compilation."""
-    return max(32, 1 << (int(count) - 1).bit_length())
+    return max(SMALLEST, 1 << (int(count) - 1).bit_length())
+
+
+def _few(size: int) -> int:
+    """How many boxes go on in a batch of at most a third of the size."""
+    third = size // 3
+    return 0 if third < SMALLEST else 1 << (third.bit_length() - 1)
 
 
 def pick(queries: Queries, rows: np.ndarray) -> Queries:
