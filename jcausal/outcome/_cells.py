@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
 from jcausal.data import pad_rows
@@ -20,28 +21,28 @@ LARGEST = 2**16  # entries of a table
 EACH = 2**11  # entries that a table may have for each of its trees
 
 
-class Where(NamedTuple):
-    """Where w tables of as many features each read.
-
-    The entry is base + sum over the features of strides[row + the feature's bin]. Lists of tables
-    by feature have that feature first.
-    """
-
-    feature: Int32[Array, "*r w a"]
-    row: Int32[Array, "*r w a"]
-    base: Int32[Array, "*r w"]
-
-
 class Cells(NamedTuple):
-    """All tables, for each number of features: every one of them, and those that hold a feature.
+    """All tables. Table k reads value[base[k] + the steps of each of its features].
 
-    Tables that only fill up a list read entry 0, which is 0.
+    `step` has a row for each bin of each feature, and in it one entry for each table that holds
+    the feature: how far that bin moves the place. `table` names these tables, feature by feature;
+    `member` finds the steps of each table in the rows of all features, side by side. Table 0 is
+    empty, and what fills up the lists.
     """
 
-    strides: Int32[Array, " s"]
+    step: Int32[Array, "b w"]
+    table: Int32[Array, "f w"]
+    member: Int32[Array, "k a"]
+    base: Int32[Array, " k"]
     value: Float32[Array, " c"]
-    every: tuple[Where, ...]
-    holding: tuple[Where, ...]
+
+
+class Read(NamedTuple):
+    """What some points read: each feature's steps, and the place and value of every table."""
+
+    step: Int32[Array, "m f w"]
+    place: Int32[Array, "m k"]
+    value: Float32[Array, "m k"]
 
 
 class Table(NamedTuple):
@@ -67,27 +68,48 @@ def make_cells(
             spent += size
             inside[table.trees] = True
             found.append(table)
-    tallest = int(bins.max(initial=1))
-    strides, values, rows, bases = [np.zeros(tallest, int)], [np.zeros(1)], [], []
-    place, base = tallest, 1
-    for table in found:
-        own = []
-        for cuts, step, f in zip(table.cuts, _steps(table.shape), table.features):
-            strides.append(step * np.searchsorted(cuts, np.arange(bins[f]), side="right"))
-            own.append(place)
-            place += int(bins[f])
-        rows.append(own)
-        bases.append(base)
+    return _lay_out(trees, found, bins), inside
+
+
+def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]) -> Cells:
+    """The arrays of some tables; numbers of tables are padded to few sizes."""
+    first = np.cumsum([0, *bins])
+    holding: list[list[int]] = [[] for _ in bins]
+    for k, table in enumerate(tables, start=1):
+        for f in table.features:
+            holding[f].append(k)
+    width = _roomy(1 + max(len(mine) for mine in holding))  # the last column is always empty
+    step = np.zeros((first[-1], width), np.int32)
+    number = np.stack([np.pad(mine, (0, width - len(mine))).astype(int) for mine in holding])
+    most = max((len(table.features) for table in tables), default=1)
+    member = np.full((_roomy(1 + len(tables)), most), width - 1)
+    base, values, place = np.zeros(len(member), int), [np.zeros(1)], 1
+    taken = np.zeros(len(bins), int)
+    for k, table in enumerate(tables, start=1):
+        for a, (cuts, size, f) in enumerate(
+            zip(table.cuts, _steps(table.shape), table.features)
+        ):
+            column = taken[f]
+            local = np.searchsorted(cuts, np.arange(bins[f]), side="right")
+            step[first[f] : first[f + 1], column] = size * local
+            member[k, a] = f * width + column
+            taken[f] += 1
+        base[k] = place
         values.append(_entries(pick_trees(trees, table.trees), table).ravel())
-        base += values[-1].size
-    every, holding = _lists(found, rows, bases, len(bins))
-    flat, value = np.concatenate(strides), np.concatenate(values)
+        place += values[-1].size
+    value = np.concatenate(values)
     return Cells(
-        jnp.asarray(pad_rows(flat, octave(len(flat))), jnp.int32),
+        jnp.asarray(step),
+        jnp.asarray(number, jnp.int32),
+        jnp.asarray(member, jnp.int32),
+        jnp.asarray(base, jnp.int32),
         jnp.asarray(pad_rows(value, octave(len(value))), jnp.float32),
-        every,
-        holding,
-    ), inside
+    )
+
+
+def _roomy(size: int) -> int:
+    """A power of two up to 64, above that in steps of an eighth of one."""
+    return octave(size) if size <= 64 else -(-size // (octave(size) // 8)) * (octave(size) // 8)
 
 
 def _group(trees: TreeArrays) -> Iterator[Table]:
@@ -153,62 +175,33 @@ def _entries(trees: TreeArrays, table: Table) -> np.ndarray:
     return grid[tuple(slice(side) for side in table.shape)]
 
 
-def _lists(
-    tables: list[Table], rows: list[list[int]], bases: list[int], features: int
-) -> tuple[tuple[Where, ...], tuple[Where, ...]]:
-    """The tables of each number of features, and the same by feature."""
-    every, holding = [], []
-    for a in sorted({len(table.features) for table in tables}):
-        entries = [
-            (table.features, row, base)
-            for table, row, base in zip(tables, rows, bases)
-            if len(table.features) == a
-        ]
-        whole = _where([entries], a)
-        every.append(Where(*(field[0] for field in whole)))
-        by_feature: list[list] = [[] for _ in range(features)]
-        for mine, row, base in entries:
-            for k, f in enumerate(mine):
-                order = [k, *(i for i in range(a) if i != k)]
-                by_feature[f].append(([mine[i] for i in order], [row[i] for i in order], base))
-        holding.append(_where(by_feature, a))
-    return tuple(every), tuple(holding)
+def read(array: Array, *place: Array) -> Array:
+    """Entries at places that are within bounds: nothing is checked, which is quicker."""
+    return array.at[place].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def _where(lists: list[list], a: int) -> Where:
-    """Lists of tables side by side, padded to a power of two."""
-    width = octave(max(len(entries) for entries in lists))
-    feature, row = (np.zeros((len(lists), width, a), np.int32) for _ in range(2))
-    base = np.zeros((len(lists), width), np.int32)
-    for k, entries in enumerate(lists):
-        for i, (own, where, start) in enumerate(entries):
-            feature[k, i], row[k, i], base[k, i] = own, where, start
-    return Where(jnp.asarray(feature), jnp.asarray(row), jnp.asarray(base))
+def total(values: Float32[Array, "*r w"]) -> Float32[Array, "*r"]:
+    """Sums over the last axis as a matrix product, which is quicker where values are gathered."""
+    flat = values.reshape(-1, values.shape[-1])
+    ones = jnp.ones(values.shape[-1], values.dtype)
+    return jnp.matmul(flat, ones, precision=lax.Precision.HIGHEST).reshape(values.shape[:-1])
 
 
-def look_cells(cells: Cells, bins: Int[Array, "m f"]) -> Float32[Array, " m"]:
-    """The sum of all tables at each point."""
-    total = jnp.zeros(bins.shape[0], jnp.float32)
-    for where in cells.every:
-        place = where.base + cells.strides[where.row + bins[:, where.feature]].sum(-1)
-        total += cells.value[place].sum(1)
-    return total
+def look_cells(cells: Cells, flat: Int[Array, "m f"]) -> Read:
+    """What points read, given as flat bins; the sum of their values is the sum of the tables."""
+    step = read(cells.step, flat)
+    steps, rows = step.reshape(len(flat), -1), jnp.arange(len(flat))[:, None]
+    place = cells.base
+    for a in range(cells.member.shape[1]):
+        place = place + read(steps, rows, cells.member[:, a])
+    return Read(step, place, read(cells.value, place))
 
 
 def look_cells_along(
-    cells: Cells, j: Int[Array, "#m k"], bins: Int[Array, "m f"], moved: Int[Array, "m k g"]
+    cells: Cells, found: Read, j: Int[Array, "#m k"], line: Int[Array, "m k g"]
 ) -> Float32[Array, "m k g"]:
-    """The sum of the tables that hold feature j, whose bin takes each of the values `moved`."""
-    total = jnp.zeros(moved.shape, jnp.float32)
-    rows = jnp.arange(bins.shape[0])[:, None, None, None]
-    for where in cells.holding:
-        feature, row, base = (field[j] for field in where)
-        others = cells.strides[row[..., 1:] + bins[rows, feature[..., 1:]]].sum(-1)
-        own = cells.strides[row[:, :, None, :, 0] + moved[..., None]]
-        total += cells.value[(base + others)[:, :, None] + own].sum(3)
-    return total
-
-
-def cells_width(cells: Cells) -> int:
-    """Tables that a point reads at most."""
-    return sum(where.base.shape[-1] for where in cells.every)
+    """How the sum of the tables changes when feature j alone moves to each flat bin of `line`."""
+    rows, mine = jnp.arange(len(line))[:, None], cells.table[j]
+    others = read(found.place, rows[..., None], mine) - read(found.step, rows, j)
+    there = read(cells.value, others[:, :, None] + read(cells.step, line))
+    return total(there) - total(read(found.value, rows[..., None], mine))[:, :, None]

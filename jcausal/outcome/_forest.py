@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 
 from jcausal.outcome._cells import (
     Cells,
-    cells_width,
     look_cells,
     look_cells_along,
     make_cells,
+    read,
+    total,
 )
 from jcausal.outcome._masks import (
     LEAVES,
@@ -122,7 +123,7 @@ class Forest(eqx.Module):
     ) -> Float32[Array, " m"]:
         """The value at each point."""
         width = self.first.shape[0] + self.rest.var.shape[0] + self.masks.mask.shape[1]
-        row_bytes = 12 * (width + cells_width(self.cells))
+        row_bytes = 12 * (width + self.cells.member.size + self.cells.table.size)
         return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
 
     def lines(
@@ -134,7 +135,7 @@ class Forest(eqx.Module):
     ) -> Float32[Array, "m k g"]:
         """How the value of each row changes when feature `j` alone moves to `at`."""
         width = self.partners.other.shape[1] + self.mask_partners.mask.shape[1]
-        width += cells_width(self.cells) + (self.holds.shape[1] if len(self.rest.var) else 0)
+        width += self.cells.table.shape[1] + (self.holds.shape[1] if len(self.rest.var) else 0)
         row_bytes = 12 * at.shape[1] * (at.shape[2] + 1) * width
         j = jnp.broadcast_to(j, at.shape[:2]) if j.shape[0] > 1 else j
         return _in_blocks(self._along, (features, at, j), max(1, max_bytes // row_bytes))
@@ -143,15 +144,15 @@ class Forest(eqx.Module):
         bins = self._bins(features)
         pairs = self.pairs
         place = bins[:, self.first] * pairs.own_stride + bins[:, pairs.other] * pairs.other_stride
-        tables = self.table[pairs.offset + place].sum(1)
-        total = self.offset + tables + look_cells(self.cells, bins)
+        value = self.offset + total(read(self.table, pairs.offset + place))
+        value += total(look_cells(self.cells, self.first_bin + bins).value)
         if self.masked:
             first = jnp.zeros(features.shape[0], jnp.int32)
-            total += look(self.masks, first, self.first_bin + bins)
+            value += look(self.masks, first, self.first_bin + bins)
         if len(self.rest.var):
             trees = jnp.arange(len(self.rest.var))
-            total += self._walk(bins, jnp.broadcast_to(trees, (len(bins), len(trees))))
-        return total
+            value += self._walk(bins, jnp.broadcast_to(trees, (len(bins), len(trees))))
+        return value
 
     def _bins(self, features: Float[Array, "m f"]) -> Int[Array, "m f"]:
         return _bins(self.cuts, jnp.arange(features.shape[1]), features)
@@ -160,22 +161,25 @@ class Forest(eqx.Module):
         self, features: Float[Array, "m f"], at: Float[Array, "m k g"], j: Int[Array, "#m k"]
     ) -> Float32[Array, "m k g"]:
         bins = self._bins(features)
-        own = bins[jnp.arange(len(bins))[:, None], j][:, :, None]
-        moved = jnp.concatenate([_bins(self.cuts, j[:, :, None], at), own], axis=2)
-        held = self._pairs_along(j, bins, moved) + look_cells_along(self.cells, j, bins, moved)
+        there = _bins(self.cuts, j[:, :, None], at)
+        flat, line = self.first_bin + bins, self.first_bin[j][:, :, None] + there
+        change = look_cells_along(self.cells, look_cells(self.cells, flat), j, line)
+        own = read(bins, jnp.arange(len(bins))[:, None], j)[:, :, None]
+        moved = jnp.concatenate([there, own], axis=2)
+        held = self._pairs_along(j, bins, moved)
         if self.masked or len(self.rest.var):
             held += self._others_along(j, bins, moved)
-        return held[:, :, :-1] - held[:, :, -1:]
+        return change + held[:, :, :-1] - held[:, :, -1:]
 
     def _pairs_along(
         self, j: Int[Array, "#m k"], bins: Int[Array, "m f"], moved: Int[Array, "m k g"]
     ) -> Float32[Array, "m k g"]:
         """The sum of the pair tables that hold feature j."""
         mine = Pairs(*(a[j] for a in self.partners))
-        others = bins[jnp.arange(len(bins))[:, None, None], mine.other]
+        others = read(bins, jnp.arange(len(bins))[:, None, None], mine.other)
         fixed = others * mine.other_stride + mine.offset
         place = fixed[:, :, None] + moved[..., None] * mine.own_stride[:, :, None]
-        return self.table[place].sum(3)
+        return total(read(self.table, place))
 
     def _others_along(
         self, j: Int[Array, "#m k"], bins: Int[Array, "m f"], moved: Int[Array, "m k g"]
@@ -184,16 +188,16 @@ class Forest(eqx.Module):
         m, k, g = moved.shape
         flat = jnp.broadcast_to(j, (m, k)).ravel()
         bins, line = jnp.repeat(bins, k, axis=0), moved.reshape(m * k, g)
-        start, total = self.first_bin, jnp.zeros(line.shape, jnp.float32)
+        start, value = self.first_bin, jnp.zeros(line.shape, jnp.float32)
         if self.masked:
             line_bins = start[flat][:, None] + line
-            total += look_along(self.mask_partners, flat, start + bins, line_bins)
+            value += look_along(self.mask_partners, flat, start + bins, line_bins)
         if len(self.rest.var):
             here = jnp.arange(bins.shape[1]) == flat[:, None, None]
             points = jnp.where(here, line[:, :, None], bins[:, None]).reshape(m * k * g, -1)
             walked = self._walk(points, jnp.repeat(self.holds[flat], g, axis=0))
-            total += walked.reshape(line.shape)
-        return total.reshape(m, k, g)
+            value += walked.reshape(line.shape)
+        return value.reshape(m, k, g)
 
     def _walk(self, bins: Int[Array, "m f"], trees: Int[Array, "m r"]) -> Float32[Array, " m"]:
         """The sum over some trees of each point's leaf."""
@@ -236,7 +240,7 @@ def _bins(
     value = value.astype(cuts.dtype)
     for _ in range(cuts.shape[1].bit_length()):
         middle = (low + high) // 2
-        above = cuts[feature, jnp.minimum(middle, cuts.shape[1] - 1)] < value
+        above = read(cuts, feature, jnp.minimum(middle, cuts.shape[1] - 1)) < value
         go = low < high
         low, high = jnp.where(go & above, middle + 1, low), jnp.where(go & ~above, middle, high)
     return low
