@@ -24,6 +24,7 @@ SETTINGS = {
     **{_cell(slack, reach): jc.FastAHB(slack=slack, reach=reach) for slack, reach in PAIRS},
     "the defaults with 5 points": jc.FastAHB(points=5),
     "the defaults with a lattice of 16 points": jc.FastAHB(grid="lattice"),
+    **{f"the defaults with levels {k}": jc.FastAHB(levels=k) for k in (8, 16, 32, 64)},
 }
 
 

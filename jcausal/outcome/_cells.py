@@ -86,9 +86,7 @@ def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]
     base, values, place = np.zeros(len(member), int), [np.zeros(1)], 1
     taken = np.zeros(len(bins), int)
     for k, table in enumerate(tables, start=1):
-        for a, (cuts, size, f) in enumerate(
-            zip(table.cuts, _steps(table.shape), table.features)
-        ):
+        for a, (cuts, size, f) in enumerate(zip(table.cuts, _steps(table.shape), table.features)):
             column = taken[f]
             local = np.searchsorted(cuts, np.arange(bins[f]), side="right")
             step[first[f] : first[f + 1], column] = size * local

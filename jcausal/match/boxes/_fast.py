@@ -12,13 +12,14 @@ from jaxtyping import Array
 from jcausal.data import bucket, first_rows, is_traced
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match.boxes._boxes import Boxes
-from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Rules, pose, rungs_of
-from jcausal.match.boxes._rounds import grow_all, pick
+from jcausal.match.boxes._grow import Grid, Rules, pose, rungs_of
+from jcausal.match.boxes._rounds import grow_all
 from jcausal.match.boxes._space import (
     Queries,
     layout,
     make_space,
     missing_at,
+    pick,
     point_queries,
     unit_queries,
 )
@@ -181,7 +182,7 @@ class FastAHB(Matcher):
             slack=jnp.asarray(self.slack, dtype),
             reach=jnp.asarray(jnp.inf if self.reach is None else self.reach, dtype),
             minimum=jnp.asarray([self.min_controls, self.min_treated], jnp.int32),
-            levels=jnp.asarray(ALL_RUNGS if self.levels is None else self.levels, jnp.int32),
+            levels=None if self.levels is None else jnp.asarray(self.levels, jnp.int32),
         )
 
 

@@ -1,21 +1,19 @@
-"""The core of Fast AHB: all boxes of a batch grow together, one expansion a step."""
+"""Boxes on their way: where each side stands, what could come next, what the surfaces say of it."""
 
 from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._space import Layout, Queries, Space
 from jcausal.outcome import ResponseSurface, line_offsets
-from jcausal_kernels import Rungs, Slabs, box_counts, grid_variance
+from jcausal_kernels import Rungs, Slabs, grid_variance
 
 Grid = Literal["line", "lattice"]
 TIE = 1e-6  # steps and scores closer than this share of their scale are equal
-ALL_RUNGS = 2**31 - 1
 
 
 class Rules(NamedTuple):
@@ -26,7 +24,7 @@ class Rules(NamedTuple):
     slack: Float[Array, ""]
     reach: Float[Array, ""]
     minimum: Int[Array, " 2"]
-    levels: Int[Array, ""]
+    levels: Int[Array, ""] | None
 
 
 class State(NamedTuple):
@@ -62,7 +60,7 @@ def scale_of(space: Space, surface: ResponseSurface, rules: Rules) -> Float[Arra
     values = surface(space.x)
     centred = values - _dot(share, values)
     spread = _dot(share, jnp.square(centred))
-    return _weighted(spread, rules)
+    return weighted(spread, rules)
 
 
 def _dot(share: Array, values: Array) -> Array:
@@ -70,15 +68,19 @@ def _dot(share: Array, values: Array) -> Array:
     return jnp.where(share[:, None] > 0, share[:, None] * values, 0).sum(0)
 
 
-def rungs_of(space: Space, queries: Queries, state: State, levels: Array) -> tuple[Array, Array]:
+def rungs_of(
+    space: Space, queries: Queries, state: State, levels: Array | None
+) -> tuple[Array, Array]:
     """The lowest and highest rung that each box takes in: (q, o) each."""
     lower = queries.lower - _stop(state.down, queries.lower, levels)
     above = space.rungs - 1 - queries.upper
     return lower, queries.upper + _stop(state.up, above, levels)
 
 
-def _stop(taken: Array, reach: Array, levels: Array) -> Array:
+def _stop(taken: Array, reach: Array, levels: Array | None) -> Array:
     """How many rungs the first `taken` stops pass, with at most `levels` stops on a side."""
+    if levels is None:
+        return taken
     spread = jnp.minimum(levels, jnp.maximum(reach, 1))
     even = reach // spread * taken + (reach % spread * taken + spread - 1) // spread
     return jnp.where(reach <= levels, taken, even)
@@ -112,8 +114,8 @@ class Steps(NamedTuple):
     stop: Float[Array, "q o"]
 
 
-def _side(
-    space: Space, queries: Queries, plan: Layout, taken: Array, levels: Array, sign: int
+def side(
+    space: Space, queries: Queries, plan: Layout, taken: Array, levels: Array | None, sign: int
 ) -> Side:
     """Where one side stands (at the query itself until it moves) and where it would go."""
     first = queries.upper if sign > 0 else queries.lower
@@ -121,7 +123,7 @@ def _side(
     now = first + sign * _stop(taken, reach, levels)
     after = first + sign * _stop(taken + 1, reach, levels)
     top, rows = space.ladder.shape[1] - 1, jnp.arange(space.ladder.shape[0])
-    left = taken < jnp.minimum(reach, levels)
+    left = taken < (reach if levels is None else jnp.minimum(reach, levels))
     here, there = jnp.clip(now, 0, top), jnp.clip(after, 0, top)
     place = jnp.where(taken > 0, space.place[:, rows, here], queries.place)
     moved = space.place[:, rows, there] - place
@@ -134,7 +136,7 @@ def _side(
     )
 
 
-def _steps(down: Side, up: Side, opened: Array, space: Space, plan: Layout) -> Steps:
+def proposals(down: Side, up: Side, opened: Array, space: Space, plan: Layout) -> Steps:
     """The nearer side of every ladder (a tie goes up), and every level not yet open."""
     nearer = up.size <= down.size * (1 + TIE) + TIE**2
     upward = up.left & (nearer | ~down.left)
@@ -169,7 +171,7 @@ class Looks(NamedTuple):
     shift: Float[Array, "q k 2"]
 
 
-def _look(
+def look(
     problem: "Problem",
     queries: Queries,
     home: Float[Array, "q 2"],
@@ -299,7 +301,7 @@ def _by_points(
     return grid_variance(lambda x: problem.ask(x, plan), slabs, shares, category)
 
 
-def _weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
+def weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
     """gamma0 times the first plus gamma1 times the second; an arm with gamma 0 is not looked at."""
     return jnp.where(rules.gamma > 0, rules.gamma * parts, 0).sum(-1)
 
@@ -312,34 +314,13 @@ class Choice(NamedTuple):
     exists: Bool[Array, " q"]
 
 
-def _smallest(value: Array, score: Array, allowed: Array, size: Array, scale: Array) -> Choice:
+def smallest(value: Array, score: Array, allowed: Array, size: Array, scale: Array) -> Choice:
     """The allowed proposal of smallest value; within `TIE` of the scale the shorter step."""
     value = jnp.where(allowed & ~jnp.isnan(value), value, jnp.inf)
     tied = value <= value.min(1, keepdims=True) + TIE * scale
     pick = jnp.argmin(jnp.where(tied & allowed, size, jnp.inf), axis=1)
     own = jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0]
     return Choice(pick, own, allowed.any(1))
-
-
-def _count(space: Space, queries: Queries, state: State, rules: Rules) -> Bool[Array, "q 2"]:
-    """Which boxes hold enough units of either arm."""
-    lower, upper = rungs_of(space, queries, state, rules.levels)
-    gate = jnp.zeros(lower.shape[0], lower.dtype)
-    counts = box_counts(space.units, box_rungs(lower, upper, state.open, gate))
-    return counts >= rules.minimum
-
-
-def _apply(state: State, steps: Steps, pick: Array, grow: Array, plan: Layout) -> State:
-    """Make the picked expansion in the boxes that grow."""
-    width = len(plan.ordered)
-    moved = grow[:, None] & (jnp.arange(width) == pick[:, None])
-    slot, level = plan.entries[:, 0], plan.entries[:, 1]
-    opened = grow[:, None] & (jnp.arange(len(slot)) + width == pick[:, None])
-    return state._replace(
-        up=state.up + (moved & steps.upward),
-        down=state.down + (moved & ~steps.upward),
-        open=state.open.at[:, slot, level].max(opened),
-    )
 
 
 class Problem(NamedTuple):
@@ -360,81 +341,9 @@ class Problem(NamedTuple):
         return self.surface(plan.filled(x, self.space.fill))
 
 
-def _step(
-    problem: Problem,
-    queries: Queries,
-    home: Float[Array, "q 2"],
-    plan: Layout,
-    grid: Grid,
-    points: int,
-    state: State,
-) -> State:
-    """Test the best expansion of every box that still grows, and make it.
-
-    The best is the one of smallest score within reach; beyond it, only while units are missing, the
-    nearest. Units are counted only when the decision hangs on them.
-    """
-    space, _, rules, scale, spread = problem
-    growing = state.status == code(RESULTS.growing)
-    down = _side(space, queries, plan, state.down, rules.levels, -1)
-    up = _side(space, queries, plan, state.up, rules.levels, 1)
-    steps = _steps(down, up, state.open, space, plan)
-    looks = _look(problem, queries, home, down, up, steps, plan, grid, points)
-    score = _weighted(looks.variance, rules)
-    distance = _weighted(looks.shift**2, rules)
-    nan = (jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(spread)
-    near = steps.allowed & (jnp.isinf(rules.reach) | (distance <= rules.reach * spread))
-    best = _smallest(score, score, near, steps.size, scale)
-    limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
-    calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
-    calm &= best.exists
-    asks = growing & ~nan & ~calm & ~state.enough.all(1)
-    enough = lax.cond(
-        asks.any(),
-        lambda: state.enough | _count(space, queries, state, rules),
-        lambda: state.enough,
-    )
-    short = ~calm & ~enough.all(1)
-    beyond = short & ~best.exists
-    far = _smallest(distance, score, steps.allowed, steps.size, scale)
-    choice = Choice(*(jnp.where(beyond, there, here) for here, there in zip(best, far)))
-    grow = growing & ~nan & choice.exists & (calm | short)
-    lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
-    ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
-    ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
-    return _apply(state, steps, choice.pick, grow, plan)._replace(
-        score=jnp.where(grow, choice.score, state.score),
-        enough=enough,
-        status=jnp.where(growing & ~grow, ended, state.status),
-    )
-
-
-@eqx.filter_jit
-def advance(
-    problem: Problem,
-    queries: Queries,
-    state: State,
-    limit: Int[Array, ""],
-    few: Int[Array, ""],
-    plan: Layout,
-    grid: Grid,
-    points: int,
-) -> State:
-    """Up to `limit` steps, or until no more than `few` boxes grow."""
-    home = problem.surface(queries.x)
-
-    def going(carry: tuple[State, Array]) -> Array:
-        return ((carry[0].status == code(RESULTS.growing)).sum() > few) & (carry[1] < limit)
-
-    def step(carry: tuple[State, Array]) -> tuple[State, Array]:
-        return _step(problem, queries, home, plan, grid, points, carry[0]), carry[1] + 1
-
-    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
-
-
 @eqx.filter_jit
 def pose(space: Space, surface: ResponseSurface, rules: Rules) -> Problem:
     """Measure the scales that slack and reach refer to."""
     scale = scale_of(space, surface, rules)
-    noise = _weighted(jnp.asarray(surface.noise, scale.dtype), rules)
+    noise = weighted(jnp.asarray(surface.noise, scale.dtype), rules)
     return Problem(space, surface, rules, scale, scale + noise)

@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool
 
 from jcausal.data import is_traced
 from jcausal.match._results import RESULTS, code
-from jcausal.match.boxes._grow import ALL_RUNGS, Grid, Problem, State, advance, start
-from jcausal.match.boxes._space import Layout, Queries
+from jcausal.match.boxes._advance import advance, drain
+from jcausal.match.boxes._grow import Grid, Problem, State, start
+from jcausal.match.boxes._space import Layout, Queries, pick
 
 Progress = Callable[[int, int], None]
 BATCH = 2048  # boxes that grow together: bounds the memory of one step
@@ -34,13 +35,10 @@ def grow_all(
     compiled.
     """
     if is_traced(problem, queries, asked):
-        state = start(problem.space, queries, asked)
-        every, none = jnp.asarray(ALL_RUNGS), jnp.asarray(0)
-        return advance(problem, queries, state, every, none, plan, grid, points)
-    asked = np.asarray(asked)
-    grown = [np.array(field) for field in start(problem.space, queries, jnp.asarray(asked))]
+        return drain(problem, queries, asked, plan, grid, points)
+    grown = [np.array(field) for field in start(problem.space, queries, asked)]
     waiting = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
-    size, total = min(BATCH, asked.size), waiting.size
+    size, total = min(BATCH, asked.shape[0]), waiting.size
     alive, steps = waiting[:0], 4
     while waiting.size or alive.size:
         alive, waiting = np.split(np.concatenate([alive, waiting]), [size])
@@ -82,14 +80,3 @@ def _few(size: int) -> int:
     """How many boxes go on in a batch of at most a third of the size."""
     third = size // 3
     return 0 if third < SMALLEST else 1 << (third.bit_length() - 1)
-
-
-def pick(queries: Queries, rows: np.ndarray) -> Queries:
-    """Some of the queries."""
-    return Queries(
-        queries.x[rows],
-        queries.place[:, rows],
-        queries.lower[rows],
-        queries.upper[rows],
-        queries.open[rows],
-    )

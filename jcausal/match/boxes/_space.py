@@ -94,6 +94,17 @@ def layout(sample: Sample) -> Layout:
     return Layout(schema.kinds, heights, tuple(schema.flag_of.items()))
 
 
+def pick(queries: Queries, rows: Int[Array, " r"] | Int[np.ndarray, " r"]) -> Queries:
+    """Some of the queries."""
+    return Queries(
+        queries.x[rows],
+        queries.place[:, rows],
+        queries.lower[rows],
+        queries.upper[rows],
+        queries.open[rows],
+    )
+
+
 def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
     """Lay out a sample: only `members` can be matched, all valid rows define the ladders.
 

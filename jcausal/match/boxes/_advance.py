@@ -1,0 +1,213 @@
+"""The core of Fast AHB: all boxes of a batch grow together, one expansion a step."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.match._results import RESULTS, code
+from jcausal.match.boxes._grow import (
+    Choice,
+    Grid,
+    Problem,
+    State,
+    Steps,
+    box_rungs,
+    look,
+    proposals,
+    rungs_of,
+    side,
+    smallest,
+    start,
+    weighted,
+)
+from jcausal.match.boxes._space import Layout, Queries, pick
+from jcausal_kernels import box_counts
+
+SWEEP = 16  # steps between two looks at which lanes are free
+
+
+def _counted(
+    problem: Problem, queries: Queries, state: State, asks: Bool[Array, " q"]
+) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
+    """Count the units of some of the boxes that ask: which hold enough, and whose count is known.
+
+    The others wait for the next step: counting an eighth of the batch at a time costs little.
+    """
+    q = asks.shape[0]
+    _, some = lax.top_k(asks.astype(jnp.int32), min(q, max(4, q // 8)))
+    part = pick(queries, some)
+    mine = State(*(field[some] for field in state))
+    lower, upper = rungs_of(problem.space, part, mine, problem.rules.levels)
+    gate = jnp.zeros(some.shape[0], lower.dtype)
+    counts = box_counts(problem.space.units, box_rungs(lower, upper, mine.open, gate))
+    found = mine.enough | (counts >= problem.rules.minimum)
+    enough = state.enough.at[some].set(found, unique_indices=True)
+    return enough, jnp.zeros(q, bool).at[some].set(asks[some], unique_indices=True)
+
+
+def _apply(state: State, steps: Steps, choice: Array, grow: Array, plan: Layout) -> State:
+    """Make the chosen expansion in the boxes that grow."""
+    width = len(plan.ordered)
+    moved = grow[:, None] & (jnp.arange(width) == choice[:, None])
+    slot, level = plan.entries[:, 0], plan.entries[:, 1]
+    opened = grow[:, None] & (jnp.arange(len(slot)) + width == choice[:, None])
+    return state._replace(
+        up=state.up + (moved & steps.upward),
+        down=state.down + (moved & ~steps.upward),
+        open=state.open.at[:, slot, level].max(opened),
+    )
+
+
+def _step(
+    problem: Problem,
+    queries: Queries,
+    home: Float[Array, "q 2"],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+    state: State,
+) -> State:
+    """Test the best expansion of every box that still grows, and make it.
+
+    The best is the one of smallest score within reach; beyond it, only while units are missing, the
+    nearest. Units are counted only when the decision hangs on them.
+    """
+    space, _, rules, scale, spread = problem
+    growing = state.status == code(RESULTS.growing)
+    down = side(space, queries, plan, state.down, rules.levels, -1)
+    up = side(space, queries, plan, state.up, rules.levels, 1)
+    steps = proposals(down, up, state.open, space, plan)
+    looks = look(problem, queries, home, down, up, steps, plan, grid, points)
+    score = weighted(looks.variance, rules)
+    distance = weighted(looks.shift**2, rules)
+    nan = (jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(spread)
+    near = steps.allowed & (jnp.isinf(rules.reach) | (distance <= rules.reach * spread))
+    best = smallest(score, score, near, steps.size, scale)
+    limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
+    calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
+    calm &= best.exists
+    asks = growing & ~nan & ~calm & ~state.enough.all(1)
+    enough, known = lax.cond(
+        asks.any(),
+        lambda: _counted(problem, queries, state, asks),
+        lambda: (state.enough, jnp.zeros_like(asks)),
+    )
+    growing &= ~asks | known
+    short = ~calm & ~enough.all(1)
+    beyond = short & ~best.exists
+    far = smallest(distance, score, steps.allowed, steps.size, scale)
+    choice = Choice(*(jnp.where(beyond, there, here) for here, there in zip(best, far)))
+    grow = growing & ~nan & choice.exists & (calm | short)
+    lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
+    ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
+    ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
+    return _apply(state, steps, choice.pick, grow, plan)._replace(
+        score=jnp.where(grow, choice.score, state.score),
+        enough=enough,
+        status=jnp.where(growing & ~grow, ended, state.status),
+    )
+
+
+@eqx.filter_jit
+def advance(
+    problem: Problem,
+    queries: Queries,
+    state: State,
+    limit: Int[Array, ""],
+    few: Int[Array, ""],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+) -> State:
+    """Up to `limit` steps, or until no more than `few` boxes grow."""
+    home = problem.surface(queries.x)
+
+    def going(carry: tuple[State, Array]) -> Array:
+        return ((carry[0].status == code(RESULTS.growing)).sum() > few) & (carry[1] < limit)
+
+    def step(carry: tuple[State, Array]) -> tuple[State, Array]:
+        return _step(problem, queries, home, plan, grid, points, carry[0]), carry[1] + 1
+
+    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
+
+
+class Lanes(NamedTuple):
+    """Boxes that grow side by side: each lane's query, its state, and what is done so far.
+
+    A lane without a query has the number q. `ahead` counts the queries that have had a lane.
+    """
+
+    row: Int[Array, " s"]
+    state: State
+    done: State
+    ahead: Int[Array, ""]
+
+
+@eqx.filter_jit
+def drain(
+    problem: Problem,
+    queries: Queries,
+    asked: Bool[Array, " q"],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+) -> State:
+    """Grow every box that is asked for, in one loop over fewer lanes than queries.
+
+    A lane whose box is finished takes the next query: lanes stand still neither for queries that
+    are not asked for nor for the box that takes the most steps. For jit and vmap, where the number
+    of boxes that grow is not known.
+    """
+    q = asked.shape[0]
+    first = start(problem.space, queries, asked)
+    wanted = first.status == code(RESULTS.growing)
+    order, total = jnp.argsort(~wanted, stable=True), wanted.sum()
+    width = min(q, max(32, q // 8))
+    idle = jnp.full(width, q)
+    nothing = State(*(jnp.zeros((width, *field.shape[1:]), field.dtype) for field in first))
+    nothing = nothing._replace(status=jnp.broadcast_to(code(RESULTS.not_asked), (width,)))
+
+    def going(lanes: Lanes) -> Array:
+        return (lanes.ahead < total) | (lanes.state.status == code(RESULTS.growing)).any()
+
+    def sweep(lanes: Lanes) -> Lanes:
+        lanes = _refilled(lanes, first, order, total)
+        part = pick(queries, jnp.minimum(lanes.row, q - 1))
+        home = problem.surface(part.x)
+        state = lax.fori_loop(
+            0,
+            SWEEP,
+            lambda _, state: _step(problem, part, home, plan, grid, points, state),
+            lanes.state,
+        )
+        return lanes._replace(state=state, done=_put(lanes.done, lanes.row, state))
+
+    return lax.while_loop(going, sweep, Lanes(idle, nothing, first, jnp.zeros((), jnp.int32))).done
+
+
+def _put(done: State, row: Int[Array, " s"], state: State) -> State:
+    """Write the lanes into the rows of their queries."""
+    return State(*(a.at[row].set(b, mode="drop") for a, b in zip(done, state)))
+
+
+def _refilled(lanes: Lanes, first: State, order: Int[Array, " q"], total: Array) -> Lanes:
+    """Give the next queries to the lanes whose box is finished."""
+    q = order.shape[0]
+    free = lanes.state.status != code(RESULTS.growing)
+    turn = lanes.ahead + jnp.cumsum(free) - 1
+    row = jnp.where(free & (turn < total), order[jnp.minimum(turn, q - 1)], q)
+    fresh = State(*(field[jnp.minimum(row, q - 1)] for field in first))
+    fresh = fresh._replace(
+        status=jnp.where(row < q, fresh.status, code(RESULTS.not_asked)),
+    )
+    state = State(
+        *(
+            jnp.where(free.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+            for new, old in zip(fresh, lanes.state)
+        )
+    )
+    ahead = jnp.minimum(lanes.ahead + free.sum(), total)
+    return Lanes(jnp.where(free, row, lanes.row), state, lanes.done, ahead)
