@@ -70,7 +70,7 @@ def row_of_runs(
         about = dict(reading=reading, row=row, seed=seed)
         records.append(dict(about, method="BART", **found))
         for name, method in methods.items():
-            method = dataclasses.replace(method, levels=COARSE.get(row))
+            method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
             effects = jc.estimate(run.test, boxes, tau="a")
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))

@@ -2,12 +2,13 @@
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 import jcausal as jc
-from bench import _lalonde, _settings, _speed, _table2
+from bench import _lalonde, _large, _settings, _speed, _table2
 from bench._keep import keep, markdown
 from bench._published import PAPER
 
@@ -103,16 +104,35 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
 
 
 def _speed_part(options: argparse.Namespace) -> None:
-    sizes, repeats = (_speed.FEW if options.quick else _speed.SIZES), 3
+    repeats, parts = 3, dict.fromkeys(("boxes", "posterior", "sets", "large"), pd.DataFrame())
     page = ""
-    for found in _speed.collect(sizes, repeats):
+    for name, found in _measured(options.quick, repeats):
+        parts[name] = found
         text = (
             f"# Seconds of Fast AHB, median of {repeats} calls, compile time apart\n\n"
             "Table 2's quad/const with irrelevant covariates up to p; surfaces of both arms on "
-            f"{_speed.TRAINING} units (BART: 200 trees, 100 draws), boxes of all treated, every "
-            f"level, the defaults. A unit's time has its share of the tables, by {_speed.SHARED}. "
-            "The scripts: the authors' Fast with BART, CPU seconds on one thread of such a "
-            f"machine.\n\n{markdown(found)}"
+            f"{_speed.TRAINING} units (BART: 200 trees, 100 draws; Trees: forests of 100 trees of "
+            "at most 32 leaves), boxes of all treated, the defaults but for levels. A unit's time "
+            f"has its share of the tables, by {_speed.SHARED}. The scripts: the authors' Fast with "
+            "BART, CPU seconds on one thread of such a machine. Calls of more than "
+            f"{_speed.LONG:.0f} s are measured once.\n\n{markdown(parts['boxes'])}\n\n"
+            "## A posterior mean, by bartz and by tables\n\nThe controls' surface at 1,000 "
+            f"points.\n\n{markdown(parts['posterior'])}\n\n"
+            "## Many data sets in one call\n\nEffects by `jc.estimate` with Ridge, two covariates, "
+            f"two folds.\n\n{markdown(parts['sets'])}\n\n"
+            "## Many units\n\nSurfaces on 2,000 other units; peak memory of the process, compile "
+            f"time included.\n\n{markdown(parts['large'])}"
         )
-        page = _keep(options, "speed", text, dict(rows=found.to_dict(orient="records")))
+        kept = {key: part.to_dict(orient="records") for key, part in parts.items()}
+        page = _keep(options, "speed", text, kept)
     print(page, flush=True)
+
+
+def _measured(quick: bool, repeats: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each part so far, the quick ones first."""
+    yield "posterior", _speed.posterior_means()
+    yield "sets", _speed.many_sets(20 if quick else 200)
+    for found in _speed.collect(_speed.cases(quick), repeats):
+        yield "boxes", found
+    for found in _large.collect(_large.FEW if quick else _large.CASES):
+        yield "large", found

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import jcausal as jc
 from jcausal.outcome import _masks
-from jcausal.outcome._bart import _nan_ended, _posterior, cut_points, split_rhat
+from jcausal.outcome._bart import _nan_ended, as_posterior, cut_points, split_rhat
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._surface import evaluate_along
 from jcausal.outcome._trees import from_heaps, merge
@@ -80,7 +80,7 @@ def test_bart_equals_bartz(experiment):
             printevery=None,
             seed=1,
         )
-        posterior = _posterior(fitted, cuts, float(y.mean()), float(y.std()), 2)
+        posterior = as_posterior(fitted, cuts, float(y.mean()), float(y.std()), 2)
         theirs = np.asarray(fitted.predict(features.T, kind="mean")) * y.std() + y.mean()
     ours = np.asarray(posterior.mean()(jnp.asarray(features)))
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.ptp(theirs))

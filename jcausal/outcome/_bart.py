@@ -197,10 +197,10 @@ class BART(OutcomeModel):
                 run_mcmc_kw=dict(inner_loop_length=100),
                 seed=key,
             )
-            return _posterior(fitted, cuts, centre, scale, self.chains)
+            return as_posterior(fitted, cuts, centre, scale, self.chains)
 
 
-def _posterior(
+def as_posterior(
     fitted: Any, cuts: np.ndarray, centre: float, scale: float, chains: int
 ) -> Posterior:
     """The trace of a fitted `bartz.Bart` in outcome units (its one private name is read here)."""

@@ -1,0 +1,80 @@
+"""Every way through the search gives the same boxes: batches, lanes, levels, budgets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import draw_sample, wavy
+
+import jcausal as jc
+from jcausal.match.boxes import _rounds
+
+PAPER = dict(slack=0.0, reach=None)
+
+
+def edges(boxes):
+    return [np.asarray(a) for a in (boxes.lower_rung, boxes.upper_rung, boxes.open, boxes.status)]
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("method", [jc.FastAHB(), jc.FastAHB(levels=3), jc.FastAHB(**PAPER)])
+def test_small_batches_that_are_filled_up_give_the_same_boxes(method, monkeypatch):
+    sample = draw_sample(5, n=230, category=3)
+    whole = edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate"))
+    monkeypatch.setattr(_rounds, "BATCH", 48)
+    assert_same(edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")), whole)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        jc.FastAHB(),
+        jc.FastAHB(levels=3, min_controls=5),
+        jc.FastAHB(**PAPER, min_treated=4),
+        jc.FastAHB(min_controls=10_000),
+    ],
+)
+def test_lanes_under_jit_give_the_boxes_of_the_host(method):
+    """The queries are several times as many as the lanes, and treated and controls mixed."""
+    sample = draw_sample(6, n=230)
+    surface = jc.Function(wavy)
+
+    def traced(x, t):
+        found = jc.match(jc.Sample(x, t), method, surface=surface, throw=False)
+        return found.lower_rung, found.upper_rung, found.open, found.status
+
+    host = jc.match(sample, method, surface=surface, throw=False)
+    rows = np.asarray(host.query)
+    ours = [np.asarray(a)[rows] for a in jax.jit(traced)(sample.x, sample.t)]
+    assert_same(ours, edges(host))
+
+
+def test_one_level_goes_to_the_end_in_one_step():
+    sample = draw_sample(7, n=60)
+    boxes = jc.match(sample, jc.FastAHB(levels=1), surface=jc.Function(wavy))
+    codes = np.asarray(sample.codes)[np.asarray(boxes.query)]
+    last = np.asarray(sample.rungs) - 1
+    lower, upper = np.asarray(boxes.lower_rung), np.asarray(boxes.upper_rung)
+    assert ((lower == codes) | (lower == 0)).all() and ((upper == codes) | (upper == last)).all()
+    assert ((lower == 0) & (codes > 0)).any() and ((upper == last) & (codes < last)).any()
+
+
+def test_a_ladder_of_one_rung_under_jit_and_no_ladder_at_all():
+    """On the host a constant column is refused; in a trace it holds everybody."""
+    t = np.arange(40) % 2 == 0
+    surface = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1))
+    with pytest.raises(jc.DataError, match="a constant column matches everybody"):
+        jc.Sample(np.ones((40, 2)), t)
+    sizes = jax.jit(
+        lambda x: jc.match(jc.Sample(x, t), jc.FastAHB(), surface=surface, throw=False).sizes
+    )(jnp.ones((40, 2)))
+    assert (np.asarray(sizes)[t] == 20).all()
+    levels = np.random.default_rng(0).integers(0, 3, (40, 1)).astype(float)
+    only = jc.Sample(levels, t, kinds=["category"])
+    boxes = jc.match(only, jc.FastAHB(), surface=surface)
+    own = np.asarray(only.codes)[np.asarray(boxes.query), 0]
+    assert np.asarray(boxes.open)[np.arange(len(own)), 0, own].all()
