@@ -26,24 +26,27 @@ from jcausal.match.boxes._grow import (
 from jcausal.match.boxes._space import Layout, Queries, pick
 from jcausal_kernels import box_counts
 
-SWEEP = 16  # steps between two looks at which lanes are free
+SWEEP = 8  # steps between two looks at which lanes are free and which boxes hold enough units
 
 
-def _counted(
+def _enough(problem: Problem, queries: Queries, state: State) -> Bool[Array, "q 2"]:
+    """Which boxes hold enough units of either arm."""
+    lower, upper = rungs_of(problem.space, queries, state, problem.rules.levels)
+    gate = jnp.zeros(lower.shape[0], lower.dtype)
+    counts = box_counts(problem.space.units, box_rungs(lower, upper, state.open, gate))
+    return state.enough | (counts >= problem.rules.minimum)
+
+
+def _some_enough(
     problem: Problem, queries: Queries, state: State, asks: Bool[Array, " q"]
 ) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
-    """Count the units of some of the boxes that ask: which hold enough, and whose count is known.
+    """The same of an eighth of the boxes, those that ask first, and which of them asked.
 
-    The others wait for the next step: counting an eighth of the batch at a time costs little.
+    The others wait for the next step: so a count costs little.
     """
     q = asks.shape[0]
     _, some = lax.top_k(asks.astype(jnp.int32), min(q, max(4, q // 8)))
-    part = pick(queries, some)
-    mine = State(*(field[some] for field in state))
-    lower, upper = rungs_of(problem.space, part, mine, problem.rules.levels)
-    gate = jnp.zeros(some.shape[0], lower.dtype)
-    counts = box_counts(problem.space.units, box_rungs(lower, upper, mine.open, gate))
-    found = mine.enough | (counts >= problem.rules.minimum)
+    found = _enough(problem, pick(queries, some), State(*(field[some] for field in state)))
     enough = state.enough.at[some].set(found, unique_indices=True)
     return enough, jnp.zeros(q, bool).at[some].set(asks[some], unique_indices=True)
 
@@ -69,11 +72,13 @@ def _step(
     grid: Grid,
     points: int,
     state: State,
-) -> State:
-    """Test the best expansion of every box that still grows, and make it.
+    known: Bool[Array, " q"] | None,
+) -> tuple[State, Bool[Array, " q"]]:
+    """Test the best expansion of every box that still grows, make it, and tell which moved.
 
     The best is the one of smallest score within reach; beyond it, only while units are missing, the
-    nearest. Units are counted only when the decision hangs on them.
+    nearest. Units are counted only when the decision hangs on them: here, or, where `known` tells
+    whose count is known, elsewhere, and other boxes that ask stand still.
     """
     space, _, rules, scale, spread = problem
     growing = state.status == code(RESULTS.growing)
@@ -90,12 +95,14 @@ def _step(
     calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
     calm &= best.exists
     asks = growing & ~nan & ~calm & ~state.enough.all(1)
-    enough, known = lax.cond(
-        asks.any(),
-        lambda: _counted(problem, queries, state, asks),
-        lambda: (state.enough, jnp.zeros_like(asks)),
-    )
-    growing &= ~asks | known
+    enough, counted = state.enough, known
+    if counted is None:
+        enough, counted = lax.cond(
+            asks.any(),
+            lambda: _some_enough(problem, queries, state, asks),
+            lambda: (state.enough, jnp.zeros_like(asks)),
+        )
+    growing &= ~asks | counted
     short = ~calm & ~enough.all(1)
     beyond = short & ~best.exists
     far = smallest(distance, score, steps.allowed, steps.size, scale)
@@ -104,11 +111,12 @@ def _step(
     lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
     ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
     ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
-    return _apply(state, steps, choice.pick, grow, plan)._replace(
+    moved = _apply(state, steps, choice.pick, grow, plan)._replace(
         score=jnp.where(grow, choice.score, state.score),
         enough=enough,
         status=jnp.where(growing & ~grow, ended, state.status),
     )
+    return moved, grow
 
 
 @eqx.filter_jit
@@ -129,7 +137,8 @@ def advance(
         return ((carry[0].status == code(RESULTS.growing)).sum() > few) & (carry[1] < limit)
 
     def step(carry: tuple[State, Array]) -> tuple[State, Array]:
-        return _step(problem, queries, home, plan, grid, points, carry[0]), carry[1] + 1
+        state, _ = _step(problem, queries, home, plan, grid, points, carry[0], None)
+        return state, carry[1] + 1
 
     return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
 
@@ -165,7 +174,7 @@ def drain(
     first = start(problem.space, queries, asked)
     wanted = first.status == code(RESULTS.growing)
     order, total = jnp.argsort(~wanted, stable=True), wanted.sum()
-    width = min(q, max(32, q // 8))
+    width = min(q, max(16, q // 16))
     idle = jnp.full(width, q)
     nothing = State(*(jnp.zeros((width, *field.shape[1:]), field.dtype) for field in first))
     nothing = nothing._replace(status=jnp.broadcast_to(code(RESULTS.not_asked), (width,)))
@@ -177,12 +186,13 @@ def drain(
         lanes = _refilled(lanes, first, order, total)
         part = pick(queries, jnp.minimum(lanes.row, q - 1))
         home = problem.surface(part.x)
-        state = lax.fori_loop(
-            0,
-            SWEEP,
-            lambda _, state: _step(problem, part, home, plan, grid, points, state),
-            lanes.state,
-        )
+
+        def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, moved = _step(problem, part, home, plan, grid, points, *carry)
+            return state, carry[1] & ~moved
+
+        counted = lanes.state._replace(enough=_enough(problem, part, lanes.state))
+        state, _ = lax.fori_loop(0, SWEEP, step, (counted, jnp.ones(width, bool)))
         return lanes._replace(state=state, done=_put(lanes.done, lanes.row, state))
 
     return lax.while_loop(going, sweep, Lanes(idle, nothing, first, jnp.zeros((), jnp.int32))).done
