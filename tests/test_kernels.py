@@ -13,12 +13,18 @@ IMPLEMENTATIONS = ["reference", "xla", "auto"]
 
 def box_problem(spec, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
-    codes = rng.integers(0, 6, (spec.n, spec.p)).astype(np.int32)
-    codes[np.random.default_rng(9).random(codes.shape) < 0.1] = kernels.MISSING
+    codes = rng.integers(0, spec.rungs, (spec.n, spec.p)).astype(np.int32)
+    odd = np.random.default_rng(9).random(codes.shape)
+    codes[odd < 0.1] = kernels.MISSING
+    codes[odd > 0.98] = -1 - codes[odd > 0.98] % 3
     level = rng.integers(0, spec.levels, (spec.n, spec.c)).astype(np.int32)
     arm = rng.random(spec.n) < 0.4
-    lower = rng.integers(-1, 4, (spec.q, spec.p)).astype(np.int32)
-    upper = lower + rng.integers(-1, 5, (spec.q, spec.p)).astype(np.int32)
+    third = spec.rungs // 3
+    lower = rng.integers(-1, max(2 * third, 1), (spec.q, spec.p)).astype(np.int32)
+    upper = lower + rng.integers(-1, max(3 * third - 1, 1), (spec.q, spec.p)).astype(np.int32)
+    far = rng.random(lower.shape)
+    lower[far < 0.05], upper[far > 0.95] = -kernels.MISSING, kernels.MISSING
+    lower[far > 0.98] = spec.rungs + 7
     opened = rng.random((spec.q, spec.c, spec.levels)) < 0.6
     units = kernels.Units(jnp.array(codes), jnp.array(level), jnp.array(arm))
     rungs = kernels.Rungs(jnp.array(lower), jnp.array(upper), jnp.array(opened))
@@ -31,11 +37,15 @@ def brute_members(units, rungs):
     codes, levels = np.asarray(units.codes), np.asarray(units.levels)
     for q in range(member.shape[0]):
         for k in range(member.shape[1]):
-            member[q, k] = all(
-                codes[k, j] == kernels.MISSING
-                or rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
-                for j in range(codes.shape[1])
-            ) and all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
+            member[q, k] = (
+                all(
+                    codes[k, j] == kernels.MISSING
+                    or rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
+                    for j in range(codes.shape[1])
+                )
+                and (codes[k] >= 0).all()
+            )
+            member[q, k] &= all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
     return member
 
 
@@ -44,7 +54,7 @@ def fast_members(units, rungs):
     codes, levels = np.asarray(units.codes), np.asarray(units.levels)
     lower, upper, opened = (np.asarray(a) for a in rungs)
     member = (lower[:, None] <= codes) & (codes <= upper[:, None]) | (codes == kernels.MISSING)
-    member = member.all(2)
+    member = member.all(2) & (codes >= 0).all(1)
     for c in range(levels.shape[1]):
         member &= opened[:, c][:, levels[:, c]]
     return member
@@ -117,6 +127,78 @@ def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, po
     spoiled = np.isnan(out).all(2)
     assert (spoiled[:, int(arm[k])] == member[:, k]).all()
     assert not spoiled[:, 1 - int(arm[k])].any()
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_share_that_is_not_finite_spoils_its_own_units_only(poison):
+    units, rungs, _ = box_problem(BOX_SPECS[2])
+    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    i = int(np.argmax(member.sum(1)))
+    v = jnp.ones((member.shape[0], 2, 2)).at[i, 1, 0].set(poison)
+    for implementation in IMPLEMENTATIONS:
+        out = kernels.box_weights(units, rungs, v, max_bytes=2**12, implementation=implementation)
+        assert (np.isnan(np.asarray(out)).all(1) == (member[i] & arm)).all()
+
+
+def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
+    spec = BOX_SPECS[3]
+    units, rungs, values = box_problem(spec)
+    expected = np.asarray(kernels.box_counts(units, rungs))
+    for ladder in (None, 6, 64, 65, 5000, 2**31 - 1):
+        count = jax.jit(lambda u, r, bound=ladder: kernels.box_counts(u, r, ladder=bound))
+        assert (np.asarray(count(units, rungs)) == expected).all()
+    with pytest.raises(ValueError, match="ladder is 5, but there is a code 5"):
+        kernels.box_sums(units, rungs, jnp.asarray(values), ladder=5)
+
+
+def test_counts_map_over_units_and_over_boxes():
+    units, rungs, _ = box_problem(BOX_SPECS[2])
+    expected = np.asarray(kernels.box_counts(units, rungs))
+    turned = units._replace(arm=~units.arm)
+    both = jax.tree.map(lambda *a: jnp.stack(a), units, turned)
+    out = np.asarray(jax.vmap(lambda u: kernels.box_counts(u, rungs, max_bytes=2**12))(both))
+    assert (out[0] == expected).all() and (out[1] == expected[:, ::-1]).all()
+    pairs = jax.tree.map(lambda a: jnp.stack([a, a[::-1]]), rungs)
+    out = np.asarray(jax.vmap(lambda r: kernels.box_counts(units, r))(pairs))
+    assert (out[0] == expected).all() and (out[1] == expected[::-1]).all()
+
+
+def nested_boxes(n):
+    """Codes that grow along the units, and boxes that hold more and more of them."""
+    codes = jnp.arange(n, dtype=jnp.int32)[:, None] // 1000
+    upper = jnp.array([0, 3, 40, 500, n], jnp.int32)[:, None]
+    units = kernels.Units(codes, jnp.zeros((n, 0), jnp.int32), jnp.arange(n) % 3 == 0)
+    return units, kernels.Rungs(0 * upper, upper, jnp.zeros((5, 0, 1), bool))
+
+
+@pytest.mark.parametrize("kind", ["offset", "cancelling"])
+def test_sums_of_float32_lose_nothing_as_units_grow(kind):
+    n = 1_000_000
+    units, rungs = nested_boxes(n)
+    values = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+    if kind == "offset":
+        values += np.float32(1e6)
+    else:  # small whole numbers, between large ones that cancel
+        place = np.arange(n)[:, None]
+        values = np.where((place < 20_000) | (place >= n - 20_000), 0, np.abs(values) // 0.3)
+        values += np.where(place < 3000, 2.0**24, 0) - np.where(place >= n - 3000, 2.0**24, 0)
+    values = values.astype(np.float32)
+    out = np.asarray(kernels.box_sums(units, rungs, jnp.asarray(values)), float)
+    codes, arm = np.asarray(units.codes)[:, 0], np.asarray(units.arm)
+    for i, top in enumerate(np.asarray(rungs.upper)[:, 0]):
+        for a in (0, 1):
+            rows = values[(codes <= top) & (arm == a)].astype(float)
+            np.testing.assert_allclose(out[i, a], rows.sum(0), rtol=5e-7)
+
+
+@pytest.mark.parametrize("name", ["box_sums", "box_weights", "box_counts"])
+def test_kernels_lower_for_another_platform(name):
+    units, rungs, values = box_problem(BOX_SPECS[2])
+    extra = dict(box_sums=values, box_weights=np.ones((129, 2, 3), np.float32)).get(name)
+    arguments = () if extra is None else (jnp.asarray(extra),)
+    call = jax.jit(lambda *a: getattr(kernels, name)(*a, max_bytes=2**12))
+    text = call.trace(units, rungs, *arguments).lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.popcnt" not in text
 
 
 @pytest.mark.parametrize("name", ["box_sums", "box_weights"])

@@ -2,13 +2,13 @@
 
 from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
 from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
-from jcausal_kernels.box_sums import MISSING as MISSING
-from jcausal_kernels.box_sums import Rungs as Rungs
-from jcausal_kernels.box_sums import Units as Units
+from jcausal_kernels.box_members import MISSING as MISSING
+from jcausal_kernels.box_members import Rungs as Rungs
+from jcausal_kernels.box_members import Units as Units
+from jcausal_kernels.box_members import membership as membership
 from jcausal_kernels.box_sums import box_counts as box_counts
 from jcausal_kernels.box_sums import box_sums as box_sums
 from jcausal_kernels.box_sums import box_weights as box_weights
-from jcausal_kernels.box_sums import membership as membership
 from jcausal_kernels.grid_variance import Slabs as Slabs
 from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points

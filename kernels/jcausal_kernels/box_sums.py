@@ -2,66 +2,54 @@
 
 (1) Formula, shapes, cost
     member[q, k] = all_j (lower[q, j] <= codes[k, j] <= upper[q, j] or codes[k, j] = MISSING)
-                   and all_c open[q, c, level[k, c]]
+                   and all_j codes[k, j] >= 0 and all_c open[q, c, level[k, c]]
     box_sums:    out[q, a, :] = sum_{k: arm[k] = a} member[q, k] values[k, :]
     box_counts:  out[q, a]    = sum_{k: arm[k] = a} member[q, k]               (int32)
     box_weights: out[k, :]    = sum_q member[q, k] cotangent[q, arm[k], :]     (the adjoint)
 n units, q boxes, p ordered columns, c category columns, d value columns. MISSING is the code of a
 value that is missing: it passes every interval, and a category's levels alone decide on it.
-Operations: q n (2 p + c) comparisons and 4 q n (d + 1) flops. Bytes: the codes once per block of
-boxes, 4 n p q / block; working memory is at most `max_bytes`, never q x n.
-A value that is not finite makes NaN the boxes that hold its unit and no others.
+
+Membership is held as bits, 32 units in a word (see `box_members`): 2 D - 1 rows of bits an edge,
+with D = 1 for ladders of up to 64 rungs, 2 up to 4,096, 3 up to 262,144, and so on.
+Operations on words: q n / 32 (4 D p + 2 c l), 6 more for counts and 96 for sums and weights;
+flops: 4 q n d. Bytes: the codes once; rows of bits, 4 p (4 D - 1) q n / 32, come from cache.
+Working memory is at most `max_bytes`, or one block of 128 boxes by 32 units if that is more.
+A value that is not finite makes NaN the boxes that hold its unit and no others. Sums carry their
+rounding error from block to block, so that the error does not grow with n.
 """
 
 from collections.abc import Callable
-from functools import partial, reduce
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int
+
+from jcausal_kernels.box_members import (
+    FEW_LEVELS,
+    MISSING,
+    Block,
+    Plan,
+    Rungs,
+    Units,
+    block_of,
+    flags_of,
+    membership,
+    pack,
+    rows_at,
+    scan_bits,
+    start_of,
+    words_of,
+)
 
 Implementation = Literal["auto", "reference", "xla"]
-MISSING = 2**31 - 1  # above every rung; the rungs of a box lie between -MISSING and MISSING
-
-
-class Units(NamedTuple):
-    """The units on their ladders: a unit with a negative code is in no box.
-
-    A code of `MISSING` passes every interval of its column.
-    """
-
-    codes: Int[Array, "n p"]
-    levels: Int[Array, "n c"]
-    arm: Bool[Array, " n"]
-
-
-class Rungs(NamedTuple):
-    """Boxes on the ladders: inclusive rungs, and for each category the levels that are open."""
-
-    lower: Int[Array, "q p"]
-    upper: Int[Array, "q p"]
-    open: Bool[Array, "q c l"]
+BOXES, WORDS = 128, 256  # at most, in a block
 
 
 # (2) The reference: the definition, with the whole q x n matrix.
-
-
-def membership(units: Units, rungs: Rungs) -> Bool[Array, "q n"]:
-    """Tell which unit is in which box, as a whole matrix: for references and single boxes.
-
-    **Returns:** (q, n) bool.
-    """
-    lower, upper, codes = rungs.lower.T, rungs.upper.T, units.codes.T
-    least = jnp.where(codes == MISSING, -MISSING, codes)  # below every upper rung
-    columns = [
-        (lower[j][:, None] <= codes[j]) & (least[j] <= upper[j][:, None])
-        for j in range(codes.shape[0])
-    ]
-    sets = [rungs.open[:, c][:, units.levels[:, c]] for c in range(units.levels.shape[1])]
-    everyone = jnp.ones((rungs.lower.shape[0], units.arm.shape[0]), bool)
-    return reduce(jnp.logical_and, columns + sets, everyone)
 
 
 def _reference_sums(units: Units, rungs: Rungs, values: Array) -> Array:
@@ -78,33 +66,74 @@ def _reference_weights(units: Units, rungs: Rungs, cotangent: Array) -> Array:
     return jnp.where(membership(units, rungs)[:, :, None], own_arm, 0).sum(0)
 
 
-# (3) The tuned version: blocks of boxes by blocks of units, a matmul in each.
+# (3) The tuned version: blocks of units by blocks of boxes, bits for membership.
 
 
-def _blocks(n: int, q: int, max_bytes: int) -> tuple[int, int]:
-    """Block sizes (boxes, units) so that one block's membership fits the byte budget."""
-    boxes = min(max(q, 1), 256)
-    units = max(128, max_bytes // (8 * boxes))
-    return boxes, min(max(n, 1), units, 2**24 - 1)
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def _cut(array: Array, block: int, fill: int | bool) -> Array:
-    """Pad the first axis to whole blocks and split it: (rows, ...) -> (blocks, block, ...)."""
+def _indices(n: int, plan: Plan) -> Array:
+    return jnp.arange(-(-n // plan.units), dtype=jnp.int32)
+
+
+def _fold(step: Callable, carry: Any, blocks: Any) -> Any:
+    """The carry after step(carry, block) for block after block."""
+    if len(jax.tree.leaves(blocks)[0]) == 1:
+        return step(carry, jax.tree.map(lambda a: a[0], blocks))
+    return lax.scan(lambda c, block: (step(c, block), None), carry, blocks)[0]
+
+
+def _each(step: Callable, blocks: tuple) -> Any:
+    """step(block) of every block of boxes."""
+    if len(jax.tree.leaves(blocks)[0]) == 1:
+        out = step(jax.tree.map(lambda a: a[0], blocks))
+        return jax.tree.map(lambda a: a[None], out)
+    return lax.map(step, blocks)
+
+
+def _add(total: tuple[Array, Array], part: Array) -> tuple[Array, Array]:
+    """Add a part to a sum and what rounding took off it to the rest."""
+    old, rest = total
+    new = old + part
+    taken = new - old
+    return new, rest + ((old - (new - taken)) + (part - taken))
+
+
+def _whole(total: tuple[Array, Array]) -> Array:
+    return jnp.where(jnp.isfinite(total[0]), total[0] + total[1], total[0])
+
+
+def _cut(array: Array, block: int) -> Array:
+    """Pad the first axis with zeros to whole blocks and split it: (blocks, block, ...)."""
     pad = -array.shape[0] % block
-    padded = jnp.pad(array, [(0, pad)] + [(0, 0)] * (array.ndim - 1), constant_values=fill)
+    padded = jnp.pad(array, [(0, pad)] + [(0, 0)] * (array.ndim - 1))
     return padded.reshape(padded.shape[0] // block, block, *array.shape[1:])
 
 
-def _cut_units(units: Units, block: int) -> Units:
-    return Units(
-        _cut(units.codes, block, -1), _cut(units.levels, block, 0), _cut(units.arm, block, False)
+def _sum_words(block: Block, boxes: Rungs, columns: Array, bad: Array, plan: Plan) -> tuple:
+    words = words_of(block, boxes, plan)
+    none = jnp.zeros((words.shape[0], columns.shape[1]), columns.dtype)
+
+    def add(total: Array, flags: Array, rows: Array) -> tuple:
+        return total + _matmul(flags, rows), None
+
+    rows = columns.reshape(32, plan.words, columns.shape[1])
+    part = lax.cond(
+        (words != 0).any(), lambda: scan_bits(add, words, rows.dtype, none, rows)[0], lambda: none
     )
+    marks = pack(bad.T)
+    spoiled = lax.cond(
+        bad.any(),
+        lambda: ((words[:, None] & marks) != 0).any(2),
+        lambda: jnp.zeros((words.shape[0], 2), bool),
+    )
+    return part, spoiled
 
 
-def _cut_rungs(rungs: Rungs, block: int) -> Rungs:
-    return Rungs(
-        _cut(rungs.lower, block, 1), _cut(rungs.upper, block, 0), _cut(rungs.open, block, False)
-    )
+def _sum_plain(block: Block, boxes: Rungs, columns: Array, bad: Array) -> tuple:
+    member = flags_of(block, boxes).astype(columns.dtype)
+    return _matmul(member, columns), _matmul(member, bad.astype(columns.dtype)) > 0
 
 
 def _by_arm(values: Array, arm: Array) -> Array:
@@ -114,57 +143,110 @@ def _by_arm(values: Array, arm: Array) -> Array:
     )
 
 
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+def _xla_sums(units: Units, rungs: Rungs, values: Array, plan: Plan) -> Array:
+    (n, d), q, levels = values.shape, rungs.lower.shape[0], rungs.open.shape[2]
+    boxes = Rungs(*(_cut(a, plan.boxes) for a in rungs))
+
+    def per_units(totals: tuple, i: Array) -> tuple:
+        block = block_of(units, i, plan, levels)
+        rows = rows_at(values, start_of(i, n, plan), plan.units)
+        finite = jnp.isfinite(rows)
+        columns = _by_arm(jnp.where(finite, rows, 0), block.units.arm)
+        bad = _by_arm(~finite.all(1, keepdims=True), block.units.arm)
+
+        def per_boxes(at: tuple) -> tuple:
+            box, total, spoiled = at
+            part, more = lax.platform_dependent(
+                block, box, columns, bad, cpu=partial(_sum_words, plan=plan), default=_sum_plain
+            )
+            return _add(total, part), spoiled | more
+
+        return _each(per_boxes, (boxes, *totals))
+
+    none = jnp.zeros((*boxes.lower.shape[:2], 2 * d), values.dtype)
+    spoiled = jnp.zeros((*boxes.lower.shape[:2], 2), bool)
+    total, spoiled = _fold(per_units, ((none, none), spoiled), _indices(n, plan))
+    out = _whole(total).reshape(boxes.lower.shape[0] * plan.boxes, 2, d)[:q]
+    return jnp.where(spoiled.reshape(-1, 2, 1)[:q], jnp.nan, out)
 
 
-def _stream(
-    units: Units, rungs: Rungs, values: Array, sizes: tuple[int, int], dtype: jnp.dtype
-) -> Array:
-    """sum_k member[q, k] values[k] per arm, accumulated in `dtype`: (q, 2, d)."""
-    q, d = rungs.lower.shape[0], values.shape[1]
-    unit_blocks = (_cut_units(units, sizes[1]), _cut(values, sizes[1], 0))
+def _spread_words(block: Block, boxes: Rungs, shares: Array, bad: Array, plan: Plan) -> tuple:
+    words = words_of(block, boxes, plan)
 
-    def per_box_block(block: Rungs) -> Array:
-        def add(total: Array, unit_block: tuple[Units, Array]) -> tuple[Array, None]:
-            member = membership(unit_block[0], block).astype(values.dtype)
-            part = _matmul(member, _by_arm(unit_block[1], unit_block[0].arm))
-            return total + part.astype(dtype), None
+    def spread(columns: Array) -> Array:
+        out = scan_bits(
+            lambda _, flags, __: (None, _matmul(columns, flags)), words, columns.dtype, None, None
+        )[1]
+        return out.swapaxes(0, 1).reshape(columns.shape[0], plan.units)
 
-        start = jnp.zeros((sizes[0], 2 * d), dtype)
-        return lax.scan(add, start, unit_blocks)[0]
+    def nothing(columns: Array) -> Array:
+        return jnp.zeros((columns.shape[0], plan.units), columns.dtype)
 
-    out = lax.map(per_box_block, _cut_rungs(rungs, sizes[0]))
-    return out.reshape(-1, 2, d)[:q]
+    part = lax.cond((words != 0).any(), spread, nothing, shares)
+    return part, lax.cond(bad.any(), spread, nothing, bad.T.astype(shares.dtype)) > 0
 
 
-def _xla_sums(units: Units, rungs: Rungs, values: Array, sizes: tuple[int, int]) -> Array:
-    finite = jnp.isfinite(values)
-    bad = ~finite.all(1, keepdims=True)
-    columns = jnp.concatenate([jnp.where(finite, values, 0), bad.astype(values.dtype)], axis=1)
-    out = _stream(units, rungs, columns, sizes, values.dtype)
-    return jnp.where(out[..., -1:] > 0, jnp.nan, out[..., :-1])
+def _spread_plain(block: Block, boxes: Rungs, shares: Array, bad: Array) -> tuple:
+    member = flags_of(block, boxes).astype(shares.dtype)
+    return _matmul(shares, member), _matmul(bad.T.astype(shares.dtype), member) > 0
 
 
-def _xla_weights(units: Units, rungs: Rungs, cotangent: Array, sizes: tuple[int, int]) -> Array:
-    n, d = units.arm.shape[0], cotangent.shape[2]
+def _xla_weights(units: Units, rungs: Rungs, cotangent: Array, plan: Plan) -> Array:
+    n, (d, levels) = units.arm.shape[0], (cotangent.shape[2], rungs.open.shape[2])
     finite = jnp.isfinite(cotangent)
-    bad = ~finite.all(2, keepdims=True)
-    columns = jnp.concatenate([jnp.where(finite, cotangent, 0), bad], axis=2)
-    columns = _cut(columns.astype(cotangent.dtype).reshape(-1, 2 * (d + 1)), sizes[0], 0)
-    box_blocks = (_cut_rungs(rungs, sizes[0]), columns)
+    clean = jnp.where(finite, cotangent, 0).reshape(cotangent.shape[0], 2 * d)
+    parts = (*rungs, clean, ~finite.all(2))
+    *boxes, clean, bad = (_cut(a, plan.boxes) for a in parts)
+    boxes = (Rungs(*boxes), clean.swapaxes(1, 2), bad)
 
-    def per_unit_block(block: Units) -> Array:
-        def add(total: Array, box_block: tuple[Rungs, Array]) -> tuple[Array, None]:
-            member = membership(block, box_block[0]).astype(cotangent.dtype)
-            return total + _matmul(member.T, box_block[1]), None
+    def per_units(out: Array, i: Array) -> Array:
+        block = block_of(units, i, plan, levels, again=True)
+        arm = block.units.arm
 
-        start = jnp.zeros((sizes[1], 2 * (d + 1)), cotangent.dtype)
-        both = lax.scan(add, start, box_blocks)[0].reshape(-1, 2, d + 1)
-        return jnp.where(block.arm[:, None], both[:, 1], both[:, 0])
+        def per_boxes(carry: tuple, at: tuple) -> tuple:
+            total, spoiled = carry
+            part, more = lax.platform_dependent(
+                block, *at, cpu=partial(_spread_words, plan=plan), default=_spread_plain
+            )
+            part = jnp.where(arm, part[d:], part[:d])
+            return _add(total, part), spoiled | jnp.where(arm, more[1], more[0])
 
-    out = lax.map(per_unit_block, _cut_units(units, sizes[1])).reshape(-1, d + 1)[:n]
-    return jnp.where(out[:, -1:] > 0, jnp.nan, out[:, :-1])
+        none = jnp.zeros((d, plan.units), cotangent.dtype)
+        total, spoiled = _fold(per_boxes, ((none, none), jnp.zeros_like(arm)), boxes)
+        rows = jnp.where(spoiled, jnp.nan, _whole(total)).T[:n]
+        return lax.dynamic_update_slice_in_dim(out, rows, start_of(i, n, plan), 0)
+
+    return _fold(per_units, jnp.zeros((n, d), cotangent.dtype), _indices(n, plan))
+
+
+def _count_words(block: Block, boxes: Rungs, plan: Plan) -> Array:
+    words = words_of(block, boxes, plan)
+    return jnp.stack(
+        [lax.population_count(words & arm).sum(1, dtype=jnp.int32) for arm in block.arms], axis=1
+    )
+
+
+def _count_plain(block: Block, boxes: Rungs) -> Array:
+    member, arm = flags_of(block, boxes), block.units.arm
+    return jnp.stack([(member & a).sum(1, dtype=jnp.int32) for a in (~arm, arm)], axis=1)
+
+
+def _xla_counts(units: Units, rungs: Rungs, plan: Plan) -> Array:
+    boxes = Rungs(*(_cut(a, plan.boxes) for a in rungs))
+
+    def per_units(totals: Array, i: Array) -> Array:
+        block = block_of(units, i, plan, rungs.open.shape[2])
+
+        def per_boxes(at: tuple) -> Array:
+            box, total = at
+            count = partial(_count_words, plan=plan)
+            return total + lax.platform_dependent(block, box, cpu=count, default=_count_plain)
+
+        return _each(per_boxes, (boxes, totals))
+
+    none = jnp.zeros((*boxes.lower.shape[:2], 2), jnp.int32)
+    out = _fold(per_units, none, _indices(units.arm.shape[0], plan))
+    return out.reshape(-1, 2)[: rungs.lower.shape[0]]
 
 
 # (4) The choice: "auto" is the blocked version on every platform (no GPU kernel has shown a win).
@@ -176,7 +258,7 @@ def _chosen(
     if implementation not in ("auto", "reference", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     if implementation == "reference":
-        return lambda units, rungs, values, sizes: reference(units, rungs, values)
+        return lambda units, rungs, values, plan: reference(units, rungs, values)
     return tuned
 
 
@@ -185,11 +267,11 @@ def _sums(
     units: Units,
     rungs: Rungs,
     values: Array,
-    sizes: tuple[int, int],
+    plan: Plan,
     implementation: Implementation,
 ) -> Array:
     chosen = _chosen(implementation, _reference_sums, _xla_sums)
-    return chosen(units, rungs, values, sizes)
+    return chosen(units, rungs, values, plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -197,28 +279,26 @@ def _weights(
     units: Units,
     rungs: Rungs,
     cotangent: Array,
-    sizes: tuple[int, int],
+    plan: Plan,
     implementation: Implementation,
 ) -> Array:
     chosen = _chosen(implementation, _reference_weights, _xla_weights)
-    return chosen(units, rungs, cotangent, sizes)
+    return chosen(units, rungs, cotangent, plan)
 
 
 # Each is linear in its values, so the gradient of one is the other; boxes carry no gradient.
 def _forward(primal: Callable) -> Callable:
-    def rule(
-        units: Units, rungs: Rungs, values: Array, sizes: tuple[int, int], how: Implementation
-    ) -> tuple:
-        return primal(units, rungs, values, sizes, how), (units, rungs)
+    def rule(units: Units, rungs: Rungs, values: Array, plan: Plan, how: Implementation) -> tuple:
+        return primal(units, rungs, values, plan, how), (units, rungs)
 
     return rule
 
 
 def _backward(adjoint: Callable) -> Callable:
     def rule(
-        sizes: tuple[int, int], how: Implementation, boxes: tuple[Units, Rungs], cotangent: Array
+        plan: Plan, how: Implementation, boxes: tuple[Units, Rungs], cotangent: Array
     ) -> tuple:
-        return None, None, adjoint(*boxes, cotangent, sizes, how)
+        return None, None, adjoint(*boxes, cotangent, plan, how)
 
     return rule
 
@@ -227,27 +307,54 @@ _sums.defvjp(_forward(_sums), _backward(_weights))
 _weights.defvjp(_forward(_weights), _backward(_sums))
 
 
-def _counts(units: Units, rungs: Rungs, sizes: tuple[int, int]) -> Array:
-    ones = jnp.ones((units.arm.shape[0], 1), jnp.float32)
-    return _stream(units, rungs, ones, sizes, jnp.dtype(jnp.int32))[..., 0]
-
-
 _jitted_sums = jax.jit(_sums, static_argnums=(3, 4))
 _jitted_weights = jax.jit(_weights, static_argnums=(3, 4))
-_jitted_counts = jax.jit(_counts, static_argnums=2)
+_jitted_counts = jax.jit(_xla_counts, static_argnums=2)
 
 
 # (5) The public functions.
 
 
-def _check(units: Units, rungs: Rungs) -> None:
-    shapes = (units.codes.shape[1], units.levels.shape[1])
-    wanted = (rungs.lower.shape[1], rungs.open.shape[1])
-    if shapes != wanted:
+@jax.jit
+def _highest(codes: Array) -> Array:
+    """The highest code but MISSING."""
+    return jnp.where(codes == MISSING, -1, codes).max(initial=-1)
+
+
+def _height(codes: Array, ladder: int | None) -> int:
+    """A bound of how many rungs a ladder has."""
+    if isinstance(codes, Tracer):
+        return MISSING if ladder is None else ladder
+    with jax.ensure_compile_time_eval():
+        highest = int(_highest(codes))
+    if ladder is not None and highest >= ladder:
         raise ValueError(
-            f"units have {shapes[0]} ordered and {shapes[1]} category columns, "
-            f"boxes {wanted[0]} and {wanted[1]}."
+            f"ladder is {ladder}, but there is a code {highest}: ladder must be above every code "
+            "(or None, to have it read from the codes)."
         )
+    return highest + 1
+
+
+def _plan(units: Units, rungs: Rungs, row_bytes: int, max_bytes: int, ladder: int | None) -> Plan:
+    """Check the columns; block sizes so that bits, and `row_bytes` a unit, fit the budget."""
+    (n, p), c = units.codes.shape, units.levels.shape[1]
+    wanted = (rungs.lower.shape[1], rungs.open.shape[1])
+    if (p, c) != wanted:
+        raise ValueError(
+            f"units have {p} ordered and {c} category columns, boxes {wanted[0]} and {wanted[1]}."
+        )
+    bits = max(_height(units.codes, ladder) - 1, 1).bit_length()
+    digits, width = (1, 3) if bits <= 3 else (-(-bits // 6), 6)
+    boxes = min(max(rungs.lower.shape[0], 1), BOXES)
+    tables = 8 * p * digits * (2**width + 1) + 4 * c * min(rungs.open.shape[2], FEW_LEVELS)
+    word = tables + 12 * boxes + 32 * (row_bytes + 8 * (p + c))
+    words = min(max(max_bytes // word, 1), WORDS, -(-max(n, 1) // 32))
+    return Plan(boxes, words, digits, width)
+
+
+def _bytes(values: Array, columns: int, q: int) -> int:
+    """Bytes a unit: membership in a block of boxes as numbers, and two arms of columns, twice."""
+    return values.dtype.itemsize * (min(max(q, 1), BOXES) + 4 * columns)
 
 
 def box_sums(
@@ -256,6 +363,7 @@ def box_sums(
     values: Float[Array, "n d"],
     *,
     max_bytes: int = 2**25,
+    ladder: int | None = None,
     implementation: Implementation = "auto",
 ) -> Float[Array, "q 2 d"]:
     """Sum value columns over the units in each box, by arm (0 controls, 1 treated).
@@ -263,15 +371,17 @@ def box_sums(
     Differentiable in `values` (its gradient is `box_weights`); under vmap and jit.
 
     **Arguments:** `units`, `rungs` (see the classes), `values` (n, d) in any float type,
-    `max_bytes` the budget of working memory.
+    `max_bytes` the budget of working memory, `ladder` a bound of how many rungs a ladder has (None:
+    read from the codes). Where codes are traced the bound must hold, and makes the call faster.
 
     **Returns:** (q, 2, d), in the type of `values`.
 
-    **Raises:** ValueError when columns disagree or `implementation` is unknown.
+    **Raises:** ValueError when columns disagree, a code lies beyond `ladder`, or `implementation`
+    is unknown.
     """
-    _check(units, rungs)
-    sizes = _blocks(units.arm.shape[0], rungs.lower.shape[0], max_bytes)
-    return _jitted_sums(units, rungs, values, sizes, implementation)
+    q, d = rungs.lower.shape[0], values.shape[1]
+    plan = _plan(units, rungs, _bytes(values, d, q), max_bytes, ladder)
+    return _jitted_sums(units, rungs, values, plan, implementation)
 
 
 def box_weights(
@@ -280,6 +390,7 @@ def box_weights(
     cotangent: Float[Array, "q 2 d"],
     *,
     max_bytes: int = 2**25,
+    ladder: int | None = None,
     implementation: Implementation = "auto",
 ) -> Float[Array, "n d"]:
     """Add up, for each unit, the values of the boxes that hold it: the adjoint of `box_sums`.
@@ -292,17 +403,19 @@ def box_weights(
 
     **Raises:** as `box_sums`, and ValueError when boxes and cotangent differ in number.
     """
-    _check(units, rungs)
     if cotangent.shape[0] != rungs.lower.shape[0]:
         raise ValueError(
             f"cotangent has {cotangent.shape[0]} rows, there are {rungs.lower.shape[0]} boxes."
         )
-    sizes = _blocks(units.arm.shape[0], rungs.lower.shape[0], max_bytes)
-    return _jitted_weights(units, rungs, cotangent, sizes, implementation)
+    q, d = rungs.lower.shape[0], cotangent.shape[2]
+    plan = _plan(units, rungs, _bytes(cotangent, d, q), max_bytes, ladder)
+    return _jitted_weights(units, rungs, cotangent, plan, implementation)
 
 
-def box_counts(units: Units, rungs: Rungs, *, max_bytes: int = 2**25) -> Int[Array, "q 2"]:
-    """Count the units in each box by arm, exactly (int32; a block never exceeds 2**24 units).
+def box_counts(
+    units: Units, rungs: Rungs, *, max_bytes: int = 2**25, ladder: int | None = None
+) -> Int[Array, "q 2"]:
+    """Count the units in each box by arm, exactly.
 
     **Arguments:** as `box_sums`.
 
@@ -310,7 +423,5 @@ def box_counts(units: Units, rungs: Rungs, *, max_bytes: int = 2**25) -> Int[Arr
 
     **Raises:** as `box_sums`.
     """
-    _check(units, rungs)
-    n = units.arm.shape[0]
-    sizes = _blocks(n, rungs.lower.shape[0], max_bytes)
-    return _jitted_counts(units, rungs, sizes)
+    plan = _plan(units, rungs, 0, max_bytes, ladder)
+    return _jitted_counts(units, rungs, plan)

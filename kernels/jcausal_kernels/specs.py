@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 
 class BoxSpec(NamedTuple):
-    """n units, q boxes, p ordered columns, c category columns of `levels` levels, d values."""
+    """n units, q boxes, p ordered columns, c category columns of `levels` levels, d values.
+
+    The ladders have `rungs` rungs; `max_bytes` below what one block takes means the least block.
+    """
 
     n: int
     q: int
@@ -13,6 +16,7 @@ class BoxSpec(NamedTuple):
     levels: int
     d: int
     max_bytes: int
+    rungs: int = 6
 
 
 BOX_SPECS = (
@@ -21,6 +25,13 @@ BOX_SPECS = (
     BoxSpec(n=257, q=129, p=3, c=2, levels=5, d=3, max_bytes=2**12),
     BoxSpec(n=1000, q=300, p=5, c=1, levels=3, d=1, max_bytes=2**18),
     BoxSpec(n=300, q=257, p=0, c=2, levels=4, d=2, max_bytes=2**12),
+    BoxSpec(n=33, q=5, p=2, c=0, levels=1, d=1, max_bytes=1, rungs=1),
+    BoxSpec(n=500, q=70, p=2, c=1, levels=40, d=2, max_bytes=2**16, rungs=64),
+    BoxSpec(n=500, q=130, p=2, c=0, levels=1, d=2, max_bytes=1, rungs=65),
+    BoxSpec(n=2000, q=40, p=3, c=0, levels=1, d=0, max_bytes=2**20, rungs=300),
+    BoxSpec(n=3000, q=40, p=2, c=1, levels=2, d=1, max_bytes=2**18, rungs=70_000),
+    BoxSpec(n=0, q=3, p=2, c=1, levels=2, d=2, max_bytes=2**20),
+    BoxSpec(n=5, q=0, p=2, c=1, levels=2, d=2, max_bytes=2**20),
 )
 
 

@@ -14,6 +14,8 @@ from jcausal.match.boxes import _words
 from jcausal.match.boxes._grow import box_rungs
 from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
 
+MANY_FOLDS = 2**12  # more than there are where the folds are not known
+
 
 class Boxes(Matching):
     """One box per query: rungs of the ordered covariates, open levels of the categories.
@@ -109,11 +111,19 @@ class Boxes(Matching):
         lower, upper, opened, fold = (pad_rows(np.asarray(part), wide) for part in parts)
         return box_rungs(*map(jnp.asarray, (lower, upper, opened, fold.astype(lower.dtype))))
 
+    @property
+    def _bound(self) -> int:
+        """More than any code of `units`: than rungs on a ladder, and than folds."""
+        if is_traced(self.fold):
+            return max(self.sample.ladder.shape[1], MANY_FOLDS)
+        return max(self.sample.ladder.shape[1], int(np.max(np.asarray(self.fold), initial=0)) + 1)
+
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
         weighted = values * (self.sample.weight**power)[:, None]
         weighted = jnp.where(self.fold[:, None] < 0, 0, weighted)
-        return first_rows(box_sums(self.units, self._wide, weighted), self.query.shape[0])
+        sums = box_sums(self.units, self._wide, weighted, ladder=self._bound)
+        return first_rows(sums, self.query.shape[0])
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
@@ -123,13 +133,14 @@ class Boxes(Matching):
             shares = jnp.pad(shares, [(0, more), (0, 0)])
         else:
             shares = jnp.asarray(np.pad(np.asarray(shares), [(0, more), (0, 0)]))
-        total = box_weights(self.units, rungs, shares[:, :, None])[:, 0]
+        total = box_weights(self.units, rungs, shares[:, :, None], ladder=self._bound)[:, 0]
         return total * self.sample.weight**power
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls and treated in each box, counted without weights."""
-        return first_rows(box_counts(self.units, self._wide), self.query.shape[0])
+        counts = box_counts(self.units, self._wide, ladder=self._bound)
+        return first_rows(counts, self.query.shape[0])
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
