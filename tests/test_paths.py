@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.match.boxes import _rounds
+from jcausal.match.boxes import _advance, _rounds
 
 PAPER = dict(slack=0.0, reach=None)
 
@@ -78,3 +78,15 @@ def test_a_ladder_of_one_rung_under_jit_and_no_ladder_at_all():
     boxes = jc.match(only, jc.FastAHB(), surface=surface)
     own = np.asarray(only.codes)[np.asarray(boxes.query), 0]
     assert np.asarray(boxes.open)[np.arange(len(own)), 0, own].all()
+
+
+def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
+    sample = draw_sample(9, n=300)
+    for method in (jc.FastAHB(), jc.FastAHB(**PAPER, min_treated=4), jc.FastAHB(min_controls=30)):
+        whole = edges(jc.match(sample, method, surface=jc.Function(wavy)))
+        with monkeypatch.context() as patch:
+            patch.setattr(_advance, "SCREEN", 20)
+            jax.clear_caches()
+            screened = edges(jc.match(sample, method, surface=jc.Function(wavy)))
+        jax.clear_caches()
+        assert_same(screened, whole)

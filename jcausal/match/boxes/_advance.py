@@ -24,31 +24,59 @@ from jcausal.match.boxes._grow import (
     weighted,
 )
 from jcausal.match.boxes._space import Layout, Queries, pick
-from jcausal_kernels import box_counts
+from jcausal_kernels import Units, box_counts
 
+SCREEN = 4096  # units that are looked at before all are counted
 SWEEP = 8  # steps between two looks at which lanes are free and which boxes hold enough units
 
 
-def _enough(problem: Problem, queries: Queries, state: State) -> Bool[Array, "q 2"]:
-    """Which boxes hold enough units of either arm."""
+def _enough(problem: Problem, queries: Queries, state: State, units: Units) -> Bool[Array, "q 2"]:
+    """Which boxes hold enough of some units of either arm."""
     lower, upper = rungs_of(problem.space, queries, state, problem.rules.levels)
     gate = jnp.zeros(lower.shape[0], lower.dtype)
-    counts = box_counts(problem.space.units, box_rungs(lower, upper, state.open, gate))
+    boxes = box_rungs(lower, upper, state.open, gate)
+    counts = box_counts(units, boxes, ladder=problem.space.ladder.shape[1])
     return state.enough | (counts >= problem.rules.minimum)
 
 
 def _some_enough(
+    problem: Problem,
+    queries: Queries,
+    state: State,
+    asks: Bool[Array, " q"],
+    units: Units,
+    most: int,
+) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
+    """The same of at most so many boxes, those that ask first, and which of them asked."""
+    _, some = lax.top_k(asks.astype(jnp.int32), min(most, asks.shape[0]))
+    part = State(*(field[some] for field in state))
+    found = _enough(problem, pick(queries, some), part, units)
+    enough = state.enough.at[some].set(found, unique_indices=True)
+    known = jnp.zeros_like(asks).at[some].set(asks[some], unique_indices=True)
+    return enough, known
+
+
+def _answers(
     problem: Problem, queries: Queries, state: State, asks: Bool[Array, " q"]
 ) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
-    """The same of an eighth of the boxes, those that ask first, and which of them asked.
+    """Which boxes hold enough units, and whose count is known, of some of those that ask.
 
-    The others wait for the next step: so a count costs little.
+    The others wait for the next step, so that a count costs little. Of many units a few are looked
+    at first: a box that holds enough of them needs no more.
     """
-    q = asks.shape[0]
-    _, some = lax.top_k(asks.astype(jnp.int32), min(q, max(4, q // 8)))
-    found = _enough(problem, pick(queries, some), State(*(field[some] for field in state)))
-    enough = state.enough.at[some].set(found, unique_indices=True)
-    return enough, jnp.zeros(q, bool).at[some].set(asks[some], unique_indices=True)
+    units, n, most = problem.space.units, problem.space.x.shape[0], max(4, asks.shape[0] // 8)
+    if n <= 2 * SCREEN:
+        return _some_enough(problem, queries, state, asks, units, most)
+    few = Units(*(field[:: n // SCREEN] for field in units))
+    enough, known = _some_enough(problem, queries, state, asks, few, most)
+    known &= enough.all(1)
+    left, state = asks & ~known, state._replace(enough=enough)
+    enough, more = lax.cond(
+        left.any(),
+        lambda: _some_enough(problem, queries, state, left, units, 16),
+        lambda: (enough, known),
+    )
+    return enough, known | more
 
 
 def _apply(state: State, steps: Steps, choice: Array, grow: Array, plan: Layout) -> State:
@@ -99,7 +127,7 @@ def _step(
     if counted is None:
         enough, counted = lax.cond(
             asks.any(),
-            lambda: _some_enough(problem, queries, state, asks),
+            lambda: _answers(problem, queries, state, asks),
             lambda: (state.enough, jnp.zeros_like(asks)),
         )
     growing &= ~asks | counted
@@ -191,7 +219,8 @@ def drain(
             state, moved = _step(problem, part, home, plan, grid, points, *carry)
             return state, carry[1] & ~moved
 
-        counted = lanes.state._replace(enough=_enough(problem, part, lanes.state))
+        enough = _enough(problem, part, lanes.state, problem.space.units)
+        counted = lanes.state._replace(enough=enough)
         state, _ = lax.fori_loop(0, SWEEP, step, (counted, jnp.ones(width, bool)))
         return lanes._replace(state=state, done=_put(lanes.done, lanes.row, state))
 
