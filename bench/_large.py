@@ -16,7 +16,7 @@ import jcausal as jc
 from bench._speed import SURFACES, quadratic
 
 POOL, COVARIATES, LEVELS = 100_000, 10, 64
-CASES = (("Ridge", 1_000), ("MLP", 1_000), ("Ridge", 20_000), ("MLP", 20_000), ("Ridge", 100_000))
+CASES = (("Ridge", 1_000), ("MLP", 1_000), ("MLP", 20_000), ("Ridge", 20_000), ("Ridge", 100_000))
 FEW = (("Ridge", 200),)
 
 
