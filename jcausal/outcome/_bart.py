@@ -103,7 +103,7 @@ class BART(OutcomeModel):
     """Bayesian additive regression trees by bartz, f0 and f1 fitted apart.
 
     The surface is the posterior mean over the kept draws, evaluated exactly: trees that split
-    alike are merged, those on at most two features become tables.
+    alike are merged and added up in tables, those on three to six features by feature set.
 
     **Arguments:** `trees` in the sum; `chains`; `burn` steps thrown away in each chain; `draws`
     kept in each chain, one of every `thin` steps; `max_bins` cut points and one per covariate;

@@ -14,8 +14,6 @@ from jcausal.match.boxes import _words
 from jcausal.match.boxes._grow import box_rungs
 from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
 
-MANY_FOLDS = 2**12  # more than there are where the folds are not known
-
 
 class Boxes(Matching):
     """One box per query: rungs of the ordered covariates, open levels of the categories.
@@ -114,9 +112,10 @@ class Boxes(Matching):
     @property
     def _bound(self) -> int:
         """More than any code of `units`: than rungs on a ladder, and than folds."""
+        rungs = self.sample.ladder.shape[1]
         if is_traced(self.fold):
-            return max(self.sample.ladder.shape[1], MANY_FOLDS)
-        return max(self.sample.ladder.shape[1], int(np.max(np.asarray(self.fold), initial=0)) + 1)
+            return max(rungs, self.fold.shape[0])  # there are no more folds than units
+        return max(rungs, int(np.max(np.asarray(self.fold), initial=0)) + 1)
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
