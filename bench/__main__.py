@@ -15,7 +15,7 @@ def main() -> int:
     names = parser.add_subparsers(dest="name", required=True)
     one = names.add_parser("ahb", help="Fast AHB beside its paper: errors, LaLonde, seconds")
     one.add_argument("--quick", action="store_true", help="few runs of a few rows")
-    one.add_argument("--speed", action="store_true", help="the same as --parts speed")
+    one.add_argument("--speed", action="store_true", help="the same as --parts speed sets large")
     one.add_argument("--runs", type=int, default=100, help="runs of each row of Table 2")
     one.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")
     one.add_argument(
@@ -33,7 +33,7 @@ def main() -> int:
         kernels.main(options)
         return 0
     parts = ahb.QUICK if options.quick else ahb.PARTS
-    options.parts = ["speed"] if options.speed else options.parts or parts
+    options.parts = ahb.SECONDS if options.speed else options.parts or parts
     ahb.main(options)
     return 0
 

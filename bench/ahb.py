@@ -2,7 +2,6 @@
 
 import argparse
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -12,8 +11,9 @@ from bench import _lalonde, _large, _settings, _speed, _table2
 from bench._keep import keep, markdown
 from bench._published import PAPER
 
-PARTS = ("speed", "table2", "lalonde", "settings")
-QUICK = ("speed", "table2", "lalonde")
+SECONDS = ("speed", "sets", "large")
+PARTS = (*SECONDS, "table2", "lalonde", "settings")
+QUICK = (*SECONDS, "table2", "lalonde")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -22,6 +22,10 @@ def main(options: argparse.Namespace) -> None:
     quick = options.quick
     if "speed" in options.parts:
         _speed_part(options)
+    if "sets" in options.parts:
+        _sets_part(options)
+    if "large" in options.parts:
+        _large_part(options)
     if "table2" in options.parts:
         _table2_part(2 if quick else options.runs, options)
     if "lalonde" in options.parts:
@@ -104,35 +108,40 @@ def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
 
 
 def _speed_part(options: argparse.Namespace) -> None:
-    repeats, parts = 3, dict.fromkeys(("boxes", "posterior", "sets", "large"), pd.DataFrame())
-    page = ""
-    for name, found in _measured(options.quick, repeats):
-        parts[name] = found
+    posterior, page = _speed.posterior_means(), ""
+    for found in _speed.collect(_speed.cases(options.quick), 3):
         text = (
-            f"# Seconds of Fast AHB, median of {repeats} calls, compile time apart\n\n"
+            "# Seconds of Fast AHB, median of 3 calls, compile time apart\n\n"
             "Table 2's quad/const with irrelevant covariates up to p; surfaces of both arms on "
             f"{_speed.TRAINING} units (BART: 200 trees, 100 draws; Trees: forests of 100 trees of "
             "at most 32 leaves), boxes of all treated, the defaults but for levels. A unit's time "
             f"has its share of the tables, by {_speed.SHARED}. The scripts: the authors' Fast with "
             "BART, CPU seconds on one thread of such a machine. Calls of more than "
-            f"{_speed.LONG:.0f} s are measured once.\n\n{markdown(parts['boxes'])}\n\n"
+            f"{_speed.LONG:.0f} s are measured once.\n\n{markdown(found)}\n\n"
             "## A posterior mean, by bartz and by tables\n\nThe controls' surface at 1,000 "
-            f"points.\n\n{markdown(parts['posterior'])}\n\n"
-            "## Many data sets in one call\n\nEffects by `jc.estimate` with Ridge, two covariates, "
-            f"two folds.\n\n{markdown(parts['sets'])}\n\n"
-            "## Many units\n\nSurfaces on 2,000 other units; peak memory of the process, compile "
-            f"time included.\n\n{markdown(parts['large'])}"
+            f"points.\n\n{markdown(posterior)}"
         )
-        kept = {key: part.to_dict(orient="records") for key, part in parts.items()}
+        kept = {"rows": found.to_dict("records"), "posterior": posterior.to_dict("records")}
         page = _keep(options, "speed", text, kept)
     print(page, flush=True)
 
 
-def _measured(quick: bool, repeats: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each part so far, the quick ones first."""
-    yield "posterior", _speed.posterior_means()
-    yield "sets", _speed.many_sets(20 if quick else 200)
-    for found in _speed.collect(_speed.cases(quick), repeats):
-        yield "boxes", found
-    for found in _large.collect(_large.FEW if quick else _large.CASES):
-        yield "large", found
+def _sets_part(options: argparse.Namespace) -> None:
+    found = _speed.many_sets(20 if options.quick else 200)
+    text = (
+        "# Many data sets in one call\n\nEffects by `jc.estimate` with Ridge, two covariates, two "
+        f"folds: one vmapped call, and a loop of calls.\n\n{markdown(found)}"
+    )
+    print(_keep(options, "sets", text, {"rows": found.to_dict("records")}), flush=True)
+
+
+def _large_part(options: argparse.Namespace) -> None:
+    page = ""
+    for found in _large.collect(_large.FEW if options.quick else _large.CASES):
+        text = (
+            "# Many units\n\nQuad/const with eight irrelevant covariates; surfaces on 2,000 other "
+            "units. Seconds of one call, compile time included; peak memory of its process."
+            f"\n\n{markdown(found)}"
+        )
+        page = _keep(options, "large", text, {"rows": found.to_dict("records")})
+    print(page, flush=True)

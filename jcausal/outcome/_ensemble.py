@@ -45,9 +45,9 @@ class Trees(OutcomeModel):
     The estimator is cloned and fitted to the controls and to the treated, with sampling weights;
     its trees then become arrays. Trees on at most two features and small ones on up to six are
     tables, others of at most 32 leaves masks, as those of `jc.BART`; larger trees are walked node
-    by node, which is slower: `max_leaf_nodes=32` avoids it. Categories have one feature per level. A fifth of each arm is
-    held out once to measure the noise; then the ensemble is fitted to all rows. If it has
-    `random_state` None, the key decides.
+    by node, which is slower: `max_leaf_nodes=32` avoids it. Categories have one feature per level.
+    A fifth of each arm is held out once to measure the noise; then the ensemble is fitted to all
+    rows. If it has `random_state` None, the key decides.
 
     **Arguments:**
 
