@@ -34,7 +34,7 @@ def collect(cases: tuple[tuple[str, int], ...]) -> Iterator[pd.DataFrame]:
 
 
 def measure(name: str, queries: int) -> dict[str, float | int | str]:
-    """Fit on other rows, then match; the boxes of a few queries are compiled first."""
+    """Fit on other rows, then match once, compile time included."""
     train, test = quadratic(2_000, COVARIATES, 0), quadratic(POOL, COVARIATES, 1)
     surface = jc.fit(train, SURFACES[name], key=0)
     method = jc.FastAHB(levels=LEVELS)

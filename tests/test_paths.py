@@ -29,6 +29,7 @@ def test_small_batches_that_are_filled_up_give_the_same_boxes(method, monkeypatc
     assert_same(edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")), whole)
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize(
     "method",
     [
@@ -90,3 +91,22 @@ def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
             screened = edges(jc.match(sample, method, surface=jc.Function(wavy)))
         jax.clear_caches()
         assert_same(screened, whole)
+
+
+def test_many_short_rounds(monkeypatch):
+    """However quick the rounds are, the steps of the next one stay a number that fits."""
+    monkeypatch.setattr(_rounds, "BATCH", 16)
+    sample = draw_sample(10, n=60, p=1)
+    at = np.random.default_rng(0).normal(size=(800, 1))
+    surface = jc.Function(lambda x: jnp.concatenate([x, 2 * x], axis=1))
+    limits = []
+    real = _rounds.advance
+
+    def watched(problem, queries, state, limit, *rest):
+        limits.append(int(limit))
+        return real(problem, queries, state, limit, *rest)
+
+    monkeypatch.setattr(_rounds, "advance", watched)
+    boxes = jc.match(sample, jc.FastAHB(levels=2), surface=surface, at=at)
+    assert np.asarray(boxes.matched).all()
+    assert len(limits) > 40 and max(limits) <= _rounds.LONGEST + 1

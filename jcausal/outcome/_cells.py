@@ -62,10 +62,12 @@ def make_cells(
 ) -> tuple[Cells, Bool[np.ndarray, " t"]]:
     """Tables within a byte budget, and which trees they hold."""
     found, spent, inside = [], 0, np.zeros(len(trees.var), bool)
+    held = np.zeros(len(bins), int)
     for table in _group(trees):
-        size = 4 * int(np.prod(table.shape))
-        if spent + size <= max_bytes:
-            spent += size
+        more = held + np.isin(np.arange(len(bins)), table.features)
+        size = spent + int(np.prod(table.shape)) + MOST
+        if 4 * (size + int(bins.sum()) * _roomy(1 + int(more.max()))) <= max_bytes:
+            spent, held = size, more
             inside[table.trees] = True
             found.append(table)
     return _lay_out(trees, found, bins), inside
@@ -82,7 +84,7 @@ def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]
     step = np.zeros((first[-1], width), np.int32)
     number = np.stack([np.pad(mine, (0, width - len(mine))).astype(int) for mine in holding])
     most = max((len(table.features) for table in tables), default=1)
-    member = np.full((_roomy(1 + len(tables)), most), width - 1)
+    member = np.full((_roomy(1 + len(tables)), 4 if most <= 4 else MOST), width - 1)
     base, values, place = np.zeros(len(member), int), [np.zeros(1)], 1
     taken = np.zeros(len(bins), int)
     for k, table in enumerate(tables, start=1):
@@ -106,7 +108,7 @@ def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]
 
 
 def _roomy(size: int) -> int:
-    """A power of two up to 64, above that in steps of an eighth of one."""
+    """A power of two up to 64, above that in steps of an eighth of one: wide lists cost time."""
     return octave(size) if size <= 64 else -(-size // (octave(size) // 8)) * (octave(size) // 8)
 
 

@@ -61,8 +61,8 @@ class Forest(eqx.Module):
 
     A bin is the number of a feature's cut points below the value. Trees on at most two features
     are tables over their bins, small ones on at most six are tables over the bins that they tell
-    apart, others with at most 32 leaves are masks, and what is left is walked. `lines` reads only
-    what holds the moving feature.
+    apart, others with at most 32 leaves are masks, and what is left is walked. `lines` evaluates
+    only what holds the moving feature.
     """
 
     cuts: Float32[Array, "f c"]
@@ -91,7 +91,7 @@ class Forest(eqx.Module):
         max_mask_bytes: int = 2**28,
     ) -> None:
         features = cuts.shape[0]
-        bins = np.isfinite(cuts).sum(1) + 1
+        bins = (cuts < np.inf).sum(1) + 1
         tables, rest = tabulate(merge(trees), bins, max_table_bytes)
         self.cells, inside = make_cells(rest, bins, max_cell_bytes)
         rest = pick_trees(rest, ~inside)
@@ -137,6 +137,7 @@ class Forest(eqx.Module):
         width = self.partners.other.shape[1] + self.mask_partners.mask.shape[1]
         width += self.cells.table.shape[1] + (self.holds.shape[1] if len(self.rest.var) else 0)
         row_bytes = 12 * at.shape[1] * (at.shape[2] + 1) * width
+        row_bytes += 12 * (self.cells.member.size + self.cells.table.size)
         j = jnp.broadcast_to(j, at.shape[:2]) if j.shape[0] > 1 else j
         return _in_blocks(self._along, (features, at, j), max(1, max_bytes // row_bytes))
 

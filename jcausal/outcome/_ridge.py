@@ -18,6 +18,8 @@ from jcausal.outcome._surface import (
     trained_on,
 )
 
+FEW = 16  # features: up to here products one by one are quicker than a matrix product
+
 
 class RidgeSurface(ResponseSurface):
     """f_a(x) = intercept_a + features(x) @ slope_a. Made by `jc.fit(sample, jc.Ridge())`.
@@ -33,7 +35,10 @@ class RidgeSurface(ResponseSurface):
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """Both linear predictions."""
-        return self.intercept + _product(self.encoding(x), self.slope)
+        features = self.encoding(x)
+        if features.shape[1] > FEW:
+            return self.intercept + _product(features, self.slope)
+        return self.intercept + (features[:, :, None] * self.slope).sum(1)
 
     def along(
         self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]

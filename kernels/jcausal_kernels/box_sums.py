@@ -423,5 +423,5 @@ def box_counts(
 
     **Raises:** as `box_sums`.
     """
-    plan = _plan(units, rungs, 0, max_bytes, ladder)
+    plan = _plan(units, rungs, min(rungs.lower.shape[0], BOXES), max_bytes, ladder)
     return _jitted_counts(units, rungs, plan)

@@ -67,13 +67,13 @@ def _answers(
     units, n, most = problem.space.units, problem.space.x.shape[0], max(4, asks.shape[0] // 8)
     if n <= 2 * SCREEN:
         return _some_enough(problem, queries, state, asks, units, most)
-    few = Units(*(field[:: n // SCREEN] for field in units))
+    few = Units(*(field[:: n // SCREEN | 1] for field in units))  # odd: pairs lie side by side
     enough, known = _some_enough(problem, queries, state, asks, few, most)
     known &= enough.all(1)
     left, state = asks & ~known, state._replace(enough=enough)
     enough, more = lax.cond(
         left.any(),
-        lambda: _some_enough(problem, queries, state, left, units, 16),
+        lambda: _some_enough(problem, queries, state, left, units, most),
         lambda: (enough, known),
     )
     return enough, known | more
@@ -157,8 +157,8 @@ def advance(
     plan: Layout,
     grid: Grid,
     points: int,
-) -> State:
-    """Up to `limit` steps, or until no more than `few` boxes grow."""
+) -> tuple[State, Int[Array, ""]]:
+    """Up to `limit` steps, or until no more than `few` boxes grow; and how many steps it took."""
     home = problem.surface(queries.x)
 
     def going(carry: tuple[State, Array]) -> Array:
@@ -168,7 +168,7 @@ def advance(
         state, _ = _step(problem, queries, home, plan, grid, points, carry[0], None)
         return state, carry[1] + 1
 
-    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))[0]
+    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))
 
 
 class Lanes(NamedTuple):
@@ -249,4 +249,5 @@ def _refilled(lanes: Lanes, first: State, order: Int[Array, " q"], total: Array)
         )
     )
     ahead = jnp.minimum(lanes.ahead + free.sum(), total)
-    return Lanes(jnp.where(free, row, lanes.row), state, lanes.done, ahead)
+    row, ahead = jnp.where(free, row, lanes.row), ahead.astype(lanes.ahead.dtype)
+    return Lanes(row, state, lanes.done, ahead)

@@ -16,6 +16,7 @@ from jcausal.match.boxes._space import Layout, Queries, pick
 Progress = Callable[[int, int], None]
 BATCH = 2048  # boxes that grow together: bounds the memory of one step
 SMALLEST = 32
+LONGEST = 2**16  # steps a round
 ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
 
 
@@ -30,9 +31,9 @@ def grow_all(
 ) -> State:
     """Grow every box to its end: rounds on the host, or one loop under tracing.
 
-    On the host a batch is filled up when a quarter of it is finished, and in the end made smaller
-    when two thirds are. When that is does not depend on the clock, so neither does what is
-    compiled.
+    On the host a batch is filled up when a quarter of it is finished, and in the end, above 95
+    boxes, made smaller when two thirds or more are. When that is does not depend on the clock, so
+    neither does what is compiled.
     """
     if is_traced(problem, queries, asked):
         return drain(problem, queries, asked, plan, grid, points)
@@ -49,10 +50,11 @@ def grow_all(
         while growing.sum() > few:
             began = time.perf_counter()
             limits = jnp.asarray(steps), jnp.asarray(few)
-            state = advance(problem, part, state, *limits, plan, grid, points)
+            state, made = advance(problem, part, state, *limits, plan, grid, points)
             growing = np.asarray(state.status)[: alive.size] == int(code(RESULTS.growing))
             took = time.perf_counter() - began
-            steps = int(np.clip(steps * ROUND / max(took, 1e-3), steps / 2, steps * 2)) + 1
+            pace = int(made) * ROUND / max(took, 1e-3)
+            steps = int(np.clip(pace, steps / 2, min(steps * 2, LONGEST))) + 1
             if progress is not None:
                 progress(total - waiting.size - int(growing.sum()), total)
         for field, values in zip(grown, state):
