@@ -8,6 +8,8 @@ from conftest import draw_sample, wavy
 
 import jcausal as jc
 from jcausal.match.boxes import _advance, _rounds
+from jcausal.outcome import _surface
+from jcausal.outcome._surface import evaluate_along
 
 PAPER = dict(slack=0.0, reach=None)
 
@@ -110,3 +112,27 @@ def test_many_short_rounds(monkeypatch):
     boxes = jc.match(sample, jc.FastAHB(levels=2), surface=surface, at=at)
     assert np.asarray(boxes.matched).all()
     assert len(limits) > 40 and max(limits) <= _rounds.LONGEST + 1
+
+
+@pytest.mark.x64
+def test_lines_that_are_not_wanted_are_left_out(monkeypatch):
+    rng = np.random.default_rng(0)
+    centre, at = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((50, 3), (50, 3, 2)))
+    j = jnp.array([[2, 0, 1]])
+    whole = evaluate_along(jc.Function(wavy), centre, j, at)
+    monkeypatch.setattr(_surface, "LINES", 8)
+    for share in (0.0, 0.02, 0.5, 1.0):
+        wanted = jnp.asarray(rng.uniform(size=(50, 3)) < share)
+        some = evaluate_along(jc.Function(wavy), centre, j, at, wanted)
+        np.testing.assert_allclose(some, jnp.where(wanted[..., None, None], whole, 0), atol=1e-6)
+
+
+def test_leaving_out_lines_gives_the_same_boxes(monkeypatch):
+    sample = draw_sample(11, n=120, category=3)
+    for grid in ("line", "lattice"):
+        method = jc.FastAHB(grid=grid)
+        whole = edges(jc.match(sample, method, surface=jc.Function(wavy)))
+        with monkeypatch.context() as patch:
+            patch.setattr(_surface, "LINES", 8)
+            some = edges(jc.match(sample, method, surface=jc.Function(lambda x: wavy(x))))
+        assert_same(some, whole)

@@ -318,6 +318,8 @@ def effects_of(
     usable = sample.valid & jnp.isfinite(sample.y)
     weight = jnp.where(usable, sample.weight, 0)
     centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
+    binary = (~usable | (sample.y == 0) | (sample.y == 1)).all()
+    centre = jnp.where(binary, 0, centre)  # so that a risk of 0 is 0 exactly
     if is_traced(sample, matching):
         totals = _totals(sample, matching, centre)
         own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)

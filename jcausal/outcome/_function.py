@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.outcome._surface import Noise, ResponseSurface, Trained, evaluate_along
 
@@ -47,10 +47,14 @@ class Function(ResponseSurface):
         return out.astype(x.dtype)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+        self,
+        centre: Float[Array, "m p"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
+        wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """By evaluation."""
-        return evaluate_along(self, centre, j, at)
+        return evaluate_along(self, centre, j, at, wanted)
 
     def lean(self) -> "Function":
         """Itself."""

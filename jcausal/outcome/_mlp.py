@@ -62,10 +62,14 @@ class MLPSurface(ResponseSurface):
         return (self.scales.level + self.scales.spread * out).astype(x.dtype)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+        self,
+        centre: Float[Array, "m p"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
+        wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """By evaluation."""
-        return evaluate_along(self, centre, j, at)
+        return evaluate_along(self, centre, j, at, wanted)
 
     def lean(self) -> "MLPSurface":
         """Without the training rows."""

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._surface import Encoding, ResponseSurface
@@ -24,7 +24,11 @@ class ForestSurface(ResponseSurface):
         return jnp.stack(columns, axis=1)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+        self,
+        centre: Float[Array, "m p"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
+        wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """From the trees that hold covariate j only."""
         features, feature = self.encoding(centre), jnp.asarray(self.encoding.feature)[j]

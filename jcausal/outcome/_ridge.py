@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import DataError, Sample, is_traced
 from jcausal.outcome._function import without_training
@@ -41,7 +41,11 @@ class RidgeSurface(ResponseSurface):
         return self.intercept + (features[:, :, None] * self.slope).sum(1)
 
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+        self,
+        centre: Float[Array, "m p"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
+        wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """The slope times the way."""
         slope = self.slope[jnp.asarray(self.encoding.feature)[j]]

@@ -6,11 +6,13 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data import DataError, Sample, Schema
 from jcausal.outcome._quality import r_squared
 
+LINES = 256  # up to here all lines are evaluated, wanted or not
 Arms = Literal["both", "control", "treated"]
 Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
 
@@ -39,12 +41,17 @@ class ResponseSurface(eqx.Module):
 
     @abstractmethod
     def along(
-        self, centre: Float[Array, "m p"], j: Int[Array, "#m k"], at: Float[Array, "m k g"]
+        self,
+        centre: Float[Array, "m p"],
+        j: Int[Array, "#m k"],
+        at: Float[Array, "m k g"],
+        wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """How both outcomes change when covariate `j[i, k]` alone moves from `centre[i]` to `at`.
 
         f(centre with covariate j[i, k] at at[i, k, g]) - f(centre[i]); one row of `j` stands for
         all. j is not a category. Terms without covariate j cancel, so a surface may leave them out.
+        Lines that are not `wanted` may hold any numbers.
         """
 
     def slab_variance(
@@ -118,12 +125,40 @@ def evaluate_along(
     centre: Float[Array, "m p"],
     j: Int[Array, "#m k"],
     at: Float[Array, "m k g"],
+    wanted: Bool[Array, "m k"] | None = None,
 ) -> Float[Array, "m k g 2"]:
-    """`along` by evaluating the surface: right for every surface."""
-    moving = jnp.arange(centre.shape[1]) == j[:, :, None, None]
-    points = jnp.where(moving, at[..., None], centre[:, None, None])
-    there = surface(points.reshape(-1, centre.shape[1])).reshape(*at.shape, 2)
-    return there - surface(centre)[:, None, None]
+    """`along` by evaluating the surface: right for every surface.
+
+    Many lines of which some are not wanted are evaluated block by block, the wanted ones first, and
+    no block without any; the others are 0.
+    """
+    (m, k, g), here = at.shape, surface(centre)
+    j = jnp.broadcast_to(j, (m, k)).ravel()
+    lines = at.reshape(m * k, g)
+
+    def ask(pairs: Int[Array, " b"]) -> Float[Array, "b g 2"]:
+        moving = jnp.arange(centre.shape[1]) == j[pairs][:, None, None]
+        points = jnp.where(moving, lines[pairs][..., None], centre[pairs // k][:, None])
+        return surface(points.reshape(-1, centre.shape[1])).reshape(len(pairs), g, 2)
+
+    if wanted is None or m * k <= LINES:
+        return ask(jnp.arange(m * k)).reshape(m, k, g, 2) - here[:, None, None]
+    block = max(LINES, -(-m * k // 4))
+    room = -(-m * k // block) * block
+    rank = jnp.cumsum(wanted.ravel()) - 1
+    place = jnp.where(wanted.ravel(), rank, room)
+    order = jnp.zeros(room, jnp.int32).at[place].set(jnp.arange(m * k), mode="drop")
+
+    def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        done, out = carry
+        found = ask(lax.dynamic_slice_in_dim(order, done, block))
+        return done + block, lax.dynamic_update_slice_in_dim(out, found, done, 0)
+
+    none = jnp.zeros((room, g, 2), here.dtype)
+    start = jnp.zeros((), rank.dtype)
+    out = lax.while_loop(lambda carry: carry[0] <= rank[-1], more, (start, none))[1]
+    there = out[jnp.maximum(rank, 0)].reshape(m, k, g, 2)
+    return jnp.where(wanted[..., None, None], there - here[:, None, None], 0)
 
 
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:

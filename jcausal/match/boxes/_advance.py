@@ -113,7 +113,7 @@ def _step(
     down = side(space, queries, plan, state.down, rules.levels, -1)
     up = side(space, queries, plan, state.up, rules.levels, 1)
     steps = proposals(down, up, state.open, space, plan)
-    looks = look(problem, queries, home, down, up, steps, plan, grid, points)
+    looks = look(problem, queries, home, growing, down, up, steps, plan, grid, points)
     score = weighted(looks.variance, rules)
     distance = weighted(looks.shift**2, rules)
     nan = (jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(spread)

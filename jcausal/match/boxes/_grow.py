@@ -175,6 +175,7 @@ def look(
     problem: "Problem",
     queries: Queries,
     home: Float[Array, "q 2"],
+    growing: Bool[Array, " q"],
     down: Side,
     up: Side,
     steps: Steps,
@@ -196,7 +197,8 @@ def look(
         lo, hi = steps.start[:, :, None], steps.stop[:, :, None]
         share = line_offsets(points if grid == "line" else 2, 1)[:, 0].astype(lo.dtype)
         line = lo + share * (hi - lo)
-        change = surface.along(centre, jnp.asarray(plan.ordered)[None], line)
+        wanted = growing[:, None] & steps.allowed[:, :width]
+        change = surface.along(centre, jnp.asarray(plan.ordered)[None], line, wanted)
         shift = change[:, :, -1] + (surface(centre) - home)[:, None]
         var = change.var(2)
         if grid == "lattice":
