@@ -61,8 +61,8 @@ class Forest(eqx.Module):
 
     A bin is the number of a feature's cut points below the value. Trees on at most two features
     are tables over their bins, small ones on at most six are tables over the bins that they tell
-    apart, others with at most 32 leaves are masks, and what is left is walked. `lines` evaluates
-    only what holds the moving feature.
+    apart, others with at most 32 leaves are masks, and what is left is walked. `lines` leaves
+    out what does not hold the moving feature, but for one look at the small tables a point.
     """
 
     cuts: Float32[Array, "f c"]

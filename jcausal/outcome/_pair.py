@@ -30,7 +30,7 @@ class ForestSurface(ResponseSurface):
         at: Float[Array, "m k g"],
         wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
-        """From the trees that hold covariate j only."""
+        """From the tables and trees that hold covariate j."""
         features, feature = self.encoding(centre), jnp.asarray(self.encoding.feature)[j]
         missing = jnp.full(at.shape, jnp.nan, at.dtype)
         forests = (self.control, self.treated)
