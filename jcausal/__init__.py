@@ -33,6 +33,7 @@ from jcausal.infer import interval as interval
 # match: who is compared with whom
 from jcausal.match import RESULTS as RESULTS
 from jcausal.match import Boxes as Boxes
+from jcausal.match import ExactAHB as ExactAHB
 from jcausal.match import FastAHB as FastAHB
 from jcausal.match import Matcher as Matcher
 from jcausal.match import MatchError as MatchError
@@ -53,5 +54,12 @@ from jcausal.outcome import RidgeSurface as RidgeSurface
 from jcausal.outcome import Trees as Trees
 from jcausal.outcome import TreesSurface as TreesSurface
 from jcausal.outcome import fit as fit
+
+# solve: integer programs for the methods that need them
+from jcausal.solve import IntegerProgram as IntegerProgram
+from jcausal.solve import Interrupted as Interrupted
+from jcausal.solve import Solution as Solution
+from jcausal.solve import SolverError as SolverError
+from jcausal.solve import SolverPool as SolverPool
 
 __version__ = "0.1.0"

@@ -14,4 +14,5 @@ from jcausal.match._results import RESULTS as RESULTS
 from jcausal.match._results import code as code
 from jcausal.match._results import sentence as sentence
 from jcausal.match.boxes import Boxes as Boxes
+from jcausal.match.boxes import ExactAHB as ExactAHB
 from jcausal.match.boxes import FastAHB as FastAHB

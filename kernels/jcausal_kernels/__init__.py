@@ -6,9 +6,16 @@ from jcausal_kernels.box_members import MISSING as MISSING
 from jcausal_kernels.box_members import Rungs as Rungs
 from jcausal_kernels.box_members import Units as Units
 from jcausal_kernels.box_members import membership as membership
+from jcausal_kernels.box_search import BoxProblems as BoxProblems
+from jcausal_kernels.box_search import Nodes as Nodes
+from jcausal_kernels.box_search import Search as Search
+from jcausal_kernels.box_search import box_problems as box_problems
+from jcausal_kernels.box_search import box_search as box_search
+from jcausal_kernels.box_search import start_search as start_search
 from jcausal_kernels.box_sums import box_counts as box_counts
 from jcausal_kernels.box_sums import box_sums as box_sums
 from jcausal_kernels.box_sums import box_weights as box_weights
 from jcausal_kernels.grid_variance import Slabs as Slabs
 from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
+from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs

@@ -1,6 +1,6 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,12 +15,28 @@ from jcausal.match.boxes._grow import box_rungs
 from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
 
 
+class Proof(NamedTuple):
+    """How the search for each best box ended (one row a query, float64 on the host).
+
+    `objective` (q,) of the box; `bound` (q,): no box has less; `ended` (q,): place in
+    `_words.ENDED`; `nodes` (q,) looked at; `candidates` (q,): units that the search chose from (the
+    box is the best for these; its group is all units in it). NaN where there is no box.
+    """
+
+    objective: Float[np.ndarray, " q"]
+    bound: Float[np.ndarray, " q"]
+    ended: Int[np.ndarray, " q"]
+    nodes: Int[np.ndarray, " q"]
+    candidates: Int[np.ndarray, " q"]
+
+
 class Boxes(Matching):
     """One box per query: rungs of the ordered covariates, open levels of the categories.
 
     `lower_rung`, `upper_rung` (q, o) are inclusive places on the sample's ladders; `open`
     (q, c, l) tells which levels of each category belong to the box; `point` (q, p) is where the
-    box grew from. `lower` and `upper` (q, p) are the edges in the covariates' own units.
+    box grew from. `lower` and `upper` (q, p) are the edges in the covariates' own units. Boxes that
+    were searched for have a `proof`, and `objective`, `gap` and `proven` (q,).
 
     **Example:**
 
@@ -41,6 +57,28 @@ class Boxes(Matching):
     open: Bool[Array, "q c l"]
     status: Int[Array, " q"]
     estimand: Estimand = eqx.field(static=True)
+    proof: Proof | None = None
+
+    @property
+    def objective(self) -> Float[np.ndarray, " q"]:
+        """What each box costs, of those that were searched for; NaN where there is none."""
+        return self._proof.objective
+
+    @property
+    def gap(self) -> Float[np.ndarray, " q"]:
+        """How far each objective is from the best at most; holds the rounding of the search."""
+        return self._proof.objective - self._proof.bound
+
+    @property
+    def proven(self) -> Bool[np.ndarray, " q"]:
+        """Whose box is shown to be the best."""
+        return self._proof.ended == _words.ENDED.index("optimal")
+
+    @property
+    def _proof(self) -> Proof:
+        if self.proof is None:
+            raise ValueError("these boxes were grown, not searched for: only jc.ExactAHB proves.")
+        return self.proof
 
     @property
     def lower(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:

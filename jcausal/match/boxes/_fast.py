@@ -137,7 +137,7 @@ class FastAHB(Matcher):
             fold=task.fold,
             query=task.query,
             query_fold=task.query_fold,
-            point=_points(task),
+            point=points_of(task),
             lower_rung=lower,
             upper_rung=upper,
             open=opened,
@@ -156,7 +156,7 @@ class FastAHB(Matcher):
         rules = self._rules(sample.x.dtype)
         if is_traced(task, surface, rules):
             rows, count = None, task.query.shape[0]
-            asked, queries = task.asked & (task.query_fold == k), _queries(task)
+            asked, queries = task.asked & (task.query_fold == k), queries_of(task)
         else:
             rows = np.flatnonzero(np.asarray(task.query_fold) == k)
             count = rows.size
@@ -186,7 +186,7 @@ class FastAHB(Matcher):
         )
 
 
-def _points(task: Task) -> np.ndarray | Array:
+def points_of(task: Task) -> np.ndarray | Array:
     """Where the boxes grow from; NaN where a number is missing."""
     sample = task.sample
     if task.at is not None:
@@ -203,7 +203,7 @@ def _still(tree):  # noqa: ANN001, ANN202
     )
 
 
-def _queries(task: Task) -> Queries:
+def queries_of(task: Task) -> Queries:
     if task.at is not None:
         return point_queries(task.sample, np.asarray(task.at))
     return unit_queries(task.sample, task.query)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from jcausal.match.boxes._boxes import Boxes
 
 
+ENDED = ("optimal", "node limit", "time limit", "stopped", "infeasible")  # `Proof.ended`
+
+
 def counts(controls: int, treated: int) -> str:
     """Group sizes in words: "14 controls, 2 treated"."""
     return f"{controls:,} control{'' if controls == 1 else 's'}, {treated:,} treated"
@@ -98,6 +101,13 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
         controls_in_box=sizes[:, 0],
         treated_in_box=sizes[:, 1],
     )
+    if boxes.proof is not None:
+        columns |= dict(
+            search=[ENDED[k] for k in boxes.proof.ended],
+            objective=boxes.objective,
+            gap=boxes.gap,
+            candidates=boxes.proof.candidates,
+        )
     lower, upper = np.asarray(boxes.lower), np.asarray(boxes.upper)
     opened = np.asarray(boxes.open)
     for j, name in enumerate(schema.names):

@@ -1,0 +1,212 @@
+"""A pool of solvers: many integer programs, on threads or on any executor."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from typing import Any
+
+from jcausal.solve._program import IntegerProgram, Solution, SolverError
+
+Limits = tuple[float | None, int | None, float]
+ROUND = 0.5  # seconds between two looks, so that Ctrl-C works
+AHEAD = 4  # programs a worker that are laid out before they are wanted
+LOST = (BrokenExecutor, CancelledError, OSError)  # what a dead worker leaves behind
+LOST_BY_NAME = ("KilledWorker",)  # dask's, which is not imported here
+TRIES = 3  # how often a program is given to workers that die
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what was finished: `found` holds the results so far."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__("stopped by the user; what is finished is in .found")
+        self.found = found
+
+
+class SolverPool:
+    """Solve integer programs by HiGHS, each on one thread, several at a time.
+
+    Every worker keeps one solver object. `executor` takes any `concurrent.futures.Executor`: a
+    process pool, `dask.distributed.Client(...).get_executor()`, `mpi4py.futures.MPIPoolExecutor`,
+    Ray's. A program whose worker dies is given to another worker, at most three times; when the
+    whole executor breaks (as a process pool does), the rest needs a new one: pass a function that
+    makes executors instead of an executor, and the pool calls it again.
+
+    **Arguments:**
+
+    - `workers`: threads of this process; default: its processors. Not together with `executor`.
+    - `executor`: an executor, which stays yours to shut down, or a function that makes one, whose
+      executors the pool shuts down.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> import numpy as np
+        >>> none, two = np.zeros(0, int), np.zeros(2)
+        >>> program = jc.IntegerProgram(
+        ...     cost=np.array([-1.0, 2.0]), lower=two, upper=two + 3, integer=two == 0,
+        ...     start=np.zeros(1, int), column=none, value=none * 1.0,
+        ...     row_lower=none * 1.0, row_upper=none * 1.0,
+        ... )
+        >>> with jc.SolverPool(workers=1) as pool:
+        ...     [solution] = pool.solve([program])
+        >>> solution.ended, solution.objective
+        ('optimal', -3.0)
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        executor: Executor | Callable[[], Executor] | None = None,
+    ) -> None:
+        if workers is not None and executor is not None:
+            raise ValueError("workers and executor exclude each other: an executor has its own.")
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers is {workers}: it must be at least 1.")
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._make = executor if not isinstance(executor, Executor) else None
+        if executor is None:
+            self._make = lambda: ThreadPoolExecutor(self._workers, "jcausal-solver")
+        self._executor = executor if isinstance(executor, Executor) else None
+
+    def __enter__(self) -> "SolverPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Shut down the workers that the pool made."""
+        if self._make is not None and self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+    def solve(
+        self,
+        programs: Iterable[IntegerProgram],
+        *,
+        time_limit: float | None = None,
+        node_limit: int | None = None,
+        gap: float = 0.0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Solution]:
+        """Solve programs, and give their solutions in the order asked.
+
+        **Arguments:**
+
+        - `programs`: any number; an iterator is asked for a few at a time.
+        - `time_limit`: seconds for each (not reproducible); `node_limit`: nodes for each.
+        - `gap`: a solution within this distance of the bound is called optimal.
+        - `progress`: called with the number of programs that are done.
+
+        **Raises:** ValueError for a program that holds NaN or crossed bounds; `SolverError`;
+        `Interrupted` upon Ctrl-C, with the solutions so far (None for the others) in `found`.
+        """
+        work = _Work(iter(enumerate(programs)), (time_limit, node_limit, gap))
+        try:
+            while work.fill(self._current(), AHEAD * self._workers):
+                done, _ = wait(work.running, ROUND, FIRST_COMPLETED)
+                if any([work.take(future) for future in done]):
+                    for future in wait(work.running).done:  # all of the broken executor
+                        work.take(future)
+                    self._replace()
+                if done and progress is not None:
+                    progress(len(work.found))
+        except BaseException as error:
+            for future in work.running:
+                future.cancel()
+            _stop()
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(work.so_far()) from None
+            raise
+        return [work.found[i] for i in range(len(work.found))]
+
+    def _current(self) -> Executor:
+        if self._executor is None:
+            assert self._make is not None
+            self._executor = self._make()
+        return self._executor
+
+    def _replace(self) -> None:
+        """A new executor in place of a broken one."""
+        if self._make is None:
+            raise RuntimeError(
+                "the executor broke (a worker died): pass a function that makes executors, such as "
+                "executor=lambda: ProcessPoolExecutor(2), so that the pool can make another."
+            )
+        assert self._executor is not None
+        self._executor.shutdown(wait=False)
+        self._executor = None
+
+
+def _solve(program: IntegerProgram, limits: Limits) -> Solution:
+    """One program, on the worker."""
+    from jcausal.solve._highs import solve_one
+
+    return solve_one(program, *limits)
+
+
+def _stop() -> None:
+    """Stop what runs in the threads of this process."""
+    from jcausal.solve._highs import cancel
+
+    cancel()
+
+
+class _Work:
+    """Programs that wait, that run, and that are done."""
+
+    def __init__(self, waiting: Iterator[tuple[int, IntegerProgram]], limits: Limits) -> None:
+        self.waiting, self.limits = waiting, limits
+        self.again: list[tuple[int, IntegerProgram]] = []
+        self.lost: dict[int, int] = {}
+        self.running: dict[Future, tuple[int, IntegerProgram]] = {}
+        self.found: dict[int, Solution] = {}
+
+    def fill(self, executor: Executor, ahead: int) -> bool:
+        """Hand out programs until enough run; whether any does."""
+        while len(self.running) < ahead:
+            each = self.again.pop() if self.again else next(self.waiting, None)
+            if each is None:
+                break
+            try:
+                self.running[executor.submit(_solve, each[1], self.limits)] = each
+            except BrokenExecutor as error:
+                broken: Future = Future()
+                broken.set_exception(error)
+                self.running[broken] = each
+                break
+        return bool(self.running)
+
+    def take(self, future: Future) -> bool:
+        """Keep a solution, or note that its worker died; whether the executor is broken."""
+        i, program = self.running.pop(future)
+        error = future.exception()
+        if error is None:
+            self.found[i] = future.result()
+            return False
+        if not isinstance(error, LOST) and type(error).__name__ not in LOST_BY_NAME:
+            if isinstance(error, (ValueError, SolverError)):
+                raise type(error)(f"program {i}: {error}") from error
+            raise error
+        self.lost[i] = self.lost.get(i, 0) + 1
+        if self.lost[i] >= TRIES:
+            raise RuntimeError(f"program {i} was lost {TRIES} times with its worker.") from error
+        self.again.append((i, program))
+        return isinstance(error, BrokenExecutor)
+
+    def so_far(self) -> list[Solution | None]:
+        """The solutions that there are, in the order asked."""
+        for future, (i, _) in self.running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.found[i] = future.result()
+        return [self.found.get(i) for i in range(max(self.found, default=-1) + 1)]
