@@ -1,14 +1,21 @@
 """The hot loops, re-exported: pure functions on arrays."""
 
 from jcausal_kernels import MISSING as MISSING
+from jcausal_kernels import BoxProblems as BoxProblems
+from jcausal_kernels import Nodes as Nodes
 from jcausal_kernels import Rungs as Rungs
+from jcausal_kernels import Search as Search
 from jcausal_kernels import Slabs as Slabs
 from jcausal_kernels import Units as Units
 from jcausal_kernels import bootstrap_sums as bootstrap_sums
 from jcausal_kernels import box_counts as box_counts
+from jcausal_kernels import box_problems as box_problems
+from jcausal_kernels import box_search as box_search
 from jcausal_kernels import box_sums as box_sums
 from jcausal_kernels import box_weights as box_weights
 from jcausal_kernels import grid_variance as grid_variance
 from jcausal_kernels import membership as membership
+from jcausal_kernels import prune_pairs as prune_pairs
 from jcausal_kernels import resampling_weights as resampling_weights
 from jcausal_kernels import slab_points as slab_points
+from jcausal_kernels import start_search as start_search

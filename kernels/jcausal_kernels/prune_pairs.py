@@ -18,19 +18,21 @@ from jaxtyping import Array, Bool, Float, Int
 Implementation = Literal["auto", "reference", "xla"]
 
 
+def _finite(distance: Array) -> Array:
+    return jnp.where(jnp.isfinite(distance), distance, jnp.inf)
+
+
 # (2) The reference: all distances at once.
 
 
 def _reference(values: Array, arm: Array, member: Array, at: Array, d: int) -> tuple[Array, Array]:
-    distance = jnp.abs(at[:, None] - values).sum(-1)
-    found = []
-    for a in (False, True):
-        there = member & (arm == a)
-        masked = jnp.where(there, distance, jnp.inf)
-        rows = jnp.argsort(masked, axis=1, stable=True)[:, :d]
-        near = jnp.take_along_axis(masked, rows, 1)
-        found.append((jnp.where(near < jnp.inf, rows, values.shape[0]), near))
-    return jnp.stack([rows for rows, _ in found], 1), jnp.stack([near for _, near in found], 1)
+    distance = _finite(jnp.abs(at[:, None] - values).sum(-1))
+    there = jnp.stack([member & ~arm, member & arm])
+    masked = jnp.where(there, distance[:, None], jnp.inf)
+    masked = jnp.pad(masked, [(0, 0), (0, 0), (0, d)], constant_values=jnp.inf)
+    rows = jnp.argsort(masked, axis=-1, stable=True)[..., :d]
+    near = jnp.take_along_axis(masked, rows, -1)
+    return jnp.where(near < jnp.inf, rows, values.shape[0]), near
 
 
 # (3) The tuned version: the nearest so far beside one block of units at a time.
@@ -49,7 +51,7 @@ def _streamed(
     ) -> tuple[tuple[Array, Array], None]:
         rows, near = kept
         start, value, there, treated = part
-        distance = jnp.abs(at[:, None] - value).sum(-1)
+        distance = _finite(jnp.abs(at[:, None] - value).sum(-1))
         new = jnp.stack([there & ~treated, there & treated])
         new = jnp.where(new, distance[:, None], jnp.inf)
         both = jnp.concatenate([near, new], -1)
@@ -83,14 +85,13 @@ def prune_pairs(
     `member` (n,) who may be a neighbour; `at` (q, s) the queries' own, weighted alike.
 
     **Returns:** rows (q, 2, d), nearest first, n where an arm has fewer, and distances (q, 2, d),
-    there infinite.
+    there infinite. A distance that is NaN or infinite is no neighbour's.
 
     **Raises:** ValueError for d below 1, or an unknown `implementation`.
     """
     if d < 1:
         raise ValueError(f"d is {d}: at least one unit an arm.")
     if implementation == "reference":
-        d = min(d, values.shape[0])
         return _reference(values, arm, member, at, d)
     if implementation not in ("auto", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")

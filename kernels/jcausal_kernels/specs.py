@@ -67,3 +67,40 @@ DRAW_SPECS = (
     DrawSpec(n=7, padding=2, d=2, draws=33, max_bytes=2**8),
     DrawSpec(n=300, padding=41, d=3, draws=100, max_bytes=2**15),
 )
+
+
+class SearchSpec(NamedTuple):
+    """w problems of n cells on c columns, at most `rungs` rungs away; units a box needs by arm."""
+
+    n: int
+    w: int
+    c: int
+    rungs: int
+    minimum: tuple[int, int]
+
+
+SEARCH_SPECS = (
+    SearchSpec(n=1, w=1, c=1, rungs=1, minimum=(0, 0)),
+    SearchSpec(n=9, w=3, c=1, rungs=4, minimum=(1, 1)),
+    SearchSpec(n=12, w=5, c=2, rungs=3, minimum=(2, 0)),
+    SearchSpec(n=8, w=4, c=3, rungs=1, minimum=(0, 3)),
+    SearchSpec(n=7, w=2, c=3, rungs=2, minimum=(6, 0)),
+)
+
+
+class PairSpec(NamedTuple):
+    """n units, q queries, s surfaces, the d nearest of either arm."""
+
+    n: int
+    q: int
+    s: int
+    d: int
+    max_bytes: int
+
+
+PAIR_SPECS = (
+    PairSpec(n=1, q=1, s=1, d=1, max_bytes=2**20),
+    PairSpec(n=7, q=3, s=2, d=9, max_bytes=2**20),
+    PairSpec(n=257, q=33, s=2, d=5, max_bytes=2**13),
+    PairSpec(n=1000, q=10, s=1, d=20, max_bytes=1),
+)

@@ -35,7 +35,7 @@ Decode = Callable[[Float[np.ndarray, " v"]], Reach]
 
 def inside(around: Around, reach: Reach) -> Bool[np.ndarray, " n"]:
     """Which places a box holds."""
-    return ((around.away >= -reach.down) & (around.away <= reach.up)).all(1)
+    return np.all((around.away >= -reach.down) & (around.away <= reach.up), axis=1)
 
 
 def lacking(around: Around) -> Int[np.ndarray, " 2"]:
