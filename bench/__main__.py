@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, kernels
+from bench import ahb, exact, kernels
 
 HERE = Path(__file__).parent
 
@@ -26,11 +26,18 @@ def main() -> int:
     )
     two = names.add_parser("kernels", help="the kernels against the machine's measured rates")
     two.add_argument("--quick", action="store_true", help="a tenth of the units")
-    for each in (one, two):
+    three = names.add_parser("exact", help="Exact AHB: the search beside integer programs")
+    three.add_argument("--quick", action="store_true", help="two sizes")
+    three.add_argument("--units", type=int, default=24, help="units of each case")
+    three.add_argument("--limit", type=float, default=60.0, help="seconds a unit")
+    for each in (one, two, three):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     if options.name == "kernels":
         kernels.main(options)
+        return 0
+    if options.name == "exact":
+        exact.main(options)
         return 0
     parts = ahb.QUICK if options.quick else ahb.PARTS
     options.parts = ahb.SECONDS if options.speed else options.parts or parts

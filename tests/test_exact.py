@@ -1,5 +1,6 @@
 """Exact AHB beside every box there is, and its engines beside each other."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from oracles.exact_ahb import best_box
 
 import jcausal as jc
 from jcausal.match.boxes import _search
-from jcausal.match.boxes._programs import Around, big_m_program, ladder_program
-from jcausal.match.boxes._search import Limits, objective, search
+from jcausal.match.boxes._programs import Around, big_m_program, ladder_program, objective
+from jcausal.match.boxes._search import Limits, search
 
 ENGINES = ("device", "highs", "auto")
 FREE = Limits(10**9, None, 0.0)
@@ -138,7 +139,7 @@ def test_binary_boxes_are_exact_matches_on_what_matters():
 
 
 def test_limits_leave_a_valid_box_its_gap_and_how_it_ended():
-    sample = draw_sample(11, n=150, p=5)
+    sample = draw_sample(11, n=60, p=5)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
     assert whole.proven.all()
     for engine in ("device", "highs"):
@@ -202,10 +203,34 @@ def test_candidates_prune_and_the_group_is_all_units_in_the_box():
     np.testing.assert_allclose(every.objective, free.objective, atol=1e-3)
     few = jc.match(sample, jc.ExactAHB(candidates=10), surface=jc.Function(wavy))
     assert (np.asarray(few.sizes).sum(1) > 20).any()
-    assert (few.proof.candidates == 20).all()
-    assert (free.proof.candidates == 200).all()
+    assert (few.proof.left_out == 180).all()
+    assert (free.proof.left_out == 0).all()
     within = jc.match(sample, jc.ExactAHB(max_distance=1.0), surface=jc.Function(wavy))
-    assert (within.proof.candidates < 200).all()
+    assert (within.proof.left_out > 0).all()
+
+
+def test_the_summary_tells_what_is_proven_and_what_was_left_out(experiment):
+    few = jc.ExactAHB(gamma1=0.0, candidates=30, max_nodes=50, engine="device", outcome=jc.Ridge())
+    effects = jc.estimate(experiment, few, key=0)
+    proven, all_of_them = int(effects.matching.proven.sum()), effects.matching.query.shape[0]
+    assert 0 < proven < all_of_them
+    words = effects.summary()
+    assert f"boxes shown to be the best: {proven} of {all_of_them} (the others are within" in words
+    assert "units were not looked at for each" in words
+    fast = jc.estimate(experiment, jc.FastAHB(outcome=jc.Ridge()), key=0)
+    assert "shown to be the best" not in fast.summary()
+    with pytest.raises(ValueError, match="only jc.ExactAHB proves"):
+        _ = fast.matching.gap
+
+
+def test_it_does_not_run_under_tracing():
+    def att(y):
+        sample = jc.Sample(np.arange(8.0)[:, None], np.arange(8) % 2 == 0, y)
+        method = jc.ExactAHB(outcome=jc.Ridge())
+        return jc.estimate(sample, method, key=0, throw=False).att
+
+    with pytest.raises(ValueError, match="ExactAHB runs on the host"):
+        jax.jit(att)(jnp.arange(8.0))
 
 
 def test_nan_predictions_are_seen():
@@ -218,7 +243,7 @@ def test_nan_predictions_are_seen():
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     sample = draw_sample(16, n=90, p=3)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy), estimand="ate")
-    monkeypatch.setattr(_search, "TOGETHER", 8)
+    monkeypatch.setattr(_search, "TOGETHER", 16)
     calls, real = [], _search.box_search
 
     def stop_later(*args, **options):

@@ -105,10 +105,7 @@ def estimate(
         raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
     _check_folds(method, folds, repeats)
     if not method.traceable and is_traced(sample, key):
-        raise ValueError(
-            f"{type(method.outcome).__name__} runs on the host and cannot be used under jit, vmap "
-            "or grad: use jc.Ridge(), jc.MLP() or jc.Function as the outcome, or match outside."
-        )
+        raise ValueError(_host_only(method))
     keys = [None] * repeats
     if folds > 1:
         base = step_key(as_key(key, "estimate"), "estimate")
@@ -122,6 +119,20 @@ def estimate(
     effects = runs[0] if repeats == 1 else _median(runs)
     _warn_of_fit(effects)
     return effects
+
+
+def _host_only(method: Matcher) -> str:
+    """Why a method cannot be traced: itself, or its outcome model."""
+    model = method.outcome
+    if isinstance(model, OutcomeModel) and not model.traceable:
+        return (
+            f"{type(model).__name__} runs on the host and cannot be used under jit, vmap or grad: "
+            "use jc.Ridge(), jc.MLP() or jc.Function as the outcome, or match outside."
+        )
+    return (
+        f"{type(method).__name__} runs on the host and cannot be used under jit, vmap or grad: "
+        "estimate outside, or use jc.FastAHB."
+    )
 
 
 def _warn_of_fit(effects: Effects) -> None:

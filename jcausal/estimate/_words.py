@@ -18,7 +18,7 @@ from jcausal.data import (
     readable_columns,
     rows_in_words,
 )
-from jcausal.match import sentence
+from jcausal.match import Boxes, sentence
 
 if TYPE_CHECKING:
     from jcausal.estimate._effects import Effects
@@ -56,7 +56,23 @@ def summary(effects: Effects, interval: object = None) -> str:
             lines.append(
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
-    return "\n".join(lines + surface_words(effects))
+    return "\n".join(lines + _proof(effects) + surface_words(effects))
+
+
+def _proof(effects: Effects) -> list[str]:
+    """How many boxes are shown to be the best, of those that were searched for."""
+    matching = effects.matching
+    if not isinstance(matching, Boxes) or matching.proof is None:
+        return []
+    matched = np.asarray(effects.matched)
+    proven, gap = matching.proven[matched], matching.gap[matched]
+    words = f"boxes shown to be the best: {proven.sum():,} of {proven.size:,}"
+    if not proven.all():
+        words += f" (the others are within {number_in_words(float(gap.max()))} of it)"
+    left_out = matching.proof.left_out[matched]
+    if left_out.any():
+        words += f"; {left_out.min():,} to {left_out.max():,} units were not looked at for each"
+    return [words]
 
 
 def arm_r2(effects: Effects) -> dict[str, float]:

@@ -46,12 +46,13 @@ class Pruning(NamedTuple):
 
 
 class Quest(NamedTuple):
-    """The best boxes that are looked for: q starts on one ground.
+    """The best boxes that are looked for: q starts on one ground, of the queries `rows`.
 
     `beta` is what a unit in a box is worth; `minimum` (2,) how many a box needs of either arm.
     """
 
     ground: Ground
+    rows: Int[np.ndarray, " q"]
     starts: list[Start]
     plan: Layout
     pruning: Pruning

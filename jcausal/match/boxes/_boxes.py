@@ -19,15 +19,15 @@ class Proof(NamedTuple):
     """How the search for each best box ended (one row a query, float64 on the host).
 
     `objective` (q,) of the box; `bound` (q,): no box has less; `ended` (q,): place in
-    `_words.ENDED`; `nodes` (q,) looked at; `candidates` (q,): units that the search chose from (the
-    box is the best for these; its group is all units in it). NaN where there is no box.
+    `_words.ENDED`; `nodes` (q,) looked at; `left_out` (q,): units that the search did not look
+    at (the box is the best for the others; its group is all units in it). NaN where there is none.
     """
 
     objective: Float[np.ndarray, " q"]
     bound: Float[np.ndarray, " q"]
     ended: Int[np.ndarray, " q"]
     nodes: Int[np.ndarray, " q"]
-    candidates: Int[np.ndarray, " q"]
+    left_out: Int[np.ndarray, " q"]
 
 
 class Boxes(Matching):

@@ -135,59 +135,44 @@ class ExactAHB(Matcher):
                 "ExactAHB runs on the host and cannot be used under jit, vmap or grad: match "
                 "outside, or use jc.FastAHB."
             )
-        sheet = Sheet(task)
-        stopped = False
-        for k, surface in enumerate(surfaces):
-            rows = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
-            told = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
-            try:
-                if rows.size and not stopped:
-                    self._fold(task, k, surface, rows, sheet, told, progress)
-            except KeyboardInterrupt:
-                stopped = True
-        boxes = sheet.boxes()
-        if stopped:
-            raise Interrupted(boxes)
-        return boxes
+        sheet, limits = Sheet(task), Limits(self.max_nodes, self.time_limit, self.gap)
+        try:
+            for k, surface in enumerate(surfaces):
+                told = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
+                quest = self.quest(task, k, surface, sheet)
+                ended = prove(quest, limits, self.engine, self.pool)
+                for done, (i, found) in enumerate(ended, start=1):
+                    sheet.keep(quest, i, found)
+                    if progress is not None:
+                        progress(told, done, quest.rows.size)
+        except KeyboardInterrupt:
+            raise Interrupted(sheet.boxes()) from None
+        return sheet.boxes()
 
-    def _fold(
-        self,
-        task: Task,
-        k: int,
-        surface: ResponseSurface,
-        rows: np.ndarray,
-        sheet: Sheet,
-        told: str,
-        progress: Progress | None,
-    ) -> None:
-        """The boxes of one fold's queries, written into the sheet."""
+    def quest(self, task: Task, k: int, surface: ResponseSurface, sheet: Sheet) -> Quest:
+        """What is looked for in fold k; queries that cannot be are noted in the sheet."""
         sample = task.sample.plain()
         held = (np.asarray(task.fold) == k) & (np.asarray(sample.weight) > 0)
+        rows = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
         members = np.flatnonzero(held)
-        if not _sound(sample, members):
-            sheet.status[rows] = int(code(RESULTS.bad_input))
-            return
         used = np.array([self.gamma0 > 0, self.gamma1 > 0])
         values = _predictions(surface, np.asarray(sample.x)[members])[:, used]
         at = _predictions(surface, sheet.x[rows])[:, used]
         bad = ~np.isfinite(at).all(1) | ~np.isfinite(values).all()
         sheet.status[rows[bad]] = int(code(RESULTS.surface_nan))
+        if not _sound(sample, members):
+            bad = np.ones(rows.size, bool)
+            sheet.status[rows] = int(code(RESULTS.bad_input))
         rows, at = rows[~bad], at[~bad]
         if not rows.size:
-            return
+            values = np.zeros_like(values)  # nothing is looked for
         weight = np.asarray(sample.weight, np.float64)[members]
         factor = self._factor(np.asarray(surface.noise, np.float64), values, weight, used)
         ground = _ground(sample, members, weight, values * factor)
         starts = sheet.starts(rows, members, at * factor)
         minimum = np.array([self.min_controls, self.min_treated])
         pruning = self._pruning(task.sample, ground, starts)
-        quest = Quest(ground, starts, layout(sample), pruning, self.beta, minimum)
-        limits = Limits(self.max_nodes, self.time_limit, self.gap)
-        ended = prove(quest, limits, self.engine, self.pool)
-        for done, (i, found) in enumerate(ended, start=1):
-            sheet.keep(rows[i], quest, i, found)
-            if progress is not None:
-                progress(told, done, rows.size)
+        return Quest(ground, rows, starts, layout(sample), pruning, self.beta, minimum)
 
     def _factor(
         self, noise: np.ndarray, values: np.ndarray, weight: np.ndarray, used: np.ndarray
@@ -204,7 +189,7 @@ class ExactAHB(Matcher):
     def _pruning(self, sample: Sample, ground: Ground, starts: list[Start]) -> Pruning:
         """Who is looked at."""
         rows = None
-        if self.candidates is not None:
+        if self.candidates is not None and starts:
             everybody = jnp.ones(ground.arm.size, bool)
             at = jnp.asarray(np.stack([start.scores for start in starts]))
             scores, arm = jnp.asarray(ground.scores), jnp.asarray(ground.arm)

@@ -38,6 +38,11 @@ def inside(around: Around, reach: Reach) -> Bool[np.ndarray, " n"]:
     return np.all((around.away >= -reach.down) & (around.away <= reach.up), axis=1)
 
 
+def objective(around: Around, reach: Reach) -> float:
+    """What a box costs, in float64."""
+    return float(around.cost[inside(around, reach)].sum())
+
+
 def lacking(around: Around) -> Int[np.ndarray, " 2"]:
     """How many units of each arm a box needs beyond those that are in it from the start."""
     return np.maximum(around.minimum - around.units[(around.away == 0).all(1)].sum(0), 0)

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from typing import Literal
 
 from jcausal.match.boxes._around import Quest, around
-from jcausal.match.boxes._programs import Around, ladder_program
-from jcausal.match.boxes._search import Found, Limits, objective, search, whole
+from jcausal.match.boxes._programs import Around, ladder_program, objective
+from jcausal.match.boxes._search import Found, Limits, search, whole
 from jcausal.solve import IntegerProgram, Interrupted, Solution, SolverPool
 
 Engine = Literal["auto", "device", "highs"]

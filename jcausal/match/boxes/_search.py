@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jcausal.match.boxes._programs import Around, Reach, inside
+from jcausal.match.boxes._programs import Around, Reach, objective
 from jcausal_kernels import Nodes, Search, box_problems, box_search, start_search
 
 Ended = Literal["optimal", "node limit", "time limit", "stopped", "infeasible"]
@@ -35,11 +35,6 @@ class Limits(NamedTuple):
     gap: float
 
 
-def objective(around: Around, reach: Reach) -> float:
-    """What a box costs, in float64."""
-    return float(around.cost[inside(around, reach)].sum())
-
-
 def whole(around: Around) -> Found:
     """The box that holds every place: what is known before any search."""
     reach = Reach(-around.away.min(0, initial=0), around.away.max(0, initial=0))
@@ -64,9 +59,9 @@ def search(arounds: list[Around], limits: Limits) -> Iterator[tuple[int, Found]]
 
 
 def _size(n: int) -> int:
-    """How many cells a problem of n places is padded to: two sizes an octave."""
-    power = max(32, 1 << (n - 1).bit_length())
-    return power * 3 // 4 if n <= power * 3 // 4 else power
+    """How many cells a problem of n places is padded to: few sizes, since each is compiled."""
+    power = max(64, 1 << (n - 1).bit_length())
+    return power * 3 // 4 if power > 256 and n <= power * 3 // 4 else power
 
 
 _Fields = list[np.ndarray]  # of nodes, on the host
@@ -77,7 +72,7 @@ class _Batch:
 
     def __init__(self, arounds: list[Around], size: int, limits: Limits) -> None:
         self.arounds, self.limits = arounds, limits
-        wide, c = max(8, 1 << (len(arounds) - 1).bit_length()), arounds[0].away.shape[1]
+        wide, c = 16 if len(arounds) <= 16 else TOGETHER, arounds[0].away.shape[1]
         integer = np.dtype(jnp.zeros(0, int).dtype)
         away, count = np.zeros((size, wide, c), np.int32), np.zeros((size, wide, 2), np.int32)
         cost, self.quantum = np.zeros((size, wide), integer), np.ones(wide)

@@ -47,10 +47,11 @@ class Sheet:
             for i, score, unit in zip(rows, scores, own)
         ]
 
-    def keep(self, row: int, quest: Quest, i: int, found: Found | None) -> None:
+    def keep(self, quest: Quest, i: int, found: Found | None) -> None:
         """Write down the i-th box of a quest, or that no box holds enough units."""
+        row = quest.rows[i]
         kept = candidates(quest, i)
-        self.proof.candidates[row] = kept.sum()
+        self.proof.left_out[row] = (~kept).sum()
         if found is None:
             controls = (~quest.ground.arm[kept]).sum()
             short = RESULTS.no_control if controls < quest.minimum[0] else RESULTS.no_treated

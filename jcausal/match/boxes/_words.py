@@ -106,7 +106,7 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
             search=[ENDED[k] for k in boxes.proof.ended],
             objective=boxes.objective,
             gap=boxes.gap,
-            candidates=boxes.proof.candidates,
+            left_out=boxes.proof.left_out,
         )
     lower, upper = np.asarray(boxes.lower), np.asarray(boxes.upper)
     opened = np.asarray(boxes.open)

@@ -1,0 +1,150 @@
+"""The engines of Exact AHB side by side: seconds a unit, share proven, nodes."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+import jcausal as jc
+from jcausal.match import make_task
+from jcausal.match.boxes._around import Quest, around
+from jcausal.match.boxes._programs import Around, big_m_program, ladder_program, objective
+from jcausal.match.boxes._sheet import Sheet
+from jcausal.outcome import as_surface
+
+
+class Process(NamedTuple):
+    """A surface, and how many covariates it looks at (all without a number)."""
+
+    name: str
+    value: Callable[[jax.Array], jax.Array]
+    relevant: int | None = None
+
+
+FEW_UNITS = 6  # whose programs are solved
+PROCESSES = (
+    Process("linear", lambda x: x.sum(1)),
+    Process("quadratic", lambda x: (x**2).sum(1)),
+    Process("quadratic of 2", lambda x: (x**2).sum(1), 2),
+    Process("box of 2", lambda x: (x > 0.5).all(1) * 1.0, 2),
+)
+SIZES = tuple((n, p) for n in (100, 200, 400, 1000) for p in (2, 5, 10, 20))
+FEW = ((100, 2), (200, 5))
+FORMULATIONS = {"big-M, HiGHS": big_m_program, "ladder, HiGHS": ladder_program}
+NOISE = 0.02  # of a surface's standard deviation: no two units are alike
+
+
+class Case(NamedTuple):
+    """One sample and the surface of one process on it."""
+
+    sample: jc.Sample
+    surface: jc.Function
+
+
+def draw(process: Process, n: int, p: int) -> Case:
+    """Uniform covariates; both surfaces are the process and a wiggle that tells units apart."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(n, p))
+    lines = jnp.asarray(rng.normal(size=(p, 2)) * 50)
+
+    def surface(x: jax.Array) -> jax.Array:
+        value = process.value(x[:, : process.relevant])[:, None]
+        return value + NOISE * jnp.sin(x @ lines)
+
+    return Case(jc.Sample(x, np.arange(n) % 2 == 0), jc.Function(surface))
+
+
+def collect(sizes: tuple, units: int, limit: float) -> Iterator[pd.DataFrame]:
+    """One line a process, size and engine; so far.
+
+    A formulation that proved nothing within the limit is not tried on more units and covariates.
+    """
+    lines: list[dict[str, Any]] = []
+    beyond: set[tuple] = set()
+    for process, (n, p) in product(PROCESSES, sizes):
+        case, about = draw(process, n, p), dict(process=process.name, n=n, p=p)
+        lines += [dict(about, **found) for found in _device(case, units, limit)]
+        for name in FORMULATIONS:
+            smaller = [(process.name, name, m, k) for m, k in sizes if m <= n and k <= p]
+            if beyond.intersection(smaller):
+                lines.append(dict(about, engine=name, units=0))
+                continue
+            found = _programs(case, name, min(units, FEW_UNITS), limit)
+            if found["share proven"] == 0:
+                beyond.add((process.name, name, n, p))
+            lines.append(dict(about, **found))
+        print(f"  {process.name}, {n} units, p {p}", flush=True)
+        yield pd.DataFrame(lines)
+
+
+def _device(case: Case, units: int, limit: float) -> Iterator[dict[str, Any]]:
+    """The search alone, and with integer programs for what is left; the second call is timed."""
+    rows = np.flatnonzero(case.sample.t)[:units]
+    for engine in ("device", "auto"):
+        method = jc.ExactAHB(engine=engine, time_limit=limit)
+        jc.match(
+            case.sample, jc.ExactAHB(engine="device", max_nodes=1), surface=case.surface, query=rows
+        )
+        began = time.perf_counter()
+        boxes = jc.match(case.sample, method, **asked)
+        seconds = (time.perf_counter() - began) / rows.size
+        yield _line(
+            engine,
+            np.full(rows.size, seconds),
+            boxes.proven,
+            boxes.proof.nodes,
+            boxes.gap,
+            boxes.objective,
+        )
+
+
+def _programs(case: Case, name: str, units: int, limit: float) -> dict[str, Any]:
+    """Each unit's program, one after the other on one thread; building it counts."""
+    seconds, solutions, totals = [], [], []
+    with jc.SolverPool(1) as pool:
+        for each in _arounds(case, units):
+            began = time.perf_counter()
+            program, decode = FORMULATIONS[name](each)
+            [solution] = pool.solve([program], time_limit=limit)
+            seconds.append(time.perf_counter() - began)
+            solutions.append(solution)
+            values = solution.values
+            totals.append(np.nan if values is None else objective(each, decode(values)))
+    proven = np.array([solution.ended == "optimal" for solution in solutions])
+    gaps = np.array(totals) - [solution.bound for solution in solutions]
+    nodes = np.array([solution.nodes for solution in solutions])
+    return _line(name, np.array(seconds), proven, nodes, gaps, np.array(totals))
+
+
+def _arounds(case: Case, units: int) -> Iterator[Around]:
+    """What the search sees of the first treated units."""
+    method, fold = jc.ExactAHB(), jnp.zeros(case.sample.n, int)
+    rows = np.flatnonzero(case.sample.t)[:units]
+    task = make_task(case.sample, fold, "att", rows)
+    quest: Quest = method.quest(task, 0, as_surface(case.surface), Sheet(task))
+    yield from (around(quest, i) for i in range(units))
+
+
+def _line(
+    engine: str,
+    seconds: np.ndarray,
+    proven: np.ndarray,
+    nodes: np.ndarray,
+    gaps: np.ndarray,
+    totals: np.ndarray,
+) -> dict[str, Any]:
+    return {
+        "engine": engine,
+        "units": seconds.size,
+        "s a unit, mean": float(seconds.mean()),
+        "s a unit, median": float(np.median(seconds)),
+        "share proven": float(proven.mean()),
+        "nodes, median": float(np.median(nodes)),
+        "gap, largest": float(gaps.max()),
+        "objective, first units": float(totals[:FEW_UNITS].mean()),
+    }
