@@ -38,7 +38,9 @@ from jcausal.match import FastAHB as FastAHB
 from jcausal.match import Matcher as Matcher
 from jcausal.match import MatchError as MatchError
 from jcausal.match import Matching as Matching
+from jcausal.match import Tuning as Tuning
 from jcausal.match import match as match
+from jcausal.match import tune as tune
 
 # outcome: response surfaces
 from jcausal.outcome import BART as BART

@@ -5,20 +5,10 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import (
-    DataError,
-    HonestyError,
-    Sample,
-    as_key,
-    check_honest,
-    deal,
-    is_traced,
-    step_key,
-)
+from jcausal.data import DataError, HonestyError, Sample, as_key, is_traced, step_key
 from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
 from jcausal.estimate._words import poor_fit
 from jcausal.match import (
@@ -30,14 +20,9 @@ from jcausal.match import (
     make_task,
     raise_unusable,
 )
-from jcausal.outcome import (
-    FitWarning,
-    Function,
-    OutcomeModel,
-    ResponseSurface,
-    as_surface,
-    fit,
-)
+from jcausal.match._matcher import prefixed
+from jcausal.outcome import FitWarning, Function, OutcomeModel
+from jcausal.outcome._folds import deal_folds, fold_surface
 
 
 def estimate(
@@ -114,7 +99,7 @@ def estimate(
         raise ValueError("repeats need concrete arrays: vmap over keys instead.")
     runs = []
     for r, one in enumerate(keys):
-        told = _prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
+        told = prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
         runs.append(_cross_fit(sample, method, estimand, folds, query, one, tau, told, throw))
     effects = runs[0] if repeats == 1 else _median(runs)
     _warn_of_fit(effects)
@@ -154,12 +139,6 @@ def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
         )
 
 
-def _prefixed(progress: Progress | None, prefix: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda stage, done, total: progress(prefix + stage, done, total)
-
-
 def _cross_fit(
     sample: Sample,
     method: Matcher,
@@ -172,55 +151,19 @@ def _cross_fit(
     throw: bool,
 ) -> Effects:
     """One partition: deal, train apart, match inside the folds, sum."""
-    dealt = jnp.zeros(sample.n, jnp.int32) if folds == 1 else deal(sample, folds, _sub(key, "deal"))
-    fold = jnp.where(sample.valid, dealt, -1)
-    _check_arms(sample, fold, folds)
+    fold = deal_folds(sample, folds, key)
     surfaces = []
     for k in range(folds):
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
-        surfaces.append(_surface(sample, method, fold, k, key))
+        surfaces.append(fold_surface(sample, method.outcome, method.arms, fold, k, key))
     task = make_task(sample, fold, estimand, query)
     if key is not None:
-        task = task._replace(key=_sub(key, "match"))
+        task = task._replace(key=step_key(key, "match"))
     found = method.run(task, surfaces, progress)
     if throw:
         raise_unusable(found)
     return effects_of(sample, found, tuple(surfaces), tau)
-
-
-def _sub(key: PRNGKeyArray | None, step: str) -> PRNGKeyArray:
-    assert key is not None
-    return step_key(key, step)
-
-
-def _surface(
-    sample: Sample, method: Matcher, fold: Int[Array, " n"], k: int, key: PRNGKeyArray | None
-) -> ResponseSurface:
-    """The surface of fold k, trained without fold k."""
-    model = method.outcome
-    if not isinstance(model, OutcomeModel):
-        surface = as_surface(model)
-        if surface.trained is not None:
-            check_honest(surface.trained.row, surface.trained.origin, sample, fold == k)
-        return surface
-    train = sample.with_valid(fold != k)
-    return fit(train, model, arms=method.arms, key=jax.random.fold_in(_sub(key, "fit"), k))
-
-
-def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int) -> None:
-    """Every fold needs both arms, or its queries could not be matched."""
-    if is_traced(sample, fold):
-        return
-    where, treated = np.asarray(fold), np.asarray(sample.t)
-    where = np.where(np.asarray(sample.weight) > 0, where, -1)
-    for k in range(folds):
-        counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
-        if 0 in counts:
-            raise DataError(
-                f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
-                "weight above 0: use fewer folds, or give more rows of the smaller arm."
-            )
 
 
 def _median(runs: list[Effects]) -> Effects:

@@ -16,3 +16,5 @@ from jcausal.match._results import sentence as sentence
 from jcausal.match.boxes import Boxes as Boxes
 from jcausal.match.boxes import ExactAHB as ExactAHB
 from jcausal.match.boxes import FastAHB as FastAHB
+from jcausal.match.boxes import Tuning as Tuning
+from jcausal.match.boxes import tune as tune

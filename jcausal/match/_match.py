@@ -132,6 +132,17 @@ def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
 
 def raise_unusable(matching: Matching) -> None:
     """Raise for a surface that gave NaN, for bad input, and when nothing could be matched."""
+    raise_failed(matching)
+    status = np.asarray(matching.status)
+    asked = status != int(code(RESULTS.not_asked))
+    if asked.any() and not (status == int(code(RESULTS.matched))).any():
+        raise MatchError(
+            f"none of the {asked.sum()} queries has a match: {sentence(int(status[asked][0]))}."
+        )
+
+
+def raise_failed(matching: Matching) -> None:
+    """Raise for a surface that gave NaN, for bad input and for a search that was stopped."""
     if is_traced(matching.status):
         raise ValueError("throw=True cannot raise under jit, vmap or grad: pass throw=False.")
     status = np.asarray(matching.status)
@@ -142,8 +153,3 @@ def raise_unusable(matching: Matching) -> None:
                 f"{rows.size} of {status.size} queries failed ({rows_in_words(rows)}): "
                 f"{sentence(int(status[rows[0]]))}."
             )
-    asked = status != int(code(RESULTS.not_asked))
-    if asked.any() and not (status == int(code(RESULTS.matched))).any():
-        raise MatchError(
-            f"none of the {asked.sum()} queries has a match: {sentence(int(status[asked][0]))}."
-        )

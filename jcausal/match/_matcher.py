@@ -49,3 +49,10 @@ class Matcher(eqx.Module):
         self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
     ) -> Matching:
         """Match every query inside its own fold k, guided by `surfaces[k]`."""
+
+
+def prefixed(progress: Progress | None, prefix: str) -> Progress | None:
+    """The same report with a prefix before every stage."""
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(prefix + stage, done, total)

@@ -1,0 +1,67 @@
+"""Cross-fitting: surfaces that are trained without the fold whose outcomes are averaged."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from jcausal.data import DataError, Sample, check_honest, deal, is_traced, step_key
+from jcausal.outcome._fit import fit
+from jcausal.outcome._function import as_surface
+from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
+
+
+def deal_folds(
+    sample: Sample, folds: int, key: PRNGKeyArray | None, least: int = 1
+) -> Int[Array, " n"]:
+    """A fold for each valid row, -1 for padding; one fold needs no key.
+
+    **Raises:** `DataError` when a fold holds fewer than `least` units of an arm.
+    """
+    dealt = jnp.zeros(sample.n, jnp.int32)
+    if folds > 1:
+        assert key is not None
+        dealt = deal(sample, folds, step_key(key, "deal"))
+    fold = jnp.where(sample.valid, dealt, -1)
+    _check_arms(sample, fold, folds, least)
+    return fold
+
+
+def fold_surface(
+    sample: Sample,
+    model: OutcomeModel | ResponseSurface | Callable,
+    arms: Arms,
+    fold: Int[Array, " n"],
+    k: int,
+    key: PRNGKeyArray | None,
+) -> ResponseSurface:
+    """The surface of fold k, trained without fold k; a given surface as it is.
+
+    **Raises:** `HonestyError` when a given surface was trained on rows of fold k.
+    """
+    if not isinstance(model, OutcomeModel):
+        surface = as_surface(model)
+        if surface.trained is not None:
+            check_honest(surface.trained.row, surface.trained.origin, sample, fold == k)
+        return surface
+    assert key is not None
+    train = sample.with_valid(fold != k)
+    return fit(train, model, arms=arms, key=jax.random.fold_in(step_key(key, "fit"), k))
+
+
+def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) -> None:
+    """Every fold needs both arms, or its queries could not be matched."""
+    if is_traced(sample, fold):
+        return
+    where, treated = np.asarray(fold), np.asarray(sample.t)
+    where = np.where(np.asarray(sample.weight) > 0, where, -1)
+    for k in range(folds):
+        counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
+        if min(counts) < least:
+            needed = "" if least == 1 else f", and {least} of each are needed"
+            raise DataError(
+                f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
+                f"weight above 0{needed}: use fewer folds, or give more rows of the smaller arm."
+            )
