@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Ended = Literal["optimal", "infeasible", "node limit", "time limit", "stopped"]
+INFINITE = dict(cost=1e20, value=1e15, incumbent=1e20)  # what HiGHS no longer takes for a number
 
 
 class IntegerProgram(NamedTuple):
@@ -33,7 +34,8 @@ class Solution(NamedTuple):
     """How a program ended.
 
     `objective` and `values` belong to the best solution found (NaN and None without one), `bound`
-    is what no solution can fall below, `nodes` and `seconds` what it took.
+    is what no solution can fall below, `nodes` and `seconds` what it took. "stopped" programs were
+    at work upon Ctrl-C.
     """
 
     ended: Ended
@@ -53,23 +55,50 @@ def check(program: IntegerProgram) -> None:
 
     **Raises:** ValueError naming the array, how many entries are wrong, and the first.
     """
-    finite = ("cost", "value") if program.incumbent is None else ("cost", "value", "incumbent")
-    for name in finite:
-        _refuse(name, "not finite", ~np.isfinite(getattr(program, name)))
-    if not np.isfinite(program.offset):
+    _check_shapes(program)
+    for name, limit in INFINITE.items():
+        values = getattr(program, name)
+        if values is not None:
+            _refuse(name, f"not finite (below {limit:g})", ~(np.abs(values) < limit))
+    if not abs(program.offset) < INFINITE["cost"]:
         raise ValueError(f"offset is {program.offset}: it must be finite.")
     for low, high in (("lower", "upper"), ("row_lower", "row_upper")):
         below, above = getattr(program, low), getattr(program, high)
-        _refuse(low, f"NaN or above {high}", ~(below <= above))
-    columns, rows = program.cost.shape[0], program.row_lower.shape[0]
-    if program.start.shape != (rows + 1,) or program.start[-1] != program.column.shape[0]:
-        raise ValueError(f"start must hold {rows + 1} places, the last one the number of entries.")
-    _refuse(
-        "column", "no column of the program", (program.column < 0) | (program.column >= columns)
-    )
+        _refuse(low, "NaN", np.isnan(below))
+        _refuse(high, "NaN", np.isnan(above))
+        _refuse(low, f"above {high}", below > above)
+        _refuse(low, "infinity", below >= INFINITE["cost"])
+        _refuse(high, "minus infinity", above <= -INFINITE["cost"])
+    _check_matrix(program)
+
+
+def _check_shapes(program: IntegerProgram) -> None:
+    same = dict.fromkeys(("lower", "upper", "integer", "incumbent"), "cost")
+    for name, other in {**same, "value": "column", "row_upper": "row_lower"}.items():
+        ours, theirs = getattr(program, name), getattr(program, other).shape
+        if ours is not None and (ours.shape != theirs or len(theirs) != 1):
+            raise ValueError(f"{name} is {ours.shape}, {other} {theirs}: they must be as long.")
+
+
+def _check_matrix(program: IntegerProgram) -> None:
+    start, column = program.start, program.column
+    columns, rows, entries = program.cost.size, program.row_lower.size, column.size
+    if start.shape != (rows + 1,) or start[0] != 0 or start[-1] != entries:
+        raise ValueError(
+            f"start must hold {rows + 1} places from 0 to the number of entries, {entries}."
+        )
+    _refuse("start", "above the next", start[:-1] > start[1:])
+    _refuse("column", "no column of the program", (column < 0) | (column >= columns))
+    place = np.repeat(np.arange(rows), np.diff(start)) * columns + column
+    order = np.argsort(place, kind="stable")
+    twice = np.zeros(entries, bool)
+    twice[order[1:]] = place[order[1:]] == place[order[:-1]]
+    _refuse("column", "in its row for a second time", twice)
 
 
 def _refuse(name: str, what: str, bad: np.ndarray) -> None:
-    rows = np.flatnonzero(bad)
-    if rows.size:
-        raise ValueError(f"{name} is {what} in {rows.size} places (the first is {rows[0]}).")
+    places = np.flatnonzero(bad)
+    if places.size:
+        raise ValueError(
+            f"{name} is {what} at {places.size} of {bad.size} places (the first is {places[0]})."
+        )
