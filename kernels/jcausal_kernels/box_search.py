@@ -82,7 +82,12 @@ def box_problems(
     units: Int[Array, "n w 2"],
     query: Int[Array, " w"],
 ) -> BoxProblems:
-    """Lay problems out: the order of the cells on every column."""
+    """Lay problems out.
+
+    **Arguments:** the first four fields of `BoxProblems`.
+
+    **Returns:** a `BoxProblems`, with the order of the cells on every column.
+    """
     order = jnp.argsort(away, axis=0, stable=True)
     rung = jnp.take_along_axis(away, order, axis=0)
     return BoxProblems(away, cost, units, query, order, rung)
