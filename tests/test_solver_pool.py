@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,16 +40,16 @@ SMALL = program_of([-1, -3], [[1, 1]], [0], [1.5])
 
 
 def random_dense(seed):
-    """Costs, rows and bounds of up to 8 binary columns, two rows of which may bind too much."""
+    """Costs, rows and their bounds for up to 8 binary columns; some cannot be met."""
     rng = np.random.default_rng(seed)
     n = rng.integers(1, 9)
-    rows = rng.integers(-3, 4, (3, n)).astype(float)
-    low = rng.integers(-2, 4, 3).astype(float)
-    return rng.normal(size=n), rows, low, low + rng.integers(0, 3, 3)
+    rows = rng.integers(-3, 4, (2, n)).astype(float)
+    low = rng.integers(-3, 3, 2).astype(float)
+    return rng.normal(size=n), rows, low, low + rng.integers(0, 4, 2)
 
 
-def hard(seed, n=25, m=3):
-    """Rows that hold about half of their sum: thousands of nodes."""
+def hard(seed, n=20, m=3):
+    """Rows that hold about half of their sum: hundreds of nodes, or more."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, 100, (m, n)).astype(float)
     half = rows.sum(1) // 2
@@ -59,9 +59,10 @@ def hard(seed, n=25, m=3):
     return program_of(cost, rows, half, half)._replace(upper=upper)
 
 
+TOUGH = hard(1, n=15)  # a tenth of a second
 ENDLESS = hard(0, n=50, m=6)
 MIXED = [program_of(*random_dense(seed)) for seed in range(12)] + [hard(seed) for seed in range(4)]
-WORK = [hard(seed) for seed in range(24)]
+WORK = [hard(seed) for seed in range(16)]
 FEW = dict(node_limit=60)
 
 
@@ -156,7 +157,7 @@ def test_an_infeasible_program_that_would_be_unbounded_is_infeasible():
 def test_what_runs_after_another_program_is_not_touched_by_it():
     """Costs, limits and incumbents of the last program are forgotten."""
     with jc.SolverPool(1) as pool:
-        ends = [pool.solve([hard(1)], node_limit=n)[0].ended for n in (5, None, 5)]
+        ends = [pool.solve([TOUGH], node_limit=n)[0].ended for n in (5, None, 5)]
         assert ends == ["node limit", "optimal", "node limit"]
         first = pool.solve([hard(2)], **FEW)
         pool.solve([ENDLESS], time_limit=0.05)
@@ -169,25 +170,25 @@ def test_limits_and_gap():
         slow = pool.solve([ENDLESS] * 3, time_limit=0.2)
         assert time.perf_counter() - began < 3
         [few] = pool.solve([ENDLESS], node_limit=10)
-        [near] = pool.solve([hard(1)], gap=20.0)
-        [exact] = pool.solve([hard(1)], node_limit=10**12)
+        [near] = pool.solve([TOUGH], gap=3.0)
+        [exact] = pool.solve([TOUGH], node_limit=10**12)
     assert [each.ended for each in slow] == ["time limit"] * 3
     assert min(each.seconds for each in slow) > 0.15
     assert few.ended == "node limit" and few.nodes <= 10
     assert near.ended == exact.ended == "optimal"
-    assert near.bound <= exact.objective <= near.objective <= near.bound + 20
+    assert near.bound <= exact.objective <= near.objective <= near.bound + 3
     assert near.nodes < exact.nodes
 
 
 def test_the_incumbent_is_the_start():
-    [best] = jc.SolverPool(1).solve([hard(1)])
-    known = hard(1)._replace(incumbent=best.values)
-    wrong = hard(1)._replace(incumbent=best.values + 0.3)
+    [best] = jc.SolverPool(1).solve([TOUGH])
+    known = TOUGH._replace(incumbent=best.values)
+    wrong = TOUGH._replace(incumbent=best.values + 0.3)
     with jc.SolverPool(1) as pool:
-        without, at_once = pool.solve([hard(1), known], node_limit=0)
+        without, at_once = pool.solve([TOUGH, known], node_limit=1)
         [other] = pool.solve([wrong])
     assert at_once.objective == pytest.approx(best.objective, abs=1e-9)
-    assert not without.objective <= best.objective + 1e-6
+    assert without.objective > best.objective + 0.5
     assert other.objective == pytest.approx(best.objective, abs=1e-9)
 
 
@@ -196,7 +197,7 @@ def test_the_incumbent_is_the_start():
     [
         (
             dict(cost=[1, np.nan, np.inf]),
-            r"cost is not finite .* at 2 of 3 places \(the first is 1",
+            "cost is not finite .* at 2 of 3 places .the first is 1",
         ),
         (dict(cost=[1, 1, -1e20]), "cost is not finite .* at 1 of 3 places .the first is 2"),
         (dict(value=[1, np.nan, 1]), "value is not finite .* at 1 of 3 places .the first is 1"),
@@ -225,14 +226,14 @@ def test_the_incumbent_is_the_start():
 )
 def test_wrong_programs_are_refused_before_the_solver_sees_them(change, words, monkeypatch):
     program = program_of([1, 1, 1], [[1, 1, 0], [0, 0, 1]], [0, 0], [2, 2])
-    kinds = dict(start=int, column=int, offset=float)
-    change = {
-        k: v if k == "offset" else np.array(v, kinds.get(k, float)) for k, v in change.items()
-    }
+    bad, kinds = program, dict(start=int, column=int)
+    for name, wrong in change.items():
+        array = wrong if name == "offset" else np.array(wrong, kinds.get(name, float))
+        bad = bad._replace(**{name: array})
     seen, run = [], _highs._take
     monkeypatch.setattr(_highs, "_take", lambda *args: seen.append(1) or run(*args))
     with jc.SolverPool(1) as pool, pytest.raises(ValueError, match=f"^program 1: {words}"):
-        pool.solve([program, program._replace(**change)])
+        pool.solve([program, bad])
     assert len(seen) == 1
 
 
@@ -355,7 +356,7 @@ def test_ctrl_c_stops_soon_and_keeps_what_is_finished(own):
     assert found[2] is None or found[2].ended == "stopped"
     assert found[3:] == [None] * 29
     assert not _highs._STOPPED
-    again = pool.solve([SMALL, hard(1)], **FEW)
+    again = pool.solve([SMALL, TOUGH], **FEW)
     assert [each.ended for each in again] == ["optimal", "node limit"]
     pool.close()
     if executor is not None:
@@ -389,6 +390,132 @@ def test_one_call_that_stops_leaves_others_alone():
         beside = threading.Thread(target=lambda: found.extend(calm.solve([ENDLESS], time_limit=1)))
         beside.start()
         with pytest.raises(ValueError, match="program 1"):
-            other.solve([ENDLESS, SMALL._replace(offset=np.nan), ENDLESS][::-1])
+            other.solve([SMALL, SMALL._replace(offset=np.nan), ENDLESS])
         beside.join()
     assert [each.ended for each in found] == ["time limit"]
+
+
+def fail():
+    raise OSError("no licence")
+
+
+def test_an_executor_that_breaks_is_made_again_and_given_up_at_last(mixed):
+    """Threads that cannot begin break their executor at once."""
+    made = []
+
+    def make():
+        made.append(ThreadPoolExecutor(1, initializer=fail if len(made) < 2 else None))
+        return made[-1]
+
+    with jc.SolverPool(executor=make) as pool:
+        assert_same(pool.solve(MIXED, **FEW), mixed)
+    assert len(made) == 3
+    always = jc.SolverPool(executor=lambda: ThreadPoolExecutor(1, initializer=fail))
+    with always, pytest.raises(RuntimeError, match="was lost 3 times with its worker"):
+        always.solve(MIXED)
+
+
+class Forgetful(Executor):
+    """Runs at once; forgets, as a cluster that loses its workers, every third task."""
+
+    def __init__(self):
+        self.tasks, self.shut = 0, False
+
+    def submit(self, function, /, *args):
+        future = Future()
+        self.tasks += 1
+        if self.tasks % 3 == 0:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            future.set_result(function(*args))
+        return future
+
+    def shutdown(self, wait=True):
+        self.shut = True
+
+
+def test_forgotten_tasks_are_given_again_and_executors_that_are_made_are_shut(mixed):
+    made = []
+    with jc.SolverPool(2, executor=lambda: made.append(Forgetful()) or made[-1]) as pool:
+        assert_same(pool.solve(MIXED, **FEW), mixed)
+    [executor] = made
+    assert executor.tasks > len(MIXED)
+    assert executor.shut
+
+
+def killing(pids, when):
+    """A progress that kills one of these processes when so many programs are done, and the time."""
+    killed = []
+
+    def progress(done):
+        if done >= when and not killed:
+            killed.append(done)
+            os.kill(next(iter(pids())), signal.SIGKILL)
+
+    return progress, killed
+
+
+def test_processes_and_one_that_is_killed_half_way(work, repository_on_path):
+    made = []
+
+    def make():
+        made.append(ProcessPoolExecutor(2, mp_context=SPAWN))
+        return made[-1]
+
+    with jc.SolverPool(2, executor=make) as pool:
+        assert_same(pool.solve(WORK, **FEW), work)
+        progress, killed = killing(lambda: made[0]._processes, 4)
+        assert_same(pool.solve(WORK, progress=progress, **FEW), work)
+    assert killed[0] < len(WORK) and len(made) == 2
+
+
+def test_a_process_pool_of_the_user(repository_on_path):
+    """It serves, names a failing program, and when it breaks, the error says what to do."""
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as executor:
+        pool = jc.SolverPool(1, executor=executor)
+        with pytest.raises(ValueError, match="^program 2: offset is nan"):
+            pool.solve([SMALL, SMALL, SMALL._replace(offset=np.nan), *[SMALL] * 7])
+        with pytest.raises(jc.SolverError, match="^program 0: HiGHS ended with"):
+            pool.solve([program_of([-1], upper=np.inf)])
+        assert pool.solve([SMALL])[0].objective == -3.0
+        progress, killed = killing(lambda: executor._processes, 2)
+        with pytest.raises(RuntimeError, match="pass a function that makes executors"):
+            pool.solve(WORK, progress=progress, **FEW)
+        assert killed[0] < len(WORK)
+        with pytest.raises(RuntimeError, match="pass a function that makes executors"):
+            pool.solve([SMALL])
+
+
+def test_ctrl_c_does_not_wait_for_processes(repository_on_path):
+    def progress(done):
+        if done == 2:
+            interrupt()
+
+    with jc.SolverPool(1, executor=lambda: ProcessPoolExecutor(1, mp_context=SPAWN)) as pool:
+        pool.solve([SMALL])
+        began = time.perf_counter()
+        with pytest.raises(jc.Interrupted) as stopped:
+            pool.solve([SMALL, SMALL, *[ENDLESS] * 6], progress=progress)
+    assert time.perf_counter() - began < 10
+    assert [each and each.objective for each in stopped.value.found] == [-3.0, -3.0, *[None] * 6]
+
+
+def test_a_cluster_and_one_worker_that_is_killed_half_way(work, repository_on_path):
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        with jc.SolverPool(2, executor=client.get_executor()) as pool:
+            assert_same(pool.solve(WORK, **FEW), work)
+            pids = client.run(os.getpid).values()
+            progress, killed = killing(lambda: pids, 4)
+            assert_same(pool.solve(WORK, progress=progress, **FEW), work)
+            assert killed[0] < len(WORK)
+        with jc.SolverPool(2, executor=client.get_executor) as pool:
+            with pytest.raises(ValueError, match="^program 1: offset is nan"):
+                pool.solve([SMALL, SMALL._replace(offset=np.nan)])
+            assert pool.solve([SMALL])[0].objective == -3.0
