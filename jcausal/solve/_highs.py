@@ -44,10 +44,13 @@ def solve_one(
         _option(solver, "mip_abs_gap", max(gap, 1e-9))
         began = time.perf_counter()
         _must(solver.run(), "run")
-        return _solution(solver, program, time.perf_counter() - began)
+        found = _solution(solver, program, time.perf_counter() - began)
     except BaseException:
         _HERE.__dict__.pop("solver", None)
         raise
+    if found.ended == "stopped":  # HiGHS may remember that it was
+        del _HERE.solver
+    return found
 
 
 def stop(call: str) -> None:
