@@ -218,7 +218,7 @@ def _judge(found: BoxProblems, nodes: Nodes, best: Array, minimum: Array) -> _Ju
     """Bound nodes, cut their edges off, and choose where to split."""
     cells = _cells(found, nodes, minimum)
     sides = _sides(found, nodes, cells)
-    most = none(cells.held.dtype)
+    most, far = none(cells.held.dtype), none(nodes.inner.dtype)
     gains = [jnp.where(side.end, side.gain, most) for side in sides]
     least = jnp.stack([jnp.minimum(gain.min(0), 0) for gain in gains], 1)
     beyond = [jnp.where(side.useful, 1 - side.mass, 0).sum(0) for side in sides]
@@ -230,14 +230,14 @@ def _judge(found: BoxProblems, nodes: Nodes, best: Array, minimum: Array) -> _Ju
     nearest, farthest, guess = [], [], []
     for s, (side, gain) in enumerate(zip(sides, gains)):
         fits = gain < jnp.minimum(room[:, s], most)
-        nearest.append(jnp.where(fits, side.rung, most).min(0))
+        nearest.append(jnp.where(fits, side.rung, far).min(0))
         hull = jnp.where(side.useful, side.rung, 0).max(0)
         farthest.append(jnp.minimum(jnp.where(fits, side.rung, 0).max(0), hull))
         guess.append(jnp.where(gain <= jnp.minimum(least[:, s], -1), side.rung, 0).max(0))
     inner = jnp.where(stay, nodes.inner, jnp.stack(nearest, 1))
     outer = jnp.maximum(jnp.stack(farthest, 1), inner)
     bound = jnp.maximum(bound, nodes.bound)
-    alive = (bound < best) & (inner < most).all((1, 2)) & ~cells.hopeless
+    alive = (bound < best) & (inner < far).all((1, 2)) & ~cells.hopeless
     side, at = _split(sides, inner, outer)
     guess = jnp.maximum(nodes.inner, jnp.stack(guess, 1))
     moved = (inner > nodes.inner).any((1, 2))
