@@ -10,6 +10,20 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 
 import numpy as np
 import pytest
+from oracles.programs import (
+    ENDLESS,
+    FEW,
+    MIXED,
+    SMALL,
+    TOUGH,
+    WORK,
+    alone,
+    assert_same,
+    hard,
+    plain,
+    program_of,
+    random_dense,
+)
 
 import jcausal as jc
 from jcausal.solve import _highs, _pool
@@ -17,82 +31,14 @@ from jcausal.solve import _highs, _pool
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def program_of(cost, rows=(), low=(), high=(), *, lower=0.0, upper=1.0, integer=True, **options):
-    """A program from a dense matrix."""
-    cost = np.asarray(cost, float)
-    rows = np.asarray(rows, float).reshape(len(low), cost.size)
-    row, column = np.nonzero(rows)
-    return jc.IntegerProgram(
-        cost=cost,
-        lower=np.full(cost.size, lower),
-        upper=np.full(cost.size, upper),
-        integer=np.full(cost.size, integer),
-        start=np.searchsorted(row, np.arange(len(low) + 1)),
-        column=column,
-        value=rows[row, column],
-        row_lower=np.asarray(low, float),
-        row_upper=np.asarray(high, float),
-        **options,
-    )
-
-
-SMALL = program_of([-1, -3], [[1, 1]], [0], [1.5])
-
-
-def random_dense(seed):
-    """Costs, rows and their bounds for up to 8 binary columns; some cannot be met."""
-    rng = np.random.default_rng(seed)
-    n = rng.integers(1, 9)
-    rows = rng.integers(-3, 4, (2, n)).astype(float)
-    low = rng.integers(-3, 3, 2).astype(float)
-    return rng.normal(size=n), rows, low, low + rng.integers(0, 4, 2)
-
-
-def hard(seed, n=20, m=3):
-    """Rows that hold about half of their sum: hundreds of nodes, or more."""
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 100, (m, n)).astype(float)
-    half = rows.sum(1) // 2
-    rows = np.concatenate([rows, np.eye(m), -np.eye(m)], axis=1)
-    cost = np.concatenate([np.zeros(n), np.ones(2 * m)])
-    upper = np.concatenate([np.ones(n), np.full(2 * m, 1e4)])
-    return program_of(cost, rows, half, half)._replace(upper=upper)
-
-
-TOUGH = hard(1, n=15)  # a tenth of a second
-ENDLESS = hard(0, n=50, m=6)
-MIXED = [program_of(*random_dense(seed)) for seed in range(12)] + [hard(seed) for seed in range(4)]
-WORK = [hard(seed) for seed in range(16)]
-FEW = dict(node_limit=60)
-
-
-def plain(solutions):
-    """What must not depend on where programs are solved: all but the seconds."""
-    return [
-        (each.ended, each.objective, each.bound, each.nodes, tuple(() if v is None else v))
-        for each in solutions
-        for v in [each.values]
-    ]
-
-
-def assert_same(ours, theirs):
-    assert len(ours) == len(theirs)
-    for a, b in zip(plain(ours), plain(theirs)):
-        np.testing.assert_equal(a, b)
-
-
 @pytest.fixture(scope="module")
 def mixed():
-    """The solutions of MIXED by one thread."""
-    with jc.SolverPool(1) as pool:
-        return pool.solve(MIXED, **FEW)
+    return alone(MIXED, **FEW)
 
 
 @pytest.fixture(scope="module")
 def work():
-    """The solutions of WORK by one thread."""
-    with jc.SolverPool(1) as pool:
-        return pool.solve(WORK, **FEW)
+    return alone(WORK, **FEW)
 
 
 def own_threads():
@@ -123,13 +69,13 @@ def test_solutions_are_the_best_of_all_vectors():
 
 def test_a_program_without_whole_columns_has_its_bound():
     program = program_of([-1, -2], [[1, 1]], [-np.inf], [1.5], integer=False)
-    [found] = jc.SolverPool(1).solve([program])
+    [found] = alone([program])
     assert plain([found]) == [("optimal", -2.5, -2.5, 0, (0.5, 1.0))]
 
 
 @pytest.mark.parametrize("low", [0.0, 1.0])
 def test_a_program_without_columns_holds_or_not(low):
-    [found] = jc.SolverPool(1).solve([program_of([], [], [low], [2.0], offset=7.0)])
+    [found] = alone([program_of([], [], [low], [2.0], offset=7.0)])
     assert found.ended == ("infeasible" if low else "optimal")
     assert low or (found.objective, found.bound, found.values.size) == (7.0, 7.0, 0)
 
@@ -150,7 +96,7 @@ def test_an_infeasible_program_that_would_be_unbounded_is_infeasible():
     half = rows.sum(1) // 2
     program = program_of([0.0] * 12 + [-1], np.c_[rows, np.zeros(3)], half, half)
     program.upper[-1] = np.inf
-    found, after = jc.SolverPool(1).solve([program, SMALL])
+    found, after = alone([program, SMALL])
     assert (found.ended, after.objective) == ("infeasible", -3.0)
 
 
@@ -168,7 +114,7 @@ def test_limits_and_gap():
     with jc.SolverPool(1) as pool:
         began = time.perf_counter()
         slow = pool.solve([ENDLESS] * 3, time_limit=0.2)
-        assert time.perf_counter() - began < 3
+        assert time.perf_counter() - began < 5
         [few] = pool.solve([ENDLESS], node_limit=10)
         [near] = pool.solve([TOUGH], gap=3.0)
         [exact] = pool.solve([TOUGH], node_limit=10**12)
@@ -181,7 +127,7 @@ def test_limits_and_gap():
 
 
 def test_the_incumbent_is_the_start():
-    [best] = jc.SolverPool(1).solve([TOUGH])
+    [best] = alone([TOUGH])
     known = TOUGH._replace(incumbent=best.values)
     wrong = TOUGH._replace(incumbent=best.values + 0.3)
     with jc.SolverPool(1) as pool:
@@ -390,7 +336,7 @@ def test_one_call_that_stops_leaves_others_alone():
         beside = threading.Thread(target=lambda: found.extend(calm.solve([ENDLESS], time_limit=1)))
         beside.start()
         with pytest.raises(ValueError, match="program 1"):
-            other.solve([SMALL, SMALL._replace(offset=np.nan), ENDLESS])
+            other.solve([TOUGH, SMALL._replace(offset=np.nan), ENDLESS])
         beside.join()
     assert [each.ended for each in found] == ["time limit"]
 
@@ -415,8 +361,12 @@ def test_an_executor_that_breaks_is_made_again_and_given_up_at_last(mixed):
         always.solve(MIXED)
 
 
+class KilledWorker(Exception):
+    """As dask's is called."""
+
+
 class Forgetful(Executor):
-    """Runs at once; forgets two tasks, as a cluster that loses its workers."""
+    """Runs at once; loses three tasks, as a cluster whose workers die."""
 
     def __init__(self):
         self.tasks, self.shut = 0, False
@@ -427,6 +377,8 @@ class Forgetful(Executor):
         if self.tasks in (3, 6):
             future.cancel()
             future.set_running_or_notify_cancel()
+        elif self.tasks == 5:
+            future.set_exception(KilledWorker())
         else:
             future.set_result(function(*args))
         return future
@@ -440,7 +392,7 @@ def test_forgotten_tasks_are_given_again_and_executors_that_are_made_are_shut(mi
     with jc.SolverPool(2, executor=lambda: made.append(Forgetful()) or made[-1]) as pool:
         assert_same(pool.solve(MIXED, **FEW), mixed)
     [executor] = made
-    assert executor.tasks > len(MIXED)
+    assert executor.tasks == len(MIXED) + 3
     assert executor.shut
 
 
@@ -497,7 +449,7 @@ def test_ctrl_c_does_not_wait_for_processes(repository_on_path):
         began = time.perf_counter()
         with pytest.raises(jc.Interrupted) as stopped:
             pool.solve([SMALL, SMALL, *[ENDLESS] * 6], progress=progress)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 20
     assert [each and each.objective for each in stopped.value.found] == [-3.0, -3.0, *[None] * 6]
 
 
