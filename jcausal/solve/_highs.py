@@ -48,8 +48,8 @@ def solve_one(
     except BaseException:
         _HERE.__dict__.pop("solver", None)
         raise
-    if found.ended == "stopped":  # HiGHS may remember that it was
-        del _HERE.solver
+    if call in _STOPPED:  # HiGHS remembers that it was to stop, even if it ended before
+        _HERE.__dict__.pop("solver", None)
     return found
 
 
