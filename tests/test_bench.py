@@ -7,6 +7,7 @@ import pytest
 import jcausal as jc
 
 table2 = pytest.importorskip("bench._table2", reason="the bench is not part of the wheel")
+engines = pytest.importorskip("bench._engines", reason="the bench is not part of the wheel")
 lalonde = pytest.importorskip("bench._lalonde", reason="the bench is not part of the wheel")
 
 
@@ -56,3 +57,12 @@ def test_placebos_have_no_effect_by_construction():
     assert "income 1975" not in earlier.sample.schema.names
     j = sample.schema.names.index("income 1975")
     np.testing.assert_allclose(np.asarray(earlier.sample.y), sample.points[:, j], rtol=1e-6)
+
+
+def test_engines_agree_on_every_process():
+    *_, found = engines.collect(((24, 2),), 3, 20.0)
+    assert len(found) == len(engines.PROCESSES) * 4
+    assert (found["share proven"] == 1).all()
+    for _, lines in found.groupby("process"):
+        best = lines["objective, first units"]
+        assert best.max() - best.min() < 1e-3

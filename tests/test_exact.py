@@ -175,6 +175,18 @@ def test_a_gap_is_kept():
     assert near.proof.nodes.sum() < best.proof.nodes.sum()
 
 
+def test_bounds_hold_beside_a_gap_and_a_limit():
+    """Nodes that the gap closed and nodes that the limit put aside: no best box is below either."""
+    sample = draw_sample(12, n=120, p=4)
+    best = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
+    for nodes in (3, 10, 40):
+        for gap in (0.5, 2.0, 5.0):
+            few = jc.ExactAHB(gap=gap, engine="device", max_nodes=nodes)
+            boxes = jc.match(sample, few, surface=jc.Function(wavy))
+            assert (boxes.proof.bound <= best.objective + 1e-9).all()
+            assert (boxes.gap[boxes.proven] <= gap + 1e-3).all()
+
+
 def test_nodes_that_do_not_fit_on_the_device_wait_on_the_host(monkeypatch):
     sample = draw_sample(13, n=150, p=6)
     whole = jc.match(sample, jc.ExactAHB(engine="device"), surface=jc.Function(wavy))
@@ -262,6 +274,29 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     assert (np.asarray(boxes.status)[~done & ~np.asarray(boxes.matched)] != 0).all()
 
 
+def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
+    """Queries at their limit wait for integer programs when the search is stopped."""
+    sample = draw_sample(16, n=90, p=3)
+    monkeypatch.setattr(_search, "TOGETHER", 16)
+    calls, real = [], _search.box_search
+
+    def stop_later(*args, **options):
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(_search, "box_search", stop_later)
+    method = jc.ExactAHB(max_nodes=2)
+    with pytest.raises(jc.Interrupted) as stopped:
+        jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")
+    boxes = stopped.value.found
+    limited = boxes.to_frame("boxes").search == "node limit"
+    assert limited.any()
+    assert np.asarray(boxes.matched)[limited].all()
+    assert np.isfinite(boxes.gap[limited]).all()
+
+
 def test_rows_levels_and_the_outcome_s_unit_do_not_matter():
     sample = draw_sample(17, n=80, p=2, category=3)
     first = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
@@ -280,9 +315,15 @@ def test_rows_levels_and_the_outcome_s_unit_do_not_matter():
     [
         (dict(scale="range"), "use 'sd', 'variance' or 'none'"),
         (dict(engine="gpu"), "use 'auto', 'device' or 'highs'"),
-        (dict(gamma0=-1.0), "must not be negative"),
+        (dict(gamma0=-1.0), "gamma0 is -1.0: it must be finite and not negative"),
+        (dict(gamma1=np.nan), "gamma1 is nan"),
+        (dict(gamma0=0.0, gamma1=0.0), "one must be positive"),
         (dict(beta=0.0), "must be worth something"),
-        (dict(floor=-0.1), "must not be negative"),
+        (dict(beta=np.inf), "beta is inf"),
+        (dict(floor=-0.1), "floor is -0.1"),
+        (dict(gap=np.nan), "gap is nan"),
+        (dict(max_distance=-1.0), "max_distance is -1.0: it must be at least 0"),
+        (dict(max_distance=np.nan), "max_distance is nan"),
         (dict(min_controls=0), "at least 1"),
         (dict(candidates=0), "at least 1, or None"),
         (dict(max_nodes=0), "at least 1"),

@@ -11,7 +11,7 @@ for every box between the two, with N the open cells of negative cost:
 Edges whose bound meets the incumbent are cut off; edges stand only at cells of N, or of an arm that
 lacks units. A node is split on the side with most of N beyond the inner box, where half of it lies.
 Costs are whole numbers: sums are exact, and the least box is the least box of these costs.
-w problems of n cells and c columns, b nodes a step. Bytes: about 40 b n c; operations: 30 b n c.
+w problems of n cells and c columns, b nodes a step: bytes and operations of the order of b n c.
 
 **Source:** the ladders and bounds are ours; the problem is that of Morucci, Orlandi, Roy, Rudin and
 Volfovsky (UAI 2020), section 3.1.
@@ -59,8 +59,8 @@ class Nodes(NamedTuple):
 class Search(NamedTuple):
     """The nodes that wait (the first `size`, the last one next), and what is known of q queries.
 
-    `best` (q,): cost of the best box, `NONE` without one; `reach` (q, 2, c): that box; `visited`
-    (q,) nodes; `lost` (q,): the least bound of nodes that were put aside at the limit.
+    `best` (q,): cost of the best box, half the largest integer without one; `reach` (q, 2, c): that
+    box; `visited` (q,) nodes; `lost` (q,): the least bound of nodes put aside at the limit.
     """
 
     nodes: Nodes
@@ -295,7 +295,7 @@ def _better(state: Search, query: Array, total: Array, reach: Array) -> Search:
 
 
 def _totals(found: BoxProblems, problem: Array, reach: Array, minimum: Array) -> Array:
-    """The cost of one box a row, `NONE` where it lacks units."""
+    """The cost of one box a row, that of no box where it lacks units."""
     held = ~_outside(found.away[:, problem], reach).any(-1)
     enough = jnp.where(held[..., None], found.units[:, problem], 0).sum(0) >= minimum
     total = jnp.where(held, found.cost[:, problem], 0).sum(0)
@@ -425,5 +425,6 @@ def box_search(
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     if state.nodes.bound.shape[0] < 3 * batch:
         raise ValueError(f"room for {state.nodes.bound.shape[0]} nodes: 3 x {batch} are needed.")
-    numbers = (jnp.asarray(steps), jnp.asarray(limit), jnp.asarray(slack, found.cost.dtype))
-    return _run(found, state, jnp.asarray(minimum), numbers[1], numbers[2], numbers[0], batch)
+    slack = jnp.asarray(slack, found.cost.dtype)
+    minimum, limit, steps = map(jnp.asarray, (minimum, limit, steps))
+    return _run(found, state, minimum, limit, slack, steps, batch)

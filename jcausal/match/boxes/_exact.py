@@ -98,12 +98,16 @@ class ExactAHB(Matcher):
             raise ValueError(f"scale is {self.scale!r}: use 'sd', 'variance' or 'none'.")
         if self.engine not in ("auto", "device", "highs"):
             raise ValueError(f"engine is {self.engine!r}: use 'auto', 'device' or 'highs'.")
-        if min(self.gamma0, self.gamma1) < 0 or self.gamma0 + self.gamma1 <= 0:
-            raise ValueError("gamma0 and gamma1 must not be negative, and one must be positive.")
-        if not self.beta > 0:
-            raise ValueError(f"beta is {self.beta}: a unit in the box must be worth something.")
-        if min(self.floor, self.gap) < 0:
-            raise ValueError("floor and gap must not be negative.")
+        for name in ("gamma0", "gamma1", "beta", "floor", "gap"):
+            if not 0 <= getattr(self, name) < np.inf:
+                value = getattr(self, name)
+                raise ValueError(f"{name} is {value}: it must be finite and not negative.")
+        if self.gamma0 + self.gamma1 == 0:
+            raise ValueError("gamma0 and gamma1 are 0: one must be positive.")
+        if self.beta == 0:
+            raise ValueError("beta is 0: a unit in the box must be worth something.")
+        if isinstance(self.max_distance, int | float) and not self.max_distance >= 0:
+            raise ValueError(f"max_distance is {self.max_distance}: it must be at least 0.")
         if min(self.min_controls, self.min_treated) < 1:
             raise ValueError("min_controls and min_treated must be at least 1.")
         if self.candidates is not None and self.candidates < 1:
@@ -127,8 +131,8 @@ class ExactAHB(Matcher):
     ) -> Boxes:
         """Find the best box of every query inside its own fold.
 
-        **Raises:** `Interrupted` upon Ctrl-C, with the boxes so far in `found`: those of the
-        queries that were not finished are the best that was known.
+        **Raises:** `Interrupted` upon Ctrl-C, with the boxes so far in `found`: of the queries that
+        were at work the best that was known, and none of those that were not begun.
         """
         if is_traced(task, surfaces):
             raise ValueError(
@@ -158,7 +162,8 @@ class ExactAHB(Matcher):
         used = np.array([self.gamma0 > 0, self.gamma1 > 0])
         values = _predictions(surface, np.asarray(sample.x)[members])[:, used]
         at = _predictions(surface, sheet.x[rows])[:, used]
-        bad = ~np.isfinite(at).all(1) | ~np.isfinite(values).all()
+        noise = np.asarray(surface.noise, np.float64)[used]
+        bad = ~np.isfinite(at).all(1) | ~(np.isfinite(values).all() & np.isfinite(noise).all())
         sheet.status[rows[bad]] = int(code(RESULTS.surface_nan))
         if not _sound(sample, members):
             bad = np.ones(rows.size, bool)
@@ -167,7 +172,7 @@ class ExactAHB(Matcher):
         if not rows.size:
             values = np.zeros_like(values)  # nothing is looked for
         weight = np.asarray(sample.weight, np.float64)[members]
-        factor = self._factor(np.asarray(surface.noise, np.float64), values, weight, used)
+        factor = self._factor(noise, values, weight, used)
         ground = _ground(sample, members, weight, values * factor)
         starts = sheet.starts(rows, members, at * factor)
         minimum = np.array([self.min_controls, self.min_treated])
@@ -177,12 +182,12 @@ class ExactAHB(Matcher):
     def _factor(
         self, noise: np.ndarray, values: np.ndarray, weight: np.ndarray, used: np.ndarray
     ) -> np.ndarray:
-        """G of each surface: its weight over its scale."""
+        """The weight of each surface over its scale."""
         gamma, share = np.array([self.gamma0, self.gamma1])[used], weight / weight.sum()
         if self.scale == "none":
             return gamma
         variance = share @ (values - share @ values) ** 2 / max(1 - share @ share, 1e-12)
-        least = self.floor**2 * (variance + noise[used])
+        least = self.floor**2 * (variance + noise)
         scale = np.maximum(variance, least) ** (0.5 if self.scale == "sd" else 1.0)
         return np.where(scale > 0, gamma / np.where(scale > 0, scale, 1), 0)
 

@@ -33,11 +33,15 @@ def prove(
             yield from ((i, None) for i, each in every.items() if not _possible(each))
             every = {i: each for i, each in every.items() if _possible(each)}
             left = []
-            for i, found in _searched(every, limits, engine):
-                if found.ended == "optimal" or engine == "device":
-                    yield i, found
-                else:
-                    left.append((i, found))
+            try:
+                for i, found in _searched(every, limits, engine):
+                    if found.ended == "optimal" or engine == "device":
+                        yield i, found
+                    else:
+                        left.append((i, found))
+            except KeyboardInterrupt:
+                yield from left
+                raise
             if left and pool is None:
                 pool = stack.enter_context(SolverPool())
             if left and pool is not None:

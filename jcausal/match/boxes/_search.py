@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jcausal.match.boxes._programs import Around, Reach, objective
+from jcausal.solve import Ended
 from jcausal_kernels import Nodes, Search, box_problems, box_search, start_search
 
-Ended = Literal["optimal", "node limit", "time limit", "stopped", "infeasible"]
 TOGETHER = 256  # problems that are searched together
 WAITING = 2**16  # nodes that can wait on the device
 LONGEST = 2**16  # steps a round
@@ -86,6 +86,7 @@ class _Batch:
         self.minimum = jnp.asarray(arounds[0].minimum)
         self.batch = int(np.clip(2 ** int(np.log2(2**19 / (size * c))), 32, 256))
         self.state = start_search(self.problems, wide, WAITING)
+        self.slack = int(limits.gap / self.quantum[: len(arounds)].max())
         self.aside: list[_Fields] = []
         self.stopped = False
         self._whole_first()
@@ -124,7 +125,7 @@ class _Batch:
             self.minimum,
             steps=steps,
             limit=self.limits.nodes,
-            slack=int(self.limits.gap / self.quantum[: len(self.arounds)].max()),
+            slack=self.slack,
             batch=self.batch,
         )
         return state._replace(size=jnp.asarray(int(state.size)))  # waits
@@ -158,18 +159,21 @@ class _Batch:
         state: Search = self.state
         best, lost = np.asarray(state.best), np.asarray(state.lost).copy()
         reach, visited = np.asarray(state.reach), np.asarray(state.visited)
-        limited = lost < best
+        closed = best - self.slack  # no node of this bound or more was looked into
+        limited = lost < closed
         for problem, _, _, bound in [self._waiting(), *self.aside]:
             np.minimum.at(lost, problem, bound)
         for k, each in enumerate(self.arounds):
             box = Reach(reach[k, 0].astype(int), reach[k, 1].astype(int))
             total = objective(each, box)
-            rounding = each.cost.size * self.quantum[k] / 2
-            known = min(best[k], lost[k]) * self.quantum[k] - rounding
+            known = min(closed[k], lost[k]) * self.quantum[k] - self._rounding(k)
             ended: Ended = "optimal"
-            if lost[k] < best[k]:
+            if lost[k] < closed[k]:
                 late: Ended = "stopped" if self.stopped else "time limit"
                 ended = "node limit" if limited[k] else late
-            elif self.limits.gap:
-                known -= self.limits.gap
             yield Found(box, total, min(known, total), ended, int(visited[k]))
+
+    def _rounding(self, k: int) -> float:
+        """What whole numbers, and the way to them in float64, can hide of a problem's objective."""
+        cost = self.arounds[k].cost
+        return cost.size * self.quantum[k] / 2 + 2 * np.finfo(float).eps * float(np.abs(cost).sum())

@@ -10,7 +10,6 @@ from jcausal.match.boxes._around import Quest, Start, candidates, edges
 from jcausal.match.boxes._boxes import Boxes, Proof
 from jcausal.match.boxes._fast import points_of, queries_of
 from jcausal.match.boxes._search import Found
-from jcausal.match.boxes._space import layout
 from jcausal.match.boxes._words import ENDED
 
 
@@ -18,7 +17,7 @@ class Sheet:
     """One row a query: where its box starts, and the box when it is found."""
 
     def __init__(self, task: Task) -> None:
-        self.task, self.plan = task, layout(task.sample)
+        self.task = task
         queries = queries_of(task)
         self.x = np.asarray(queries.x)
         self.lower, self.upper = np.array(queries.lower), np.array(queries.upper)

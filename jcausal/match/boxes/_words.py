@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
 from jcausal.data import beside_covariates, number_in_words
+from jcausal.solve import Ended
 
 if TYPE_CHECKING:
     from jcausal.match.boxes._boxes import Boxes
 
 
-ENDED = ("optimal", "node limit", "time limit", "stopped", "infeasible")  # `Proof.ended`
+ENDED = get_args(Ended)  # what `Proof.ended` counts
 
 
 def counts(controls: int, treated: int) -> str:
