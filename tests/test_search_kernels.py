@@ -27,12 +27,12 @@ def one_of(problems, k):
     return kernels.BoxProblems(*fields)._replace(query=jnp.zeros(1, int))
 
 
-def closed(problems, minimum, capacity=96, batch=32, **options):
+def closed(problems, minimum, capacity=96, lanes=2, **options):
     """A search that has ended."""
     w = problems.query.shape[0]
-    state = kernels.start_search(problems, w, capacity)
-    state = kernels.box_search(problems, state, minimum, steps=10_000, batch=batch, **options)
-    assert int(state.size) == 0
+    state = kernels.start_search(problems, w, capacity, lanes)
+    state = kernels.box_search(problems, state, minimum, steps=10_000, **options)
+    assert not state.size.any()
     return state
 
 
@@ -43,7 +43,7 @@ def test_the_search_finds_the_least_of_all_boxes(spec):
     state = closed(problems, minimum)
     for k in range(spec.w):
         one = one_of(problems, k)
-        start = kernels.start_search(one, 1, 96)
+        start = kernels.start_search(one, 1, 96, 2)
         options = dict(steps=1, implementation="reference")
         every = kernels.box_search(one, start, minimum, **options)
         assert int(state.best[k]) == int(every.best[0])
@@ -67,11 +67,11 @@ def test_rounds_batches_and_padding_change_nothing():
     spec = SEARCH_SPECS[2]
     problems, minimum = draw_problems(spec, 3), jnp.asarray(spec.minimum)
     whole = closed(problems, minimum)
-    np.testing.assert_array_equal(closed(problems, minimum, batch=2).best, whole.best)
-    state = kernels.start_search(problems, spec.w, 96)
+    np.testing.assert_array_equal(closed(problems, minimum, lanes=1).best, whole.best)
+    state = kernels.start_search(problems, spec.w, 96, 1)
     rounds = 0
-    while int(state.size):
-        state = kernels.box_search(problems, state, minimum, steps=1, batch=4)
+    while state.size.any():
+        state = kernels.box_search(problems, state, minimum, steps=1)
         rounds += 1
     assert rounds > 3
     np.testing.assert_array_equal(state.best, whole.best)
@@ -100,23 +100,21 @@ def test_a_full_store_of_nodes_stops_the_search():
     cost = jnp.asarray(rng.integers(-40, 60, (60, 1)))
     units = jnp.ones((60, 1, 2), int)
     problems = kernels.box_problems(away, cost, units, jnp.zeros(1, int))
-    state = kernels.start_search(problems, 1, 24)
-    state = kernels.box_search(problems, state, jnp.zeros(2, int), steps=10_000, batch=8)
-    assert 24 - 2 * 8 < int(state.size) <= 24
+    state = kernels.start_search(problems, 1, 32, 1)
+    state = kernels.box_search(problems, state, jnp.zeros(2, int), steps=10_000)
+    assert 16 < int(state.size[0]) <= 32
 
 
 def test_the_search_lowers_for_another_platform_and_refuses(unchecked):
     problems = draw_problems(SEARCH_SPECS[1])
-    state, minimum = kernels.start_search(problems, 3, 96), jnp.asarray([1, 1])
+    state, minimum = kernels.start_search(problems, 3, 96, 2), jnp.asarray([1, 1])
 
     def go(problems, state):
-        return kernels.box_search(problems, state, minimum, steps=5, batch=8)
+        return kernels.box_search(problems, state, minimum, steps=5)
 
     jax.jit(go).trace(problems, state).lower(lowering_platforms=("cuda",))
-    with pytest.raises(ValueError, match="there are 3 problems"):
-        kernels.start_search(problems, 3, 2)
-    with pytest.raises(ValueError, match="3 x 64 are needed"):
-        kernels.box_search(problems, state, minimum, steps=1, batch=64)
+    with pytest.raises(ValueError, match="2 lanes need 64"):
+        kernels.start_search(problems, 3, 63, 2)
     with pytest.raises(ValueError, match="use 'auto', 'reference' or 'xla'"):
         kernels.box_search(problems, state, minimum, steps=1, implementation="pallas")
 

@@ -3,18 +3,16 @@
 (1) Formula, shapes, cost
     minimise  sum_{k in box} cost[k]   subject to  sum_{k in box} units[k, arm] >= minimum[arm]
 over boxes -reach[0] <= away[k] <= reach[1], reach (2, c) in rungs. A node is an inner and an outer
-box; its cells are held (in the inner box), out (not in the outer one), or open. Bounds, each valid
-for every box between the two, with N the open cells of negative cost:
-    (a) held costs + costs of N + the least that the missing units of one arm add
-    (b) for each column: held + N within the inner box's column + min over the upper edge + min over
-        the lower edge, where an edge takes in N, and the cells that this column alone keeps out
-Edges whose bound meets the incumbent are cut off; edges stand only at cells of N, or of an arm that
-lacks units. A node is split on the side with most of N beyond the inner box, where half of it lies.
+box; `box_bounds` says what no box between them can fall below, cuts edges off, and splits. Every
+problem keeps its own nodes, the most promising of a step's children last; a step takes the last
+ones of several problems, 16 a lane, and in every lane a box moves one column of its edges to where
+they are best (coordinate descent, begun anew from a node's guess where it is stuck).
 Costs are whole numbers: sums are exact, and the least box is the least box of these costs.
-w problems of n cells and c columns, b nodes a step: bytes and operations of the order of b n c.
+w problems of n cells and c columns, g lanes a step: about g n c words of memory, 60 operations for
+each of 16 g n c.
 
-**Source:** the ladders and bounds are ours; the problem is that of Morucci, Orlandi, Roy, Rudin and
-Volfovsky (UAI 2020), section 3.1.
+**Source:** the ladders, bounds and splits are ours; the problem is that of Morucci, Orlandi, Roy,
+Rudin and Volfovsky (UAI 2020), section 3.1.
 """
 
 from functools import partial
@@ -26,6 +24,22 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from jcausal_kernels.box_bounds import (
+    CONTROL,
+    LANE,
+    LAST,
+    NEW,
+    TREATED,
+    TURN,
+    Boxes,
+    Judged,
+    Lanes,
+    descend,
+    judge,
+    none,
+    totals,
+)
+
 Implementation = Literal["auto", "reference", "xla"]
 
 
@@ -33,10 +47,10 @@ class BoxProblems(NamedTuple):
     """Cells around the starts of boxes: units at one place are one cell.
 
     `away` (n, w, c): rungs up, or below 0 down, from the start; `cost` (n, w); `units` (n, w, 2)
-    by arm; `query` (w,): whose box is sought. `order` (n, w, c): cells by rising `away` on
-    each column, `rung` (n, w, c): `away` in that order. The absolute costs of a problem must add
-    up to less than a quarter of the integers. A cell of zeros is padding. The cells come first
-    because running sums go along them.
+    by arm; `query` (w,): whose box is sought. By column, cells of no distance first, then down
+    and then up, outward: `order` (n, w, c) says which, `rung` is their `away`, `price` their cost,
+    `mark` where a rung or the upper side begins or ends and whom they hold. The absolute costs of
+    a problem must add up to less than a quarter of the integers. A cell of zeros is padding.
     """
 
     away: Int[Array, "n w c"]
@@ -45,37 +59,36 @@ class BoxProblems(NamedTuple):
     query: Int[Array, " w"]
     order: Int[Array, "n w c"]
     rung: Int[Array, "n w c"]
+    price: Int[Array, "n w c"]
+    mark: Int[Array, "n w c"]
 
 
 class Nodes(NamedTuple):
-    """Parts of the search: every box that holds `inner` and lies in `outer` (k, 2, c)."""
+    """The parts of w problems that wait, at most r each: boxes that hold `inner`, in `outer`."""
 
-    problem: Int[Array, " k"]
-    inner: Int[Array, "k 2 c"]
-    outer: Int[Array, "k 2 c"]
-    bound: Int[Array, " k"]
+    inner: Int[Array, "w r 2 c"]
+    outer: Int[Array, "w r 2 c"]
+    bound: Int[Array, "w r"]
 
 
 class Search(NamedTuple):
-    """The nodes that wait (the first `size`, the last one next), and what is known of q queries.
+    """The nodes that wait (of each problem the first `size`, the last one next), and what is known.
 
     `best` (q,): cost of the best box, half the largest integer without one; `reach` (q, 2, c): that
     box; `visited` (q,) nodes; `lost` (q,): the least bound of nodes put aside at the limit.
+    `moving` (w, g, 2, c): boxes on their way down.
     """
 
     nodes: Nodes
-    size: Int[Array, ""]
+    size: Int[Array, " w"]
     best: Int[Array, " q"]
     reach: Int[Array, "q 2 c"]
     visited: Int[Array, " q"]
     lost: Int[Array, " q"]
+    moving: Int[Array, "w g 2 c"]
 
 
-def none(dtype: jnp.dtype) -> int:
-    """The cost that stands for no box at all."""
-    return int(jnp.iinfo(dtype).max // 2)
-
-
+@jax.jit
 def box_problems(
     away: Int[Array, "n w c"],
     cost: Int[Array, "n w"],
@@ -86,11 +99,21 @@ def box_problems(
 
     **Arguments:** the first four fields of `BoxProblems`.
 
-    **Returns:** a `BoxProblems`, with the order of the cells on every column.
+    **Returns:** a `BoxProblems`, with the cells sorted on every column.
     """
-    order = jnp.argsort(away, axis=0, stable=True)
+    n = away.shape[0]
+    key = jnp.abs(away) + jnp.where(away > 0, jnp.abs(away).max(initial=0) + 1, 0)
+    order = jnp.argsort(key, axis=0, stable=True)
     rung = jnp.take_along_axis(away, order, axis=0)
-    return BoxProblems(away, cost, units, query, order, rung)
+    price = jnp.take_along_axis(cost[..., None], order, axis=0)
+    differ = rung[1:] != rung[:-1]
+    edge = jnp.ones((1, *rung.shape[1:]), bool)[: min(n, 1)]
+    first, last = jnp.concatenate([edge, differ]), jnp.concatenate([differ, edge])
+    before = jnp.concatenate([jnp.zeros_like(rung[:1]), rung[:-1]])[:n]
+    mark = NEW * first + LAST * last + TURN * ((rung > 0) & (before <= 0))
+    for arm, bit in enumerate((CONTROL, TREATED)):
+        mark += bit * (jnp.take_along_axis(units[..., arm, None], order, axis=0) > 0)
+    return BoxProblems(away, cost, units, query, order, rung, price, mark)
 
 
 # (2) The reference: every box.
@@ -113,173 +136,37 @@ def _reference(problem: BoxProblems, minimum: Int[Array, " 2"]) -> tuple[Array, 
     return least, box
 
 
-# (3) The tuned version: one jitted loop, `batch` nodes a step.
+# (3) The tuned version: one jitted loop, some lanes of 16 nodes a step.
 
 
-class _Cells(NamedTuple):
-    """What n cells are to each of b nodes."""
+class _Taken(NamedTuple):
+    """What a step works on: g lanes, each of one problem."""
 
-    open: Array  # (n, b)
-    adds: Array  # what an edge takes on with the cell: open costs below 0, or kept out by one side
-    useful: Array  # edges stand at these
-    held: Array  # (b,) costs of the inner box
-    negative: Array  # costs of the open cells of negative cost
-    extra: Array  # the least that missing units add
-    enough: Array
-    hopeless: Array
+    problem: Array  # (g,)
+    chunk: Array  # (g,): the how manieth lane of its problem
+    there: Array  # (g,)
+    left: Array  # (w,) nodes that stay
 
 
-def _cells(found: BoxProblems, nodes: Nodes, minimum: Array) -> _Cells:
-    away, cost = found.away[:, nodes.problem], found.cost[:, nodes.problem]
-    count = found.units[:, nodes.problem]
-    times = _outside(away, nodes.inner).sum(-1)
-    held = times == 0
-    opened = ~held & ~_outside(away, nodes.outer).any(-1)
-    missing = minimum - jnp.where(held[..., None], count, 0).sum(0)
-    there = jnp.where(opened[..., None], count, 0)
-    return _Cells(
-        opened,
-        jnp.where(opened & ((cost < 0) | (times == 1)), cost, 0),
-        opened & ((cost < 0) | ((there > 0) & (missing > 0)).any(-1)),
-        jnp.where(held, cost, 0).sum(0),
-        jnp.where(opened, jnp.minimum(cost, 0), 0).sum(0),
-        _least_extra(cost, there, missing),
-        (missing <= 0).all(-1),
-        (there.sum(0) < missing).any(-1),
-    )
+def _take(size: Array, lanes: int) -> _Taken:
+    """A lane for every problem with nodes, then second ones, and so on."""
+    w = size.shape[0]
+    chunks = (size + LANE - 1) // LANE
+    wanted = jnp.arange(lanes)[:, None] < chunks
+    at = jnp.nonzero(wanted.reshape(-1), size=lanes, fill_value=lanes * w)[0]
+    there = at < lanes * w
+    problem, chunk = jnp.where(there, at % w, 0), at // w
+    given = LANE * jnp.zeros_like(size).at[problem].add(there)
+    return _Taken(problem, chunk, there, jnp.maximum(size - given, 0))
 
 
-def _outside(away: Array, reach: Array) -> Array:
-    return (away < -reach[:, 0]) | (away > reach[:, 1])
-
-
-def _least_extra(cost: Array, there: Array, missing: Array) -> Array:
-    """What the missing units add at least: of the arm that costs more, so many cheapest units."""
-    most = none(cost.dtype)
-    price = jnp.where(there > 0, jnp.maximum(cost, 0)[..., None] // jnp.maximum(there, 1), most)
-    cheapest = price.min(0)
-    return jnp.where((missing > 0) & (cheapest < most), cheapest * missing, 0).max(-1)
-
-
-class _Side(NamedTuple):
-    """The places of one edge, (n, b, c), for each of b nodes and c columns."""
-
-    rung: Array  # how far from the start
-    gain: Array  # what the edge adds when it stands there
-    end: Array  # between the boxes, and no further cell stands at the same rung
-    useful: Array
-    mass: Array  # what of negative cost stands there
-
-
-def _sides(found: BoxProblems, nodes: Nodes, cells: _Cells) -> tuple[_Side, _Side]:
-    """The lower and the upper edges: running sums over the cells between inner and outer box."""
-    order, rung = found.order[:, nodes.problem], found.rung[:, nodes.problem]
-    b, c = order.shape[1:]
-    packed = 2 * cells.adds + cells.useful  # one gather for both
-    at = order * b + jnp.arange(b)[:, None]
-    packed = packed.reshape(-1).at[at].get(mode="promise_in_bounds", unique_indices=True)
-    below = (rung < -nodes.inner[:, 0]) & (rung >= -nodes.outer[:, 0])
-    above = (rung > nodes.inner[:, 1]) & (rung <= nodes.outer[:, 1])
-    step = jnp.where(below | above, packed >> 1, 0)
-    useful = (packed & 1) == 1
-    total = _running(step)
-    down = jnp.where(below, step, 0).sum(0)
-    differ = rung[1:] != rung[:-1]
-    edge = jnp.ones((1, b, c), bool)
-    first, last = jnp.concatenate([edge, differ]), jnp.concatenate([differ, edge])
-    mass = 1 - jnp.minimum(step, 0)
-    lower = _Side(-rung, down - total + step, below & first, below & useful, mass)
-    return lower, _Side(rung, total - down, above & last, above & useful, mass)
-
-
-def _running(steps: Array) -> Array:
-    """Cumulative sums along the first axis; on CPU a loop beats XLA's own fivefold."""
-
-    def loop(x: Array) -> Array:
-        return lax.scan(lambda s, v: (s + v, s + v), jnp.zeros_like(x[0]), x)[1]
-
-    return lax.platform_dependent(steps, cpu=loop, default=partial(jnp.cumsum, axis=0))
-
-
-class _Judged(NamedTuple):
-    """Nodes with tighter boxes, whether they live, and where to split them."""
-
-    nodes: Nodes
-    alive: Array
-    moved: Array  # the inner box has grown
-    side: Array
-    at: Array  # 0 where no useful cell is left between the boxes
-    total: Array
-    enough: Array
-    guess: Array  # (b, 2, c): the best place of each edge by itself
-
-
-def _judge(found: BoxProblems, nodes: Nodes, best: Array, minimum: Array) -> _Judged:
-    """Bound nodes, cut their edges off, and choose where to split."""
-    cells = _cells(found, nodes, minimum)
-    sides = _sides(found, nodes, cells)
-    most, far = none(cells.held.dtype), none(nodes.inner.dtype)
-    gains = [jnp.where(side.end, side.gain, most) for side in sides]
-    least = jnp.stack([jnp.minimum(gain.min(0), 0) for gain in gains], 1)
-    beyond = [jnp.where(side.useful, 1 - side.mass, 0).sum(0) for side in sides]
-    rest = (cells.held + cells.negative)[:, None] - sum(beyond)
-    bound = jnp.maximum(cells.held + cells.negative + cells.extra, (rest + least.sum(1)).max(-1))
-
-    room = best[:, None, None] - rest[:, None] - least[:, ::-1]  # an edge must add less than this
-    stay = room > 0
-    nearest, farthest, guess = [], [], []
-    for s, (side, gain) in enumerate(zip(sides, gains)):
-        fits = gain < jnp.minimum(room[:, s], most)
-        nearest.append(jnp.where(fits, side.rung, far).min(0))
-        hull = jnp.where(side.useful, side.rung, 0).max(0)
-        farthest.append(jnp.minimum(jnp.where(fits, side.rung, 0).max(0), hull))
-        guess.append(jnp.where(gain <= jnp.minimum(least[:, s], -1), side.rung, 0).max(0))
-    inner = jnp.where(stay, nodes.inner, jnp.stack(nearest, 1))
-    outer = jnp.maximum(jnp.stack(farthest, 1), inner)
-    bound = jnp.maximum(bound, nodes.bound)
-    alive = (bound < best) & (inner < far).all((1, 2)) & ~cells.hopeless
-    side, at = _split(sides, inner, outer)
-    guess = jnp.maximum(nodes.inner, jnp.stack(guess, 1))
-    moved = (inner > nodes.inner).any((1, 2))
-    tight = Nodes(nodes.problem, inner, outer, bound)
-    return _Judged(tight, alive, moved, side, at, cells.held, cells.enough, guess)
-
-
-def _split(sides: tuple[_Side, _Side], inner: Array, outer: Array) -> tuple[Array, Array]:
-    """The side with most negative cost between the boxes, and where half of it lies beyond.
-
-    Cells that are useful for their number only count as the least cost. At 0 there is none.
-    """
-    b, _, c = inner.shape
-    masses = []
-    for s, side in enumerate(sides):
-        between = (side.rung > inner[:, s]) & (side.rung <= outer[:, s])
-        masses.append(jnp.where(side.useful & between, side.mass, 0))
-    pick = jnp.argmax(jnp.concatenate([mass.sum(0) for mass in masses], -1), axis=-1)
-    rows = (slice(None), jnp.arange(b), pick % c)
-    down = pick < c
-    mass = jnp.where(down, masses[0][rows], masses[1][rows])
-    rung = jnp.where(down, sides[0].rung[rows], sides[1].rung[rows])
-    before, whole = _running(mass), mass.sum(0)
-    beyond = jnp.where(down, before, whole - before + mass)  # this cell and those further out
-    half = (beyond >= (whole + 1) // 2) & (mass > 0)
-    return pick, jnp.where(half, rung, 0).max(0)
-
-
-def _children(judged: _Judged, alive: Array) -> tuple[Nodes, Array]:
-    """Two for each node that lives: its edge short of `at`, or at least there.
-
-    Where nothing is left to split, the inner box is the only one: it comes back if it has grown,
-    so that its cost is looked at.
-    """
-    nodes, splits = judged.nodes, judged.at > 0
-    b, _, c = nodes.inner.shape
-    here = (jnp.arange(2 * c) == judged.side[:, None]).reshape(b, 2, c) & splits[:, None, None]
-    at = judged.at[:, None, None]
-    near = nodes._replace(outer=jnp.where(here, at - 1, nodes.outer))
-    far = nodes._replace(inner=jnp.where(here, at, nodes.inner))
-    both = Nodes(*(jnp.concatenate(pair) for pair in zip(near, far)))
-    return both, jnp.concatenate([alive & (splits | judged.moved), alive & splits])
+def _nodes(state: Search, taken: _Taken) -> tuple[Boxes, Array]:
+    """The nodes of each lane, and which of them there are."""
+    last = state.size[taken.problem] - LANE * taken.chunk
+    at = last[:, None] - 1 - jnp.arange(LANE)
+    there = taken.there[:, None] & (at >= 0)
+    rows = taken.problem[:, None], jnp.maximum(at, 0)
+    return Boxes(*(field[rows] for field in state.nodes)), there
 
 
 def _better(state: Search, query: Array, total: Array, reach: Array) -> Search:
@@ -294,65 +181,101 @@ def _better(state: Search, query: Array, total: Array, reach: Array) -> Search:
     )
 
 
-def _totals(found: BoxProblems, problem: Array, reach: Array, minimum: Array) -> Array:
-    """The cost of one box a row, that of no box where it lacks units."""
-    held = ~_outside(found.away[:, problem], reach).any(-1)
-    enough = jnp.where(held[..., None], found.units[:, problem], 0).sum(0) >= minimum
-    total = jnp.where(held, found.cost[:, problem], 0).sum(0)
-    return jnp.where(enough.all(-1), total, none(total.dtype))
+def _children(judged: Judged, alive: Array) -> tuple[Boxes, Array]:
+    """Two for each node that lives: its edge short of `at`, or at least there (g, 2 k, ...).
+
+    A node whose inner box has grown comes back as it is, to be judged again.
+    """
+    nodes = judged.boxes
+    g, k, _, c = nodes.inner.shape
+    splits = (judged.at > 0) & ~judged.moved
+    here = (jnp.arange(2 * c) == judged.side[..., None]).reshape(g, k, 2, c)
+    here &= splits[..., None, None]
+    at = judged.at[..., None, None]
+    near = nodes._replace(outer=jnp.where(here, jnp.minimum(at - 1, nodes.outer), nodes.outer))
+    far = nodes._replace(inner=jnp.where(here, at, nodes.inner))
+    fits = (far.inner <= far.outer).all((2, 3))
+    both = Boxes(*(jnp.concatenate(pair, 1) for pair in zip(near, far)))
+    return both, jnp.concatenate([alive & (splits | judged.moved), alive & splits & fits], 1)
 
 
-def _step(
-    found: BoxProblems, minimum: Array, limit: Array, slack: Array, batch: int, state: Search
-) -> Search:
+def _put(state: Search, taken: _Taken, children: Boxes, there: Array) -> Search:
+    """Lay children on the nodes that stay, the most promising of each problem last."""
+    w = state.size.shape[0]
+    problem = jnp.where(there, taken.problem[:, None], w).reshape(-1)
+    bound = -children.bound.reshape(-1)
+    problem, _, order = lax.sort((problem, bound, jnp.arange(bound.size)), num_keys=2)
+    count = jnp.zeros(w + 1, jnp.int32).at[problem].add(1)
+    first = jnp.cumsum(count) - count
+    at = jnp.append(taken.left, 0)[problem] + jnp.arange(bound.size) - first[problem]
+    nodes = Nodes(
+        *(
+            old.at[problem, at].set(new.reshape(-1, *new.shape[2:])[order], mode="drop")
+            for old, new in zip(state.nodes, children)
+        )
+    )
+    return state._replace(nodes=nodes, size=taken.left + count[:w])
+
+
+def _descent(state: Search, taken: _Taken, lanes: Lanes, guess: Array, minimum: Array) -> tuple:
+    """One move of a box in every lane; the state, the boxes and what they cost.
+
+    Where a move brings nothing, or a box that lacks units, the next one begins at the guess.
+    """
+    rows = taken.problem, taken.chunk
+    box = state.moving[rows]
+    now, moved = totals(lanes, box, minimum), descend(lanes, box)
+    then = totals(lanes, moved, minimum)
+    goes = then < now
+    following = jnp.where(goes[:, None, None], moved, guess)
+    # lanes of nothing write nowhere
+    rows = jnp.where(taken.there, taken.problem, state.size.shape[0]), taken.chunk
+    state = state._replace(moving=state.moving.at[rows].set(following, mode="drop"))
+    total = jnp.where(taken.there, jnp.minimum(now, then), none(now.dtype))
+    return state, jnp.where(goes[:, None, None], moved, box), total
+
+
+def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state: Search) -> Search:
     """Judge the last nodes, keep better boxes, and put the children in their place."""
-    most = none(found.cost.dtype)
-    start = jnp.maximum(state.size - batch, 0)
-    nodes = Nodes(*(lax.dynamic_slice_in_dim(a, start, batch) for a in state.nodes))
-    query = found.query[nodes.problem]
-    live = (start + jnp.arange(batch) < state.size) & (nodes.bound < state.best[query] - slack)
+    most, g = none(found.cost.dtype), state.moving.shape[1]
+    taken = _take(state.size, g)
+    nodes, there = _nodes(state, taken)
+    problem = taken.problem
+    lanes = Lanes(*(getattr(found, name)[:, problem] for name in Lanes._fields))
+    query = jnp.broadcast_to(found.query[problem][:, None], there.shape)
+    known = state.best[query] - slack
+    live = there & (nodes.bound < known)
     over = live & (state.visited[query] >= limit)
     lost = state.lost.at[query].min(jnp.where(over, nodes.bound, most))
     live &= ~over
-    judged = _judge(found, nodes, state.best[query] - slack, minimum)
-    guess = _totals(found, nodes.problem, judged.guess, minimum)
-    total = jnp.where(judged.enough, judged.total, most)
-    take = guess < total
-    total = jnp.where(live, jnp.minimum(guess, total), most)
-    reach = jnp.where(take[:, None, None], judged.guess, nodes.inner)
-    state = _better(state, query, total, reach)
-    alive = live & judged.alive & (judged.nodes.bound < state.best[query] - slack)
-    children, there = _children(judged, alive)
-    order = jnp.argsort(jnp.where(there, -children.bound, most), stable=True)
-    rows = (a[order] for a in children)
-    kept = (lax.dynamic_update_slice_in_dim(a, r, start, 0) for a, r in zip(state.nodes, rows))
-    return state._replace(
-        nodes=Nodes(*kept),
-        size=start + there.sum(),
-        visited=state.visited.at[query].add(live),
-        lost=lost,
+    judged = judge(lanes, nodes, known[:, 0], minimum)
+    total = jnp.where(live, judged.total, most)
+    state, box, cost = _descent(state, taken, lanes, judged.guess, minimum)
+    state = _better(
+        state,
+        jnp.concatenate([query.reshape(-1), query[:, 0]]),
+        jnp.concatenate([total.reshape(-1), cost]),
+        jnp.concatenate([nodes.inner.reshape(-1, *box.shape[1:]), box]),
     )
+    alive = live & judged.alive & (judged.boxes.bound < state.best[query] - slack)
+    children, kept = _children(judged, alive)
+    state = _put(state, taken, children, kept)
+    return state._replace(visited=state.visited.at[query].add(live), lost=lost)
 
 
-@partial(jax.jit, static_argnames="batch")
+@jax.jit
 def _run(
-    found: BoxProblems,
-    state: Search,
-    minimum: Array,
-    limit: Array,
-    slack: Array,
-    steps: Array,
-    batch: int,
+    found: BoxProblems, state: Search, minimum: Array, limit: Array, slack: Array, steps: Array
 ) -> Search:
-    room = state.nodes.bound.shape[0] - 2 * batch
+    room = state.nodes.bound.shape[1] - LANE * state.moving.shape[1]
 
     def more(carry: tuple[Array, Search]) -> Array:
         made, now = carry
-        return (made < steps) & (now.size > 0) & (now.size <= room)
+        return (made < steps) & (now.size > 0).any() & (now.size <= room).all()
 
     def go(carry: tuple[Array, Search]) -> tuple[Array, Search]:
         made, now = carry
-        return made + 1, _step(found, minimum, limit, slack, batch, now)
+        return made + 1, _step(found, minimum, limit, slack, now)
 
     return lax.while_loop(more, go, (jnp.zeros_like(steps), state))[1]
 
@@ -361,32 +284,32 @@ def _run(
 # (5) The public functions.
 
 
-def start_search(found: BoxProblems, queries: int, capacity: int) -> Search:
+@partial(jax.jit, static_argnames=("queries", "capacity", "lanes"))
+def start_search(found: BoxProblems, queries: int, capacity: int, lanes: int = 16) -> Search:
     """One node for each problem, from the start to where no cell lies further.
 
-    **Arguments:** `queries` is the number of queries q; `capacity` how many nodes may wait.
+    **Arguments:** `queries` is the number of queries q; `capacity` how many nodes of a problem may
+    wait; `lanes` how many lanes of 16 nodes a step takes.
 
-    **Raises:** ValueError when the problems do not fit.
+    **Raises:** ValueError when the capacity is below two steps.
     """
     _, w, c = found.away.shape
-    if capacity < w:
-        raise ValueError(f"capacity is {capacity}: there are {w} problems.")
+    if capacity < 2 * LANE * lanes:
+        raise ValueError(f"capacity is {capacity}: {lanes} lanes need {2 * LANE * lanes}.")
     reach = jnp.stack([jnp.maximum(-found.away, 0).max(0), jnp.maximum(found.away, 0).max(0)], 1)
-    most = none(found.cost.dtype)
-    room = [(0, capacity - w)]
+    most, kind = none(found.cost.dtype), found.away.dtype
+    first = jnp.zeros((w, capacity, 2, c), kind)
     nodes = Nodes(
-        jnp.pad(jnp.arange(w), room),
-        jnp.zeros((capacity, 2, c), found.away.dtype),
-        jnp.pad(reach, [*room, (0, 0), (0, 0)]),
-        jnp.full(capacity, -most, found.cost.dtype),
+        first, first.at[:, 0].set(reach), jnp.full((w, capacity), -most, found.cost.dtype)
     )
     return Search(
         nodes,
-        jnp.asarray(w),
+        jnp.ones(w, jnp.int32),
         jnp.full(queries, most, found.cost.dtype),
-        jnp.zeros((queries, 2, c), found.away.dtype),
+        jnp.zeros((queries, 2, c), kind),
         jnp.zeros(queries, jnp.int32),
         jnp.full(queries, most, found.cost.dtype),
+        jnp.broadcast_to(reach[:, None], (w, lanes, 2, c)),
     )
 
 
@@ -398,21 +321,20 @@ def box_search(
     steps: int | Int[Array, ""],
     limit: int | Int[Array, ""] = 2**30,
     slack: int | Int[Array, ""] = 0,
-    batch: int = 256,
     implementation: Implementation = "auto",
 ) -> Search:
-    """Go on with a search: at most `steps` steps of `batch` nodes each.
+    """Go on with a search: at most `steps` steps.
 
-    It stops early when no node waits, or when there is no room for the children of another step:
-    take nodes out, and put them back when there is. A query whose nodes are all gone has its best
-    box in `reach`, to within `slack`; nodes beyond `limit` of one query are put aside, and `lost`
-    keeps the least of their bounds.
+    It stops early when no node waits, or when a problem has no room for the children of another
+    step: take nodes of it out, and put them back when there is. A query whose nodes are all gone
+    has its best box in `reach`, to within `slack`; nodes beyond `limit` of one query are put aside,
+    and `lost` keeps the least of their bounds.
 
     **Arguments:** `minimum` (2,): units of each arm that a box needs; costs are those of `found`.
 
     **Returns:** the `Search`; "reference" tries all boxes of a single problem.
 
-    **Raises:** ValueError for too small a capacity, or an unknown `implementation`.
+    **Raises:** ValueError for an unknown `implementation`.
     """
     if implementation == "reference":
         best, reach = _reference(found, minimum)
@@ -423,8 +345,6 @@ def box_search(
         )
     if implementation not in ("auto", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
-    if state.nodes.bound.shape[0] < 3 * batch:
-        raise ValueError(f"room for {state.nodes.bound.shape[0]} nodes: 3 x {batch} are needed.")
     slack = jnp.asarray(slack, found.cost.dtype)
     minimum, limit, steps = map(jnp.asarray, (minimum, limit, steps))
-    return _run(found, state, minimum, limit, slack, steps, batch)
+    return _run(found, state, minimum, limit, slack, steps)

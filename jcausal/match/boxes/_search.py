@@ -12,7 +12,9 @@ from jcausal.solve import Ended
 from jcausal_kernels import Nodes, Search, box_problems, box_search, start_search
 
 TOGETHER = 256  # problems that are searched together
-WAITING = 2**16  # nodes that can wait on the device
+WAITING = 2**17  # nodes that can wait on the device
+LANES = 16  # of 16 nodes: what a step takes
+STEP = 16 * LANES
 LONGEST = 2**16  # steps a round
 ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
 
@@ -64,7 +66,7 @@ def _size(n: int) -> int:
     return power * 3 // 4 if power > 256 and n <= power * 3 // 4 else power
 
 
-_Fields = list[np.ndarray]  # of nodes, on the host
+_Fields = list[np.ndarray]  # of one problem's nodes, on the host
 
 
 class _Batch:
@@ -72,39 +74,43 @@ class _Batch:
 
     def __init__(self, arounds: list[Around], size: int, limits: Limits) -> None:
         self.arounds, self.limits = arounds, limits
-        wide, c = 16 if len(arounds) <= 16 else TOGETHER, arounds[0].away.shape[1]
+        wide, c = 16 if len(arounds) <= 16 else TOGETHER, max(1, arounds[0].away.shape[1])
         integer = np.dtype(jnp.zeros(0, int).dtype)
         away, count = np.zeros((size, wide, c), np.int32), np.zeros((size, wide, 2), np.int32)
         cost, self.quantum = np.zeros((size, wide), integer), np.ones(wide)
         for k, each in enumerate(arounds):
             n = each.cost.size
-            away[:n, k], count[:n, k] = each.away, each.units
+            away[:n, k, : each.away.shape[1]], count[:n, k] = each.away, each.units
             total = np.abs(each.cost).sum()
             self.quantum[k] = max(total, 1e-30) / (np.iinfo(integer).max // 4 - n)
             cost[:n, k] = np.round(each.cost / self.quantum[k])
         self.problems = box_problems(*map(jnp.asarray, (away, cost, count, np.arange(wide))))
         self.minimum = jnp.asarray(arounds[0].minimum)
-        self.batch = int(np.clip(2 ** int(np.log2(2**19 / (size * c))), 32, 256))
-        self.state = start_search(self.problems, wide, WAITING)
+        self.state = start_search(self.problems, wide, max(WAITING // wide, 2 * STEP), LANES)
+        self.state = self._none_of_padding(self.state)
         self.slack = int(limits.gap / self.quantum[: len(arounds)].max())
-        self.aside: list[_Fields] = []
+        self.aside: dict[int, list[_Fields]] = {}
         self.stopped = False
         self._whole_first()
+
+    def _none_of_padding(self, state: Search) -> Search:
+        """Nothing is searched for where there is no problem."""
+        there = np.arange(state.size.shape[0]) < len(self.arounds)
+        return state._replace(size=jnp.where(there, state.size, 0))
 
     def _whole_first(self) -> None:
         """The boxes that hold everything are known from the start."""
         costs, counts = np.asarray(self.problems.cost), np.asarray(self.problems.units)
         enough = (counts.sum(0) >= np.asarray(self.minimum)).all(-1)
         best = np.where(enough, costs.sum(0), np.asarray(self.state.best))
-        reach = self.state.nodes.outer[: best.size]
-        self.state = self.state._replace(best=jnp.asarray(best), reach=reach)
+        self.state = self.state._replace(best=jnp.asarray(best), reach=self.state.nodes.outer[:, 0])
 
     def run(self) -> bool:
         """Search until every problem is closed or beyond its limit; whether Ctrl-C ended it."""
         steps, began = 8, time.perf_counter()
         seconds = self.limits.seconds
         try:
-            while int(self.state.size) or self.aside:
+            while np.asarray(self.state.size).any() or self.aside:
                 self._balance()
                 start = time.perf_counter()
                 self.state = self._go_on(steps)
@@ -126,33 +132,43 @@ class _Batch:
             steps=steps,
             limit=self.limits.nodes,
             slack=self.slack,
-            batch=self.batch,
         )
-        return state._replace(size=jnp.asarray(int(state.size)))  # waits
+        state.size.block_until_ready()
+        return state
 
     def _balance(self) -> None:
-        """Take the half of the nodes that come last to the host, or bring some back."""
-        size = int(self.state.size)
-        if size == 0:
-            self._put(self.aside.pop())
-        elif size > WAITING - 2 * self.batch:
-            half = size // 2
-            nodes = self._waiting()
-            self.aside.append([field[:half] for field in nodes])
-            self._put([field[half:] for field in nodes])
+        """Take half of a problem's nodes to the host where there are too many, or bring some back.
 
-    def _waiting(self) -> _Fields:
-        return [np.asarray(field)[: int(self.state.size)] for field in self.state.nodes]
+        Those that came first go. The most promising of those that come back are the last.
+        """
+        size = np.array(self.state.size)
+        full = np.flatnonzero(size > self.state.nodes.bound.shape[1] - STEP)
+        idle = [k for k in self.aside if not size[k]]
+        if not full.size and not idle:
+            return
+        nodes = [np.array(field) for field in self.state.nodes]
+        for k in full:
+            half = size[k] // 2
+            self.aside.setdefault(k, []).append([field[k, :half].copy() for field in nodes])
+            for field in nodes:
+                field[k, : size[k] - half] = field[k, half : size[k]].copy()
+            size[k] -= half
+        for k in idle:
+            parts = self.aside[k]
+            back = parts.pop()
+            if not parts:
+                del self.aside[k]
+            order = np.argsort(-back[-1], kind="stable")
+            size[k] = order.size
+            for field, part in zip(nodes, back):
+                field[k, : size[k]] = part[order]
+        fields = Nodes(*map(jnp.asarray, nodes))
+        self.state = self.state._replace(nodes=fields, size=jnp.asarray(size))
 
-    def _put(self, nodes: _Fields) -> None:
-        """Make these the nodes that wait, the most promising of each problem last."""
-        problem, _, _, bound = nodes
-        size, order, fields = bound.shape[0], np.lexsort([-bound, problem]), []
-        for field, old in zip(nodes, self.state.nodes):
-            new = np.zeros(old.shape, old.dtype)
-            new[:size] = field[order]
-            fields.append(jnp.asarray(new))
-        self.state = self.state._replace(nodes=Nodes(*fields), size=jnp.asarray(size))
+    def _waiting(self, k: int) -> list[np.ndarray]:
+        """The bounds of all nodes of a problem that wait."""
+        here = np.asarray(self.state.nodes.bound)[k, : int(self.state.size[k])]
+        return [here, *(part[-1] for part in self.aside.get(k, []))]
 
     def results(self) -> Iterator[Found]:
         """What was found, with objectives in float64 and bounds that allow for the rounding."""
@@ -161,10 +177,10 @@ class _Batch:
         reach, visited = np.asarray(state.reach), np.asarray(state.visited)
         closed = best - self.slack  # no node of this bound or more was looked into
         limited = lost < closed
-        for problem, _, _, bound in [self._waiting(), *self.aside]:
-            np.minimum.at(lost, problem, bound)
         for k, each in enumerate(self.arounds):
-            box = Reach(reach[k, 0].astype(int), reach[k, 1].astype(int))
+            lost[k] = min([lost[k], *np.concatenate(self._waiting(k))])
+            down, up = reach[k, :, : each.away.shape[1]].astype(int)
+            box = Reach(down, up)
             total = objective(each, box)
             known = min(closed[k], lost[k]) * self.quantum[k] - self._rounding(k)
             ended: Ended = "optimal"
