@@ -30,6 +30,7 @@ from jaxtyping import Array, Int
 LANE = 16  # nodes a lane: two bits each in a word
 NEW, LAST, TURN, CONTROL, TREATED = 1, 2, 4, 8, 16  # marks of a sorted cell
 EVEN = 0.03  # what equal halves of a split are worth
+LITTLE = 0.001  # of a mean cost: what a useful cell counts at least in a split
 
 
 class Lanes(NamedTuple):
@@ -312,7 +313,7 @@ def judge(lanes: Lanes, boxes: Boxes, best: Array, minimum: Array) -> Judged:
     inner, outer = (jnp.moveaxis(a, 1, -1) for a in (boxes.inner, boxes.outer))
     cells = _cells(lanes, inner, outer, minimum)
     rows, count = _rows(lanes, cells.word)
-    size = jnp.abs(lanes.cost).astype(jnp.float32).mean(0)
+    size = LITTLE * jnp.abs(lanes.cost).astype(jnp.float32).mean(0)
     wanted = _Wanted(cells.missing, jnp.maximum(size, 1)[:, None, None])
     found = _least(rows, count, inner, wanted)
     rest = (cells.held + cells.negative)[:, None] - found.beyond
