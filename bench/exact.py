@@ -17,8 +17,9 @@ def main(options: argparse.Namespace) -> None:
             "apart: of the search all together; of the programs "
             f"({_engines.FEW_UNITS} units) one by one on one thread, building them included, at "
             f"most {options.limit:g} s each. No units: proved nothing at a smaller size, and was "
-            f"not run. The objective is the mean of the first {_engines.FEW_UNITS} units."
-            f"\n\n{markdown(found)}"
+            f"not run. The objective is the mean of the first {_engines.FEW_UNITS} units. Where "
+            "the search left nothing, auto is the search."
+            f"\n\n{markdown(_engines.table(found))}\n\n## Every engine\n\n{markdown(found)}"
         )
         name = "exact-engines" + ("-quick" if options.quick else "")
         command = "python -m bench exact" + (" --quick" if options.quick else "")
