@@ -17,6 +17,7 @@ import pandas as pd
 
 import jcausal as jc
 from bench._lalonde import MODEL
+from bench._lalonde_exact import NEAR, NEAREST
 from bench._published import EXPERIMENT, STACKED
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -24,8 +25,6 @@ FILES = {
     "psid": ("psid_controls.csv", "psid_controls.csv", "psid3_controls.csv"),
     "cps": ("cps_controls.csv.gz", "cps2_controls.csv", "cps3_controls.csv"),
 }
-NEAREST = 100
-OURS = jc.ExactAHB(gamma0=7.5, gamma1=0.0, candidates=NEAREST)
 THEIRS = jc.ExactAHB(gamma0=7.5, gamma1=0.0, floor=0.0)
 Kept = Literal["all", "without the best", "without the worst"]
 
@@ -74,7 +73,7 @@ def average(effects: np.ndarray, objective: np.ndarray, kept: Kept) -> float:
 
 def _ours(test: jc.Sample, surface: jc.ResponseSurface) -> pd.DataFrame:
     """All treated at once, as the library does it."""
-    boxes = jc.match(test, OURS, surface=surface)
+    boxes = jc.match(test, NEAR, surface=surface)
     return _found(test, boxes)
 
 
