@@ -26,10 +26,18 @@ def main() -> int:
     )
     two = names.add_parser("kernels", help="the kernels against the machine's measured rates")
     two.add_argument("--quick", action="store_true", help="a tenth of the units")
-    three = names.add_parser("exact", help="Exact AHB: the search beside integer programs")
-    three.add_argument("--quick", action="store_true", help="two sizes")
-    three.add_argument("--units", type=int, default=24, help="units of each case")
-    three.add_argument("--limit", type=float, default=60.0, help="seconds a unit")
+    three = names.add_parser("exact", help="Exact AHB beside its paper, and its engines")
+    three.add_argument("--quick", action="store_true", help="a small version of each part")
+    three.add_argument("--parts", nargs="+", choices=exact.PARTS, default=exact.PARTS)
+    three.add_argument(
+        "--runs",
+        type=int,
+        help=f"of each row ({', '.join(f'{part}: {runs}' for part, runs in exact.RUNS.items())})",
+    )
+    three.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")
+    three.add_argument("--workers", type=int, default=1, help="processes for tables and floor")
+    three.add_argument("--units", type=int, default=24, help="units of each case (engines)")
+    three.add_argument("--limit", type=float, default=60.0, help="seconds a unit (engines)")
     for each in (one, two, three):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()

@@ -59,13 +59,17 @@ def _words(sample: jc.Sample, columns: Any) -> dict[str, Any]:
 
 def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, Any]:
     """The ATT under every partition."""
-    atts, shares, errors = [], [], []
+    atts, shares, errors, proven, sizes = [], [], [], [], []
     for seed in range(partitions):
         effects = jc.estimate(question.sample, method, key=seed, throw=False)
         bounds = jc.interval(effects, jc.AbadieImbens())
         atts.append(float(effects.att))
         errors.append(float(bounds.error))
         shares.append(effects.share_matched)
+        boxes = effects.matching
+        if isinstance(boxes, jc.Boxes) and boxes.proof is not None:
+            proven.append(float(boxes.proven.mean()))
+            sizes.append(float(np.median(np.asarray(effects.n_control))))
     print(f"  {question.controls} {question.name}: {partitions} partitions", flush=True)
     low, middle, high = np.percentile(atts, [5, 50, 95])
     return {
@@ -80,6 +84,7 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
         "sd": float(np.std(atts, ddof=1)) if partitions > 1 else np.nan,
         "mean standard error": float(np.mean(errors)),
         "share matched": float(np.mean(shares)),
+        **({"share proven": np.mean(proven), "median controls": np.mean(sizes)} if proven else {}),
         "every": atts,
     }
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 import jcausal as jc
 from bench._published import CODE, PAPER
+from jcausal.simulate import Simulated
 
 READINGS = ("paper", "scripts")
 MODEL = jc.BART(chains=1, burn=200, draws=100, thin=1)  # 200 trees and 100 draws, as the sources
@@ -35,9 +36,14 @@ class Run(NamedTuple):
 
 def prepare(row: str, reading: Any, seed: int) -> Run:
     """600 units, 400 of them for the surface; the true effects of the treated that are left."""
-    data = jc.simulate.ahb_table2(row, key=seed, reading=reading)
-    train, test = jc.split(data.sample, share=2 / 3, key=seed)
-    place = np.asarray(test.row[:, 1])[np.asarray(test.t)]
+    return divide(jc.simulate.ahb_table2(row, key=seed, reading=reading), seed)
+
+
+def divide(data: Simulated, seed: int, share: float = 2 / 3, everyone: bool = False) -> Run:
+    """A share of the units for the surface; the true effects of the treated (or all) others."""
+    train, test = jc.split(data.sample, share=share, key=seed)
+    asked = np.asarray(test.t) | everyone
+    place = np.asarray(test.row[:, 1])[asked]
     return Run(test, np.asarray(data.ite)[place], jc.fit(train, MODEL, key=seed))
 
 
@@ -58,7 +64,7 @@ def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
 
 
 def row_of_runs(
-    row: str, reading: Any, runs: int, methods: Mapping[str, jc.FastAHB]
+    row: str, reading: Any, runs: int, methods: Mapping[str, jc.Matcher]
 ) -> list[dict[str, Any]]:
     """All runs of one row: BART's own effects, and those of every method on that surface."""
     records = []
@@ -70,7 +76,8 @@ def row_of_runs(
         about = dict(reading=reading, row=row, seed=seed)
         records.append(dict(about, method="BART", **found))
         for name, method in methods.items():
-            method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
+            if isinstance(method, jc.FastAHB):
+                method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
             effects = jc.estimate(run.test, boxes, tau="a")
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
@@ -80,7 +87,7 @@ def row_of_runs(
 
 
 def collect(
-    jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.FastAHB], workers: int
+    jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.Matcher], workers: int
 ) -> Iterator[pd.DataFrame]:
     """All records so far, after each row under a reading."""
     columns = ([row for row, _ in jobs], [reading for _, reading in jobs])
@@ -108,20 +115,21 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
             "paper: MIP": paper.mip,
             "paper: Fast": paper.fast,
             "code: Fast": CODE[row].fast_scripts if row in CODE else np.nan,
-            **_ours(records, row, "Fast AHB"),
+            **both_readings(records, row, "Fast AHB"),
             "is": verdict(records, row, "Fast AHB", paper.fast),
             "paper: BART": paper.bart,
-            **_ours(records, row, "BART"),
+            **both_readings(records, row, "BART"),
             "best other": paper.best_other,
         }
         lines.append(line)
     return pd.DataFrame(lines)
 
 
-def _ours(records: pd.DataFrame, row: str, method: str) -> dict[str, str]:
+def both_readings(records: pd.DataFrame, row: str, method: str) -> dict[str, str]:
+    """Mean error and spread, one column a reading."""
     found = {}
     for reading in READINGS:
-        seen = _of(records, row, reading, method)["error"]
+        seen = of(records, row, reading, method)["error"]
         found[f"{method}, {reading}"] = f"{seen.mean():.3f} ({_spread(seen):.3f})"
     return found
 
@@ -132,7 +140,7 @@ def details(records: pd.DataFrame) -> pd.DataFrame:
     for row in _rows(records):
         for reading in READINGS:
             for method in OURS:
-                seen = _of(records, row, reading, method)
+                seen = of(records, row, reading, method)
                 lines.append(
                     {
                         "g/h": row,
@@ -154,7 +162,7 @@ def verdict(records: pd.DataFrame, row: str, method: str, paper: float) -> str:
     """Better, as good (within 2.6 sd of a 10-run mean), or worse, under the better reading."""
     found = []
     for reading in READINGS:
-        seen = _of(records, row, reading, method)["error"]
+        seen = of(records, row, reading, method)["error"]
         gap, spread = float(seen.mean()) - paper, _spread(seen)
         away = gap / spread if spread > 0 else np.sign(gap) * np.inf
         found.append((away, gap))
@@ -179,7 +187,8 @@ def _rows(records: pd.DataFrame) -> list[str]:
     return [row for row in PAPER if seen.get(row, 0) == len(READINGS)]
 
 
-def _of(records: pd.DataFrame, row: str, reading: str, method: str) -> pd.DataFrame:
+def of(records: pd.DataFrame, row: str, reading: str, method: str) -> pd.DataFrame:
+    """The runs of one method on a row under a reading."""
     same = (records["row"] == row) & (records["reading"] == reading)
     return records[same & (records["method"] == method)]
 

@@ -9,6 +9,9 @@ import jcausal as jc
 table2 = pytest.importorskip("bench._table2", reason="the bench is not part of the wheel")
 engines = pytest.importorskip("bench._engines", reason="the bench is not part of the wheel")
 lalonde = pytest.importorskip("bench._lalonde", reason="the bench is not part of the wheel")
+pruned = pytest.importorskip("bench._pruned", reason="the bench is not part of the wheel")
+stacks = pytest.importorskip("bench._stacks", reason="the bench is not part of the wheel")
+tables = pytest.importorskip("bench._tables", reason="the bench is not part of the wheel")
 
 
 def test_errors_against_the_matched_and_against_all():
@@ -66,3 +69,63 @@ def test_engines_agree_on_every_process():
     for _, lines in found.groupby("process"):
         best = lines["objective, first units"]
         assert best.max() - best.min() < 1e-3
+
+
+def test_mutual_membership_is_the_larger_share_and_jaccard_the_common_one():
+    one = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    other = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
+    mutual, jaccard = tables.overlap(one, other)
+    np.testing.assert_allclose(mutual, [1, 0, 2 / 3, np.nan])
+    np.testing.assert_allclose(jaccard, [2 / 4, 0, 2 / 5, np.nan])
+    for there, back in zip(tables.overlap(other, one), (mutual, jaccard)):
+        np.testing.assert_array_equal(there, back)
+
+
+@pytest.mark.parametrize(
+    ("row", "covariates"),
+    [
+        ("2: quad/const+4", (6, 6)),
+        ("5: p = 10", (10, 10)),
+        ("6: box/box", (8, 4)),
+        ("7: 2 of 20", (20, 20)),
+    ],
+)
+def test_rows_of_the_tables_in_both_readings(row, covariates):
+    assert len(tables.ROWS) == 9 + 5 + 3 + 2
+    draw = tables.ROWS[row].draw
+    drawn = [draw(key=0, n=40, reading=reading).sample.x.shape for reading in table2.READINGS]
+    assert drawn == [(40, p) for p in covariates]
+
+
+def test_the_limit_of_the_predictions_is_in_the_outcomes_units():
+    x = np.random.default_rng(0).uniform(size=(80, 2))
+    sample = jc.Sample(x, np.arange(80) % 2 == 0)
+
+    def surface(x):
+        return np.array([0, 1]) + 5 * x[:, :1]  # both surfaces have the same scale
+
+    run = table2.Run(sample, None, jc.Function(surface))
+    asked = dict(surface=surface, query=[0])
+    boxes = jc.match(sample, pruned.methods(run)["alike"], **asked)
+    level = np.asarray(surface(x))
+    apart = np.abs(level - level[0]).sum(1)
+    assert boxes.proof.left_out[0] == (apart > pruned.APART).sum() > 0
+
+
+def test_who_is_kept_in_the_average_over_a_stack():
+    effects, objective = np.arange(40.0), -np.arange(40.0)  # the last box is the best
+    assert stacks.average(effects, objective, "all") == 19.5
+    assert stacks.average(effects, objective, "without the best") == np.arange(38).mean()
+    assert stacks.average(effects, objective, "without the worst") == np.arange(2, 40).mean()
+
+
+@pytest.mark.skipif(bool(stacks.missing()), reason="LaLonde's single files are not beside the tree")
+@pytest.mark.parametrize(
+    ("controls", "n", "naive"), [("cps", 18790, -7729), ("psid", 5108, -14797)]
+)
+def test_stacks_are_those_of_the_papers_naive_differences(controls, n, naive):
+    sample = stacks.stack(controls)
+    assert sample.n == 185 + n and int(sample.t.sum()) == 185
+    assert stacks.naive(sample) == pytest.approx(naive, abs=1)
+    train, test = stacks.halves(sample, 0)
+    assert train.n == int(0.8 * n) and not train.t.any() and train.n + test.n == sample.n
