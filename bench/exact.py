@@ -57,11 +57,13 @@ def _engines_part(options: argparse.Namespace) -> None:
             "# Exact AHB by its engines\n\nUniform covariates; surfaces that are the process in "
             "all covariates, or in two; the first treated units. Seconds a unit, compile time "
             "apart: of the search all together; of the programs "
-            f"({_engines.FEW_UNITS} units) one by one on one thread, building them included, at "
-            f"most {options.limit:g} s each. No units: proved nothing at a smaller size, and was "
-            f"not run. The objective is the mean of the first {_engines.FEW_UNITS} units. Where "
-            "the search left nothing, auto is the search."
-            f"\n\n{markdown(_engines.table(found))}\n\n## Every engine\n\n{markdown(found)}"
+            f"(up to {_engines.FEW_UNITS} units) one by one on one thread, building them included, "
+            f"at most {options.limit:g} s each, and no further than the first unit that is not "
+            "proven. No units: proved nothing at a smaller size, and was not run. Where the search "
+            "left nothing, auto is the search. The ladder's objective: of its unit that is most "
+            "above auto's."
+            f"\n\n{markdown(_engines.table(found))}\n\n## Every engine\n\n"
+            f"{markdown(found.drop(columns='objectives'))}"
         )
         page = _keep(options, "engines", text, {"rows": found.to_dict("records")})
     print(page, flush=True)

@@ -257,7 +257,7 @@ def test_nan_predictions_are_seen():
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     sample = draw_sample(16, n=90, p=3)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy), estimand="ate")
-    monkeypatch.setattr(_search, "TOGETHER", 16)
+    monkeypatch.setattr(_search, "TOGETHER", (16,))
     calls, real = [], _search.box_search
 
     def stop_later(*args, **options):
@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
 def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
     """Queries at their limit wait for integer programs when the search is stopped."""
     sample = draw_sample(16, n=90, p=3)
-    monkeypatch.setattr(_search, "TOGETHER", 16)
+    monkeypatch.setattr(_search, "TOGETHER", (16,))
     calls, real = [], _search.box_search
 
     def stop_later(*args, **options):

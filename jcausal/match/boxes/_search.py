@@ -11,7 +11,8 @@ from jcausal.match.boxes._programs import Around, Reach, objective
 from jcausal.solve import Ended
 from jcausal_kernels import Nodes, Search, box_problems, box_search, start_search
 
-TOGETHER = 256  # problems that are searched together
+TOGETHER = (16, 64, 256)  # problems that are searched together
+CELLS = 2**23  # times columns: what problems together may hold, in each of five arrays
 WAITING = 2**17  # nodes that can wait on the device
 LANES = 16  # of 16 nodes: what a step takes
 STEP = 16 * LANES
@@ -52,12 +53,19 @@ def search(arounds: list[Around], limits: Limits) -> Iterator[tuple[int, Found]]
     sizes = np.array([_size(each.cost.size) for each in arounds], int)
     for size in np.unique(sizes)[::-1]:
         rows = np.flatnonzero(sizes == size)
-        for part in np.split(rows, np.arange(TOGETHER, rows.size, TOGETHER)):
+        wide = _wide(rows.size, int(size) * max(1, arounds[rows[0]].away.shape[1]))
+        for part in np.split(rows, np.arange(wide, rows.size, wide)):
             batch = _Batch([arounds[i] for i in part], int(size), limits)
             stopped = batch.run()
             yield from zip(part.tolist(), batch.results())
             if stopped:
                 raise KeyboardInterrupt
+
+
+def _wide(problems: int, cells: int) -> int:
+    """How many problems of so many cells are laid out together: few numbers, as of sizes."""
+    fits = [wide for wide in TOGETHER if wide * cells <= CELLS]
+    return TOGETHER[0] if problems <= TOGETHER[0] or not fits else fits[-1]
 
 
 def _size(n: int) -> int:
@@ -74,7 +82,8 @@ class _Batch:
 
     def __init__(self, arounds: list[Around], size: int, limits: Limits) -> None:
         self.arounds, self.limits = arounds, limits
-        wide, c = 16 if len(arounds) <= 16 else TOGETHER, max(1, arounds[0].away.shape[1])
+        c = max(1, arounds[0].away.shape[1])
+        wide = _wide(len(arounds), size * c)
         integer = np.dtype(jnp.zeros(0, int).dtype)
         away, count = np.zeros((size, wide, c), np.int32), np.zeros((size, wide, 2), np.int32)
         cost, self.quantum = np.zeros((size, wide), integer), np.ones(wide)
@@ -165,20 +174,24 @@ class _Batch:
         fields = Nodes(*map(jnp.asarray, nodes))
         self.state = self.state._replace(nodes=fields, size=jnp.asarray(size))
 
-    def _waiting(self, k: int) -> list[np.ndarray]:
-        """The bounds of all nodes of a problem that wait."""
-        here = np.asarray(self.state.nodes.bound)[k, : int(self.state.size[k])]
-        return [here, *(part[-1] for part in self.aside.get(k, []))]
+    def _least_waiting(self) -> np.ndarray:
+        """The least bound of the nodes of each problem that wait; the largest integer for none."""
+        bound, size = np.asarray(self.state.nodes.bound), np.asarray(self.state.size)
+        waits = np.arange(bound.shape[1]) < size[:, None]
+        least = np.where(waits, bound, np.iinfo(bound.dtype).max).min(1)
+        for k, parts in self.aside.items():
+            least[k] = min([least[k], *(part[-1].min() for part in parts)])
+        return least
 
     def results(self) -> Iterator[Found]:
         """What was found, with objectives in float64 and bounds that allow for the rounding."""
         state: Search = self.state
-        best, lost = np.asarray(state.best), np.asarray(state.lost).copy()
+        best, lost = np.asarray(state.best), np.asarray(state.lost)
         reach, visited = np.asarray(state.reach), np.asarray(state.visited)
         closed = best - self.slack  # no node of this bound or more was looked into
         limited = lost < closed
+        lost = np.minimum(lost, self._least_waiting())
         for k, each in enumerate(self.arounds):
-            lost[k] = min([lost[k], *np.concatenate(self._waiting(k))])
             down, up = reach[k, :, : each.away.shape[1]].astype(int)
             box = Reach(down, up)
             total = objective(each, box)
