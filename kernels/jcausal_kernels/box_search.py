@@ -28,9 +28,7 @@ from jcausal_kernels.box_bounds import (
     CONTROL,
     LANE,
     LAST,
-    NEW,
     TREATED,
-    TURN,
     Boxes,
     Judged,
     Lanes,
@@ -49,8 +47,8 @@ class BoxProblems(NamedTuple):
     `away` (n, w, c): rungs up, or below 0 down, from the start; `cost` (n, w); `units` (n, w, 2)
     by arm; `query` (w,): whose box is sought. By column, cells of no distance first, then down
     and then up, outward: `order` (n, w, c) says which, `rung` is their `away`, `price` their cost,
-    `mark` where a rung or the upper side begins or ends and whom they hold. The absolute costs of
-    a problem must add up to less than a quarter of the integers. A cell of zeros is padding.
+    `mark` where a rung ends and whom they hold. The absolute costs of a problem must add up to
+    less than a quarter of the integers. A cell of zeros is padding.
     """
 
     away: Int[Array, "n w c"]
@@ -106,11 +104,8 @@ def box_problems(
     order = jnp.argsort(key, axis=0, stable=True)
     rung = jnp.take_along_axis(away, order, axis=0)
     price = jnp.take_along_axis(cost[..., None], order, axis=0)
-    differ = rung[1:] != rung[:-1]
-    edge = jnp.ones((1, *rung.shape[1:]), bool)[: min(n, 1)]
-    first, last = jnp.concatenate([edge, differ]), jnp.concatenate([differ, edge])
-    before = jnp.concatenate([jnp.zeros_like(rung[:1]), rung[:-1]])[:n]
-    mark = NEW * first + LAST * last + TURN * ((rung > 0) & (before <= 0))
+    last = jnp.concatenate([rung[1:] != rung[:-1], jnp.ones((1, *rung.shape[1:]), bool)[:n]])
+    mark = LAST * last
     for arm, bit in enumerate((CONTROL, TREATED)):
         mark += bit * (jnp.take_along_axis(units[..., arm, None], order, axis=0) > 0)
     return BoxProblems(away, cost, units, query, order, rung, price, mark)
