@@ -218,9 +218,9 @@ class _Least(NamedTuple):
 
     running: Array
     beyond: Array
-    mass: tuple[Array, Array]  # down, up
-    least: tuple[Array, Array]
-    guess: tuple[Array, Array]  # (g, c), of the first node
+    mass: tuple[Array, ...]  # down, up
+    least: tuple[Array, ...]
+    guess: tuple[Array, ...]  # (g, c), of the first node
 
 
 def _least(rows: _Row, count: Array, inner: Array, wanted: _Wanted) -> _Least:
@@ -255,8 +255,8 @@ class _Cut(NamedTuple):
     mass: Array
     before: Array  # mass before the present rung
     useful: Array  # a cell of the present rung is
-    near: tuple[Array, Array]
-    far: tuple[Array, Array]
+    near: tuple[Array, ...]  # down, up
+    far: tuple[Array, ...]
     score: Array
     at: Array  # below 0 for the lower edge
 
@@ -266,8 +266,8 @@ def _cut(
     count: Array,
     inner: Array,
     wanted: _Wanted,
-    room: tuple[Array, Array],
-    whole: tuple[Array, Array],
+    room: tuple[Array, ...],
+    whole: tuple[Array, ...],
 ) -> _Cut:
     """`room`: what each edge must add less than; `whole`: the mass of each side."""
     zero, far_off = jnp.zeros_like(room[0]), none(inner.dtype)

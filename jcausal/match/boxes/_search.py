@@ -148,29 +148,32 @@ class _Batch:
     def _balance(self) -> None:
         """Take half of a problem's nodes to the host where there are too many, or bring some back.
 
-        Those that came first go. The most promising of those that come back are the last.
+        Those that came first go. Whenever this is stopped, no node is missing from both places.
         """
-        size = np.array(self.state.size)
+        size = np.asarray(self.state.size)
         full = np.flatnonzero(size > self.state.nodes.bound.shape[1] - STEP)
+        for k in full.tolist():
+            nodes = [field[k, : size[k] // 2] for field in map(np.asarray, self.state.nodes)]
+            self.aside.setdefault(k, []).append([field.copy() for field in nodes])
+        if full.size:
+            nodes = [np.asarray(field) for field in self.state.nodes]
+            self._lay({k: [f[k, size[k] // 2 : size[k]] for f in nodes] for k in full.tolist()})
         idle = [k for k in self.aside if not size[k]]
-        if not full.size and not idle:
-            return
-        nodes = [np.array(field) for field in self.state.nodes]
-        for k in full:
-            half = size[k] // 2
-            self.aside.setdefault(k, []).append([field[k, :half].copy() for field in nodes])
-            for field in nodes:
-                field[k, : size[k] - half] = field[k, half : size[k]].copy()
-            size[k] -= half
+        if idle:
+            self._lay({k: self.aside[k][-1] for k in idle})
         for k in idle:
-            parts = self.aside[k]
-            back = parts.pop()
-            if not parts:
+            self.aside[k].pop()
+            if not self.aside[k]:
                 del self.aside[k]
-            order = np.argsort(-back[-1], kind="stable")
+
+    def _lay(self, found: dict[int, _Fields]) -> None:
+        """Make these the nodes of some problems, the most promising last."""
+        nodes, size = [np.array(field) for field in self.state.nodes], np.array(self.state.size)
+        for k, part in found.items():
+            order = np.argsort(-np.asarray(part[-1]), kind="stable")
             size[k] = order.size
-            for field, part in zip(nodes, back):
-                field[k, : size[k]] = part[order]
+            for field, new in zip(nodes, part):
+                field[k, : size[k]] = np.asarray(new)[order]
         fields = Nodes(*map(jnp.asarray, nodes))
         self.state = self.state._replace(nodes=fields, size=jnp.asarray(size))
 
