@@ -19,3 +19,5 @@ from jcausal_kernels.grid_variance import Slabs as Slabs
 from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
+from jcausal_kernels.subset_search import Subset as Subset
+from jcausal_kernels.subset_search import subset_search as subset_search

@@ -1,0 +1,1 @@
+"""Causal M5 trees and matching by exact subsets inside their leaves."""
