@@ -15,7 +15,7 @@ from jcausal.match.neighbors import Pairs
 from jcausal.match.tree._candidates import Metric, Weights, make_ground, nearest
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._subset_program import Balance, Rule
-from jcausal.match.tree._subsets import ENUMERATED, Engine, Part, choose
+from jcausal.match.tree._subsets import Engine, Part, choose
 from jcausal.match.tree._tree import Tree
 from jcausal.outcome import ResponseSurface, fit
 from jcausal.outcome._surface import Arms
