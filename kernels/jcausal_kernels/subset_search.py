@@ -145,7 +145,7 @@ def _search(
         parts.append(jnp.pad(delta, [(0, -q % block), (0, 0), (0, 0)]))
         blocks = -(-q // block)
         parts = [v.reshape(blocks, block, *v.shape[1:]) for v in parts]
-        found = lax.map(lambda part: _blocked(*part, alpha, balance), tuple(parts))
+        found = lax.map(lambda part: _blocked(part[0], part[1], part[2], alpha, balance), parts)
         found = Subset(*(v.reshape(blocks * block, *v.shape[2:])[:q] for v in found))
     empty = ~found.chosen.any(1)
     return found._replace(
