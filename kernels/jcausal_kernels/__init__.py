@@ -19,3 +19,6 @@ from jcausal_kernels.grid_variance import Slabs as Slabs
 from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
+from jcausal_kernels.split_scan import Splits as Splits
+from jcausal_kernels.split_scan import sorted_order as sorted_order
+from jcausal_kernels.split_scan import split_scan as split_scan
