@@ -146,7 +146,7 @@ def test_a_leaf_without_controls_leaves_its_treated_unmatched():
     assert (np.asarray(pairs.status)[expected] == int(code(RESULTS.no_leaf_control))).all()
     effects = jc.estimate(sample, pairs)
     assert np.isnan(np.asarray(effects.ite)[expected]).all() and np.isfinite(float(effects.att))
-    assert f"unmatched {expected.sum()}: no control in the leaf" in effects.summary()
+    assert f"unmatched {expected.sum()}: its leaf holds no control" in effects.summary()
     assert len(pairs.unmatched()) == expected.sum()
 
 

@@ -102,7 +102,7 @@ def test_effects_are_outcomes_against_weighted_partners(pairs):
     np.testing.assert_allclose(np.asarray(effects.effective)[matched, 1], 1, rtol=1e-5)
     heavy = (control**3).sum(1)[matched] / (control**2).sum(1)[matched]
     np.testing.assert_allclose(np.asarray(effects.heavy)[matched, 0], heavy, rtol=1e-4)
-    assert "unmatched 1: no control in the leaf" in effects.summary()
+    assert "unmatched 1: its leaf holds no control" in effects.summary()
 
 
 def test_intervals_balance_and_pictures_apply(pairs):
@@ -132,7 +132,7 @@ def test_frames_and_words(pairs, unchecked):
     assert (units["weight"] > 0).all() and set(units["treated"]) == {0, 1}
     words = pairs.describe(0)
     assert words.startswith("4 controls, 1 treated: ") and "x0" in words and "against" in words
-    assert pairs.describe(len(held) - 1).startswith("no control in the leaf")
+    assert pairs.describe(len(held) - 1).startswith("its leaf holds no control")
     twins = jc.Sample([[1.0], [1.0], [1.0], [2.0]], [1, 0, 0, 0], [3.0, 1.0, 2.0, 0.0])
     same = draw_pairs(
         twins,
