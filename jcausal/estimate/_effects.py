@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
 from jcausal.estimate import _words
-from jcausal.match import RESULTS, Estimand, Matching, code
+from jcausal.match import RESULTS, Estimand, Leaves, Matching, code
 from jcausal.outcome import ResponseSurface
 
 Tau = Literal["a", "b"]
@@ -315,6 +315,8 @@ def effects_of(
 ) -> Effects:
     """Sum the outcomes over every group and measure the surfaces, once."""
     assert sample.y is not None
+    if tau == "a" and isinstance(matching, Leaves):
+        raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
     usable = sample.valid & jnp.isfinite(sample.y)
     weight = jnp.where(usable, sample.weight, 0)
     centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
@@ -352,14 +354,4 @@ def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> A
     In the dtype of centre.
     """
     assert sample.y is not None
-    return _around_means(*matching.moments(jnp.where(sample.valid, sample.y - centre, 0)))
-
-
-@jax.jit
-def _around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Array:
-    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
-    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
-    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
-    effective = sums[..., 0] / largest * (sums[..., 0] / second)
-    heavy = sums[..., 4] / second * largest / weight
-    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
+    return matching.totals(jnp.where(sample.valid, sample.y - centre, 0))

@@ -46,10 +46,10 @@ class Matching(eqx.Module):
         """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
 
     @abstractmethod
-    def moments(self, y: Float[Array, " n"]) -> tuple[Float[Array, "q 2 5"], Float[Array, ""]]:
-        """Sums over each group by arm of g (1, y, y^2, g/c, (g/c)^2), g the units' weights; and c.
+    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+        """Of each group by arm: sums of weight, weight y and weight (y - mean)^2; effective; heavy.
 
-        In the dtype of y; the scale c keeps the cubes of large weights finite.
+        The last two are those of `Effects`. In the dtype of y.
         """
 
     @property
@@ -114,6 +114,20 @@ class Matching(eqx.Module):
             reason=[sentence(s) for s in status],
         )
         return like(self.sample.home, pd.DataFrame(columns))
+
+
+@jax.jit
+def around_means(sums: Float[Array, "q 2 5"], scale: Float[Array, ""]) -> Float[Array, "q 2 5"]:
+    """Totals from sums of weight times 1, y, y^2, weight / scale and its square.
+
+    The scale keeps the cubes of large weights finite.
+    """
+    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
+    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
+    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
+    effective = sums[..., 0] / scale * (sums[..., 0] / second)
+    heavy = sums[..., 4] / second * scale / weight
+    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
 
 
 @jax.jit

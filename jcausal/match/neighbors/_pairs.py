@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
 from jcausal.match._frames import matched_frame
-from jcausal.match._matching import Estimand, Matching
+from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match.neighbors import _words
 
 
@@ -93,12 +93,12 @@ class Pairs(Matching):
         rows, weights = self._members
         return _sums(rows, weights.astype(values.dtype) ** power, self.sample.t, values)
 
-    def moments(self, y: Float[Array, " n"]) -> tuple[Float[Array, "q 2 5"], Float[Array, ""]]:
-        """Sums of g (1, y, y^2, g, g^2): the weights are at most 1, so the scale is 1."""
+    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+        """Sums around the means; the weights are at most 1, so the scale is 1."""
         columns = jnp.stack([jnp.ones_like(y), y, y**2], axis=1)
         ones = columns[:, :1]
         parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]
-        return jnp.concatenate(parts, axis=2), jnp.ones((), y.dtype)
+        return around_means(jnp.concatenate(parts, axis=2), jnp.ones((), y.dtype))
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the groups that it is in."""
