@@ -9,6 +9,7 @@ from itertools import repeat
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -83,6 +84,7 @@ def row_of_runs(
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             records.append(dict(about, method=name, size=size, **found))
+    jax.clear_caches()  # a process can hold the compiled code of some thousand shapes only
     return records
 
 

@@ -8,6 +8,7 @@ from itertools import repeat
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -83,6 +84,7 @@ def row_of_runs(name: str, reading: str, runs: int) -> list[dict[str, Any]]:
         run = divide(row.draw(key=seed, reading=reading), seed)
         for method, found in _methods(run, row):
             records.append(dict(reading=reading, row=name, seed=seed, method=method, **found))
+    jax.clear_caches()  # a process can hold the compiled code of some thousand shapes only
     return records
 
 
