@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,9 +14,6 @@ from jcausal.data import Sample, Schema
 from jcausal.data._schema import plain_schema
 from jcausal.match.tree import _words
 from jcausal.outcome._surface import Encoding, Noise, ResponseSurface, Trained, evaluate_along
-
-if TYPE_CHECKING:
-    from jcausal.estimate import Effects
 
 
 class Nodes(eqx.Module):
@@ -203,7 +200,7 @@ class Tree(ResponseSurface):
         """What each leaf asks of a unit, in words, one line a leaf."""
         return _words.rules(self)
 
-    def to_frame(self, sample: Sample | None = None, *, effects: Effects | None = None) -> Any:
+    def to_frame(self, sample: Sample | None = None, *, effects: Any | None = None) -> Any:
         """One row a leaf: leaf, rule, controls, treated, adjusted R2, residual error.
 
         **Arguments:** `sample`: count its valid units in place of those that the tree was made of.

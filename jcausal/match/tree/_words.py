@@ -10,7 +10,6 @@ import pandas as pd
 from jcausal.data import Sample, Schema, beside_covariates, like, number_in_words
 
 if TYPE_CHECKING:
-    from jcausal.estimate import Effects
     from jcausal.match.tree._leaves import Leaves
     from jcausal.match.tree._tree import Tree
     from jcausal.outcome._surface import Encoding
@@ -96,7 +95,7 @@ def levels(schema: Schema, j: int, held: dict[int, bool]) -> str:
     return f"{name} not {listed}"
 
 
-def leaves_frame(tree: Tree, sample: Sample | None, effects: Effects | None) -> Any:
+def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
     """One row a leaf."""
     controls, treated = np.asarray(tree.controls), np.asarray(tree.treated)
     if sample is None and effects is not None:
@@ -187,7 +186,7 @@ def feature_names(schema: Schema, encoding: Encoding) -> list[str]:
     ]
 
 
-def _effects_by_leaf(tree: Tree, effects: Effects) -> dict[str, object]:
+def _effects_by_leaf(tree: Tree, effects: Any) -> dict[str, object]:
     """Matched treated queries and their mean effect in each leaf; NaN without any."""
     query = np.asarray(effects.matching.query)
     use = np.asarray(effects.matched & effects.matching.query_treated) & (query >= 0)

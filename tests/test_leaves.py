@@ -1,0 +1,74 @@
+"""M5Model: regressions of leaves as weights of controls, beside NumPy's least squares."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_m5_tree import draw
+
+import jcausal as jc
+
+
+@pytest.fixture(scope="module")
+def effects():
+    x, t, y = draw(11, n=300)
+    return jc.estimate(jc.Sample(x, t, y + 2 * t), jc.M5Model())
+
+
+@pytest.mark.x64
+def test_the_prediction_is_that_of_least_squares(effects):
+    sample, leaf = effects.sample, np.asarray(effects.matching.leaf)
+    x, t, y = (np.asarray(a, float) for a in (sample.x, sample.t, sample.y))
+    for i, query in enumerate(np.asarray(effects.matching.query)):
+        rows = np.flatnonzero((leaf == leaf[query]) & (t == 0))
+        design = np.column_stack([np.ones(rows.size), x[rows]])
+        coef = np.linalg.lstsq(design, y[rows], rcond=None)[0]
+        assert float(effects.y0[i]) == pytest.approx(coef @ [1, *x[query]], abs=2e-3)
+        group, weight = effects.matching.group(i)
+        assert weight[np.asarray(t[group] == 0)].sum() == pytest.approx(1, abs=1e-5)
+    assert float(effects.att) == pytest.approx(2, abs=0.3)
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("power", [1, 2])
+def test_sums_and_spread_are_adjoint(effects, power):
+    rng = np.random.default_rng(0)
+    matching, dtype = effects.matching, effects.sample.x.dtype
+    values = jnp.asarray(rng.normal(size=(effects.sample.n, 1)), dtype)
+    shares = jnp.asarray(rng.normal(size=(matching.query.shape[0], 2)), dtype)
+    left = float((matching.sums(values, power)[..., 0] * shares).sum())
+    right = float((values[:, 0] * matching.spread(shares, power)).sum())
+    assert left == pytest.approx(right, rel=1e-3, abs=1e-3)
+
+
+def test_leaf_effects_weigh_up_to_the_average(effects):
+    """Proposition 4.1: the average is the mean of the leaves' effects by their treated."""
+    by = jc.interval(effects, jc.AbadieImbens(), by=effects.matching.leaf)
+    count = np.asarray(by.groups.matched, float)
+    mean = (count * np.asarray(by.estimate)).sum() / count.sum()
+    assert mean == pytest.approx(float(effects.att), abs=1e-4)
+    test = jc.heterogeneity(by)
+    assert 0 <= test.p_value <= 1
+
+
+def test_the_average_s_interval_holds_the_coefficients_error(effects):
+    """With every leaf's residual variance the same, V >= the error of predictions alone."""
+    interval = jc.interval(effects, jc.AbadieImbens(target="sample"))
+    boot = jc.interval(effects, jc.Bootstrap(target="sample"), key=0)
+    ratio = float(interval.error) / float(boot.error)
+    assert 0.6 < ratio < 1.6
+    assert float(interval.lower) < 2 < float(interval.upper)
+
+
+def test_what_cannot_be_compared_and_what_is_extrapolated():
+    x, t, y = draw(12)
+    far = x.copy()
+    far[np.flatnonzero(t)[0]] = [50.0, 3, 0]
+    effects = jc.estimate(jc.Sample(far, t, y), jc.M5Model())
+    assert bool(effects.matching.extrapolated[0])
+    words = effects.summary()
+    assert "not honest" in words
+    honest = jc.estimate(jc.Sample(x, t, y), jc.M5Model(honest=True), key=0)
+    assert "not honest" not in honest.summary()
+    assert np.isfinite(float(honest.att))
+    with pytest.raises(ValueError, match="use tau='b'"):
+        jc.estimate(jc.Sample(x, t, y), jc.M5Model(), tau="a")

@@ -1,0 +1,154 @@
+"""The M5 tree beside a plain recursion, planted thresholds, invariances, and bad input."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles.m5_tree import adjusted_r2, grow
+
+import jcausal as jc
+
+
+def draw(seed, n=260, noise=0.3):
+    """Three covariates, one of few values, and an outcome that bends at 0."""
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([rng.normal(size=n), rng.integers(0, 4, n), rng.normal(size=n)])
+    y = np.where(x[:, 0] > 0, 3 * x[:, 2], -2 * x[:, 2]) + x[:, 1] + noise * rng.normal(size=n)
+    return x, np.arange(n) % 5 == 0, y
+
+
+def parts(tree, x):
+    """The partition as sorted tuples of rows."""
+    leaf = np.asarray(tree.leaf(jnp.asarray(x)))
+    return sorted(tuple(np.flatnonzero(leaf == k)) for k in np.unique(leaf))
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("split_search", ["best", "first_passing"])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_the_tree_of_a_plain_recursion(seed, split_search):
+    x, t, y = draw(seed)
+    sample = jc.Sample(x, t, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jc.TreeWarning)
+        tree = jc.fit(sample, jc.M5Tree(split_search=split_search))
+    x = np.asarray(sample.x, float)
+    controls = np.flatnonzero(~t)
+    leaves = grow(x[~t], np.asarray(sample.y, float)[~t], 8, split_search)
+    expected = sorted(tuple(controls[rows]) for rows, _ in leaves)
+    leaf = np.asarray(tree.leaf(sample.x))
+    assert sorted(tuple(np.flatnonzero((leaf == k) & ~t)) for k in range(tree.leaves)) == expected
+    cuts = {(f, round(float(c), 4)) for _, path in leaves for f, c, _ in path}
+    nodes = tree.nodes
+    inner = np.asarray(nodes.feature) >= 0
+    mine = zip(np.asarray(nodes.feature)[inner], np.asarray(nodes.threshold, float)[inner])
+    assert {(int(f), round(c, 4)) for f, c in mine} == cuts
+    for k in range(tree.leaves):
+        rows = np.flatnonzero((leaf == k) & ~t)
+        r2 = adjusted_r2(x[rows], np.asarray(sample.y, float)[rows])
+        assert float(tree.adjusted_r2[k]) == pytest.approx(r2, abs=1e-4)
+
+
+def test_planted_thresholds_are_found():
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-1, 1, (600, 2))
+    y = np.select([x[:, 0] <= -0.3, x[:, 0] <= 0.5], [4 * x[:, 1], -4 * x[:, 1]], 10.0)
+    sample = jc.Sample(x, np.arange(600) % 10 == 0, y + 0.01 * rng.normal(size=600))
+    tree = jc.fit(sample, jc.M5Tree(min_controls=60))
+    cuts = np.asarray(tree.nodes.threshold)[np.asarray(tree.nodes.feature) == 0]
+    assert np.abs(cuts - 0.5).min() < 0.02
+    assert np.abs(cuts + 0.3).min() < 0.02
+
+
+def test_rows_and_monotone_scales_do_not_matter():
+    """The reductions look at ranks only; a regression sees a linear map of all covariates."""
+    x, t, y = draw(4)
+    tree = jc.fit(jc.Sample(x, t, y), jc.M5Tree())
+    order = np.random.default_rng(0).permutation(y.size)
+    other = jc.fit(jc.Sample(x[order], t[order], y[order]), jc.M5Tree())
+    assert parts(other, x) == parts(tree, x)
+    mapped = x * [2.0, -1.0, 0.5] + [3.0, 1.0, -2.0]
+    assert parts(jc.fit(jc.Sample(mapped, t, y), jc.M5Tree()), mapped) == parts(tree, x)
+
+
+def test_the_bound_of_the_regressions_error():
+    """Mean squared residual <= (1 - adjusted R2) (n - p - 1)/(n - 1) variance: an equality here."""
+    x, t, y = draw(5)
+    sample = jc.Sample(x, t, y)
+    tree = jc.fit(sample, jc.M5Tree())
+    leaf = np.asarray(tree.leaf(sample.x))
+    f0 = np.asarray(tree(sample.x))[:, 0]
+    for k in range(tree.leaves):
+        rows = np.flatnonzero((leaf == k) & ~t)
+        n, slack = rows.size, 1 - float(tree.adjusted_r2[k])
+        bound = slack * (n - 4) / (n - 1) * y[rows].var()
+        assert ((y[rows] - f0[rows]) ** 2).mean() <= bound * (1 + 1e-3) + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        ("few", None, "min_controls = 8"),
+        ("all", "equal", "all their outcomes are 2"),
+        ("all", "line", "raises the adjusted R2"),
+    ],
+)
+def test_one_leaf_warns_and_says_why(x, y, words):
+    covariates, t, outcome = draw(6, n=17 if x == "few" else 200)
+    if y == "equal":
+        outcome = np.full(t.size, 2.0)
+    if y == "line":
+        outcome = covariates @ [1.0, 2.0, 3.0]
+    with pytest.warns(jc.TreeWarning, match=words):
+        tree = jc.fit(jc.Sample(covariates, t, outcome), jc.M5Tree())
+    assert tree.leaves == 1
+
+
+def test_constant_and_collinear_covariates_change_no_prediction():
+    x, t, y = draw(7)
+    plain = jc.fit(jc.Sample(x, t, y), jc.M5Tree(min_controls=20))
+    names = ["a", "b", "c", "d"]
+    twin = jc.Sample(np.column_stack([x, 2 * x[:, 0] + 1]), t, y, names=names)
+    tree = jc.fit(twin, jc.M5Tree(min_controls=20, criterion="residual_variance"))
+    assert np.isfinite(np.asarray(tree(twin.x))[:, 0]).all()
+    alone = jc.fit(jc.Sample(x, t, y), jc.M5Tree(max_depth=0))
+    both = jc.fit(twin, jc.M5Tree(max_depth=0))
+    first, second = np.asarray(alone(jnp.asarray(x, twin.x.dtype))), np.asarray(both(twin.x))
+    np.testing.assert_allclose(second[:, 0], first[:, 0], atol=1e-3)
+    assert plain.leaves > 1
+
+
+def test_words_frame_and_wrong_options(unchecked):
+    x, t, y = draw(8)
+    sample = jc.Sample(x, t, y, names=["age", "visits", "income"], units={"age": "years"})
+    tree = jc.fit(sample, jc.M5Tree())
+    rules, frame = tree.rules(), tree.to_frame(sample)
+    assert len(rules) == tree.leaves == len(frame)
+    assert any("age" in rule and "years" in rule for rule in rules)
+    assert frame["controls"].sum() == (~t).sum() and frame["treated"].sum() == t.sum()
+    for options in (dict(min_controls=0), dict(max_depth=-1), dict(bins=1)):
+        with pytest.raises(ValueError, match="it must"):
+            jc.M5Tree(**options)
+    for options in (dict(split_search="all"), dict(criterion="r2")):
+        with pytest.raises(ValueError, match="use"):
+            jc.M5Tree(**options)
+
+
+def test_trees_of_many_data_sets_in_one_call():
+    sets = [draw(seed, n=120) for seed in range(3)]
+    x, t, y = (jnp.asarray(np.stack(a)) for a in zip(*sets))
+    t = t.at[:].set(t[0])
+
+    def leaves(x, t, y):
+        tree = jc.fit(jc.Sample(x, t, y), jc.M5Tree(min_controls=12))
+        return tree.leaf(x), tree(x)[:, 0]
+
+    found, f0 = jax.vmap(leaves)(x, t, y)
+    for k in range(3):
+        tree = jc.fit(jc.Sample(x[k], t[k], y[k]), jc.M5Tree(min_controls=12))
+        one = np.asarray(tree.leaf(x[k]))
+        pairs = set(zip(one.tolist(), np.asarray(found[k]).tolist()))
+        assert len(pairs) == tree.leaves
+        np.testing.assert_allclose(f0[k], np.asarray(tree(x[k]))[:, 0], atol=2e-2)
