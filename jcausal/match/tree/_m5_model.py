@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from jcausal.data import Sample, bucket, is_traced, pad_rows
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
-from jcausal.match.tree._fit import Blocks, Part, cross_products, moments, solve
+from jcausal.match.tree._fit import Blocks, moments, solve, whole
 from jcausal.match.tree._finish import ranges
 from jcausal.match.tree._grow import CHUNK
 from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
@@ -193,9 +193,7 @@ def _refit(
     more = -leaves % chunk
 
     def some(at: tuple[Array, Array]) -> tuple[Array, ...]:
-        none = jnp.zeros(chunk, jnp.int32)
-        grams, _ = cross_products(design, order, Part(*at, none, none - 1), Blocks(32, 32))
-        found = moments(grams[:, 1])
+        found = moments(whole(design, order, *at, Blocks(32, 32)))
         done = solve(found)
         mean = (found.mean + design.z[order[at[0]]]) * scaling.scale + scaling.centre
         root = done.root / scaling.scale[:-1, None]

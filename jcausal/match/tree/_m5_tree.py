@@ -29,8 +29,8 @@ from jcausal.match.tree._prepare import (
     Rungs,
     Scaling,
     design_of,
-    groups_of,
     host_rungs,
+    sizes_of,
     traced_rungs,
 )
 from jcausal.match.tree._tree import Fits, Nodes, Tree, scale_of
@@ -168,7 +168,7 @@ class M5Tree(OutcomeModel):
         height[np.asarray(Encoding(sample.schema).level) >= 0] = 2
         leaves = max(1, n // least)
         blocks = Blocks(32, min(32, n // 32 + min(CHUNK, leaves)))
-        plan = Plan(self.split_search, self.criterion, groups_of(height), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(height), blocks)
         design, scaling = design_of(features, sample.y, sample.weight, use, rungs.codes)
         growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
         chunk = min(CHUNK, leaves)
@@ -190,7 +190,7 @@ class M5Tree(OutcomeModel):
         assert rungs.count is not None
         wide, dtype = bucket(rows.size), sample.x.dtype
         blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, groups_of(rungs.count), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.count), blocks)
         weight = np.asarray(sample.weight, np.float64)[rows]
         even = bool((weight == weight[0]).all())
         outcome = np.asarray(sample.y, np.float64)[rows]
