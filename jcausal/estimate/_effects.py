@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
 from jcausal.estimate import _words
-from jcausal.match import RESULTS, Estimand, Matching, code
+from jcausal.match import RESULTS, Estimand, Leaves, Matching, code
 from jcausal.outcome import ResponseSurface
 
 Tau = Literal["a", "b"]
@@ -315,20 +315,23 @@ def effects_of(
 ) -> Effects:
     """Sum the outcomes over every group and measure the surfaces, once."""
     assert sample.y is not None
+    if tau == "a" and isinstance(matching, Leaves):
+        raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
     usable = sample.valid & jnp.isfinite(sample.y)
     weight = jnp.where(usable, sample.weight, 0)
     centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
     binary = (~usable | (sample.y == 0) | (sample.y == 1)).all()
     centre = jnp.where(binary, 0, centre)  # so that a risk of 0 is 0 exactly
     if is_traced(sample, matching):
-        totals = _totals(sample, matching, centre)
+        totals = matching.totals(jnp.where(sample.valid, sample.y - centre, 0))
         own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)
         bad = matching.matched & ~(jnp.isfinite(totals).all((1, 2)) & jnp.isfinite(own))
         status = jnp.where(bad, code(RESULTS.bad_input), matching.status)
         matching = eqx.tree_at(lambda m: m.status, matching, status)
     else:
         with jax.enable_x64(True):  # squares around a group's mean need the digits
-            totals = np.asarray(_totals(sample, matching, np.float64(centre)))
+            y = jnp.where(sample.valid, sample.y - np.float64(centre), 0)
+            totals = np.asarray(matching.totals(y))
         totals = totals.astype(sample.x.dtype)
     r2 = _r2(sample, matching, surfaces)
     sums, effective, heavy = map(jnp.asarray, (totals[..., :3], totals[..., 3], totals[..., 4]))
@@ -344,22 +347,3 @@ def _r2(
         return jnp.zeros((0, 2), sample.x.dtype)
     parts = [sample.with_valid(matching.fold == k) for k in range(len(surfaces))]
     return jnp.stack([surface.r2(part) for surface, part in zip(surfaces, parts)])
-
-
-def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:
-    """Group sums of weight, weight (y - centre) and weight (y - mean)^2; effective units; heavy.
-
-    In the dtype of centre.
-    """
-    assert sample.y is not None
-    return _around_means(*matching.moments(jnp.where(sample.valid, sample.y - centre, 0)))
-
-
-@jax.jit
-def _around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Array:
-    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
-    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
-    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
-    effective = sums[..., 0] / largest * (sums[..., 0] / second)
-    heavy = sums[..., 4] / second * largest / weight
-    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, first_rows, is_traced, like, pad_rows
 from jcausal.match._frames import counts_in_words, matched_frame
-from jcausal.match._matching import Estimand, Matching
+from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
 from jcausal.match.boxes._grow import box_rungs
@@ -174,12 +174,13 @@ class Boxes(Matching):
         total = box_weights(self.units, rungs, shares[:, :, None], ladder=self._bound)[:, 0]
         return total * self.sample.weight**power
 
-    def moments(self, y: Float[Array, " n"]) -> tuple[Float[Array, "q 2 5"], Float[Array, ""]]:
-        """Sums of g (1, y, y^2, g/c, (g/c)^2) in one stream; c is the largest weight."""
+    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+        """Sums of weight, weight y, weight (y - mean)^2, effective units, heavy, in one stream."""
         w = jnp.where(self.sample.valid, self.sample.weight, 0).astype(y.dtype)
         largest = w.max()
         w = w / jnp.where(largest > 0, largest, 1)
-        return self.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)), largest
+        columns = jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)
+        return around_means(self.sums(columns), largest)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:

@@ -110,6 +110,30 @@ class Leaves(Matching):
         found = jnp.where(design.leaf >= 0, found, 0) * self._carries.astype(shares.dtype) ** power
         return found.at[self.query].add(shares[:, 1] * self._own.astype(shares.dtype) ** power)
 
+    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+        """Sums of predictions; a group's variance is that of its leaf's residuals."""
+        sums = self.sums(jnp.stack([jnp.ones_like(y), y], axis=1))
+        total, square = sums[..., 0], self.squares.astype(y.dtype)
+        effective = total**2 / jnp.where(square > 0, square, 1)
+        at = self.leaf[self.query]
+        spread = jnp.where(at >= 0, self.residuals(y)[2][at], 0)
+        spread = jnp.stack([spread, jnp.zeros_like(spread)], axis=1)
+        spread *= total * (1 - 1 / jnp.where(effective > 1, effective, 1))
+        heavy = 1 / jnp.where(effective > 0, effective, 1)
+        return jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
+
+    @property
+    def squares(self) -> Float[Array, "q 2"]:
+        """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""
+        here = self.design.row[self.query]
+        weight = self.sample.weight
+        known = None if is_traced(weight) else np.asarray(weight)[np.asarray(self.sample.valid)]
+        if known is None or (known != known[0]).any():
+            return self.sums(jnp.ones((self.sample.n, 1), here.dtype), power=2)[..., 0]
+        matched = self.design.leaf[self.query] >= 0
+        control = jnp.where(matched, known[0] * jnp.square(here).sum(1), 0)
+        return jnp.stack([control, self._own**2], axis=1)
+
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls of each query's leaf, and the query itself."""

@@ -221,11 +221,3 @@ def scale_of(
     use = valid[:, None]
     low = jnp.where(use, features, jnp.inf).min(0)
     return low, jnp.where(use, features, -jnp.inf).max(0)
-
-
-def feature_names(schema: Schema, encoding: Encoding) -> list[str]:
-    """A name for every feature: the covariate's, or "covariate: level"."""
-    return [
-        schema.names[j] if level < 0 else f"{schema.names[j]}: {schema.levels[j][level]}"
-        for j, level in zip(np.asarray(encoding.column), np.asarray(encoding.level))
-    ]
