@@ -122,7 +122,7 @@ class M5Match(Matcher):
             raise ValueError("weights must be finite and not negative.")
 
     @property
-    def outcome(self) -> M5Tree:
+    def outcome(self) -> M5Tree:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The tree is the outcome model."""
         return self.tree
 
