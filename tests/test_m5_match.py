@@ -115,48 +115,55 @@ def test_row_order_changes_no_group(grown):
     same(partners(matched(mixed, tree, k=6)), partners(matched(sample, tree, k=6)))
 
 
-def test_exact_twins_are_taken_together_and_alone():
-    rng = np.random.default_rng(0)
-    x = np.concatenate([rng.normal(size=(60, 2)), np.zeros((5, 2))])
-    t = np.zeros(65, bool)
-    t[[0, 60]] = True
-    sample = jc.Sample(x, t, x[:, 0] + rng.normal(size=65))
-    pairs = matched(sample, jc.fit(sample, jc.M5Tree(max_depth=0)), k=8)
-    assert partners(pairs)[60] == {61: 0.25, 62: 0.25, 63: 0.25, 64: 0.25, 60: 1.0}
-    assert "4 controls, 1 treated: 61, 62, 63 and 64 (1/4 each); alike" in pairs.describe(1)
-    capped = matched(sample, jc.fit(sample, jc.M5Tree(max_depth=0)), k=3)
-    assert list(partners(capped)[60]) == [61, 62, 63, 60]
+def test_exact_twins_are_taken_together_and_alone(grown):
+    sample, tree = grown
+    pairs, leaf = matched(sample, tree, k=12), np.asarray(tree.leaf(sample.x))
+    slopes, x = np.asarray(tree.importance), np.asarray(tree.features(sample.x))
+    able = ~np.asarray(sample.t) & (np.asarray(sample.weight) > 0)
+    seen = 0
+    for i, row in enumerate(np.asarray(pairs.query)):
+        twins = able & (leaf == leaf[row]) & (sample.points == sample.points[row]).all(1)
+        alike = able & (leaf == leaf[row]) & ((x - x[row]) * slopes[leaf[row]] == 0).all(1)
+        if 0 < alike.sum() <= 12:
+            rows, weights = pairs.group(i)
+            assert set(rows[:-1]) == set(np.flatnonzero(alike))
+            np.testing.assert_allclose(weights[:-1].sum(), 1, rtol=1e-5)
+            seen += twins.any()
+            if (alike == twins).all():
+                assert pairs.describe(i).endswith("alike in every covariate")
+    assert seen > 5
 
 
-def test_a_leaf_without_controls_leaves_its_treated_unmatched():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (300, 1))
-    t = rng.random(300) < 0.3
-    y = np.where(x[:, 0] > 0, 5 + 3 * x[:, 0], -x[:, 0]) + 0.01 * rng.normal(size=300)
-    whole = jc.Sample(x, t, y)
-    tree = jc.fit(whole, TREE)
-    leaf = np.asarray(tree.leaf(whole.x))
-    kept = t | (x[:, 0] < 0) | (leaf == 0)
-    empty = np.setdiff1d(leaf[t], leaf[kept & ~t])
-    assert tree.leaves > 1 and empty.size
-    sample = jc.Sample(x[kept], t[kept], y[kept])
-    pairs = jc.match(sample, jc.M5Match(k=4, tree=TREE), surface=tree)
-    expected = np.isin(leaf[kept & t], empty)
+def test_a_leaf_without_controls_leaves_its_treated_unmatched(grown):
+    whole, tree = grown
+    leaf, t = np.asarray(tree.leaf(whole.x)), np.asarray(whole.t)
+    kept = t | (leaf != leaf[t][0])
+    sample = jc.Sample(
+        whole.points[kept], t[kept], np.asarray(whole.y)[kept], kinds=whole.schema.kinds
+    )
+    pairs = matched(sample, tree, k=4)
+    expected = leaf[t] == leaf[t][0]
     np.testing.assert_array_equal(~np.asarray(pairs.matched), expected)
     assert (np.asarray(pairs.status)[expected] == int(code(RESULTS.no_leaf_control))).all()
     effects = jc.estimate(sample, pairs)
     assert np.isnan(np.asarray(effects.ite)[expected]).all() and np.isfinite(float(effects.att))
     assert f"unmatched {expected.sum()}: its leaf holds no control" in effects.summary()
     assert len(pairs.unmatched()) == expected.sum()
+    assert pairs.describe(0).startswith("its leaf holds no control")
 
 
 def test_honest_matching_cross_fits_and_says_so():
-    sample = draw_units(n=240)
+    sample = draw_units()
     plain = jc.estimate(sample, jc.M5Match(k=5, tree=TREE))
     assert "not honest" in plain.summary() and len(plain.surfaces) == 0
     np.testing.assert_allclose(plain.att, plain.ite[plain.matched].mean(), rtol=1e-4)
     rule = plain.matching.guides[0].rules()[int(plain.matching.place[0])]
     assert plain.matching.describe(0).startswith(rule)
+    by_leaf = jc.interval(plain, jc.AbadieImbens(), by=plain.matching.places)
+    leaves = np.unique(np.asarray(plain.matching.place))
+    assert list(by_leaf.groups.label) == leaves.tolist()
+    mean = [plain.ite[plain.matching.place == leaf].mean() for leaf in leaves]
+    np.testing.assert_allclose(by_leaf.estimate, mean, rtol=1e-4, atol=1e-5)
     honest = jc.estimate(sample, jc.M5Match(k=5, tree=TREE, honest=True), key=0)
     pairs = honest.matching
     assert "not honest" not in honest.summary() and len(honest.surfaces) == 2

@@ -323,14 +323,15 @@ def effects_of(
     binary = (~usable | (sample.y == 0) | (sample.y == 1)).all()
     centre = jnp.where(binary, 0, centre)  # so that a risk of 0 is 0 exactly
     if is_traced(sample, matching):
-        totals = _totals(sample, matching, centre)
+        totals = matching.totals(jnp.where(sample.valid, sample.y - centre, 0))
         own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)
         bad = matching.matched & ~(jnp.isfinite(totals).all((1, 2)) & jnp.isfinite(own))
         status = jnp.where(bad, code(RESULTS.bad_input), matching.status)
         matching = eqx.tree_at(lambda m: m.status, matching, status)
     else:
         with jax.enable_x64(True):  # squares around a group's mean need the digits
-            totals = np.asarray(_totals(sample, matching, np.float64(centre)))
+            y = jnp.where(sample.valid, sample.y - np.float64(centre), 0)
+            totals = np.asarray(matching.totals(y))
         totals = totals.astype(sample.x.dtype)
     r2 = _r2(sample, matching, surfaces)
     sums, effective, heavy = map(jnp.asarray, (totals[..., :3], totals[..., 3], totals[..., 4]))
@@ -346,12 +347,3 @@ def _r2(
         return jnp.zeros((0, 2), sample.x.dtype)
     parts = [sample.with_valid(matching.fold == k) for k in range(len(surfaces))]
     return jnp.stack([surface.r2(part) for surface, part in zip(surfaces, parts)])
-
-
-def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:
-    """Group sums of weight, weight (y - centre) and weight (y - mean)^2; effective units; heavy.
-
-    In the dtype of centre.
-    """
-    assert sample.y is not None
-    return matching.totals(jnp.where(sample.valid, sample.y - centre, 0))

@@ -56,8 +56,8 @@ def summary(effects: Effects, interval: object = None) -> str:
             lines.append(
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
-    told = _proof(effects) + _caution(effects) + _regressions(effects)
-    return "\n".join(lines + told + surface_words(effects))
+    said = [*_proof(effects), *_regressions(effects), *_caution(effects)]
+    return "\n".join(lines + said + surface_words(effects))
 
 
 def _caution(effects: Effects) -> list[str]:

@@ -47,9 +47,10 @@ class Matching(eqx.Module):
 
     @abstractmethod
     def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
-        """Of each group by arm: sums of weight, weight y and weight (y - mean)^2; effective; heavy.
+        """What effects are made of, by arm of each group, in the dtype of y.
 
-        The last two are those of `Effects`. In the dtype of y.
+        Sums of weight, weight y and weight (y - mean)^2; with S_p the sum of weight^p, effective
+        units S_1^2 / S_2, and S_3 / (S_1 S_2).
         """
 
     @property
@@ -117,20 +118,6 @@ class Matching(eqx.Module):
 
 
 @jax.jit
-def around_means(sums: Float[Array, "q 2 5"], scale: Float[Array, ""]) -> Float[Array, "q 2 5"]:
-    """Totals from sums of weight times 1, y, y^2, weight / scale and its square.
-
-    The scale keeps the cubes of large weights finite.
-    """
-    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
-    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
-    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
-    effective = sums[..., 0] / scale * (sums[..., 0] / second)
-    heavy = sums[..., 4] / second * scale / weight
-    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
-
-
-@jax.jit
 def _of_rows(query: Int[Array, " q"], values: Array, outside: Array | float | bool) -> Array:
     """The values of the queries' rows, and `outside` for points that are no row."""
     return jnp.where(query >= 0, values[query], outside)
@@ -140,6 +127,20 @@ def _of_rows(query: Int[Array, " q"], values: Array, outside: Array | float | bo
 def _shares(v: Float[Array, " q"], total: Float[Array, "q 2"], power: int) -> Float[Array, "q 2"]:
     """What each unit of weight carries of v, by arm; 0 in an arm without weight."""
     return jnp.where(total > 0, v[:, None] / jnp.where(total > 0, total, 1), 0) ** power
+
+
+@jax.jit
+def around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Float[Array, "q 2 5"]:
+    """`Matching.totals` from sums of g (1, y, y^2, g / largest, (g / largest)^2), g the weights.
+
+    Weights are taken relative to the largest, so that cubes stay finite.
+    """
+    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
+    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
+    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
+    effective = sums[..., 0] / largest * (sums[..., 0] / second)
+    heavy = sums[..., 4] / second * largest / weight
+    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
 
 
 def check_same_rows(sample: Sample, matching: Matching) -> None:

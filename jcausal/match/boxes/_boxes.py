@@ -175,13 +175,12 @@ class Boxes(Matching):
         return total * self.sample.weight**power
 
     def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
-        """Sums around the means, in one stream; the scale is the largest weight."""
+        """Sums of weight, weight y, weight (y - mean)^2, effective units, heavy, in one stream."""
         w = jnp.where(self.sample.valid, self.sample.weight, 0).astype(y.dtype)
         largest = w.max()
         w = w / jnp.where(largest > 0, largest, 1)
-        return around_means(
-            self.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)), largest
-        )
+        columns = jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)
+        return around_means(self.sums(columns), largest)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:

@@ -39,7 +39,8 @@ class Pairs(Matching):
       `Matching`.
     - `rows` (q, k): rows of the partners, -1 where there is none; `weights` (q, k): 0 there.
     - `guides`: what told where to look for partners, one a fold (the trees of `jc.M5Match`), and
-      `place` (q,) the place that each query is in, -1 for none; both may be left out.
+      `place` (q,) the place that each query is in, counted over the guides one after another, -1
+      for none; both may be left out.
     - `caution`: a sentence for the summary, such as that the matching is not honest.
 
     **Raises:** ValueError for rows that are none of the sample's or of another fold, weights below
@@ -82,6 +83,18 @@ class Pairs(Matching):
         return (self.matched & (self.query >= 0)).astype(self.weights.dtype)
 
     @property
+    def places(self) -> Int[Array, " n"]:
+        """The place of every queried row, -1 for others: `by=` of `jc.interval` and `cate`.
+
+        ValueError when partners were looked for everywhere.
+        """
+        if self.place is None:
+            raise ValueError("these pairs have no places: partners were looked for everywhere.")
+        none = jnp.full(self.sample.n + 1, -1, self.place.dtype)
+        row = jnp.where(self.query >= 0, self.query, self.sample.n)
+        return none.at[row].set(self.place)[:-1]
+
+    @property
     def _members(self) -> tuple[Int[Array, "q k1"], Float[Array, "q k1"]]:
         """Partners and the query itself: rows and weights."""
         rows = jnp.concatenate([self.rows, self.query[:, None]], axis=1)
@@ -94,7 +107,7 @@ class Pairs(Matching):
         return _sums(rows, weights.astype(values.dtype) ** power, self.sample.t, values)
 
     def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
-        """Sums around the means; the weights are at most 1, so the scale is 1."""
+        """Sums of weight, weight y and weight (y - mean)^2, effective units, heavy."""
         columns = jnp.stack([jnp.ones_like(y), y, y**2], axis=1)
         ones = columns[:, :1]
         parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]

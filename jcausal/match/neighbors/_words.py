@@ -26,8 +26,7 @@ def group_in_words(pairs: Pairs, i: int) -> str:
     parts = [counts_in_words(int((~treated).sum()), int(treated.sum()))]
     place = -1 if pairs.place is None else int(pairs.place[i])
     if place >= 0:
-        guide = pairs.guides[min(int(pairs.query_fold[i]), len(pairs.guides) - 1)]
-        parts.insert(0, guide.rules()[place])
+        parts.insert(0, [rule for guide in pairs.guides for rule in guide.rules()][place])
     if int(pairs.query[i]) < 0:
         return ": ".join(parts)
     alike = _alike(pairs, int(pairs.query[i]), rows[:-1], weights[:-1])

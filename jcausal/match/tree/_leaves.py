@@ -122,6 +122,18 @@ class Leaves(Matching):
         found = jnp.where(design.leaf >= 0, found, 0) * self._carries.astype(shares.dtype) ** power
         return found.at[self.query].add(shares[:, 1] * self._own.astype(shares.dtype) ** power)
 
+    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+        """Sums of predictions; a group's variance is that of its leaf's residuals."""
+        sums = self.sums(jnp.stack([jnp.ones_like(y), y], axis=1))
+        total, square = sums[..., 0], self.squares.astype(y.dtype)
+        effective = total**2 / jnp.where(square > 0, square, 1)
+        at = self.leaf[self.query]
+        spread = jnp.where(at >= 0, self.residuals(y)[2][at], 0)
+        spread = jnp.stack([spread, jnp.zeros_like(spread)], axis=1)
+        spread *= total * (1 - 1 / jnp.where(effective > 1, effective, 1))
+        heavy = 1 / jnp.where(effective > 0, effective, 1)
+        return jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
+
     @property
     def squares(self) -> Float[Array, "q 2"]:
         """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""

@@ -149,12 +149,12 @@ class M5Match(Matcher):
         Without surfaces one tree is grown on the task's own sample.
         """
         _check_task(task)
-        caution = "" if surfaces else CAUTION
+        caution = "" if surfaces and task.honest else CAUTION
         if not surfaces:
             if task.sample.y is None:
                 raise DataError("the sample has no outcome to grow a tree on: use with_outcome(y).")
             surfaces = [fit(task.sample, self.tree, arms="control")]
-        sheet = _Sheet(task, self.k)
+        sheet, first = _Sheet(task, self.k), 0
         try:
             for k, tree in enumerate(surfaces):
                 if not isinstance(tree, Tree):
@@ -164,15 +164,22 @@ class M5Match(Matcher):
                     )
                 where = f"subsets, fold {k + 1} of {len(surfaces)}"
                 told = where if len(surfaces) > 1 else "subsets"
-                self._fold(sheet, k, tree, told, progress)
+                self._fold(sheet, k, tree, first, told, progress)
+                first += tree.leaves
         except KeyboardInterrupt:
             raise Interrupted(sheet.pairs(tuple(surfaces), caution)) from None
         return sheet.pairs(tuple(surfaces), caution)
 
     def _fold(
-        self, sheet: "_Sheet", k: int, tree: Tree, told: str, progress: Progress | None
+        self,
+        sheet: "_Sheet",
+        k: int,
+        tree: Tree,
+        first: int,
+        told: str,
+        progress: Progress | None,
     ) -> None:
-        """Candidates and subsets of one fold's queries."""
+        """Candidates and subsets of one fold; its leaves are numbered from `first`."""
         sample, task = sheet.task.sample, sheet.task
         here = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
         if not here.size:
@@ -182,7 +189,7 @@ class M5Match(Matcher):
         ground = make_ground(tree, sample, self.weights)
         queries = np.asarray(task.query)[here]
         rows = nearest(ground, sample, queries, able, self.k, self.metric)
-        sheet.begin(here, rows, ground.leaf[queries])
+        sheet.begin(here, rows, ground.leaf[queries] + first)
         held = rows >= 0
         scaled = np.where(held, weight[rows], 0)
         total = np.where(held.any(1), scaled.sum(1), 1)
