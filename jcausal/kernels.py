@@ -15,10 +15,13 @@ from jcausal_kernels import box_search as box_search
 from jcausal_kernels import box_sums as box_sums
 from jcausal_kernels import box_weights as box_weights
 from jcausal_kernels import grid_variance as grid_variance
+from jcausal_kernels import many_rungs as many_rungs
 from jcausal_kernels import membership as membership
 from jcausal_kernels import prune_pairs as prune_pairs
 from jcausal_kernels import resampling_weights as resampling_weights
 from jcausal_kernels import slab_points as slab_points
+from jcausal_kernels import running_sum as running_sum
+from jcausal_kernels import segmented_scan as segmented_scan
 from jcausal_kernels import sorted_order as sorted_order
 from jcausal_kernels import split_scan as split_scan
 from jcausal_kernels import start_search as start_search

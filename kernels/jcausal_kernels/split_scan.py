@@ -10,7 +10,7 @@
 n units, p covariates, k nodes, r rungs. Outcomes are centred in each node before they are squared.
 Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes.
 Sorted (any number of rungs): a sort of n units for each covariate unless `order` is given, and two
-segmented scans, about 12 n p log2(n) operations; 40 n p bytes.
+segmented scans, about 40 n p operations; 80 n p bytes.
 """
 
 from typing import Literal, NamedTuple
@@ -20,8 +20,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jcausal_kernels.segments import segmented_scan
+
 Implementation = Literal["auto", "reference", "histogram", "sorted"]
 FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
+BLOCK = 1024  # units that are looked at together where sums are products
 
 
 class Splits(NamedTuple):
@@ -92,30 +95,29 @@ def _columns(node: Array, y: Array, weight: Array | None, nodes: int) -> tuple[A
 
 
 def _by_node(columns: Array, place: Array, nodes: int) -> Array:
-    """Sums by node: by one pass on a CPU, elsewhere by a sort and a segmented scan."""
+    """Sums by node: by one pass on a CPU, elsewhere by products with the members of each node."""
 
     def scatter(columns: Array, place: Array) -> Array:
         return jax.ops.segment_sum(columns, place, nodes + 1)[:nodes]
 
-    def scan(columns: Array, place: Array) -> Array:
-        order = jnp.argsort(place, stable=True)
-        sums = _segmented(place[order], columns[order])
-        end = jnp.searchsorted(place[order], jnp.arange(nodes), side="right")
-        there = jnp.searchsorted(place[order], jnp.arange(nodes)) < end
-        return jnp.where(there[:, None], sums[jnp.maximum(end - 1, 0)], 0)
+    def members(columns: Array, place: Array) -> Array:
+        more = -place.shape[0] % BLOCK
+        place = jnp.pad(place, (0, more), constant_values=nodes).reshape(-1, BLOCK)
+        columns = jnp.pad(columns, [(0, more), (0, 0)]).reshape(-1, BLOCK, columns.shape[1])
 
-    return lax.platform_dependent(columns, place, cpu=scatter, default=scan)
+        def add(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
+            one = (at[0] == jnp.arange(nodes)[:, None]).astype(columns.dtype)
+            return total + jnp.matmul(one, at[1], precision=lax.Precision.HIGHEST), None
+
+        none = jnp.zeros((nodes, columns.shape[2]), columns.dtype)
+        return lax.scan(add, none, (place, columns))[0]
+
+    return lax.platform_dependent(columns, place, cpu=scatter, default=members)
 
 
-def _segmented(segment: Array, columns: Array) -> Array:
-    """Prefix sums along the first axis that start anew where the segment changes."""
-    new = jnp.concatenate([jnp.ones(1, bool), segment[1:] != segment[:-1]])
-    new = new.reshape(-1, *[1] * (columns.ndim - 1))
-
-    def add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-        return a[0] | b[0], b[1] + jnp.where(b[0], 0, a[1])
-
-    return lax.associative_scan(add, (jnp.broadcast_to(new, columns.shape), columns))[1]
+def _starts(segment: Array) -> Array:
+    """Where a segment begins."""
+    return jnp.concatenate([jnp.ones(1, bool), segment[1:] != segment[:-1]])
 
 
 def _sums(totals: Array) -> _Node:
@@ -133,20 +135,18 @@ def _splits(node: _Node, level: Array, cut: Array, above: Array) -> Splits:
 
 
 def _reference(
-    codes: Array, node: Array, y: Array, weight: Array | None, minimum: Array, nodes: int, rungs: int
-) -> Splits:
-    columns, totals = _columns(node, y, weight, nodes)
-    member = (node == jnp.arange(nodes)[:, None]).astype(y.dtype)
-    rung = jnp.arange(rungs)
-    below = (codes[:, :, None] <= rung).astype(y.dtype)
-    precision = lax.Precision.HIGHEST
-    sums = jnp.einsum("kn,npr,nc->ckpr", member, below, columns, precision=precision)
-    held = jnp.einsum("kn,npr->kpr", member, (codes[:, :, None] == rung).astype(y.dtype)) > 0
-    sides = _sums(jnp.moveaxis(sums, 0, -1))
-    level = jnp.where(held, _level(_sums(totals[:, None, None]), sides, minimum), 0)
+    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, rungs: int
+) -> tuple[Array, Array, Array]:
+    rung, precision = jnp.arange(rungs), lax.Precision.HIGHEST
+    member = (node == jnp.arange(totals.shape[0])[:, None]).astype(columns.dtype)
+    below = (codes[:, :, None] <= rung).astype(columns.dtype)
+    sums = jnp.einsum("kn,npr,nc->kprc", member, below, columns, precision=precision)
+    here = (codes[:, :, None] == rung).astype(columns.dtype)
+    held = jnp.einsum("kn,npr->kpr", member, here, precision=precision) > 0
+    level = jnp.where(held, _level(_sums(totals[:, None, None]), _sums(sums), minimum), 0)
     cut = level.argmax(2)
     above = jnp.where(held & (rung > cut[..., None]), rung, rungs).min(2)
-    return _splits(_sums(totals[:, None]), level.max(2), cut, above)
+    return level.max(2), cut, above
 
 
 # (3) The tuned versions: histograms over rungs, and segmented scans over sorted units.
@@ -162,12 +162,11 @@ def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: in
 
 
 def _histogram(
-    codes: Array, node: Array, y: Array, weight: Array | None, minimum: Array, nodes: int, rungs: int
-) -> Splits:
-    columns, totals = _columns(node, y, weight, nodes)
+    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, rungs: int
+) -> tuple[Array, Array, Array]:
+    nodes = totals.shape[0]
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
-    sums = _rung_sums(codes, place, columns, nodes, rungs)
-    of = _sums(totals[:, None])
+    sums, of = _rung_sums(codes, place, columns, nodes, rungs), _sums(totals[:, None])
 
     def step(carry: tuple, at: tuple[Array, Array]) -> tuple[tuple, None]:
         left, best, cut, above = carry
@@ -182,9 +181,9 @@ def _histogram(
 
     shape = (nodes, codes.shape[1])
     none = jnp.zeros(shape, jnp.int32)
-    start = (jnp.zeros((*shape, totals.shape[1]), y.dtype), jnp.zeros(shape, y.dtype), none, none - 1)
-    _, best, cut, above = lax.scan(step, start, (jnp.arange(rungs, dtype=jnp.int32), sums))[0]
-    return _splits(of, best, cut, above)
+    left, best = jnp.zeros((*shape, totals.shape[1])), jnp.zeros(shape)
+    start = (left.astype(columns.dtype), best.astype(columns.dtype), none, none - 1)
+    return lax.scan(step, start, (jnp.arange(rungs, dtype=jnp.int32), sums))[0][1:]
 
 
 def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
@@ -197,42 +196,84 @@ def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array,
 def _sorted(
     codes: Array,
     node: Array,
-    y: Array,
-    weight: Array | None,
+    columns: Array,
+    totals: Array,
     minimum: Array,
-    nodes: int,
     order: Array | None,
-) -> Splits:
-    columns, totals = _columns(node, y, weight, nodes)
+) -> tuple[Array, Array, Array]:
+    nodes = totals.shape[0]
     order = sorted_order(codes, node) if order is None else order
-    n, p = codes.shape
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
 
     def one(order: Array, codes: Array) -> tuple[Array, Array, Array]:
         at, rung = place[order], codes[order]
-        sums = _segmented(at, columns[order])
+        sums = segmented_scan(jnp.add, _starts(at), columns[order], 0)
         of = _sums(jnp.pad(totals, [(0, 1), (0, 0)])[at])
         follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
         after = jnp.concatenate([rung[1:], rung[-1:]])
         level = _level(of, _sums(sums), minimum)
         level = jnp.where(follows & (after > rung), level, 0)
 
-        def later(a: tuple, b: tuple) -> tuple:
-            keep = (~b[0]) & (a[1] >= b[1])
-            return a[0] | b[0], jnp.where(keep, a[1], b[1]), jnp.where(keep, a[2], b[2])
+        def larger(a: tuple, b: tuple) -> tuple:
+            keep = a[0] >= b[0]
+            return jnp.where(keep, a[0], b[0]), jnp.where(keep, a[1], b[1])
 
-        first = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])
-        _, best, where = lax.associative_scan(later, (first, level, jnp.arange(n)))
+        values = (level, jnp.arange(level.shape[0], dtype=jnp.int32))
+        best, where = segmented_scan(larger, _starts(at), values, (-1, 0))
         end = jnp.full(nodes + 1, -1).at[jnp.where(follows, nodes + 1, at)]
-        end = end.set(jnp.arange(n), mode="drop")[:nodes]
+        end = end.set(values[1], mode="drop")[:nodes]
         found = jnp.where(end >= 0, best[end], 0)
         return found, rung[where[end]], after[where[end]]
 
-    level, cut, above = jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
-    return _splits(_sums(totals[:, None]), level, cut, above)
+    return jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
 
 
 # (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version.
+
+
+def _by_size(rungs: tuple[int, ...]) -> dict[int, list[int]]:
+    """Covariates by the size of their histogram, a power of 4 or `FEW_RUNGS`; 0 for larger ones."""
+    sizes: dict[int, list[int]] = {}
+    for j, count in enumerate(rungs):
+        size = next((s for s in (2, 4, 16, 64, FEW_RUNGS) if count <= s), 0)
+        sizes.setdefault(size, []).append(j)
+    return sizes
+
+
+def many_rungs(rungs: tuple[int, ...]) -> list[int]:
+    """The covariates whose units "auto" keeps sorted."""
+    return _by_size(rungs).get(0, [])
+
+
+def _few(rest: tuple, codes: Array, rungs: tuple[int, ...]) -> list:
+    """Histograms, one size after the other."""
+    return [
+        _histogram(codes[:, jnp.asarray(which)], *rest, size)
+        for size, which in _by_size(rungs).items()
+        if size
+    ]
+
+
+def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None) -> list:
+    sizes = _by_size(rungs)
+    listed = [j for size, which in sizes.items() if size for j in which]
+    found, features = [], listed + sizes.get(0, [])
+    if listed:
+
+        def by_histogram(codes: Array, *rest: Array) -> tuple[Array, ...]:
+            parts = zip(*_few(rest, codes, rungs))
+            return tuple(jnp.concatenate(part, axis=1) for part in parts)
+
+        def by_sorting(codes: Array, *rest: Array) -> tuple[Array, ...]:
+            return _sorted(codes[:, jnp.asarray(listed)], *rest, None)
+
+        found.append(lax.platform_dependent(codes, *rest, cpu=by_histogram, default=by_sorting))
+    if 0 in sizes:
+        found.append(_sorted(codes[:, jnp.asarray(sizes[0])], *rest, order))
+    back = sorted(range(len(features)), key=features.__getitem__)
+    return [jnp.concatenate(part, axis=1)[:, jnp.asarray(back)] for part in zip(*found)]
+
+
 # (5) The public function.
 
 
@@ -243,41 +284,45 @@ def split_scan(
     weight: Float[Array, " n"] | None = None,
     *,
     nodes: int,
-    rungs: int,
+    rungs: int | tuple[int, ...],
     minimum: int | Int[Array, ""],
-    order: Int[Array, "p n"] | None = None,
+    order: Int[Array, "s n"] | None = None,
     implementation: Implementation = "auto",
 ) -> Splits:
     """The largest reduction of the standard deviation by one cut, for each node and covariate.
 
     Works under jit and vmap; carries no gradient (a cut is a place on a ladder).
 
-    **Arguments:** `codes` (n, p) rungs, 0 to `rungs` - 1; `node` (n,) the node of each unit, a unit
-    of another number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,)
-    above 0, None for 1; `minimum` units (not weight) on either side of a cut; `order` (p, n) units so that
-    those of a node stand together, by rung (see `sorted_order`): spares the sorted version a sort.
+    **Arguments:** `codes` (n, p) rungs from 0; `node` (n,) the node of each unit, a unit of another
+    number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,) above 0, None
+    for 1; `rungs` more than any code, for all covariates or for each; `minimum` units (not weight)
+    on either side of a cut; `order` (s, n) units so that those of a node stand together, by rung
+    (see `sorted_order`), for the covariates that are kept sorted (`many_rungs`; all of them with
+    `implementation="sorted"`): spares a sort.
 
     **Returns:** `Splits`.
 
-    **Raises:** ValueError for `nodes` or `rungs` below 1, or an unknown `implementation`.
+    **Raises:** ValueError for `nodes` or `rungs` below 1 or of another number than covariates, or
+    an unknown `implementation`.
     """
-    if nodes < 1 or rungs < 1:
-        raise ValueError(f"nodes is {nodes} and rungs {rungs}: both must be at least 1.")
+    p = codes.shape[1]
+    each = (rungs,) * p if isinstance(rungs, int) else tuple(rungs)
+    if nodes < 1 or min(each, default=1) < 1 or len(each) != p:
+        raise ValueError(
+            f"nodes is {nodes} and rungs {rungs}: at least 1 each, and one for all or for each of "
+            f"the {p} covariates."
+        )
     names = ("auto", "reference", "histogram", "sorted")
     if implementation not in names:
         raise ValueError(f"implementation is {implementation!r}; use one of {', '.join(names)}.")
-    least = jnp.asarray(minimum, y.dtype)
-    arrays = (codes, node, y, weight, least)
+    columns, totals = _columns(node, y, weight, nodes)
+    rest = (node, columns, totals, jnp.asarray(minimum, y.dtype))
     if implementation == "reference":
-        return _reference(*arrays, nodes, rungs)
-    if implementation == "histogram":
-        return _histogram(*arrays, nodes, rungs)
-
-    def by_sorting(*arrays: Array) -> Splits:
-        return _sorted(*arrays, nodes, order)
-
-    if implementation == "sorted" or rungs > FEW_RUNGS or order is not None:
-        return by_sorting(*arrays)
-    return lax.platform_dependent(
-        *arrays, cpu=lambda *a: _histogram(*a, nodes, rungs), default=by_sorting
-    )
+        found = _reference(codes, *rest, max(each, default=1))
+    elif implementation == "histogram":
+        found = _histogram(codes, *rest, max(each, default=1))
+    elif implementation == "sorted":
+        found = _sorted(codes, *rest, order)
+    else:
+        found = _auto(rest, codes, each, order)
+    return _splits(_sums(totals[:, None]), *found)

@@ -8,15 +8,15 @@ from jaxtyping import Array, Float, Int
 from jcausal.match.tree._fit import (
     Blocks,
     Design,
-    Part,
-    cross_products,
     moments,
     quality,
     solve,
+    whole,
 )
 from jcausal.match.tree._grow import CHUNK, Grown, Growth
 from jcausal.match.tree._prepare import Rungs, Scaling
 from jcausal.match.tree._tree import Fits, Nodes
+from jcausal_kernels import running_sum, segmented_scan
 
 
 def leaf_numbers(growth: Growth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
@@ -61,7 +61,7 @@ def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
     first = jnp.where(listed >= 0, growth.nodes.start[listed], n)
     marks = jnp.zeros(n, jnp.int32).at[first].set(1, mode="drop")
     there = jnp.arange(n) < growth.nodes.count[0]
-    place = jnp.where(there, jnp.cumsum(marks) - 1, leaves)
+    place = jnp.where(there, running_sum(marks) - 1, leaves)
     return jnp.zeros(n, jnp.int32).at[growth.order].set(place.astype(jnp.int32))
 
 
@@ -83,9 +83,7 @@ def fits_of(
     scale, y_scale = scaling.scale[:-1], scaling.scale[-1]
 
     def some(at: tuple[Array, Array]) -> dict[str, Array]:
-        zero = jnp.zeros_like(at[0])
-        grams, _ = cross_products(design, growth.order, Part(*at, zero, zero - 1), blocks)
-        gram, n = grams[:, 1], at[1]
+        gram, n = whole(design, growth.order, *at, blocks), at[1]
         found = moments(gram)
         done, shift = solve(found), design.z[growth.order[at[0]]]
         mean = (found.mean + shift) * scaling.scale + scaling.centre
@@ -122,14 +120,9 @@ def ranges(
     def scan(features: Array, place: Array) -> tuple[Array, Array]:
         order = jnp.argsort(place, stable=True)
         at = place[order]
-        new = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])[:, None]
-
-        def join(a: tuple, b: tuple) -> tuple:
-            low = jnp.where(b[0], b[1], jnp.minimum(a[1], b[1]))
-            return a[0] | b[0], low, jnp.where(b[0], b[2], jnp.maximum(a[2], b[2]))
-
-        values = features[order]
-        _, low, high = lax.associative_scan(join, (new, values, values))
+        new = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])
+        low = segmented_scan(jnp.minimum, new, features[order], jnp.inf)
+        high = segmented_scan(jnp.maximum, new, features[order], -jnp.inf)
         end = jnp.maximum(jnp.searchsorted(at, jnp.arange(leaves), side="right") - 1, 0)
         return low[end], high[end]
 

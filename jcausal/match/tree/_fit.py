@@ -22,12 +22,12 @@ class Design(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Groups of units that stand together in an order, each cut in two at a feature's rung."""
+    """Groups of units that stand together in an order, and features and rungs to cut them at."""
 
     start: Int[Array, " k"]
     count: Int[Array, " k"]
-    feature: Int[Array, " k"]
-    cut: Int[Array, " k"]
+    feature: Int[Array, "k c"]
+    cut: Int[Array, "k c"]
 
 
 class Blocks(NamedTuple):
@@ -68,12 +68,13 @@ def _add_up(parts: Array, place: Array, groups: int) -> Array:
 
 def cross_products(
     design: Design, order: Int[Array, " n"], part: Part, blocks: Blocks
-) -> tuple[Float[Array, "k 2 h h"], Int[Array, "k 2"]]:
-    """sum w (1, z)(1, z)' and units on either side of each group's cut, z less a unit of the group.
+) -> tuple[Float[Array, "k c 2 h h"], Int[Array, "k c 2"]]:
+    """sum w (1, z)(1, z)' and units on either side of each group's cuts, z less a unit of the group.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
     """
-    groups, n = part.start.shape[0], order.shape[0]
+    (groups, cuts), n = part.feature.shape, order.shape[0]
+    wide = design.z.shape[1] + 1
     many = -(-part.count // blocks.rows)
     ends = jnp.cumsum(many)
     shift = design.z[order[jnp.clip(part.start, 0, n - 1)]]
@@ -89,19 +90,30 @@ def cross_products(
         row = order[jnp.clip(place, 0, n - 1)]
         z = design.z[row] - shift[k][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
-        low = inside & (design.codes[row, part.feature[k][:, None]] <= part.cut[k][:, None])
+        code = design.codes[row[..., None], part.feature[k][:, None]]
+        low = inside[..., None] & (code <= part.cut[k][:, None])
         heavy = one if design.weight is None else one * design.weight[row][..., None]
-        both = product(heavy, one)
-        left = product(jnp.where(low[..., None], heavy, 0), one)
-        counts = jnp.stack([low.sum(1), (inside & ~low).sum(1)], 1).astype(z.dtype)
-        total = total + _add_up(jnp.stack([left, both - left], 1), k, groups)
+        both = product(heavy, one)[:, None]
+        sides = jnp.where(low[..., None], heavy[:, :, None], 0)
+        left = product(sides.reshape(*row.shape, cuts * wide), one)
+        left = left.reshape(-1, cuts, wide, wide)
+        units_left, units_all = low.sum(1), inside.sum(1, keepdims=True)
+        counts = jnp.stack([units_left, units_all - units_left], 2).astype(z.dtype)
+        total = total + _add_up(jnp.stack([left, both - left], 2), k, groups)
         units = units + _add_up(counts, k, groups).astype(jnp.int32)
         return done + blocks.blocks, total, units
 
-    wide = design.z.shape[1] + 1
-    none = jnp.zeros((groups, 2, wide, wide), design.z.dtype)
-    start = (jnp.zeros((), jnp.int32), none, jnp.zeros((groups, 2), jnp.int32))
+    none = jnp.zeros((groups, cuts, 2, wide, wide), design.z.dtype)
+    start = (jnp.zeros((), jnp.int32), none, jnp.zeros((groups, cuts, 2), jnp.int32))
     return lax.while_loop(lambda carry: carry[0] < ends[-1], more, start)[1:]
+
+
+def whole(
+    design: Design, order: Int[Array, " n"], start: Array, count: Array, blocks: Blocks
+) -> Float[Array, "k h h"]:
+    """The cross products of each group, without a cut."""
+    zero = jnp.zeros((start.shape[0], 1), jnp.int32)
+    return cross_products(design, order, Part(start, count, zero, zero - 1), blocks)[0][:, 0, 1]
 
 
 class Moments(NamedTuple):

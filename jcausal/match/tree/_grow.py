@@ -8,26 +8,34 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.match.tree._fit import Blocks, Design, Part, Quality, cross_products, quality
-from jcausal.match.tree._fit import precision_of
-from jcausal_kernels import split_scan
+from jcausal.match.tree._fit import (
+    Blocks,
+    Design,
+    Part,
+    Quality,
+    cross_products,
+    precision_of,
+    quality,
+    whole,
+)
+from jcausal_kernels import Splits, many_rungs, running_sum, split_scan
 
 Search = Literal["best", "first_passing"]
 Criterion = Literal["adjusted_r2", "residual_variance"]
 CHUNK = 32  # nodes whose regressions are fitted at a time
+CUTS = 4  # splits of a node that are fitted at a time
 NOWHERE = 2**30  # the slot of a unit whose node is finished
 
 
 class Plan(NamedTuple):
     """How a tree is grown: static under jit.
 
-    `groups` of features with at most `rungs` values each, by number; a group with rungs 0 is kept
-    sorted instead.
+    `rungs` more than any code of each feature.
     """
 
     search: Search
     criterion: Criterion
-    groups: tuple[tuple[tuple[int, ...], int], ...]
+    rungs: tuple[int, ...]
     blocks: Blocks
 
 
@@ -82,17 +90,6 @@ class Chosen(NamedTuple):
     sides: Quality
 
 
-def _parts_of(plan: Plan) -> tuple[list[tuple[list[int], int]], list[int]]:
-    """Groups for histograms, and the features that are kept sorted."""
-    few = [(list(features), rungs) for features, rungs in plan.groups if rungs]
-    return few, [f for features, rungs in plan.groups if not rungs for f in features]
-
-
-def sorted_features(plan: Plan) -> list[int]:
-    """Features with too many values for a histogram."""
-    return _parts_of(plan)[1]
-
-
 def begin(
     design: Design, use: Bool[Array, " n"], limits: Limits, plan: Plan, nodes: int, slots: int
 ) -> Growth:
@@ -100,15 +97,12 @@ def begin(
     n = use.shape[0]
     order = jnp.argsort(~use, stable=True).astype(jnp.int32)
     count = use.sum().astype(jnp.int32)
-    kept = design.codes[:, jnp.asarray(sorted_features(plan), jnp.int32)].T
+    kept = design.codes[:, jnp.asarray(many_rungs(plan.rungs), jnp.int32)].T
     keys = (jnp.broadcast_to(~use, kept.shape), kept)
     place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), kept.shape)
     arranged = lax.sort((*keys, place), dimension=1, num_keys=2, is_stable=True)[2]
-    zero = jnp.zeros(1, jnp.int32)
-    grams, counts = cross_products(
-        design, order, Part(zero, count[None], zero, zero - 1), plan.blocks
-    )
-    own = quality(grams[:, 1], counts[:, 1], limits.free)
+    gram = whole(design, order, jnp.zeros(1, jnp.int32), count[None], plan.blocks)
+    own = quality(gram, count[None], limits.free)
     pad = partial(jnp.pad, pad_width=(0, slots - 1))
     root = jnp.where((count >= 2 * limits.minimum) & (limits.depth > 0), 0, -1)
     frontier = Frontier(
@@ -126,105 +120,112 @@ def unfinished(growth: Growth) -> Bool[Array, ""]:
     return (growth.frontier.node >= 0).any()
 
 
-def _scan(design: Design, growth: Growth, limits: Limits, plan: Plan) -> tuple[Array, Array, Array]:
-    """Level, cut and next rung (s, f) of the best cut of every feature in every slot."""
-    slots = growth.frontier.node.shape[0]
-    few, many = _parts_of(plan)
-    y, found, features = design.z[:, -1], [], []
-    ask = partial(
-        split_scan,
-        node=growth.slot,
-        y=y,
-        weight=design.weight,
-        nodes=slots,
+def _scan(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Splits:
+    """The best cut of every feature in every slot."""
+    return split_scan(
+        design.codes,
+        growth.slot,
+        design.z[:, -1],
+        design.weight,
+        nodes=growth.frontier.node.shape[0],
+        rungs=plan.rungs,
         minimum=limits.minimum,
+        order=growth.sorted,
     )
-    for group, rungs in few:
-        found.append(ask(design.codes[:, jnp.asarray(group)], rungs=rungs))
-        features += group
-    if many:
-        codes = design.codes[:, jnp.asarray(many)]
-        found.append(ask(codes, rungs=codes.shape[0], order=growth.sorted))
-        features += many
-    back = jnp.argsort(jnp.asarray(features))
-    parts = zip(*((s.level, s.cut, s.above) for s in found))
-    level, cut, above = (jnp.concatenate(part, axis=1)[:, back] for part in parts)
-    return level, cut.astype(jnp.int32), above.astype(jnp.int32)
 
 
-def _stands(parent: Quality, sides: Quality, limits: Limits, criterion: Criterion) -> Bool[Array, " c"]:
+def _stands(
+    parent: Quality, sides: Quality, limits: Limits, criterion: Criterion
+) -> Bool[Array, "k c"]:
     """Whether a split's regressions are good enough."""
     tie = precision_of(sides.adjusted.dtype)[1]
+    parent = Quality(*(a[:, None] for a in parent))
     if criterion == "adjusted_r2":
-        return (sides.adjusted > parent.adjusted[:, None] + tie).any(1)
+        return (sides.adjusted > parent.adjusted[..., None] + tie).any(2)
     freedom = parent.count - limits.free - 1
-    able = (sides.count > limits.free + 1).all(1)
-    both = sides.residual.sum(1) / jnp.where(able, freedom - limits.free - 1, 1)
+    able = (sides.count > limits.free + 1).all(2)
+    both = sides.residual.sum(2) / jnp.where(able, freedom - limits.free - 1, 1)
     return able & (both < parent.residual / jnp.where(able, freedom, 1) * (1 - tie))
 
 
-def _choose(
+def _attempt(
     design: Design,
     growth: Growth,
     limits: Limits,
     plan: Plan,
-    level: Array,
-    cut: Array,
-    above: Array,
+    slot: Int[Array, " k"],
+    tried: Splits,
+    features: Int[Array, "k c"],
+) -> tuple[Chosen, Bool[Array, " k"]]:
+    """Some features of some slots in their order: the first whose split stands, and whether any.
+
+    A slot beyond the frontier holds nobody.
+    """
+    slots = growth.frontier.node.shape[0]
+    own = jnp.minimum(slot, slots - 1)
+    at = jnp.maximum(growth.frontier.node[own], 0)
+    count = jnp.where(slot < slots, growth.nodes.count[at], 0)
+    level, cut, above = (a[own[:, None], features] for a in (tried.level, tried.cut, tried.above))
+    part = Part(growth.nodes.start[at], count, features, cut.astype(jnp.int32))
+    sides = quality(*cross_products(design, growth.order, part, plan.blocks), limits.free)
+    parent = Quality(*(a[own] for a in growth.frontier.quality))
+    stands = _stands(parent, sides, limits, plan.criterion) & (level > 0)
+    first = stands.argmax(1)
+    each = jnp.arange(slot.shape[0])
+    made = features, part.cut, above.astype(jnp.int32)
+    sides = Quality(*(a[each, first] for a in sides))
+    return Chosen(*(a[each, first] for a in made), sides), stands.any(1) & (slot < slots)
+
+
+def _choose(
+    design: Design, growth: Growth, limits: Limits, plan: Plan, tried: Splits
 ) -> Chosen:
     """Try the features of each slot in the order of their reductions until a split stands."""
-    slots, features = level.shape
+    slots, features = tried.level.shape
     chunk = min(CHUNK, slots)
-    rank = jnp.argsort(-level, axis=1, stable=True).astype(jnp.int32)
-    tries = 1 if plan.search == "best" else features
-    node, every = growth.frontier.node, jnp.arange(slots)
-    wide = jnp.pad(node, (0, chunk), constant_values=-1)
+    width = 1 if plan.search == "best" else min(CUTS, features)
+    last = 1 if plan.search == "best" else features
+    rank = jnp.argsort(-tried.level, axis=1, stable=True).astype(jnp.int32)
+    rank = jnp.pad(rank, [(0, 0), (0, -features % width)], mode="edge")
+    every = jnp.arange(slots)
 
-    def pending(done: Array, r: Array) -> Array:
-        return (node >= 0) & ~done & (level[every, rank[:, jnp.minimum(r, features - 1)]] > 0)
+    def pending(r: Array, chosen: Chosen) -> Array:
+        left = tried.level[every, rank[:, jnp.minimum(r, features - 1)]] > 0
+        return (growth.frontier.node >= 0) & (chosen.feature < 0) & left & (r < last)
 
     def attempt(carry: tuple[Array, Chosen]) -> tuple[Array, Chosen]:
         r, chosen = carry
-        open_ = pending(chosen.feature >= 0, r)
-        listed = jnp.where(open_, jnp.cumsum(open_) - 1, slots + chunk)
-        listed = jnp.full(slots + chunk, slots).at[listed].set(every, mode="drop")
+        open_ = pending(r, chosen)
+        place = jnp.where(open_, running_sum(open_.astype(jnp.int32)) - 1, slots + chunk)
+        listed = jnp.full(slots + chunk, slots).at[place].set(every, mode="drop")
 
         def some(carry: tuple[Array, Chosen]) -> tuple[Array, Chosen]:
             done, chosen = carry
             slot = lax.dynamic_slice_in_dim(listed, done, chunk)
             own = jnp.minimum(slot, slots - 1)
-            at, feature = jnp.maximum(wide[slot], 0), rank[own, r]
-            count = jnp.where(slot < slots, growth.nodes.count[at], 0)
-            split = feature, cut[own, feature]
-            part = Part(growth.nodes.start[at], count, *split)
-            sides = quality(*cross_products(design, growth.order, part, plan.blocks), limits.free)
-            parent = Quality(*(a[own] for a in growth.frontier.quality))
-            stands = _stands(parent, sides, limits, plan.criterion)
-            to = jnp.where(stands & (slot < slots), slot, slots)
-            made = Chosen(*split, above[own, feature], sides)
+            which = lax.dynamic_slice_in_dim(rank[own], r, width, axis=1)
+            made, found = _attempt(design, growth, limits, plan, slot, tried, which)
+            to = jnp.where(found, slot, slots)
             put = lambda old, new: old.at[to].set(new, mode="drop")  # noqa: E731
             return done + chunk, jax.tree.map(put, chosen, made)
 
         start = (jnp.zeros((), jnp.int32), chosen)
-        return r + 1, lax.while_loop(lambda c: c[0] < open_.sum(), some, start)[1]
+        return r + width, lax.while_loop(lambda c: c[0] < open_.sum(), some, start)[1]
 
     none = jnp.full(slots, -1, jnp.int32)
     two = jnp.zeros((slots, 2), design.z.dtype)
     sides = Quality(jnp.zeros((slots, 2), jnp.int32), two, two)
     start = (jnp.zeros((), jnp.int32), Chosen(none, none, none, sides))
-
-    def go_on(carry: tuple[Array, Chosen]) -> Array:
-        return (carry[0] < tries) & pending(carry[1].feature >= 0, carry[0]).any()
-
-    return lax.while_loop(go_on, attempt, start)[1]
+    return lax.while_loop(lambda c: pending(*c).any(), attempt, start)[1]
 
 
 def _parted(order: Array, left: Array, split: Array, start: Array, count: Array) -> Array:
     """The order with each split node's left units first; all arrays but the first by position."""
-    before = jnp.cumsum(left) - left
+    left = left.astype(jnp.int32)
+    before = running_sum(left) - left
     rank = before - before[jnp.minimum(start, order.shape[0] - 1)]
     place = jnp.arange(order.shape[0], dtype=jnp.int32)
-    to = start + jnp.where(left, rank, count + place - start - rank)
+    to = start + jnp.where(left > 0, rank, count + place - start - rank)
     to = jnp.where(split, to, place).astype(jnp.int32)
     return jnp.zeros_like(order).at[to].set(order, unique_indices=True)
 
@@ -232,11 +233,11 @@ def _parted(order: Array, left: Array, split: Array, start: Array, count: Array)
 def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Growth:
     """Split every node of the frontier that can be split."""
     slots, n = growth.frontier.node.shape[0], growth.order.shape[0]
-    scanned = _scan(design, growth, limits, plan)
-    chosen = _choose(design, growth, limits, plan, *scanned)
+    tried = _scan(design, growth, limits, plan)
+    chosen = _choose(design, growth, limits, plan, tried)
     split, node = chosen.feature >= 0, growth.frontier.node
     capacity = growth.nodes.count.shape[0]
-    child = growth.used + 2 * (jnp.cumsum(split, dtype=jnp.int32) - 1)
+    child = growth.used + 2 * (running_sum(split.astype(jnp.int32)) - 1)
     parent = jnp.where(split, node, capacity)
     start, counts = growth.nodes.start[jnp.maximum(node, 0)], chosen.sides.count
 
@@ -267,7 +268,7 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
 
     able = split[:, None] & (counts >= 2 * limits.minimum) & (growth.depth + 1 < limits.depth)
     able = able.ravel()
-    place = jnp.where(able, jnp.cumsum(able, dtype=jnp.int32) - 1, slots)
+    place = jnp.where(able, running_sum(able.astype(jnp.int32)) - 1, slots)
     empty = jnp.full(slots, -1, jnp.int32)
     sides = Quality(*(a.ravel() for a in chosen.sides))
     frontier = Frontier(

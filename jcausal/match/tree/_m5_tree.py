@@ -29,8 +29,8 @@ from jcausal.match.tree._prepare import (
     Rungs,
     Scaling,
     design_of,
-    groups_of,
     host_rungs,
+    sizes_of,
     traced_rungs,
 )
 from jcausal.match.tree._tree import Fits, Nodes, Tree, scale_of
@@ -168,7 +168,7 @@ class M5Tree(OutcomeModel):
         height[np.asarray(Encoding(sample.schema).level) >= 0] = 2
         leaves = max(1, n // least)
         blocks = Blocks(32, min(32, n // 32 + min(CHUNK, leaves)))
-        plan = Plan(self.split_search, self.criterion, groups_of(height), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(height), blocks)
         design, scaling = design_of(features, sample.y, sample.weight, use, rungs.codes)
         growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
         chunk = min(CHUNK, leaves)
@@ -190,7 +190,7 @@ class M5Tree(OutcomeModel):
         assert rungs.count is not None
         wide, dtype = bucket(rows.size), sample.x.dtype
         blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, groups_of(rungs.count), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.count), blocks)
         weight = np.asarray(sample.weight, np.float64)[rows]
         even = bool((weight == weight[0]).all())
         outcome = np.asarray(sample.y, np.float64)[rows]
@@ -206,7 +206,7 @@ class M5Tree(OutcomeModel):
             leaves = int((np.asarray(growth.nodes.feature)[: int(growth.used)] < 0).sum())
             room = max(CHUNK, 1 << (leaves - 1).bit_length())
             fits = _fits(design, growth, x, scaling, limits.free, room, blocks)
-        return _host_nodes(growth, rungs, leaves), _cut_fits(fits, leaves, dtype, weight, even)
+        return _host_nodes(growth, rungs, room), _cut_fits(fits, leaves, dtype, weight, even)
 
     def _why_one_leaf(self, sample: Sample, tree: Tree, least: int, free: int) -> str:
         """What kept the root from being split."""
@@ -249,6 +249,7 @@ def _noise(fits: Fits) -> Float[Array, " 2"]:
 _design = jax.jit(design_of)
 _begin = jax.jit(begin, static_argnames=("plan", "nodes", "slots"))
 _level = jax.jit(grow_level, static_argnames="plan")
+_nodes = jax.jit(nodes_of, static_argnames="leaves")
 _fits = jax.jit(fits_of, static_argnames=("leaves", "blocks"))
 
 
@@ -274,7 +275,9 @@ def _resized(growth: Growth, most: int) -> Growth:
 
 def _host_nodes(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
     """The nodes that there are, thresholds in the dtype of the data."""
-    return jax.tree.map(lambda a: a[: int(growth.used)], nodes_of(growth, rungs, leaves))
+    places = rungs._replace(codes=rungs.codes[:1], count=None)
+    used, found = int(growth.used), _nodes(growth, places, leaves)
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[:used]), found)
 
 
 def _cut_fits(fits: Fits, leaves: int, dtype: jnp.dtype, weight: np.ndarray, even: bool) -> Fits:

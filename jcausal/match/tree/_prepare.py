@@ -13,10 +13,6 @@ from jcausal.match.tree._fit import Design
 from jcausal.outcome._surface import Encoding
 from jcausal_kernels import MISSING
 
-RUNGS = (2, 16, 64, 256)  # sizes of histograms
-FEW = RUNGS[-1]
-
-
 class Rungs(NamedTuple):
     """The place of each unit's value in every feature, and the values of each place.
 
@@ -106,12 +102,9 @@ def traced_rungs(
     return Rungs(*jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(codes, features))
 
 
-def groups_of(count: Int[np.ndarray, " f"]) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """Features by the size of their histograms; 0 for those that are kept sorted."""
-    size = np.array([next((r for r in RUNGS if k <= r), 0) for k in count])
-    return tuple(
-        (tuple(np.flatnonzero(size == r).tolist()), r) for r in (*RUNGS, 0) if (size == r).any()
-    )
+def sizes_of(count: Int[np.ndarray, " f"]) -> tuple[int, ...]:
+    """Few sizes, so that features with about as many values share a trace."""
+    return tuple(1 << (2 * ((int(k) - 1).bit_length() // 2) + 1 if k > 2 else 1) for k in count)
 
 
 def design_of(
