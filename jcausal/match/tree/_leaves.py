@@ -251,9 +251,4 @@ def rows_of(
     return lax.map(one, (features, leaf), batch_size=min(block, n))
 
 
-def is_concrete(leaves: Leaves) -> bool:
-    """Whether words can be made of it."""
-    return not is_traced(leaves.design, leaves.query)
-
-
 rows_of_units = jax.jit(rows_of, static_argnames="block")

@@ -17,7 +17,7 @@ from jcausal.match.tree._grow import CHUNK
 from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._prepare import design_of
-from jcausal.match.tree._tree import Tree
+from jcausal.match.tree._tree import Tree, counts_of
 from jcausal.outcome import ResponseSurface, fit
 from jcausal.outcome._surface import Arms
 
@@ -140,7 +140,7 @@ def design_of_trees(task: Task, trees: tuple[Tree, ...], *, fitted: bool) -> Des
         leaf = jnp.where(task.fold == k, tree.leaf(sample.x) + first, leaf)
         first += tree.leaves
     carries = ~sample.t & (task.fold >= 0) & sample.valid & (sample.weight > 0)
-    treated = _counts(jnp.where(sample.t & sample.valid, leaf, -1), first)
+    treated = counts_of(jnp.where(sample.t & sample.valid, leaf, -1), first)
     if fitted:
         fits = trees[0].fits
         row = rows_of_units(features, leaf, fits.weight, fits.centre, fits.root)
@@ -167,13 +167,6 @@ def design_of_trees(task: Task, trees: tuple[Tree, ...], *, fitted: bool) -> Des
     return Design(row, leaf, low, high, rank, controls, treated)
 
 
-def _counts(leaf: Int[Array, " n"], leaves: int) -> Int[Array, " l"]:
-    """Units of each leaf."""
-    ordered, edges = jnp.sort(leaf), jnp.arange(leaves)
-    last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
-    return (last - first).astype(jnp.int32)
-
-
 def _refit(
     features: Float[Array, "n f"],
     where: Int[Array, " n"],
@@ -184,7 +177,7 @@ def _refit(
     """Rows, ranges, rank and controls of the regressions of the units in `where`, by leaf."""
     use = where >= 0
     order = jnp.argsort(jnp.where(use, where, leaves), stable=True).astype(jnp.int32)
-    count = _counts(where, leaves)
+    count = counts_of(where, leaves)
     start = (jnp.cumsum(count) - count).astype(jnp.int32)
     codes = jnp.zeros(features.shape, jnp.int32)
     blank = jnp.zeros(features.shape[0], features.dtype)

@@ -206,7 +206,7 @@ class M5Tree(OutcomeModel):
             leaves = int((np.asarray(growth.nodes.feature)[: int(growth.used)] < 0).sum())
             room = max(CHUNK, 1 << (leaves - 1).bit_length())
             fits = _fits(design, growth, x, scaling, limits.free, room, blocks)
-        return _host_nodes(growth, rungs, leaves), _cut_fits(fits, leaves, dtype, weight, even)
+        return _host_nodes(growth, rungs, room), _cut_fits(fits, leaves, dtype, weight, even)
 
     def _why_one_leaf(self, sample: Sample, tree: Tree, least: int, free: int) -> str:
         """What kept the root from being split."""
@@ -249,6 +249,7 @@ def _noise(fits: Fits) -> Float[Array, " 2"]:
 _design = jax.jit(design_of)
 _begin = jax.jit(begin, static_argnames=("plan", "nodes", "slots"))
 _level = jax.jit(grow_level, static_argnames="plan")
+_nodes = jax.jit(nodes_of, static_argnames="leaves")
 _fits = jax.jit(fits_of, static_argnames=("leaves", "blocks"))
 
 
@@ -274,7 +275,9 @@ def _resized(growth: Growth, most: int) -> Growth:
 
 def _host_nodes(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
     """The nodes that there are, thresholds in the dtype of the data."""
-    return jax.tree.map(lambda a: a[: int(growth.used)], nodes_of(growth, rungs, leaves))
+    places = rungs._replace(codes=rungs.codes[:1], count=None)
+    used, found = int(growth.used), _nodes(growth, places, leaves)
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[:used]), found)
 
 
 def _cut_fits(fits: Fits, leaves: int, dtype: jnp.dtype, weight: np.ndarray, even: bool) -> Fits:

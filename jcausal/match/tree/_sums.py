@@ -1,5 +1,7 @@
 """Sums over groups of units: by one pass on a CPU, elsewhere by matrix products with the members."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -32,14 +34,16 @@ def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[A
     return tuple(a.reshape(-1, rows, *a.shape[1:]) for a in cut), group.reshape(-1, rows)
 
 
+@partial(jax.jit, static_argnames="groups")
 def sums_by_group(
     row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h d"]:
     """sum over each group of row values'."""
     columns = [_add(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])]
-    return jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0))
+    return jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0), row.dtype)
 
 
+@partial(jax.jit, static_argnames="groups")
 def products_by_group(
     row: Float[Array, "n h"], weight: Float[Array, " n"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h h"]:
@@ -55,6 +59,7 @@ def products_by_group(
     return lax.scan(more, none, (row, weight, group))[0]
 
 
+@jax.jit
 def _forms(
     products: Float[Array, "k h h"], row: Float[Array, "n h"], group: Int[Array, " n"]
 ) -> Float[Array, " n"]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema
+from jcausal.data import Sample, Schema, is_traced
 from jcausal.data._schema import plain_schema
 from jcausal.match.tree import _words
 from jcausal.outcome._surface import Encoding, Noise, ResponseSurface, Trained, evaluate_along
@@ -80,7 +81,7 @@ class Tree(ResponseSurface):
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """The regression of each point's leaf; NaN for the treated."""
         features = self.encoding(x)
-        place = self._route(features)
+        place = route(self.nodes, features)
         slope = self.fits.coef[place]
         control = self.fits.level[place] + (slope * (features - self.fits.centre[place])).sum(1)
         return jnp.stack([control, jnp.full_like(control, jnp.nan)], axis=1)
@@ -169,32 +170,12 @@ class Tree(ResponseSurface):
 
     def leaf(self, x: Float[Array, "m p"]) -> Int[Array, " m"]:
         """The leaf, 0 to L - 1, that each point falls into."""
-        return self._route(self.encoding(x))
+        return route(self.nodes, self.encoding(x))
 
     def count(self, sample: Sample, *, treated: bool) -> Int[Array, " l"]:
         """Valid units of one arm in each leaf, counted without weights."""
         use = sample.valid & (sample.t == treated)
-        leaf = jnp.where(use, self.leaf(sample.x), self.leaves)
-        edges = jnp.arange(self.leaves)
-        ordered = jnp.sort(leaf)
-        last, first = (jnp.searchsorted(ordered, edges, side=s) for s in ("right", "left"))
-        return (last - first).astype(jnp.int32)
-
-    def _route(self, features: Float[Array, "m f"]) -> Int[Array, " m"]:
-        features, nodes = lax.stop_gradient(features), lax.stop_gradient(self.nodes)
-        row = jnp.arange(features.shape[0])
-
-        def step(place: Array) -> Array:
-            split = nodes.feature[place]
-            value = features[row, jnp.maximum(split, 0)]
-            below = jnp.where(
-                value <= nodes.threshold[place], nodes.left[place], nodes.right[place]
-            )
-            return jnp.where(split >= 0, below, place)
-
-        start = jnp.zeros(features.shape[0], jnp.int32)
-        found = lax.while_loop(lambda place: (nodes.feature[place] >= 0).any(), step, start)
-        return nodes.leaf[found]
+        return counts_of(jnp.where(use, self.leaf(sample.x), -1), self.leaves)
 
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, one line a leaf."""
@@ -211,6 +192,34 @@ class Tree(ResponseSurface):
         return _words.leaves_frame(self, sample, effects)
 
 
+@jax.jit
+def route(nodes: Nodes, features: Float[Array, "m f"]) -> Int[Array, " m"]:
+    """The leaf of each row of features; carries no gradient."""
+    features, nodes = lax.stop_gradient((features, nodes))
+    row = jnp.arange(features.shape[0])
+
+    def step(place: Array) -> Array:
+        split = nodes.feature[place]
+        value = features[row, jnp.maximum(split, 0)]
+        below = jnp.where(value <= nodes.threshold[place], nodes.left[place], nodes.right[place])
+        return jnp.where(split >= 0, below, place)
+
+    start = jnp.zeros(features.shape[0], jnp.int32)
+    found = lax.while_loop(lambda place: (nodes.feature[place] >= 0).any(), step, start)
+    return nodes.leaf[found]
+
+
+def counts_of(leaf: Int[Array, " n"], leaves: int) -> Int[Array, " l"]:
+    """How many units each leaf has; -1 is no leaf."""
+    if not is_traced(leaf):
+        place = np.asarray(leaf)
+        return jnp.asarray(np.bincount(place[place >= 0], minlength=leaves).astype(np.int32))
+    ordered, edges = jnp.sort(leaf), jnp.arange(leaves)
+    last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
+    return (last - first).astype(jnp.int32)
+
+
+@jax.jit
 def scale_of(
     features: Float[Array, "n f"], valid: Bool[Array, " n"]
 ) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
