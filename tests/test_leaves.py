@@ -11,7 +11,7 @@ import jcausal as jc
 @pytest.fixture(scope="module")
 def effects():
     x, t, y = draw(11, n=300)
-    return jc.estimate(jc.Sample(x, t, y + 2 * t), jc.M5Model())
+    return jc.estimate(jc.Sample(x, t, y + 2 * t), jc.M5Model(tree=jc.M5Tree(min_controls=60)))
 
 
 @pytest.mark.x64

@@ -5,6 +5,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from oracles.m5_tree import adjusted_r2, grow
 
@@ -52,9 +53,10 @@ def test_it_is_the_tree_of_a_plain_recursion(seed, split_search):
 
 
 def test_planted_thresholds_are_found():
+    """Steps are what the reduction of deviations sees; the slopes turn at the second one."""
     rng = np.random.default_rng(1)
     x = rng.uniform(-1, 1, (600, 2))
-    y = np.select([x[:, 0] <= -0.3, x[:, 0] <= 0.5], [4 * x[:, 1], -4 * x[:, 1]], 10.0)
+    y = np.select([x[:, 0] <= -0.3, x[:, 0] <= 0.5], [x[:, 1], 10 - x[:, 1]], 30 + 2 * x[:, 1])
     sample = jc.Sample(x, np.arange(600) % 10 == 0, y + 0.01 * rng.normal(size=600))
     tree = jc.fit(sample, jc.M5Tree(min_controls=60))
     cuts = np.asarray(tree.nodes.threshold)[np.asarray(tree.nodes.feature) == 0]
@@ -122,7 +124,9 @@ def test_constant_and_collinear_covariates_change_no_prediction():
 
 def test_words_frame_and_wrong_options(unchecked):
     x, t, y = draw(8)
-    sample = jc.Sample(x, t, y, names=["age", "visits", "income"], units={"age": "years"})
+    frame = pd.DataFrame(x, columns=["age", "visits", "income"]).assign(t=t, y=y)
+    told = dict(treatment="t", outcome="y", units={"age": "years"})
+    sample = jc.Sample.from_frame(frame, **told)
     tree = jc.fit(sample, jc.M5Tree())
     rules, frame = tree.rules(), tree.to_frame(sample)
     assert len(rules) == tree.leaves == len(frame)

@@ -24,8 +24,8 @@ class AbadieImbens(AverageMethod):
     sample:     V = sum_k c_k^2 sigma_k^2, where c_kq is unit k's coefficient in query q's effect.
     sigma_k^2 = J/(J+1) (y_k - mean of its J nearest units of the same arm)^2; distances over
     standardised covariates, a category counting 1 when levels differ; all units tied at the J-th
-    distance are taken, so that row order changes nothing. For `jc.M5Model` sigma_k^2 of a control is
-    the residual variance of its leaf, so that V holds x' (X'X)^-1 x sigma^2, the error of the
+    distance are taken, so that row order changes nothing. For `jc.M5Model` sigma_k^2 of a control
+    is the residual variance of its leaf, so that V holds x' (X'X)^-1 x sigma^2, the error of the
     leaf's coefficients. ValueError for a sample with clusters, which V ignores.
 
     **Arguments:** `variance_neighbors` J; `target` "population" or "sample"; `level`.

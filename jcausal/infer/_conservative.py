@@ -64,8 +64,9 @@ def check_groups(effects: Effects, name: str) -> None:
     """
     if isinstance(effects.matching, Leaves):
         raise ValueError(
-            f"{name} is for means of groups, and these effects come from regressions in leaves: use "
-            "jc.AbadieImbens() or jc.Bootstrap() for averages, by=effects.matching.leaf for leaves."
+            f"{name} is for means of groups, and these effects come from regressions in leaves: "
+            "use jc.AbadieImbens() or jc.Bootstrap() for averages, by=effects.matching.leaf for "
+            "leaves."
         )
 
 

@@ -56,7 +56,9 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
         True
     """
     if interval.groups is None:
-        raise ValueError("heterogeneity compares groups: pass jc.interval(effects, method, by=...).")
+        raise ValueError(
+            "heterogeneity compares groups: pass jc.interval(effects, method, by=...)."
+        )
     estimate, error = (np.asarray(a, float) for a in (interval.estimate, interval.error))
     enough = np.asarray(interval.groups.matched) >= min_queries
     use = enough & np.isfinite(estimate) & np.isfinite(error) & (error > 0)

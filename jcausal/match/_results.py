@@ -28,8 +28,8 @@ class RESULTS(eqx.Enumeration):
     growing = "the search was stopped before this query was finished"
     not_asked = "not asked for: a row of the arm that the estimand does not query, or padding"
     no_leaf_control = (
-        "its leaf holds no control of its fold: grow a smaller tree with a larger min_controls, use "
-        "fewer folds, or give more controls"
+        "its leaf holds no control of its fold: grow a smaller tree with a larger min_controls, "
+        "use fewer folds, or give more controls"
     )
 
 

@@ -18,7 +18,7 @@ INK, LINE = "#222222", "#8c8c8c"
 
 
 class _Drawn(NamedTuple):
-    """What is drawn: nodes by number, with place (x, -depth); those cut off stand for many leaves."""
+    """What is drawn: nodes by number, place (x, -depth); those cut off stand for many leaves."""
 
     place: dict[int, tuple[float, int]]
     leaves: dict[int, list[int]]
@@ -70,6 +70,7 @@ def tree(
         'M5 tree: 4 leaves, 2,490 controls, 185 treated'
     """
     import matplotlib as mpl
+    from matplotlib import colors
     import matplotlib.pyplot as plt
 
     if depth < 1:
@@ -83,12 +84,12 @@ def tree(
     frame = frame if hasattr(frame, "iloc") else frame.to_pandas()
     att = _means(frame, drawn) if effects is not None else {}
     most = max([abs(v) for v in att.values() if np.isfinite(v)], default=0.0) or 1.0
-    colours, norm = mpl.colormaps["PuOr"], mpl.colors.Normalize(-most, most)
+    colours, norm = mpl.colormaps["PuOr"], colors.Normalize(-most, most)
     for i, (x, y) in drawn.place.items():
         if i in drawn.leaves:
             words, colour = _leaf_words(frame, drawn.leaves[i], att.get(i)), "white"
             if np.isfinite(att.get(i, np.nan)):
-                colour = mpl.colors.to_hex(0.45 * np.array(colours(norm(att[i]))) + 0.55)
+                colour = colors.to_hex(0.45 * np.array(colours(norm(att[i]))) + 0.55)
             box = dict(boxstyle="round,pad=0.35", fc=colour, ec=LINE)
             ax.text(x, y, words, ha="center", va="center", fontsize=7.5, color=INK, bbox=box)
             continue

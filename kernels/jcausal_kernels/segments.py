@@ -2,9 +2,9 @@
 
 (1) Formula, shapes, cost
     out[k] = sum of values[i] over i <= k in the segment of k (or any other associative operation)
-n values in r blocks of b = about sqrt(n): two loops of b and r steps over r and 1 lanes. Every value
-is read and written twice. Nothing is taken off a larger sum, so that no digits are lost. (A scan
-by halves, `lax.associative_scan`, takes log2(n) steps but seconds to compile.)
+n values in r blocks of b = about sqrt(n): two loops of b and r steps over r and 1 lanes. Every
+value is read and written twice. Nothing is taken off a larger sum, so that no digits are lost. (A
+scan by halves, `lax.associative_scan`, takes log2(n) steps but seconds to compile.)
 """
 
 from collections.abc import Callable
@@ -56,9 +56,7 @@ def segmented_scan(
         seen = seen | start
         return (so_far, seen), (so_far, seen)
 
-    none = jax.tree.map(
-        lambda a, i: jnp.full((rows, *a.shape[1:]), i, a.dtype), values, identity
-    )
+    none = jax.tree.map(lambda a, i: jnp.full((rows, *a.shape[1:]), i, a.dtype), values, identity)
     start = (none, jnp.zeros(rows, bool))
     (last, closed), (inside, seen) = lax.scan(within, start, (cut(new), jax.tree.map(cut, values)))
 

@@ -45,7 +45,7 @@ class Splits(NamedTuple):
 class _Node(NamedTuple):
     """Sums over a node or a side of it: units, weight, w y, w y^2, with y centred."""
 
-    count: Array
+    units: Array
     weight: Array
     first: Array
     second: Array
@@ -70,9 +70,9 @@ def _level(node: _Node, side: _Node, minimum: Array) -> Array:
     """The rounded share of sd that a cut takes off; 0 where a side is too small."""
     rest = _Node(*(whole - part for whole, part in zip(node, side)))
     kept = side.weight * side.sd + rest.weight * rest.sd
-    sd, weight, count = node.sd, node.weight, side.count
+    sd, weight, count = node.sd, node.weight, side.units
     share = 1 - kept / jnp.where(weight > 0, weight, 1) / jnp.where(sd > 0, sd, 1)
-    able = (count >= minimum) & (node.count - count >= minimum) & (sd > 0)
+    able = (count >= minimum) & (node.units - count >= minimum) & (sd > 0)
     steps = steps_of(share.dtype)
     return jnp.where(able, jnp.maximum(jnp.round(share * steps), 0), 0) / steps
 
@@ -248,7 +248,7 @@ def many_rungs(rungs: tuple[int, ...]) -> list[int]:
 def _few(rest: tuple, codes: Array, rungs: tuple[int, ...]) -> list:
     """Histograms, one size after the other."""
     return [
-        _histogram(codes[:, jnp.asarray(which)], *rest, size)
+        _histogram(codes[:, jnp.asarray(which)], *rest, rungs=size)
         for size, which in _by_size(rungs).items()
         if size
     ]
@@ -265,11 +265,11 @@ def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None
             return tuple(jnp.concatenate(part, axis=1) for part in parts)
 
         def by_sorting(codes: Array, *rest: Array) -> tuple[Array, ...]:
-            return _sorted(codes[:, jnp.asarray(listed)], *rest, None)
+            return _sorted(codes[:, jnp.asarray(listed)], *rest, order=None)
 
         found.append(lax.platform_dependent(codes, *rest, cpu=by_histogram, default=by_sorting))
     if 0 in sizes:
-        found.append(_sorted(codes[:, jnp.asarray(sizes[0])], *rest, order))
+        found.append(_sorted(codes[:, jnp.asarray(sizes[0])], *rest, order=order))
     back = sorted(range(len(features)), key=features.__getitem__)
     return [jnp.concatenate(part, axis=1)[:, jnp.asarray(back)] for part in zip(*found)]
 
@@ -322,7 +322,7 @@ def split_scan(
     elif implementation == "histogram":
         found = _histogram(codes, *rest, max(each, default=1))
     elif implementation == "sorted":
-        found = _sorted(codes, *rest, order)
+        found = _sorted(codes, *rest, order=order)
     else:
         found = _auto(rest, codes, each, order)
     return _splits(_sums(totals[:, None]), *found)

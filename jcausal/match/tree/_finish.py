@@ -13,7 +13,7 @@ from jcausal.match.tree._fit import (
     solve,
     whole,
 )
-from jcausal.match.tree._grow import CHUNK, Grown, Growth
+from jcausal.match.tree._grow import CHUNK, Growth
 from jcausal.match.tree._prepare import Rungs, Scaling
 from jcausal.match.tree._tree import Fits, Nodes
 from jcausal_kernels import running_sum, segmented_scan
@@ -22,7 +22,7 @@ from jcausal_kernels import running_sum, segmented_scan
 def leaf_numbers(growth: Growth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
     """Leaves from left to right: each node's number (-1: none), and each leaf's node (-1: none)."""
     grown = growth.nodes
-    at = jnp.arange(grown.count.shape[0], dtype=jnp.int32)
+    at = jnp.arange(grown.units.shape[0], dtype=jnp.int32)
     leaf = (at < growth.used) & (grown.feature < 0)
     beyond = jnp.iinfo(jnp.int32).max
     order = jnp.argsort(jnp.where(leaf, grown.start, beyond), stable=True).astype(jnp.int32)
@@ -60,7 +60,7 @@ def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
     n, leaves = growth.order.shape[0], listed.shape[0]
     first = jnp.where(listed >= 0, growth.nodes.start[listed], n)
     marks = jnp.zeros(n, jnp.int32).at[first].set(1, mode="drop")
-    there = jnp.arange(n) < growth.nodes.count[0]
+    there = jnp.arange(n) < growth.nodes.units[0]
     place = jnp.where(there, running_sum(marks) - 1, leaves)
     return jnp.zeros(n, jnp.int32).at[growth.order].set(place.astype(jnp.int32))
 
@@ -74,11 +74,11 @@ def fits_of(
     leaves: int,
     blocks: Blocks,
 ) -> Fits:
-    """The regression of every leaf, in the features' own units; `leaves` a multiple of the chunk."""
+    """The regression of every leaf in the features' own units; `leaves` a multiple of the chunk."""
     listed = leaf_numbers(growth, leaves)[1]
     chunk = min(CHUNK, leaves)
     start = jnp.where(listed >= 0, growth.nodes.start[listed], 0)
-    count = jnp.where(listed >= 0, growth.nodes.count[listed], 0)
+    count = jnp.where(listed >= 0, growth.nodes.units[listed], 0)
     by_chunk = lambda a: a.reshape(-1, chunk)  # noqa: E731
     scale, y_scale = scaling.scale[:-1], scaling.scale[-1]
 

@@ -25,7 +25,7 @@ class Part(NamedTuple):
     """Groups of units that stand together in an order, and features and rungs to cut them at."""
 
     start: Int[Array, " k"]
-    count: Int[Array, " k"]
+    units: Int[Array, " k"]
     feature: Int[Array, "k c"]
     cut: Int[Array, "k c"]
 
@@ -38,9 +38,9 @@ class Blocks(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How well a regression fits: units, adjusted R2, residual sum of squares per weight times n."""
+    """How well a regression fits: units, adjusted R2, residual squares per weight times n."""
 
-    count: Int[Array, "..."]
+    units: Int[Array, "..."]
     adjusted: Float[Array, "..."]
     residual: Float[Array, "..."]
 
@@ -69,13 +69,13 @@ def _add_up(parts: Array, place: Array, groups: int) -> Array:
 def cross_products(
     design: Design, order: Int[Array, " n"], part: Part, blocks: Blocks
 ) -> tuple[Float[Array, "k c 2 h h"], Int[Array, "k c 2"]]:
-    """sum w (1, z)(1, z)' and units on either side of each group's cuts, z less a unit of the group.
+    """Sum w (1, z)(1, z)' and units on either side of a group's cuts, z less a unit of the group.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
     """
     (groups, cuts), n = part.feature.shape, order.shape[0]
     wide = design.z.shape[1] + 1
-    many = -(-part.count // blocks.rows)
+    many = -(-part.units // blocks.rows)
     ends = jnp.cumsum(many)
     shift = design.z[order[jnp.clip(part.start, 0, n - 1)]]
     product = partial(jnp.einsum, "bri,brj->bij", precision=lax.Precision.HIGHEST)
@@ -86,7 +86,7 @@ def cross_products(
         k = jnp.minimum(jnp.searchsorted(ends, at, side="right"), groups - 1)
         first = part.start[k] + (at - ends[k] + many[k]) * blocks.rows
         place = first[:, None] + jnp.arange(blocks.rows, dtype=jnp.int32)
-        inside = (at < ends[-1])[:, None] & (place < (part.start + part.count)[k][:, None])
+        inside = (at < ends[-1])[:, None] & (place < (part.start + part.units)[k][:, None])
         row = order[jnp.clip(place, 0, n - 1)]
         z = design.z[row] - shift[k][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
@@ -136,7 +136,7 @@ def moments(gram: Float[Array, "... h h"]) -> Moments:
 
 
 def correlations(found: Moments) -> tuple[Float[Array, "... g g"], Float[Array, "... g"]]:
-    """Correlations of the columns that vary (0 for others, 1 with themselves), and 1 / sqrt(spread)."""
+    """Correlations of the columns that vary (0 for others, 1 on the diagonal), 1 / sqrt(spread)."""
     spread = jnp.diagonal(found.product, axis1=-2, axis2=-1)
     inverse = jnp.where(found.varies, lax.rsqrt(jnp.where(found.varies, spread, 1)), 0)
     scaled = found.product * inverse[..., :, None] * inverse[..., None, :]

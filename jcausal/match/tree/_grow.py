@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from jcausal.match.tree._fit import (
     Blocks,
@@ -48,14 +48,14 @@ class Limits(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """All nodes so far: splits (feature -1: none yet), left child (the right one follows), units."""
+    """All nodes so far: splits (feature -1: none yet), left child (the right follows), units."""
 
     feature: Int[Array, " k"]
     cut: Int[Array, " k"]
     above: Int[Array, " k"]
     left: Int[Array, " k"]
     start: Int[Array, " k"]
-    count: Int[Array, " k"]
+    units: Int[Array, " k"]
 
 
 class Frontier(NamedTuple):
@@ -142,8 +142,8 @@ def _stands(
     parent = Quality(*(a[:, None] for a in parent))
     if criterion == "adjusted_r2":
         return (sides.adjusted > parent.adjusted[..., None] + tie).any(2)
-    freedom = parent.count - limits.free - 1
-    able = (sides.count > limits.free + 1).all(2)
+    freedom = parent.units - limits.free - 1
+    able = (sides.units > limits.free + 1).all(2)
     both = sides.residual.sum(2) / jnp.where(able, freedom - limits.free - 1, 1)
     return able & (both < parent.residual / jnp.where(able, freedom, 1) * (1 - tie))
 
@@ -164,7 +164,7 @@ def _attempt(
     slots = growth.frontier.node.shape[0]
     own = jnp.minimum(slot, slots - 1)
     at = jnp.maximum(growth.frontier.node[own], 0)
-    count = jnp.where(slot < slots, growth.nodes.count[at], 0)
+    count = jnp.where(slot < slots, growth.nodes.units[at], 0)
     level, cut, above = (a[own[:, None], features] for a in (tried.level, tried.cut, tried.above))
     part = Part(growth.nodes.start[at], count, features, cut.astype(jnp.int32))
     sides = quality(*cross_products(design, growth.order, part, plan.blocks), limits.free)
@@ -172,14 +172,14 @@ def _attempt(
     stands = _stands(parent, sides, limits, plan.criterion) & (level > 0)
     first = stands.argmax(1)
     each = jnp.arange(slot.shape[0])
-    made = features, part.cut, above.astype(jnp.int32)
     sides = Quality(*(a[each, first] for a in sides))
-    return Chosen(*(a[each, first] for a in made), sides), stands.any(1) & (slot < slots)
+    made = Chosen(
+        features[each, first], part.cut[each, first], above.astype(jnp.int32)[each, first], sides
+    )
+    return made, stands.any(1) & (slot < slots)
 
 
-def _choose(
-    design: Design, growth: Growth, limits: Limits, plan: Plan, tried: Splits
-) -> Chosen:
+def _choose(design: Design, growth: Growth, limits: Limits, plan: Plan, tried: Splits) -> Chosen:
     """Try the features of each slot in the order of their reductions until a split stands."""
     slots, features = tried.level.shape
     chunk = min(CHUNK, slots)
@@ -236,10 +236,10 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
     tried = _scan(design, growth, limits, plan)
     chosen = _choose(design, growth, limits, plan, tried)
     split, node = chosen.feature >= 0, growth.frontier.node
-    capacity = growth.nodes.count.shape[0]
+    capacity = growth.nodes.units.shape[0]
     child = growth.used + 2 * (running_sum(split.astype(jnp.int32)) - 1)
     parent = jnp.where(split, node, capacity)
-    start, counts = growth.nodes.start[jnp.maximum(node, 0)], chosen.sides.count
+    start, counts = growth.nodes.start[jnp.maximum(node, 0)], chosen.sides.units
 
     nodes = growth.nodes
     put = lambda old, new: old.at[parent].set(new, mode="drop")  # noqa: E731
@@ -254,7 +254,7 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
     starts = jnp.stack([start, start + counts[:, 0]], axis=1).ravel()
     nodes = nodes._replace(
         start=nodes.start.at[where].set(starts, mode="drop"),
-        count=nodes.count.at[where].set(counts.ravel(), mode="drop"),
+        units=nodes.units.at[where].set(counts.ravel(), mode="drop"),
     )
 
     pad = partial(jnp.pad, pad_width=(0, 1))

@@ -97,18 +97,6 @@ class Leaves(Matching):
         control = jnp.where((at >= 0)[:, None], control, 0)
         return jnp.stack([control, treated], axis=1)
 
-    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
-        """Of predictions: a group's variance is that of its leaf's residuals."""
-        sums = self.sums(jnp.stack([jnp.ones_like(y), y], axis=1))
-        total, square = sums[..., 0], self.squares.astype(y.dtype)
-        effective = total**2 / jnp.where(square > 0, square, 1)
-        at = self.leaf[self.query]
-        spread = jnp.where(at >= 0, self.residuals(y)[2][at], 0)
-        spread = jnp.stack([spread, jnp.zeros_like(spread)], axis=1)
-        spread *= total * (1 - 1 / jnp.where(effective > 1, effective, 1))
-        heavy = 1 / jnp.where(effective > 0, effective, 1)
-        return jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
-
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`."""
         design, groups = self.design, self.design.rank.shape[0]

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows
+from jcausal.data import bucket, is_traced, pad_rows
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
-from jcausal.match.tree._fit import Blocks, moments, solve, whole
 from jcausal.match.tree._finish import ranges
+from jcausal.match.tree._fit import Blocks, moments, solve, whole
 from jcausal.match.tree._grow import CHUNK
 from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
 from jcausal.match.tree._m5_tree import M5Tree
@@ -53,7 +53,7 @@ class M5Model(Matcher):
     honest: bool = eqx.field(static=True, default=False)
 
     @property
-    def outcome(self) -> M5Tree:
+    def outcome(self) -> M5Tree:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The tree, as a model of the outcome."""
         return self.tree
 

@@ -11,10 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
 from jcausal.match.tree._finish import fits_of, nodes_of
-from jcausal.match.tree._fit import Blocks, Design
+from jcausal.match.tree._fit import Blocks
 from jcausal.match.tree._grow import (
     CHUNK,
-    NOWHERE,
     Criterion,
     Growth,
     Limits,
@@ -27,7 +26,6 @@ from jcausal.match.tree._grow import (
 )
 from jcausal.match.tree._prepare import (
     Rungs,
-    Scaling,
     design_of,
     host_rungs,
     sizes_of,
@@ -55,9 +53,9 @@ class M5Tree(OutcomeModel):
 
     Features are the ordered covariates as they are and one 0/1 column for each level of a category
     (all levels, so that their order changes nothing; p counts k - 1 for k levels). Sampling weights
-    count in means, deviations (|T| is then their sum) and regressions; `min_controls`, n and p count
-    units. A unit of weight 0 is left out. Deviations divide by n. Reductions that are equal up to
-    rounding count as equal: the first feature and the lowest threshold are taken. A child whose
+    count in means, deviations (|T| is then their sum) and regressions; `min_controls`, n and p
+    count units. A unit of weight 0 is left out. Deviations divide by n. Reductions that are equal
+    up to rounding count as equal: the first feature and the lowest threshold are taken. A child whose
     outcomes are all equal is fitted perfectly: its adjusted R2 is 1. Collinear and constant
     columns get the slopes of least length (in standard deviations of the leaf).
 
@@ -72,15 +70,15 @@ class M5Tree(OutcomeModel):
       looked at. A strong linear covariate then often stops the growth at the root, since a split on
       it lowers the R2 of both children. "first_passing" (default) tries the best split of each
       feature, in the order of their reductions, until one stands.
-    - `criterion`: "adjusted_r2", or "residual_variance": the children's residual sum of squares over
-      n - 2(p + 1) must be below the node's over n - p - 1.
+    - `criterion`: "adjusted_r2", or "residual_variance": the children's residual sum of squares
+      over n - 2(p + 1) must be below the node's over n - p - 1.
     - `bins`: at most so many thresholds a feature (quantiles of the controls); None for all. For
       large data with many distinct values.
 
     **Warns:** `TreeWarning` when the tree has one leaf, with the reason.
 
-    **Source:** Yang and Noor-E-Alam, arXiv 2604.27307, equations 1 to 5, with strict improvement and
-    both children large enough; "first_passing" and "residual_variance" are ours.
+    **Source:** Yang and Noor-E-Alam, arXiv 2604.27307, equations 1 to 5, with strict improvement
+    and both children large enough; "first_passing" and "residual_variance" are ours.
 
     **Example:**
 
@@ -100,7 +98,9 @@ class M5Tree(OutcomeModel):
 
     def __check_init__(self) -> None:
         if self.min_controls is not None and self.min_controls < 1:
-            raise ValueError(f"min_controls is {self.min_controls}: it must be at least 1, or None.")
+            raise ValueError(
+                f"min_controls is {self.min_controls}: it must be at least 1, or None."
+            )
         if self.max_depth < 0:
             raise ValueError(f"max_depth is {self.max_depth}: it must not be negative.")
         if self.split_search not in ("best", "first_passing"):
@@ -117,7 +117,7 @@ class M5Tree(OutcomeModel):
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> Tree:
         """Grow the tree on the controls, fit its leaves, count the treated in them.
 
-        **Raises:** `DataError` without a control of positive weight; ValueError for the treated arm.
+        **Raises:** `DataError` without a control of positive weight; ValueError for treated alone.
         """
         if arms == "treated":
             raise ValueError("an M5 tree is learnt on controls only: use arms='control'.")
@@ -169,7 +169,9 @@ class M5Tree(OutcomeModel):
         leaves = max(1, n // least)
         blocks = Blocks(32, min(32, n // 32 + min(CHUNK, leaves)))
         plan = Plan(self.split_search, self.criterion, sizes_of(height), blocks)
-        design, scaling = design_of(features, sample.y, sample.weight, use, rungs.codes)
+        design, scaling = design_of(
+            features, sample.y, sample.weight, use, jnp.asarray(rungs.codes)
+        )
         growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
         chunk = min(CHUNK, leaves)
         wide = -(-leaves // chunk) * chunk
@@ -187,10 +189,10 @@ class M5Tree(OutcomeModel):
     ) -> tuple[Nodes, Fits]:
         """Level by level in float64, in shapes that near sizes share."""
         rungs = host_rungs(sample, encoding, features, rows, self.bins)
-        assert rungs.count is not None
+        assert rungs.units is not None
         wide, dtype = bucket(rows.size), sample.x.dtype
         blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.count), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.units), blocks)
         weight = np.asarray(sample.weight, np.float64)[rows]
         even = bool((weight == weight[0]).all())
         outcome = np.asarray(sample.y, np.float64)[rows]
@@ -198,7 +200,7 @@ class M5Tree(OutcomeModel):
         with jax.enable_x64(True):
             use = jnp.asarray(np.arange(wide) < rows.size)
             parts = (features[rows].astype(np.float64), outcome, weight, rungs.codes)
-            x, y, w, codes = (jnp.asarray(pad_rows(a, wide)) for a in parts)
+            x, y, w, codes = (jnp.asarray(pad_rows(np.asarray(a), wide)) for a in parts)
             design, scaling = _design(x, y, None if even else w, use, codes)
             growth = _begin(design, use, limits, plan, nodes, SLOTS[0])
             while bool(unfinished(growth)):
@@ -226,9 +228,7 @@ class M5Tree(OutcomeModel):
             return told + "no split tried lowers the residual variance of the regression."
         tried = "the split with the largest SDR does" if self.split_search == "best" else "no split"
         rest = " not raise" if self.split_search == "best" else " of any feature raises"
-        advice = (
-            " Try split_search='first_passing'." if self.split_search == "best" else ""
-        )
+        advice = " Try split_search='first_passing'." if self.split_search == "best" else ""
         return told + f"{tried}{rest} the adjusted R2 of a child above the root's {r2:.3f}.{advice}"
 
 
@@ -275,7 +275,7 @@ def _resized(growth: Growth, most: int) -> Growth:
 
 def _host_nodes(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
     """The nodes that there are, thresholds in the dtype of the data."""
-    places = rungs._replace(codes=rungs.codes[:1], count=None)
+    places = rungs._replace(codes=rungs.codes[:1], units=None)
     used, found = int(growth.used), _nodes(growth, places, leaves)
     return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[:used]), found)
 

@@ -13,6 +13,7 @@ from jcausal.match.tree._fit import Design
 from jcausal.outcome._surface import Encoding
 from jcausal_kernels import MISSING
 
+
 class Rungs(NamedTuple):
     """The place of each unit's value in every feature, and the values of each place.
 
@@ -23,7 +24,7 @@ class Rungs(NamedTuple):
     codes: Int[Array, "n f"] | Int[np.ndarray, "n f"]
     top: Float[Array, "f r"] | Float[np.ndarray, "f r"]
     bottom: Float[Array, "f r"] | Float[np.ndarray, "f r"]
-    count: Int[np.ndarray, " f"] | None = None
+    units: Int[np.ndarray, " f"] | None = None
 
 
 class Scaling(NamedTuple):
@@ -82,9 +83,7 @@ def _column(
     return place[codes], values
 
 
-def traced_rungs(
-    features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None
-) -> Rungs:
+def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None) -> Rungs:
     """The same under tracing, by sorting; `use` marks the rows whose values count."""
     codes, ladder, _ = traced_ladders(features, use, jnp.zeros(features.shape, bool))
     if bins is None:

@@ -35,9 +35,9 @@ class Fits(eqx.Module):
 
     `controls` (l,) units; `weight` (l,) their weight; `centre` (l, f) and `level` (l,) weighted
     means of features and outcome; `coef` (l, f) slopes; `root` (l, f, f) R with R R' the
-    pseudo-inverse of sum w (x - centre)(x - centre)'; `rank` (l,) of that sum; `sigma2` (l,) residual variance with
-    n - rank - 1 degrees of freedom (NaN without any); `adjusted_r2` (l,); `lower`, `upper` (l, f)
-    range of the features.
+    pseudo-inverse of sum w (x - centre)(x - centre)'; `rank` (l,) of that sum; `sigma2` (l,)
+    residual variance with n - rank - 1 degrees of freedom (NaN without any); `adjusted_r2` (l,);
+    `lower`, `upper` (l, f) range of the features.
     """
 
     controls: Int[Array, " l"]
