@@ -35,9 +35,14 @@ from jcausal.match import RESULTS as RESULTS
 from jcausal.match import Boxes as Boxes
 from jcausal.match import ExactAHB as ExactAHB
 from jcausal.match import FastAHB as FastAHB
+from jcausal.match import M5Match as M5Match
+from jcausal.match import M5Tree as M5Tree
 from jcausal.match import Matcher as Matcher
 from jcausal.match import MatchError as MatchError
 from jcausal.match import Matching as Matching
+from jcausal.match import Pairs as Pairs
+from jcausal.match import Tree as Tree
+from jcausal.match import TreeWarning as TreeWarning
 from jcausal.match import Tuning as Tuning
 from jcausal.match import match as match
 from jcausal.match import tune as tune

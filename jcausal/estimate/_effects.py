@@ -349,15 +349,10 @@ def _r2(
 def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> Array:
     """Group sums of weight, weight (y - centre) and weight (y - mean)^2; effective units; heavy.
 
-    In the dtype of centre. Weights are taken relative to the largest, so that cubes stay finite.
+    In the dtype of centre.
     """
     assert sample.y is not None
-    y = jnp.where(sample.valid, sample.y - centre, 0)
-    w = jnp.where(sample.valid, sample.weight, 0).astype(y.dtype)
-    largest = w.max()
-    w = w / jnp.where(largest > 0, largest, 1)
-    sums = matching.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1))
-    return _around_means(sums, largest)
+    return _around_means(*matching.moments(jnp.where(sample.valid, sample.y - centre, 0)))
 
 
 @jax.jit

@@ -18,7 +18,7 @@ from jcausal.data import (
     readable_columns,
     rows_in_words,
 )
-from jcausal.match import Boxes, sentence
+from jcausal.match import Boxes, Pairs, sentence
 
 if TYPE_CHECKING:
     from jcausal.estimate._effects import Effects
@@ -56,7 +56,13 @@ def summary(effects: Effects, interval: object = None) -> str:
             lines.append(
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
-    return "\n".join(lines + _proof(effects) + surface_words(effects))
+    return "\n".join(lines + _proof(effects) + _caution(effects) + surface_words(effects))
+
+
+def _caution(effects: Effects) -> list[str]:
+    """What a reader must know of how the pairs were made."""
+    matching = effects.matching
+    return [matching.caution] if isinstance(matching, Pairs) and matching.caution else []
 
 
 def _proof(effects: Effects) -> list[str]:

@@ -27,6 +27,10 @@ class RESULTS(eqx.Enumeration):
     bad_input = "a covariate, weight or outcome of the sample is NaN or infinite"
     growing = "the search was stopped before this query was finished"
     not_asked = "not asked for: a row of the arm that the estimand does not query, or padding"
+    no_leaf_control = (
+        "no control in the leaf: the tree's leaf that this unit falls into holds no control of its "
+        "fold; grow larger leaves (min_controls), or give the fold more controls"
+    )
 
 
 def code(result: Any) -> Int[Array, ""]:
@@ -44,6 +48,7 @@ _SENTENCES = {
         RESULTS.bad_input,
         RESULTS.growing,
         RESULTS.not_asked,
+        RESULTS.no_leaf_control,
     )
 }
 

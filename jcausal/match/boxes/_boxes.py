@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, first_rows, is_traced, like, pad_rows
+from jcausal.match._frames import counts_in_words, matched_frame
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
@@ -173,6 +174,13 @@ class Boxes(Matching):
         total = box_weights(self.units, rungs, shares[:, :, None], ladder=self._bound)[:, 0]
         return total * self.sample.weight**power
 
+    def moments(self, y: Float[Array, " n"]) -> tuple[Float[Array, "q 2 5"], Float[Array, ""]]:
+        """Sums of g (1, y, y^2, g/c, (g/c)^2) in one stream; c is the largest weight."""
+        w = jnp.where(self.sample.valid, self.sample.weight, 0).astype(y.dtype)
+        largest = w.max()
+        w = w / jnp.where(largest > 0, largest, 1)
+        return self.sums(jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)), largest
+
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls and treated in each box, counted without weights."""
@@ -193,7 +201,7 @@ class Boxes(Matching):
         A covariate that the box leaves free is not named. Edges are rounded to four digits.
         """
         counts = np.asarray(box_counts(self.units, Rungs(*(a[i : i + 1] for a in self.rungs))))[0]
-        return f"{_words.box(self, i)}: {_words.counts(*counts.tolist())}"
+        return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
 
     def to_frame(self, what: Literal["units", "boxes"] = "units") -> Any:
         """The matched data with weights (`units`), or one row a box (`boxes`).
@@ -207,7 +215,7 @@ class Boxes(Matching):
         """
         if what not in ("units", "boxes"):
             raise ValueError(f"what is {what!r}: use 'units' or 'boxes'.")
-        frame = _words.boxes_frame(self) if what == "boxes" else _words.units_frame(self)
+        frame = _words.boxes_frame(self) if what == "boxes" else matched_frame(self)
         return like(self.sample.home, frame)
 
     def reason(self, i: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from jcausal.data import beside_covariates, number_in_words
+from jcausal.data import number_in_words
 from jcausal.solve import Ended
 
 if TYPE_CHECKING:
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 
 ENDED = get_args(Ended)  # what `Proof.ended` counts
-
-
-def counts(controls: int, treated: int) -> str:
-    """Group sizes in words: "14 controls, 2 treated"."""
-    return f"{controls:,} control{'' if controls == 1 else 's'}, {treated:,} treated"
 
 
 def box(boxes: Boxes, i: int) -> str:
@@ -123,17 +118,3 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
         if j in schema.flag_of:
             columns[f"{name} missing allowed"] = _flag_levels(boxes, j)[:, 1]
     return pd.DataFrame(columns)
-
-
-def units_frame(boxes: Boxes) -> pd.DataFrame:
-    """The matched data with weights."""
-    sample = boxes.sample
-    weight = np.asarray(boxes.matched_weights())
-    rows = np.flatnonzero(weight > 0)
-    columns: dict[str, object] = dict(
-        id=sample.id[rows], treated=np.asarray(sample.t)[rows].astype(int)
-    )
-    if sample.y is not None:
-        columns["outcome"] = np.asarray(sample.y)[rows]
-    columns |= dict(fold=np.asarray(boxes.fold)[rows], weight=weight[rows])
-    return beside_covariates(columns, sample.schema, sample.points[rows])
