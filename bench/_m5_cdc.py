@@ -87,7 +87,8 @@ def _study(
     att = float(effects.att)
     seconds, cpu = time.perf_counter() - began, time.process_time() - busy
     bounds = found(effects)
-    line = dict(seed=seed, method=name, tree=search, seconds=seconds, cpu=cpu)
+    around = time.perf_counter() - began - seconds
+    line = dict(seed=seed, method=name, tree=search, seconds=seconds, cpu=cpu, interval=around)
     line |= dict(att=att, lower=bounds.lower, upper=bounds.upper)
     line |= dict(matched=effects.share_matched)
     if name == "M5Match":
@@ -116,6 +117,7 @@ def summary(records: pd.DataFrame, compiled: dict[str, float]) -> pd.DataFrame:
                 "s, median": seen["seconds"].median(),
                 "CPU s, mean": seen["cpu"].mean(),
                 "paper, CPU s": CDC_SECONDS[str(name)],
+                "interval, s, median": seen["interval"].median(),
                 "compile, s": compiled[f"{name}, {search}"],
             }
         )

@@ -143,9 +143,9 @@ def collect(job: Job, rows: tuple[Row, ...], runs: int, workers: int) -> Iterato
 
 
 def table(records: pd.DataFrame, measures: dict[str, str]) -> pd.DataFrame:
-    """One line a method and row: |bias|, bias, coverage, width, and some means of other measures.
+    """One line a method and row: bias, coverage, width, and medians of other measures.
 
-    In brackets: the standard error of the mean |bias|.
+    In brackets: the standard error of the mean absolute bias.
     """
     lines = []
     for (row, method), seen in records.groupby(["row", "method"], sort=False):
@@ -154,10 +154,10 @@ def table(records: pd.DataFrame, measures: dict[str, str]) -> pd.DataFrame:
         line = {
             "data": row,
             "method": method,
-            "mean |bias|": f"{bias.abs().mean():.3f} ({error:.3f})",
+            "mean absolute bias": f"{bias.abs().mean():.3f} ({error:.3f})",
             "bias": bias.mean(),
             "coverage": seen["covered"].mean(),
             "width": seen["width"].mean(),
         }
-        lines.append(line | {word: seen[name].mean() for name, word in measures.items()})
+        lines.append(line | {word: seen[name].median() for name, word in measures.items()})
     return pd.DataFrame(lines)

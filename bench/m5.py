@@ -75,7 +75,7 @@ def _simulated_part(options: argparse.Namespace) -> None:
     runs, page = _runs(options, "simulated"), ""
     rows = _m5_simulated.FEW if options.quick else _m5_simulated.ROWS
     for records in _m5_simulated.collect(_m5_simulated.compare, rows, runs, options.workers):
-        found = _m5_simulated.table(records, dict(seconds="s"))
+        found = _m5_simulated.table(records, dict(seconds="s, median"))
         text = (
             f"# M5Match, M5Model and others on simulated data, {runs} runs\n\n"
             "Errors of the ATT (in brackets: the standard error of the mean), and coverage of 95% "
@@ -83,7 +83,7 @@ def _simulated_part(options: argparse.Namespace) -> None:
             "M5Match has k = 10, the tree of first_passing and the weighted metric if not told "
             f"otherwise; Fast AHB has gamma1 = 0, levels = {_m5_methods.LEVELS} and an MLP; IPTW "
             "and 1-NN are a few lines of the bench with scikit-learn's logistic regression, linear "
-            "in the covariates. Seconds: means, the first run's compile time included.\n\n"
+            "in the covariates. Seconds: medians over the runs.\n\n"
             f"{markdown(found)}"
         )
         page = _keep(options, "simulated", text, {"rows": found.to_dict("records")})
@@ -102,7 +102,8 @@ def _ablations_part(options: argparse.Namespace) -> None:
             "Full-sample tree: grown on treated and controls alike. Regressions of the leaves: the "
             "treated's outcomes minus what their leaves' regressions predict. s1/conf and s3 have "
             "covariate shift, s1/rand has none. Balanced: |SMD| below .1 and variance ratio within "
-            f".5 to 2 (see `jc.balance`).\n\n{markdown(found)}"
+            ".5 to 2 (see `jc.balance`); largest SMD, this share and leaves: medians over the runs."
+            f"\n\n{markdown(found)}"
         )
         page = _keep(options, "ablations", text, {"rows": found.to_dict("records")})
     print(page, flush=True)

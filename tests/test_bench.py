@@ -189,7 +189,7 @@ def test_errors_and_coverage_of_simulated_runs():
         dict(row="s", seed=[0, 1], method="M", bias=[-1.0, 3.0], covered=[1, 0], width=[2.0, 4.0])
     ).assign(seconds=[1.0, 2.0])
     [line] = simulated.table(records, dict(seconds="s")).to_dict("records")
-    assert line["mean |bias|"] == "2.000 (1.000)" and line["bias"] == 1
+    assert line["mean absolute bias"] == "2.000 (1.000)" and line["bias"] == 1
     assert (line["coverage"], line["width"], line["s"]) == (0.5, 3, 1.5)
 
 
