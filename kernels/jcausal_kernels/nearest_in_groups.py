@@ -72,7 +72,7 @@ def _tiled(
     values = jnp.pad(values, [(0, block), (0, 0)])
     first, last = (jnp.pad(each, (0, -q % tile)).reshape(-1, tile) for each in (first, last))
     at = jnp.pad(at, [(0, -q % tile), (0, 0)]).reshape(-1, tile, f)
-    found = lax.map(lambda part: _tile(values, *part, k, block), (first, last, at))
+    found = lax.map(lambda p: _tile(values, p[0], p[1], p[2], k, block), (first, last, at))
     rows, near = (each.reshape(-1, k)[:q] for each in found)
     return jnp.where(near < jnp.inf, rows, n), near
 

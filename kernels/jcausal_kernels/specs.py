@@ -104,3 +104,41 @@ PAIR_SPECS = (
     PairSpec(n=257, q=33, s=2, d=5, max_bytes=2**13),
     PairSpec(n=1000, q=10, s=1, d=20, max_bytes=1),
 )
+
+
+class SubsetSpec(NamedTuple):
+    """b queries of k candidates with f features; alpha None for the lexicographic order."""
+
+    b: int
+    k: int
+    f: int
+    balance: str
+    alpha: float | None
+    max_bytes: int
+
+
+SUBSET_SPECS = (
+    SubsetSpec(b=1, k=1, f=1, balance="mean", alpha=None, max_bytes=2**20),
+    SubsetSpec(b=7, k=6, f=3, balance="mean", alpha=None, max_bytes=1),
+    SubsetSpec(b=7, k=6, f=3, balance="sum", alpha=None, max_bytes=2**20),
+    SubsetSpec(b=5, k=7, f=9, balance="mean", alpha=2.5, max_bytes=2**20),
+    SubsetSpec(b=3, k=2, f=0, balance="sum", alpha=1.0, max_bytes=2**20),
+)
+
+
+class NearSpec(NamedTuple):
+    """n units in g groups, q queries, f features, the k nearest."""
+
+    n: int
+    g: int
+    q: int
+    f: int
+    k: int
+    max_bytes: int
+
+
+NEAR_SPECS = (
+    NearSpec(n=1, g=1, q=1, f=1, k=1, max_bytes=2**20),
+    NearSpec(n=60, g=7, q=70, f=3, k=5, max_bytes=2**20),
+    NearSpec(n=60, g=3, q=9, f=2, k=30, max_bytes=1),
+)

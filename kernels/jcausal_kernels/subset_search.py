@@ -84,8 +84,8 @@ def _largest_sums(high: Array, low: Array) -> Array:
     """max_f |high + low|: (c, 8, q, h) and (c, 8, q, l) -> (q, h, l)."""
 
     def look(most: Array, parts: tuple[Array, Array]) -> tuple[Array, None]:
-        for h, l in zip(*parts, strict=True):
-            most = jnp.maximum(most, jnp.abs(h[:, :, None] + l[:, None, :]))
+        for one, other in zip(*parts, strict=True):
+            most = jnp.maximum(most, jnp.abs(one[:, :, None] + other[:, None, :]))
         return most, None
 
     none = jnp.zeros((*high.shape[2:], low.shape[3]), high.dtype)
@@ -96,8 +96,9 @@ def _blocked(d: Array, s: Array, delta: Array, alpha: Array | None, balance: Bal
     """One block of queries."""
     q, k, f = d.shape
     cut = k // 2
-    each = jnp.pad(jnp.moveaxis(s[..., None] * d, 2, 0), [(0, -f % CHUNK), (0, 0), (0, 0)])
-    each = each.reshape(-1, CHUNK, q, k)
+    more = CHUNK * max(-(-f // CHUNK), 1) - f
+    each = jnp.pad(jnp.moveaxis(s[..., None] * d, 2, 0), [(0, more), (0, 0), (0, 0)])
+    each = each.reshape(each.shape[0] // CHUNK, CHUNK, q, k)
     largest = jnp.abs(d).max(2, initial=0)
 
     def both(columns: Array, join: str) -> tuple[Array, Array]:
@@ -142,9 +143,10 @@ def _search(
         q = d.shape[0]
         parts = [jnp.pad(v, [(0, -q % block), (0, 0), (0, 0)][: v.ndim]) for v in (d, s)]
         parts.append(jnp.pad(delta, [(0, -q % block), (0, 0), (0, 0)]))
-        parts = [v.reshape(-1, block, *v.shape[1:]) for v in parts]
-        found = lax.map(lambda part: _blocked(*part, alpha, balance), tuple(parts))
-        found = Subset(*(v.reshape(-1, *v.shape[2:])[:q] for v in found))
+        blocks = -(-q // block)
+        parts = [v.reshape(blocks, block, *v.shape[1:]) for v in parts]
+        found = lax.map(lambda part: _blocked(part[0], part[1], part[2], alpha, balance), parts)
+        found = Subset(*(v.reshape(blocks * block, *v.shape[2:])[:q] for v in found))
     empty = ~found.chosen.any(1)
     return found._replace(
         balance=jnp.where(empty, jnp.inf, found.balance),

@@ -191,7 +191,10 @@ def _spread(rows: Array, weights: Array, t: Array, shares: Array) -> Float[Array
     values = jnp.where(weights > 0, weights * own, 0).ravel()
     place = jnp.where(weights > 0, rows, t.shape[0]).ravel()
     return lax.platform_dependent(
-        place, values, cpu=partial(_added, n=t.shape[0]), default=partial(_sorted_sums, n=t.shape[0])
+        place,
+        values,
+        cpu=partial(_added, n=t.shape[0]),
+        default=partial(_sorted_sums, n=t.shape[0]),
     )
 
 

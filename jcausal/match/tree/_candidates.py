@@ -48,7 +48,7 @@ def make_ground(tree: Tree, sample: Sample, weights: Weights) -> Ground:
             )
         importance = np.broadcast_to(own[np.asarray(tree.encoding.column)], importance.shape)
     if not np.isfinite(importance).all():
-        raise ValueError("the tree has slopes that are not finite: check the outcomes it was fit to.")
+        raise ValueError("the tree has slopes that are not finite: check its outcomes.")
     return Ground(features, np.asarray(tree.leaf(sample.x)), importance)
 
 

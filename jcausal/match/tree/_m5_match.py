@@ -15,7 +15,7 @@ from jcausal.match.neighbors import Pairs
 from jcausal.match.tree._candidates import Metric, Weights, make_ground, nearest
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._subset_program import Balance, Rule
-from jcausal.match.tree._subsets import ENUMERATED, Engine, Part, choose
+from jcausal.match.tree._subsets import Engine, Part, choose
 from jcausal.match.tree._tree import Tree
 from jcausal.outcome import ResponseSurface, fit
 from jcausal.outcome._surface import Arms
@@ -122,7 +122,7 @@ class M5Match(Matcher):
             raise ValueError("weights must be finite and not negative.")
 
     @property
-    def outcome(self) -> M5Tree:
+    def outcome(self) -> M5Tree:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The tree is the outcome model."""
         return self.tree
 

@@ -1,6 +1,6 @@
 """The best subset of a query's candidates by integer programs, for more than can be enumerated."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,6 +39,14 @@ class Problem(NamedTuple):
 Set = Bool[np.ndarray, " k"]
 
 
+class Bounds(NamedTuple):
+    """What A, B and alpha A + B may be."""
+
+    a: float
+    b: float
+    both: float
+
+
 def problem(deviations: Float[np.ndarray, "k f"], weight: Float[np.ndarray, " k"]) -> Problem:
     """Scaled to numbers of size 1."""
     most = np.abs(deviations).max(initial=0)
@@ -57,10 +65,10 @@ def solve_subsets(problems: list[Problem], rule: Rule, pool: SolverPool) -> list
     """The best set of each problem, by three programs and more a query.
 
     First the least A (or alpha A + B), with u_j = A z_j for the mean; then, where B comes second,
-    the least B with A within the tolerance; then the largest set that is as good in both, and of
-    these the one with the earlier candidates, ten candidates a program. The solver oversteps a row
-    by up to 1e-6: under a large alpha, sets that differ by less than alpha times that are alike
-    to it.
+    the least B with A within the tolerance; then the largest set that is as good, and of these the
+    one with the earlier candidates, ten candidates a program. The solver oversteps a row by up to
+    1e-6: under a large alpha, sets that differ by less than alpha times that are alike to it, and
+    only sets that are as good in both A and B count as equal.
 
     **Raises:** `SolverError` when a program does not end with an optimum; `Interrupted` upon
     Ctrl-C.
@@ -110,26 +118,33 @@ def _near(one: Problem, known: Set, found: Set, rule: Rule) -> Set:
     return found
 
 
-def _bounds(one: Problem, best: Set, rule: Rule) -> tuple[float, float]:
-    """What A and B of an equally good set may be."""
+def _bounds(one: Problem, best: Set, rule: Rule) -> Bounds:
+    """What A, B and alpha A + B of an equally good set may be."""
     a, b = measure(one, best, rule.balance)
     if rule.alpha is None:
-        return a + rule.tolerance, b + rule.tolerance
-    return a + rule.tolerance / 2 / max(rule.alpha, 1), b + rule.tolerance / 2
+        return Bounds(a + rule.tolerance, b + rule.tolerance, np.inf)
+    most = rule.alpha * a + b + rule.tolerance
+    half = rule.tolerance / 2
+    if half / max(rule.alpha, 1) > SLIP:
+        return Bounds(np.inf, np.inf, most)
+    return Bounds(a + half / max(rule.alpha, 1), b + half, most)
 
 
-def _tied(one: Problem, known: Set, found: Set, bounds: tuple[float, float], rule: Rule) -> Set:
+def _tied(one: Problem, known: Set, found: Set, bounds: Bounds, rule: Rule) -> Set:
     """The set found where it is as good as the one known; else a row was overstepped."""
     a, b = measure(one, found, rule.balance)
-    return found if a <= bounds[0] + SLIP and b <= bounds[1] else known
+    good = a <= bounds.a + SLIP and b <= bounds.b
+    if rule.alpha is not None:
+        good &= rule.alpha * a + b <= bounds.both
+    return found if good else known
 
 
 def _sides(d: Float[np.ndarray, "k f"]) -> Float[np.ndarray, "two_f k"]:
     return np.concatenate([d.T, -d.T])
 
 
-def _least(one: Problem, rule: Rule) -> IntegerProgram:
-    """The least A (or alpha A + B) over z, A, B and, for the mean, u_j = A z_j.
+def _least(one: Problem, rule: Rule, most: float = np.inf) -> IntegerProgram:
+    """The least A (or alpha A + B, at most `most`) over z, A, B and, for the mean, u_j = A z_j.
 
     u_j <= A and u_j <= z_j are all that is needed of u: nothing presses it below A z_j.
     """
@@ -156,7 +171,9 @@ def _least(one: Problem, rule: Rule) -> IntegerProgram:
     cost[k + 1] = 1 / scale if weighed else 0.0
     upper = np.ones(width)
     upper[k] = 1.0 if mean else float(one.s.sum())
-    return _program(cost, np.concatenate(rows), upper, k)
+    every = np.concatenate([*rows, cost[None]])
+    limit = np.append(np.zeros(len(every) - 1), most / scale)
+    return _program(cost, every, upper, k, limit)
 
 
 def _limited(one: Problem, most: float, rule: Rule) -> Float[np.ndarray, "two_f k"]:
@@ -179,31 +196,28 @@ def _least_reach(one: Problem, best: Set, rule: Rule) -> IntegerProgram:
     return _program(cost, rows, np.ones(k + 1), k, limit)._replace(incumbent=known)
 
 
-def _earliest(
-    one: Problem, best: Set, bounds: tuple[float, float], rule: Rule, start: int
-) -> IntegerProgram:
+def _earliest(one: Problem, best: Set, bounds: Bounds, rule: Rule, start: int) -> IntegerProgram:
     """The largest set within the bounds, and the earliest in the candidates from `start` on.
 
     From the second program on the size and the earlier candidates are held.
     """
     k = one.s.size
-    rows, limit = _limited(one, bounds[0], rule), np.zeros(2 * one.d.shape[1])
-    if rule.balance == "sum":
-        limit += bounds[0]
-    upper = (one.largest <= bounds[1]).astype(float)
-    place = np.arange(k) - start
-    here = (place >= 0) & (place < GROUP)
+    if np.isfinite(bounds.a):
+        limit = np.full(2 * one.d.shape[1], 0.0 if rule.balance == "mean" else bounds.a)
+        able = (one.largest <= bounds.b).astype(float)
+        program = _program(np.zeros(k), _limited(one, bounds.a, rule), able, k, limit)
+        program = program._replace(incumbent=best.astype(float))
+    else:
+        program = _least(one, rule, bounds.both)
+    place = np.arange(program.cost.size) - start
+    here = (place >= 0) & (place < min(GROUP, k - start))
     cost = np.where(here, -(2.0 ** (GROUP - 1 - place.clip(0, GROUP - 1))), 0.0)
     if start == 0:
-        cost -= 2.0**GROUP
-    program = _program(cost, rows, upper, k, limit)
-    held = place < 0
-    lower = np.where(held, best, 0.0)
-    upper = np.where(held, best, upper)
-    least = np.append(program.row_lower[:-1], 1.0 if start == 0 else float(best.sum()))
-    return program._replace(
-        lower=lower, upper=upper, row_lower=least, incumbent=best.astype(float)
-    )
+        cost[:k] -= 2.0**GROUP
+    lower, upper, least = (a.copy() for a in (program.lower, program.upper, program.row_lower))
+    lower[:start] = upper[:start] = best[:start]
+    least[-1] = 1.0 if start == 0 else best.sum()
+    return program._replace(cost=cost, lower=lower, upper=upper, row_lower=least)
 
 
 def _program(

@@ -1,0 +1,217 @@
+"""M5Match: candidates in the leaf, the subset that balances best, and what is said of it."""
+
+import numpy as np
+import pytest
+from conftest import draw_sample
+from oracles.subsets import best_subset
+
+import jcausal as jc
+from jcausal.match import RESULTS, code
+
+TREE = jc.M5Tree(min_controls=20)
+
+
+def draw_units(seed=0, n=160, **options):
+    """Units on a grid with a category: ties, duplicates, exact matches."""
+    return draw_sample(seed, n=n, p=2, integers=True, category=3, **options)
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """A sample with weights, and the tree of its controls."""
+    weight = np.random.default_rng(0).integers(0, 3, 160).astype(float)
+    sample = draw_units(weight=weight)
+    return sample, jc.fit(sample, TREE)
+
+
+def matched(sample, tree, **options):
+    method = jc.M5Match(tree=TREE, **options)
+    return jc.match(sample, method, surface=tree, honest=False)
+
+
+def partners(pairs):
+    """The group of each query by id, and its weights."""
+    out = {}
+    for i, row in enumerate(np.asarray(pairs.query)):
+        rows, weights = pairs.group(i)
+        out[pairs.sample.id[row]] = dict(zip(pairs.sample.id[rows], np.round(weights, 5).tolist()))
+    return out
+
+
+def by_hand(sample, tree, k, metric="weighted", balance="mean", weights=None):
+    """The groups by sorting and trying, one query at a time."""
+    leaf, t = np.asarray(tree.leaf(sample.x)), np.asarray(sample.t)
+    low, high = (np.asarray(a, float) for a in tree.scale)
+    x = (np.asarray(tree.features(sample.x), float) - low) / (high - low)
+    slopes = np.asarray(tree.importance, float) if weights is None else weights
+    sampling, points = np.asarray(sample.weight, float), sample.points
+    out = {}
+    for i in np.flatnonzero(t):
+        w = slopes[leaf[i]]
+        there = np.flatnonzero(~t & (leaf == leaf[i]) & (sampling > 0))
+        scale = w if metric == "weighted" else 1.0
+        z = (x * scale).astype(sample.x.dtype)  # distances are in the sample's type
+        near = ((z[there] - z[i]) ** 2).sum(1)
+        order = sorted(range(len(there)), key=lambda c: (near[c], *points[there[c]], there[c]))
+        chosen = there[order[:k]]
+        s = sampling[chosen] / sampling[chosen].mean()
+        held = chosen[list(best_subset(w * (x[chosen] - x[i]), s, balance)[0])]
+        share = sampling[held] / sampling[held].sum()
+        out[i] = dict(zip([*held, i], [*np.round(share, 5), 1.0]))
+    return out
+
+
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for i in ours:
+        assert ours[i].keys() == theirs[i].keys(), i
+        values = [ours[i][j] for j in theirs[i]]
+        np.testing.assert_allclose(values, [*theirs[i].values()], atol=2e-5)
+
+
+def test_groups_are_those_found_by_hand(grown):
+    sample, tree = grown
+    assert tree.leaves > 1
+    same(partners(matched(sample, tree, k=5)), by_hand(sample, tree, 5))
+    other = matched(sample, tree, k=5, metric="euclidean", balance="sum")
+    same(partners(other), by_hand(sample, tree, 5, "euclidean", "sum"))
+    own = np.array([1.0, 0.5, 2.0])
+    wide = np.tile(own[np.asarray(tree.encoding.column)], (tree.leaves, 1))
+    same(partners(matched(sample, tree, k=5, weights=own)), by_hand(sample, tree, 5, weights=wide))
+    size = np.asarray(tree.controls, float)
+    mean = np.tile(size @ np.asarray(tree.importance) / size.sum(), (tree.leaves, 1))
+    found = matched(sample, tree, k=5, weights="global")
+    same(partners(found), by_hand(sample, tree, 5, weights=mean))
+
+
+def test_both_engines_give_one_answer(grown):
+    sample, tree = grown
+    for options in (dict(), dict(balance="sum"), dict(priority=1e4)):
+        device = matched(sample, tree, k=6, engine="device", **options)
+        with jc.SolverPool(1) as pool:
+            solved = matched(sample, tree, k=6, engine="highs", pool=pool, **options)
+        np.testing.assert_array_equal(device.rows, solved.rows)
+    plain = matched(sample, tree, k=6)
+    np.testing.assert_array_equal(matched(sample, tree, k=6, priority=1e7).rows, plain.rows)
+
+
+def test_beyond_sixteen_candidates_programs_take_over(grown):
+    sample, tree = grown
+    chosen = matched(sample, tree, k=17, engine="device")
+    few = np.asarray(sample.t).nonzero()[0][:3]
+    method = jc.M5Match(tree=TREE, k=17)
+    auto = jc.match(sample, method, surface=tree, honest=False, query=few)
+    np.testing.assert_array_equal(auto.rows, chosen.rows[:3])
+
+
+def test_row_order_changes_no_group(grown):
+    plain, tree = grown
+    names = np.random.default_rng(1).permutation(160)
+    order = np.random.default_rng(2).permutation(160)
+    fields = dict(kinds=plain.schema.kinds)
+    t, y = np.asarray(plain.t), np.asarray(plain.y)
+    sample = jc.Sample(plain.points, t, y, id=names, **fields)
+    mixed = jc.Sample(plain.points[order], t[order], y[order], id=names[order], **fields)
+    same(partners(matched(mixed, tree, k=6)), partners(matched(sample, tree, k=6)))
+
+
+def test_exact_twins_are_taken_together_and_alone():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(60, 2)), np.zeros((5, 2))])
+    t = np.zeros(65, bool)
+    t[[0, 60]] = True
+    sample = jc.Sample(x, t, x[:, 0] + rng.normal(size=65))
+    pairs = matched(sample, jc.fit(sample, jc.M5Tree(max_depth=0)), k=8)
+    assert partners(pairs)[60] == {61: 0.25, 62: 0.25, 63: 0.25, 64: 0.25, 60: 1.0}
+    assert "4 controls, 1 treated: 61, 62, 63 and 64 (1/4 each); alike" in pairs.describe(1)
+    capped = matched(sample, jc.fit(sample, jc.M5Tree(max_depth=0)), k=3)
+    assert list(partners(capped)[60]) == [61, 62, 63, 60]
+
+
+def test_a_leaf_without_controls_leaves_its_treated_unmatched():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (300, 1))
+    t = rng.random(300) < 0.3
+    y = np.where(x[:, 0] > 0, 5 + 3 * x[:, 0], -x[:, 0]) + 0.01 * rng.normal(size=300)
+    whole = jc.Sample(x, t, y)
+    tree = jc.fit(whole, TREE)
+    leaf = np.asarray(tree.leaf(whole.x))
+    kept = t | (x[:, 0] < 0) | (leaf == 0)
+    empty = np.setdiff1d(leaf[t], leaf[kept & ~t])
+    assert tree.leaves > 1 and empty.size
+    sample = jc.Sample(x[kept], t[kept], y[kept])
+    pairs = jc.match(sample, jc.M5Match(k=4, tree=TREE), surface=tree)
+    expected = np.isin(leaf[kept & t], empty)
+    np.testing.assert_array_equal(~np.asarray(pairs.matched), expected)
+    assert (np.asarray(pairs.status)[expected] == int(code(RESULTS.no_leaf_control))).all()
+    effects = jc.estimate(sample, pairs)
+    assert np.isnan(np.asarray(effects.ite)[expected]).all() and np.isfinite(float(effects.att))
+    assert f"unmatched {expected.sum()}: no control in the leaf" in effects.summary()
+    assert len(pairs.unmatched()) == expected.sum()
+
+
+def test_honest_matching_cross_fits_and_says_so():
+    sample = draw_units(n=240)
+    plain = jc.estimate(sample, jc.M5Match(k=5, tree=TREE))
+    assert "not honest" in plain.summary() and len(plain.surfaces) == 0
+    np.testing.assert_allclose(plain.att, plain.ite[plain.matched].mean(), rtol=1e-4)
+    rule = plain.matching.guides[0].rules()[int(plain.matching.place[0])]
+    assert plain.matching.describe(0).startswith(rule)
+    honest = jc.estimate(sample, jc.M5Match(k=5, tree=TREE, honest=True), key=0)
+    pairs = honest.matching
+    assert "not honest" not in honest.summary() and len(honest.surfaces) == 2
+    assert set(np.asarray(pairs.fold)) == {0, 1}
+    for i in np.flatnonzero(pairs.matched):
+        rows, _ = pairs.group(i)
+        assert (np.asarray(pairs.fold)[rows] == int(pairs.query_fold[i])).all()
+    assert jc.interval(honest, jc.AbadieImbens()).error > 0
+
+
+class Stopping(jc.SolverPool):
+    """A pool that is stopped by the user in its third call."""
+
+    calls = 0
+
+    def solve(self, programs, **options):
+        self.calls += 1
+        if self.calls == 3:
+            raise jc.Interrupted([])
+        return super().solve(programs, **options)
+
+
+def test_ctrl_c_keeps_what_is_finished(grown):
+    sample, tree = grown
+    with Stopping(1) as pool, pytest.raises(jc.Interrupted) as stopped:
+        matched(sample, tree, k=3, engine="highs", pool=pool)
+    found = stopped.value.found
+    assert isinstance(found, jc.Pairs)
+    assert (np.asarray(found.status) == int(code(RESULTS.growing))).all()
+
+
+def test_bad_options_and_queries_are_refused(grown, unchecked):
+    for options, message in (
+        (dict(k=0), "k is 0: engine 'auto' takes 1 to 64"),
+        (dict(k=21, engine="device"), "k is 21: engine 'device' takes 1 to 20"),
+        (dict(metric="cosine"), "metric is 'cosine': use 'weighted' or 'euclidean'"),
+        (dict(balance="median"), "balance is 'median'"),
+        (dict(engine="gurobi"), "engine is 'gurobi': use 'auto', 'device' or 'highs'"),
+        (dict(priority="first"), "priority is 'first'"),
+        (dict(priority=float("nan")), "priority is nan"),
+        (dict(tolerance=0.0), "tolerance is 0.0"),
+        (dict(weights="tree"), "weights is 'tree'"),
+        (dict(weights=np.array([-1.0, 1.0])), "weights must be finite and not negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jc.M5Match(**options)
+    sample, tree = grown
+    with pytest.raises(ValueError, match="it must hold one for each of the sample's 3"):
+        matched(sample, tree, weights=np.ones(2))
+    control = int(np.flatnonzero(~np.asarray(sample.t))[0])
+    options = dict(surface=tree, honest=False)
+    with pytest.raises(ValueError, match="1 of 1 queries are controls"):
+        jc.match(sample, jc.M5Match(), query=[control], **options)
+    with pytest.raises(ValueError, match="at= does not"):
+        jc.match(sample, jc.M5Match(), at=np.zeros((1, 3)), **options)
+    ridge = jc.fit(sample, jc.Ridge())
+    with pytest.raises(ValueError, match="needs a tree, not RidgeSurface"):
+        jc.match(sample, jc.M5Match(), surface=ridge, honest=False)
