@@ -1,107 +1,296 @@
-"""Growth of the M5 tree (first version: node by node)."""
+"""The growth of an M5 tree, level by level: pure functions on arrays of fixed shape."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.match.tree._tree import Fits, Nodes
+from jcausal.match.tree._fit import Blocks, Design, Part, Quality, cross_products, quality
+from jcausal.match.tree._fit import precision_of
+from jcausal_kernels import split_scan
 
-
-class Rules(NamedTuple):
-    minimum: int
-    depth: int
-    search: str
-    criterion: str
-    free: int
-
-
-def _rss(x, y, w):
-    """Centre and residual and total sums of weighted least squares."""
-    share = w / w.sum()
-    z, e = x - share @ x, y - share @ y
-    root = np.sqrt(w)[:, None]
-    b = np.linalg.lstsq(z * root, e * root[:, 0], rcond=1e-10)[0]
-    return (w * (e - z @ b) ** 2).sum(), (w * e**2).sum(), b
+Search = Literal["best", "first_passing"]
+Criterion = Literal["adjusted_r2", "residual_variance"]
+CHUNK = 32  # nodes whose regressions are fitted at a time
+NOWHERE = 2**30  # the slot of a unit whose node is finished
 
 
-def _adjusted(x, y, w, free):
-    rss, tss, _ = _rss(x, y, w)
-    n = len(y)
-    if tss <= 1e-12 * (w * y**2).sum() or np.ptp(y) == 0:
-        return 1.0
-    return 1 - rss / tss * (n - 1) / (n - free - 1) if n > free + 1 else -np.inf
+class Plan(NamedTuple):
+    """How a tree is grown: static under jit.
+
+    `groups` of features with at most `rungs` values each, by number; a group with rungs 0 is kept
+    sorted instead.
+    """
+
+    search: Search
+    criterion: Criterion
+    groups: tuple[tuple[tuple[int, ...], int], ...]
+    blocks: Blocks
 
 
-def _splits(x, y, w, minimum):
-    """For each feature the best (score, threshold)."""
-    out = []
-    total, mean = w.sum(), (w * y).sum() / w.sum()
-    e = y - mean
-    sd = np.sqrt((w * e**2).sum() / total)
-    for j in range(x.shape[1]):
-        order = np.argsort(x[:, j], kind="stable")
-        v, ww, ee = x[order, j], w[order], e[order]
-        a, b, c = np.cumsum(ww), np.cumsum(ww * ee), np.cumsum(ww * ee**2)
-        i = np.arange(1, len(v))
-        ok = (v[1:] > v[:-1]) & (i >= minimum) & (len(v) - i >= minimum)
-        best = (-np.inf, np.nan)
-        for k in np.flatnonzero(ok):
-            parts = ((a[k], b[k], c[k]), (total - a[k], b[-1] - b[k], c[-1] - c[k]))
-            s = sd - sum(
-                np.sqrt(max(q / m - (p / m) ** 2, 0)) * m / total for m, p, q in parts
-            )
-            if s > best[0] + 1e-9 * sd:
-                best = (s, (v[k] + v[k + 1]) / 2)
-        out.append(best if best[0] > 1e-9 * sd else (-np.inf, np.nan))
-    return out
+class Limits(NamedTuple):
+    """Units that a child needs, levels below the root, free slopes of a regression."""
+
+    minimum: Int[Array, ""]
+    depth: Int[Array, ""]
+    free: Int[Array, ""]
 
 
-def grow_on_host(x, y, w, rules, dtype):
-    feature, threshold, left, right, leaf, groups = [], [], [], [], [], []
+class Grown(NamedTuple):
+    """All nodes so far: splits (feature -1: none yet), left child (the right one follows), units."""
 
-    def add(rows, depth):
-        i = len(feature)
-        for a, v in ((feature, -1), (threshold, 0.0), (left, 0), (right, 0), (leaf, -1)):
-            a.append(v)
-        found = None
-        if depth < rules.depth and len(rows) >= 2 * rules.minimum:
-            own = _adjusted(x[rows], y[rows], w[rows], rules.free)
-            splits = _splits(x[rows], y[rows], w[rows], rules.minimum)
-            order = sorted(range(len(splits)), key=lambda j: -splits[j][0])
-            for j in order[: 1 if rules.search == "best" else None]:
-                if splits[j][0] == -np.inf:
-                    break
-                side = x[rows, j] <= splits[j][1]
-                if any(
-                    _adjusted(x[r], y[r], w[r], rules.free) > own + 1e-9
-                    for r in (rows[side], rows[~side])
-                ):
-                    found = j, splits[j][1], side
-                    break
-        if found is None:
-            leaf[i] = len(groups)
-            groups.append(rows)
-            return i
-        j, cut, side = found
-        feature[i], threshold[i] = j, cut
-        left[i] = add(rows[side], depth + 1)
-        right[i] = add(rows[~side], depth + 1)
-        return i
+    feature: Int[Array, " k"]
+    cut: Int[Array, " k"]
+    above: Int[Array, " k"]
+    left: Int[Array, " k"]
+    start: Int[Array, " k"]
+    count: Int[Array, " k"]
 
-    add(np.arange(len(y)), 0)
-    ints = [jnp.asarray(np.array(a, np.int32)) for a in (feature, left, right, leaf)]
-    nodes = Nodes(ints[0], jnp.asarray(np.array(threshold), dtype), *ints[1:])
-    rows = []
-    for g in groups:
-        rss, tss, b = _rss(x[g], y[g], w[g])
-        share = w[g] / w[g].sum()
-        c = share @ x[g]
-        z = (x[g] - c) * np.sqrt(w[g])[:, None]
-        inv, rank = np.linalg.pinv(z.T @ z, rcond=1e-10, hermitian=True), np.linalg.matrix_rank(z)
-        df = len(g) - rank - 1
-        s2 = rss / w[g].sum() * len(g) / df if df > 0 else np.nan
-        rows.append((len(g), w[g].sum(), c, share @ y[g], b, inv, rank, s2,
-                     _adjusted(x[g], y[g], w[g], rules.free), x[g].min(0), x[g].max(0)))
-    kinds = [np.int32, dtype, dtype, dtype, dtype, dtype, np.int32, dtype, dtype, dtype, dtype]
-    return nodes, Fits(*(jnp.asarray(np.array(a), k) for a, k in zip(zip(*rows), kinds)))
+
+class Frontier(NamedTuple):
+    """The nodes of one level that may be split, by slot; `node` -1 marks an empty slot."""
+
+    node: Int[Array, " s"]
+    quality: Quality
+
+
+class Growth(NamedTuple):
+    """Where the growth stands.
+
+    `order` (n,) units so that those of a node stand together; `sorted` (g, n) the same for each
+    feature that is kept sorted, by its rungs; `slot` (n,) each unit's slot in the frontier.
+    """
+
+    nodes: Grown
+    used: Int[Array, ""]
+    depth: Int[Array, ""]
+    frontier: Frontier
+    order: Int[Array, " n"]
+    sorted: Int[Array, "g n"]
+    slot: Int[Array, " n"]
+
+
+class Chosen(NamedTuple):
+    """The split of each slot (feature -1: none), and the children's regressions."""
+
+    feature: Int[Array, " s"]
+    cut: Int[Array, " s"]
+    above: Int[Array, " s"]
+    sides: Quality
+
+
+def _parts_of(plan: Plan) -> tuple[list[tuple[list[int], int]], list[int]]:
+    """Groups for histograms, and the features that are kept sorted."""
+    few = [(list(features), rungs) for features, rungs in plan.groups if rungs]
+    return few, [f for features, rungs in plan.groups if not rungs for f in features]
+
+
+def sorted_features(plan: Plan) -> list[int]:
+    """Features with too many values for a histogram."""
+    return _parts_of(plan)[1]
+
+
+def begin(
+    design: Design, use: Bool[Array, " n"], limits: Limits, plan: Plan, nodes: int, slots: int
+) -> Growth:
+    """One node with all units in use."""
+    n = use.shape[0]
+    order = jnp.argsort(~use, stable=True).astype(jnp.int32)
+    count = use.sum().astype(jnp.int32)
+    kept = design.codes[:, jnp.asarray(sorted_features(plan), jnp.int32)].T
+    keys = (jnp.broadcast_to(~use, kept.shape), kept)
+    place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), kept.shape)
+    arranged = lax.sort((*keys, place), dimension=1, num_keys=2, is_stable=True)[2]
+    zero = jnp.zeros(1, jnp.int32)
+    grams, counts = cross_products(
+        design, order, Part(zero, count[None], zero, zero - 1), plan.blocks
+    )
+    own = quality(grams[:, 1], counts[:, 1], limits.free)
+    pad = partial(jnp.pad, pad_width=(0, slots - 1))
+    root = jnp.where((count >= 2 * limits.minimum) & (limits.depth > 0), 0, -1)
+    frontier = Frontier(
+        jnp.full(slots, -1, jnp.int32).at[0].set(root), Quality(*(pad(a) for a in own))
+    )
+    none = jnp.full(nodes, -1, jnp.int32)
+    tree = Grown(none, none, none, none, 0 * none, jnp.zeros_like(none).at[0].set(count))
+    slot = jnp.where(use & (root == 0), 0, NOWHERE).astype(jnp.int32)
+    one = jnp.ones((), jnp.int32)
+    return Growth(tree, one, 0 * one, frontier, order, arranged, slot)
+
+
+def unfinished(growth: Growth) -> Bool[Array, ""]:
+    """Whether a node may still be split."""
+    return (growth.frontier.node >= 0).any()
+
+
+def _scan(design: Design, growth: Growth, limits: Limits, plan: Plan) -> tuple[Array, Array, Array]:
+    """Level, cut and next rung (s, f) of the best cut of every feature in every slot."""
+    slots = growth.frontier.node.shape[0]
+    few, many = _parts_of(plan)
+    y, found, features = design.z[:, -1], [], []
+    ask = partial(
+        split_scan,
+        node=growth.slot,
+        y=y,
+        weight=design.weight,
+        nodes=slots,
+        minimum=limits.minimum,
+    )
+    for group, rungs in few:
+        found.append(ask(design.codes[:, jnp.asarray(group)], rungs=rungs))
+        features += group
+    if many:
+        codes = design.codes[:, jnp.asarray(many)]
+        found.append(ask(codes, rungs=codes.shape[0], order=growth.sorted))
+        features += many
+    back = jnp.argsort(jnp.asarray(features))
+    parts = zip(*((s.level, s.cut, s.above) for s in found))
+    level, cut, above = (jnp.concatenate(part, axis=1)[:, back] for part in parts)
+    return level, cut.astype(jnp.int32), above.astype(jnp.int32)
+
+
+def _stands(parent: Quality, sides: Quality, limits: Limits, criterion: Criterion) -> Bool[Array, " c"]:
+    """Whether a split's regressions are good enough."""
+    tie = precision_of(sides.adjusted.dtype)[1]
+    if criterion == "adjusted_r2":
+        return (sides.adjusted > parent.adjusted[:, None] + tie).any(1)
+    freedom = parent.count - limits.free - 1
+    able = (sides.count > limits.free + 1).all(1)
+    both = sides.residual.sum(1) / jnp.where(able, freedom - limits.free - 1, 1)
+    return able & (both < parent.residual / jnp.where(able, freedom, 1) * (1 - tie))
+
+
+def _choose(
+    design: Design,
+    growth: Growth,
+    limits: Limits,
+    plan: Plan,
+    level: Array,
+    cut: Array,
+    above: Array,
+) -> Chosen:
+    """Try the features of each slot in the order of their reductions until a split stands."""
+    slots, features = level.shape
+    chunk = min(CHUNK, slots)
+    rank = jnp.argsort(-level, axis=1, stable=True).astype(jnp.int32)
+    tries = 1 if plan.search == "best" else features
+    node, every = growth.frontier.node, jnp.arange(slots)
+    wide = jnp.pad(node, (0, chunk), constant_values=-1)
+
+    def pending(done: Array, r: Array) -> Array:
+        return (node >= 0) & ~done & (level[every, rank[:, jnp.minimum(r, features - 1)]] > 0)
+
+    def attempt(carry: tuple[Array, Chosen]) -> tuple[Array, Chosen]:
+        r, chosen = carry
+        open_ = pending(chosen.feature >= 0, r)
+        listed = jnp.where(open_, jnp.cumsum(open_) - 1, slots + chunk)
+        listed = jnp.full(slots + chunk, slots).at[listed].set(every, mode="drop")
+
+        def some(carry: tuple[Array, Chosen]) -> tuple[Array, Chosen]:
+            done, chosen = carry
+            slot = lax.dynamic_slice_in_dim(listed, done, chunk)
+            own = jnp.minimum(slot, slots - 1)
+            at, feature = jnp.maximum(wide[slot], 0), rank[own, r]
+            count = jnp.where(slot < slots, growth.nodes.count[at], 0)
+            split = feature, cut[own, feature]
+            part = Part(growth.nodes.start[at], count, *split)
+            sides = quality(*cross_products(design, growth.order, part, plan.blocks), limits.free)
+            parent = Quality(*(a[own] for a in growth.frontier.quality))
+            stands = _stands(parent, sides, limits, plan.criterion)
+            to = jnp.where(stands & (slot < slots), slot, slots)
+            made = Chosen(*split, above[own, feature], sides)
+            put = lambda old, new: old.at[to].set(new, mode="drop")  # noqa: E731
+            return done + chunk, jax.tree.map(put, chosen, made)
+
+        start = (jnp.zeros((), jnp.int32), chosen)
+        return r + 1, lax.while_loop(lambda c: c[0] < open_.sum(), some, start)[1]
+
+    none = jnp.full(slots, -1, jnp.int32)
+    two = jnp.zeros((slots, 2), design.z.dtype)
+    sides = Quality(jnp.zeros((slots, 2), jnp.int32), two, two)
+    start = (jnp.zeros((), jnp.int32), Chosen(none, none, none, sides))
+
+    def go_on(carry: tuple[Array, Chosen]) -> Array:
+        return (carry[0] < tries) & pending(carry[1].feature >= 0, carry[0]).any()
+
+    return lax.while_loop(go_on, attempt, start)[1]
+
+
+def _parted(order: Array, left: Array, split: Array, start: Array, count: Array) -> Array:
+    """The order with each split node's left units first; all arrays but the first by position."""
+    before = jnp.cumsum(left) - left
+    rank = before - before[jnp.minimum(start, order.shape[0] - 1)]
+    place = jnp.arange(order.shape[0], dtype=jnp.int32)
+    to = start + jnp.where(left, rank, count + place - start - rank)
+    to = jnp.where(split, to, place).astype(jnp.int32)
+    return jnp.zeros_like(order).at[to].set(order, unique_indices=True)
+
+
+def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Growth:
+    """Split every node of the frontier that can be split."""
+    slots, n = growth.frontier.node.shape[0], growth.order.shape[0]
+    scanned = _scan(design, growth, limits, plan)
+    chosen = _choose(design, growth, limits, plan, *scanned)
+    split, node = chosen.feature >= 0, growth.frontier.node
+    capacity = growth.nodes.count.shape[0]
+    child = growth.used + 2 * (jnp.cumsum(split, dtype=jnp.int32) - 1)
+    parent = jnp.where(split, node, capacity)
+    start, counts = growth.nodes.start[jnp.maximum(node, 0)], chosen.sides.count
+
+    nodes = growth.nodes
+    put = lambda old, new: old.at[parent].set(new, mode="drop")  # noqa: E731
+    nodes = nodes._replace(
+        feature=put(nodes.feature, chosen.feature),
+        cut=put(nodes.cut, chosen.cut),
+        above=put(nodes.above, chosen.above),
+        left=put(nodes.left, child),
+    )
+    both = jnp.stack([child, child + 1], axis=1)
+    where = jnp.where(split[:, None], both, capacity).ravel()
+    starts = jnp.stack([start, start + counts[:, 0]], axis=1).ravel()
+    nodes = nodes._replace(
+        start=nodes.start.at[where].set(starts, mode="drop"),
+        count=nodes.count.at[where].set(counts.ravel(), mode="drop"),
+    )
+
+    pad = partial(jnp.pad, pad_width=(0, 1))
+    own = jnp.minimum(growth.slot, slots)
+    code = design.codes[jnp.arange(n), pad(jnp.maximum(chosen.feature, 0))[own]]
+    left = (code <= pad(chosen.cut)[own]) & pad(split)[own]
+
+    def part(order: Array) -> Array:
+        at = own[order]
+        return _parted(order, left[order], pad(split)[at], pad(start)[at], pad(counts[:, 0])[at])
+
+    able = split[:, None] & (counts >= 2 * limits.minimum) & (growth.depth + 1 < limits.depth)
+    able = able.ravel()
+    place = jnp.where(able, jnp.cumsum(able, dtype=jnp.int32) - 1, slots)
+    empty = jnp.full(slots, -1, jnp.int32)
+    sides = Quality(*(a.ravel() for a in chosen.sides))
+    frontier = Frontier(
+        empty.at[place].set(both.ravel(), mode="drop"),
+        Quality(*(jnp.zeros(slots, a.dtype).at[place].set(a, mode="drop") for a in sides)),
+    )
+    beyond = jnp.where(able, place, NOWHERE).reshape(slots, 2)
+    beyond = jnp.pad(beyond, [(0, 1), (0, 0)], constant_values=NOWHERE)[own]
+    slot = jnp.where(left, beyond[:, 0], beyond[:, 1])
+    return Growth(
+        nodes,
+        growth.used + 2 * split.sum(dtype=jnp.int32),
+        growth.depth + 1,
+        frontier,
+        part(growth.order),
+        jax.vmap(part)(growth.sorted),
+        slot.astype(jnp.int32),
+    )
+
+
+def grow_whole(
+    design: Design, use: Bool[Array, " n"], limits: Limits, plan: Plan, nodes: int, slots: int
+) -> Growth:
+    """All levels in one loop, for use under jit and vmap."""
+    start = begin(design, use, limits, plan, nodes, slots)
+    return lax.while_loop(unfinished, lambda g: grow_level(design, g, limits, plan), start)

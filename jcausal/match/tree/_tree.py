@@ -36,8 +36,8 @@ class Fits(eqx.Module):
     """The weighted least squares of every leaf on its controls.
 
     `controls` (l,) units; `weight` (l,) their weight; `centre` (l, f) and `level` (l,) weighted
-    means of features and outcome; `coef` (l, f) slopes; `inverse` (l, f, f) the pseudo-inverse of
-    sum w (x - centre)(x - centre)'; `rank` (l,) of that sum; `sigma2` (l,) residual variance with
+    means of features and outcome; `coef` (l, f) slopes; `root` (l, f, f) R with R R' the
+    pseudo-inverse of sum w (x - centre)(x - centre)'; `rank` (l,) of that sum; `sigma2` (l,) residual variance with
     n - rank - 1 degrees of freedom (NaN without any); `adjusted_r2` (l,); `lower`, `upper` (l, f)
     range of the features.
     """
@@ -47,7 +47,7 @@ class Fits(eqx.Module):
     centre: Float[Array, "l f"]
     level: Float[Array, " l"]
     coef: Float[Array, "l f"]
-    inverse: Float[Array, "l f f"]
+    root: Float[Array, "l f f"]
     rank: Int[Array, " l"]
     sigma2: Float[Array, " l"]
     adjusted_r2: Float[Array, " l"]
@@ -159,13 +159,12 @@ class Tree(ResponseSurface):
     @property
     def gram_inverse(self) -> Float[Array, "l g g"]:
         """(X'WX)^- of each leaf with the intercept first: x'(X'WX)^- x is for x = (1, features)."""
-        fits = self.fits
-        side = -jnp.einsum("lij,lj->li", fits.inverse, fits.centre)
-        corner = 1 / fits.weight - (side * fits.centre).sum(1)
-        top = jnp.concatenate([corner[:, None], side], axis=1)[:, None]
-        return jnp.concatenate(
-            [top, jnp.concatenate([side[:, :, None], fits.inverse], axis=2)], axis=1
-        )
+        fits, precise = self.fits, lax.Precision.HIGHEST
+        ends = -jnp.einsum("lij,li->lj", fits.root, fits.centre, precision=precise)
+        rows = jnp.concatenate([ends[:, None], fits.root], axis=1)
+        found = jnp.einsum("lij,lkj->lik", rows, rows, precision=precise)
+        weight = jnp.where(fits.weight > 0, fits.weight, jnp.nan)
+        return found.at[:, 0, 0].add(1 / weight)
 
     def features(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Design columns: ordered covariates as they are, one 0/1 column for each level."""
@@ -174,6 +173,15 @@ class Tree(ResponseSurface):
     def leaf(self, x: Float[Array, "m p"]) -> Int[Array, " m"]:
         """The leaf, 0 to L - 1, that each point falls into."""
         return self._route(self.encoding(x))
+
+    def count(self, sample: Sample, *, treated: bool) -> Int[Array, " l"]:
+        """Valid units of one arm in each leaf, counted without weights."""
+        use = sample.valid & (sample.t == treated)
+        leaf = jnp.where(use, self.leaf(sample.x), self.leaves)
+        edges = jnp.arange(self.leaves)
+        ordered = jnp.sort(leaf)
+        last, first = (jnp.searchsorted(ordered, edges, side=s) for s in ("right", "left"))
+        return (last - first).astype(jnp.int32)
 
     def _route(self, features: Float[Array, "m f"]) -> Int[Array, " m"]:
         features, nodes = lax.stop_gradient(features), lax.stop_gradient(self.nodes)

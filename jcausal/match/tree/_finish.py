@@ -1,0 +1,138 @@
+"""From a grown tree to its nodes and the regressions of its leaves."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jcausal.match.tree._fit import (
+    Blocks,
+    Design,
+    Part,
+    cross_products,
+    moments,
+    quality,
+    solve,
+)
+from jcausal.match.tree._grow import CHUNK, Grown, Growth
+from jcausal.match.tree._prepare import Rungs, Scaling
+from jcausal.match.tree._tree import Fits, Nodes
+
+
+def leaf_numbers(growth: Growth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
+    """Leaves from left to right: each node's number (-1: none), and each leaf's node (-1: none)."""
+    grown = growth.nodes
+    at = jnp.arange(grown.count.shape[0], dtype=jnp.int32)
+    leaf = (at < growth.used) & (grown.feature < 0)
+    beyond = jnp.iinfo(jnp.int32).max
+    order = jnp.argsort(jnp.where(leaf, grown.start, beyond), stable=True).astype(jnp.int32)
+    rank = jnp.zeros_like(at).at[order].set(at)
+    listed = jnp.pad(order, (0, leaves))[:leaves]
+    there = jnp.arange(leaves) < leaf.sum()
+    return jnp.where(leaf, rank, -1), jnp.where(there, listed, -1)
+
+
+def cut_between(below: Array, above: Array) -> Array:
+    """Half-way between two values; the lower one where rounding would reach the upper."""
+    middle = below + (above - below) / 2
+    return jnp.where(middle < above, middle, below)
+
+
+def nodes_of(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
+    """Splits by value."""
+    grown = growth.nodes
+    feature = jnp.maximum(grown.feature, 0)
+    below = jnp.asarray(rungs.top)[feature, jnp.maximum(grown.cut, 0)]
+    above = jnp.asarray(rungs.bottom)[feature, jnp.maximum(grown.above, 0)]
+    inner = grown.feature >= 0
+    left = jnp.maximum(grown.left, 0)
+    return Nodes(
+        grown.feature,
+        jnp.where(inner, cut_between(below, above), 0),
+        jnp.where(inner, left, 0),
+        jnp.where(inner, left + 1, 0),
+        leaf_numbers(growth, leaves)[0],
+    )
+
+
+def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
+    """The leaf of every unit that the tree was grown on; the number of leaves for others."""
+    n, leaves = growth.order.shape[0], listed.shape[0]
+    first = jnp.where(listed >= 0, growth.nodes.start[listed], n)
+    marks = jnp.zeros(n, jnp.int32).at[first].set(1, mode="drop")
+    there = jnp.arange(n) < growth.nodes.count[0]
+    place = jnp.where(there, jnp.cumsum(marks) - 1, leaves)
+    return jnp.zeros(n, jnp.int32).at[growth.order].set(place.astype(jnp.int32))
+
+
+def fits_of(
+    design: Design,
+    growth: Growth,
+    features: Float[Array, "n f"],
+    scaling: Scaling,
+    free: Array,
+    leaves: int,
+    blocks: Blocks,
+) -> Fits:
+    """The regression of every leaf, in the features' own units; `leaves` a multiple of the chunk."""
+    listed = leaf_numbers(growth, leaves)[1]
+    chunk = min(CHUNK, leaves)
+    start = jnp.where(listed >= 0, growth.nodes.start[listed], 0)
+    count = jnp.where(listed >= 0, growth.nodes.count[listed], 0)
+    by_chunk = lambda a: a.reshape(-1, chunk)  # noqa: E731
+    scale, y_scale = scaling.scale[:-1], scaling.scale[-1]
+
+    def some(at: tuple[Array, Array]) -> dict[str, Array]:
+        zero = jnp.zeros_like(at[0])
+        grams, _ = cross_products(design, growth.order, Part(*at, zero, zero - 1), blocks)
+        gram, n = grams[:, 1], at[1]
+        found = moments(gram)
+        done, shift = solve(found), design.z[growth.order[at[0]]]
+        mean = (found.mean + shift) * scaling.scale + scaling.centre
+        freedom = n - done.rank - 1
+        per = done.rss / jnp.where(found.weight > 0, found.weight, 1) * n
+        per = jnp.where(freedom > 0, per / jnp.maximum(freedom, 1), jnp.nan)
+        return dict(
+            controls=n,
+            weight=found.weight,
+            centre=mean[:, :-1],
+            level=mean[:, -1],
+            coef=done.slope * (y_scale / scale),
+            root=done.root / scale[:, None],
+            rank=done.rank,
+            sigma2=per * y_scale**2,
+            adjusted_r2=quality(gram, n, free).adjusted,
+        )
+
+    parts = lax.map(some, (by_chunk(start), by_chunk(count)))
+    parts = {name: a.reshape(leaves, *a.shape[2:]) for name, a in parts.items()}
+    low, high = ranges(features, leaf_of_units(growth, listed), leaves)
+    return Fits(**parts, lower=low, upper=high)
+
+
+def ranges(
+    features: Float[Array, "n f"], place: Int[Array, " n"], leaves: int
+) -> tuple[Float[Array, "l f"], Float[Array, "l f"]]:
+    """Smallest and largest value of each feature by leaf; 0 for a leaf without units."""
+
+    def scatter(features: Array, place: Array) -> tuple[Array, Array]:
+        low = jax.ops.segment_min(features, place, leaves + 1)
+        return low[:leaves], jax.ops.segment_max(features, place, leaves + 1)[:leaves]
+
+    def scan(features: Array, place: Array) -> tuple[Array, Array]:
+        order = jnp.argsort(place, stable=True)
+        at = place[order]
+        new = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])[:, None]
+
+        def join(a: tuple, b: tuple) -> tuple:
+            low = jnp.where(b[0], b[1], jnp.minimum(a[1], b[1]))
+            return a[0] | b[0], low, jnp.where(b[0], b[2], jnp.maximum(a[2], b[2]))
+
+        values = features[order]
+        _, low, high = lax.associative_scan(join, (new, values, values))
+        end = jnp.maximum(jnp.searchsorted(at, jnp.arange(leaves), side="right") - 1, 0)
+        return low[end], high[end]
+
+    low, high = lax.platform_dependent(features, place, cpu=scatter, default=scan)
+    there = jnp.zeros(leaves + 1, bool).at[place].set(True)[:leaves, None]
+    return jnp.where(there, low, 0), jnp.where(there, high, 0)

@@ -1,0 +1,212 @@
+"""M5Model: the regression of a leaf's controls predicts what its treated would be without it."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jcausal.data import Sample, bucket, is_traced, pad_rows
+from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.match._results import RESULTS, code
+from jcausal.match.tree._fit import Blocks, Part, cross_products, moments, solve
+from jcausal.match.tree._finish import ranges
+from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
+from jcausal.match.tree._m5_tree import M5Tree
+from jcausal.match.tree._prepare import design_of
+from jcausal.match.tree._tree import Tree
+from jcausal.outcome import ResponseSurface, fit
+from jcausal.outcome._surface import Arms
+
+
+class M5Model(Matcher):
+    """Effects from an M5 tree's own regressions: y - prediction of the leaf's controls (M5C_M).
+
+    For a treated unit i of leaf s, ite_i = y_i - x_i' b_s with b_s the least squares of the leaf's
+    controls; ATT is the mean over the treated, ATT = sum_s n_s / n ATT_s. Written as weights of the
+    controls' outcomes it is a `Leaves` matching, so intervals, balance and pictures apply.
+    Treated units outside the range of their leaf's controls are extrapolated, and counted in the
+    summary. Only the treated are queried.
+
+    **Arguments:**
+
+    - `tree`: an `M5Tree`.
+    - `honest`: False grows one tree on all controls, whose outcomes are then also averaged, and
+      `folds` are ignored; the summary says so. True cross-fits: the tree of fold k is grown on the
+      other folds, and its regressions and effects are those of fold k.
+
+    **Source:** Yang and Noor-E-Alam, arXiv 2604.27307, appendix D (M5C_M), proposition 4.1; the
+    weights, honesty and the flag of extrapolation are ours.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> effects = jc.estimate(jc.datasets.lalonde("psid"), jc.M5Model())
+        >>> bool(jc.interval(effects, jc.AbadieImbens()).error > 0)
+        True
+    """
+
+    tree: M5Tree = M5Tree()
+    honest: bool = eqx.field(static=True, default=False)
+
+    @property
+    def outcome(self) -> M5Tree:
+        """The tree, as a model of the outcome."""
+        return self.tree
+
+    @property
+    def arms(self) -> Arms:
+        """Controls only."""
+        return "control"
+
+    @property
+    def traceable(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def cross_fits(self) -> bool:
+        """Only if honest."""
+        return self.honest
+
+    def run(
+        self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
+    ) -> Leaves:
+        """Regress inside the leaves of each fold's tree; without surfaces grow one tree first.
+
+        **Raises:** ValueError for queries that are points or controls, and for other surfaces.
+        """
+        _check_queries(task)
+        own = not surfaces
+        if own:
+            if progress is not None:
+                progress("growing the tree", 0, 1)
+            surfaces = [fit(task.sample.with_valid(task.fold >= 0), self.tree, arms="control")]
+        for surface in surfaces:
+            if not isinstance(surface, Tree):
+                raise ValueError(
+                    f"M5Model needs a tree, not a {type(surface).__name__}: use "
+                    "surface=jc.fit(train, jc.M5Tree())."
+                )
+        trees: tuple[Tree, ...] = tuple(surfaces)  # type: ignore[assignment]
+        design = design_of_trees(task, trees, fitted=own)
+        at = design.leaf[task.query]
+        empty = (at < 0) | (design.controls[at] == 0)
+        status = jnp.where(empty, code(RESULTS.no_leaf_control), code(RESULTS.matched))
+        status = jnp.where(task.asked, status, code(RESULTS.not_asked))
+        return Leaves(
+            sample=task.sample,
+            fold=task.fold,
+            query=task.query,
+            query_fold=task.query_fold,
+            status=status,
+            design=design,
+            trees=trees,
+            estimand=task.estimand,
+            honest=not own and task.honest,
+        )
+
+
+def _check_queries(task: Task) -> None:
+    """Only treated units have a prediction without the treatment to be compared with."""
+    if task.at is not None:
+        raise ValueError("M5Model predicts y(0) for treated units of the sample: at= has none.")
+    if task.estimand != "att":
+        raise ValueError(
+            f"M5Model predicts y(0) for treated units: estimand {task.estimand!r} asks for "
+            "controls too; use 'att', or jc.FastAHB."
+        )
+    if is_traced(task.query, task.sample.t):
+        return
+    query, asked = np.asarray(task.query), np.asarray(task.asked)
+    controls = (asked & ~np.asarray(task.sample.t)[query]).sum()
+    if controls:
+        raise ValueError(
+            f"M5Model predicts y(0) for treated units, and {controls} of the queried are controls."
+        )
+
+
+def design_of_trees(task: Task, trees: tuple[Tree, ...], *, fitted: bool) -> Design:
+    """Every unit's leaf in the tree of its fold and row of the regression there.
+
+    `fitted`: the one tree's regressions are those of the controls at hand; else they are refitted.
+    """
+    sample = task.sample
+    features, leaf, first = trees[0].features(sample.x), jnp.full(sample.n, -1, jnp.int32), 0
+    for k, tree in enumerate(trees):
+        leaf = jnp.where(task.fold == k, tree.leaf(sample.x) + first, leaf)
+        first += tree.leaves
+    carries = ~sample.t & (task.fold >= 0) & sample.valid & (sample.weight > 0)
+    treated = _counts(jnp.where(sample.t & sample.valid, leaf, -1), first)
+    if fitted:
+        fits = trees[0].fits
+        row = rows_of_units(features, leaf, fits.weight, fits.centre, fits.root)
+        return Design(row, leaf, fits.lower, fits.upper, fits.rank, fits.controls, treated)
+    where = jnp.where(carries, leaf, -1)
+    if is_traced(sample, leaf):
+        parts = _refit(features, where, sample.weight, leaf, first)
+    else:
+        with jax.enable_x64(True):
+            wide = bucket(sample.n)
+            x, w = (
+                jnp.asarray(pad_rows(np.asarray(a, np.float64), wide))
+                for a in (features, sample.weight)
+            )
+            at, own = (
+                jnp.asarray(pad_rows(np.asarray(a), wide, np.int32(-1))) for a in (where, leaf)
+            )
+            found = _jitted_refit(x, at, w, own, bucket(first))
+        row, *rest = (np.asarray(a) for a in found)
+        parts = [row[: sample.n], *(a[:first] for a in rest)]
+        dtype = sample.x.dtype
+        parts = [jnp.asarray(a.astype(dtype) if a.dtype.kind == "f" else a) for a in parts]
+    row, low, high, rank, controls = parts
+    return Design(row, leaf, low, high, rank, controls, treated)
+
+
+def _counts(leaf: Int[Array, " n"], leaves: int) -> Int[Array, " l"]:
+    """Units of each leaf."""
+    ordered, edges = jnp.sort(leaf), jnp.arange(leaves)
+    last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
+    return (last - first).astype(jnp.int32)
+
+
+def _refit(
+    features: Float[Array, "n f"],
+    where: Int[Array, " n"],
+    weight: Float[Array, " n"],
+    leaf: Int[Array, " n"],
+    leaves: int,
+) -> list[Array]:
+    """Rows, ranges, rank and controls of the regressions of the units in `where`, by leaf."""
+    use = where >= 0
+    order = jnp.argsort(jnp.where(use, where, leaves), stable=True).astype(jnp.int32)
+    count = _counts(where, leaves)
+    start = (jnp.cumsum(count) - count).astype(jnp.int32)
+    codes = jnp.zeros(features.shape, jnp.int32)
+    blank = jnp.zeros(features.shape[0], features.dtype)
+    design, scaling = design_of(features, blank, weight, use, codes)
+    zero, chunk = jnp.zeros(leaves, jnp.int32), 32
+    more = -leaves % chunk
+
+    def some(at: tuple[Array, Array]) -> tuple[Array, ...]:
+        none = jnp.zeros(chunk, jnp.int32)
+        grams, _ = cross_products(design, order, Part(*at, none, none - 1), Blocks(32, 32))
+        found = moments(grams[:, 1])
+        done = solve(found)
+        mean = (found.mean + design.z[order[at[0]]]) * scaling.scale + scaling.centre
+        root = done.root / scaling.scale[:-1, None]
+        return found.weight, mean[:, :-1], root, done.rank
+
+    del zero
+    parts = tuple(jnp.pad(a, (0, more)).reshape(-1, chunk) for a in (start, count))
+    mapped = jax.lax.map(some, parts)
+    mass, centre, root, rank = (a.reshape(-1, *a.shape[2:])[:leaves] for a in mapped)
+    low, high = ranges(features, jnp.where(use, where, leaves), leaves)
+    row = rows_of(features, leaf, mass, centre, root)
+    return [row, low, high, rank, count]
+
+
+_jitted_refit = jax.jit(_refit, static_argnums=4)

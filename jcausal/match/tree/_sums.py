@@ -1,0 +1,98 @@
+"""Sums over groups of units: by one pass on a CPU, elsewhere by matrix products with the members."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+ROWS = 1024  # in a block
+
+
+def _add(columns: Array, group: Array, groups: int) -> Array:
+    """(groups, ...): sums of the rows of each group; a row of group -1 is in none."""
+
+    def scatter(columns: Array, group: Array) -> Array:
+        place = jnp.where(group >= 0, group, groups)
+        return jax.ops.segment_sum(columns, place, groups + 1)[:groups]
+
+    def members(columns: Array, group: Array) -> Array:
+        one = (group == jnp.arange(groups)[:, None]).astype(columns.dtype)
+        flat = columns.reshape(columns.shape[0], -1)
+        flat = jnp.matmul(one, flat, precision=lax.Precision.HIGHEST)
+        return flat.reshape(groups, *columns.shape[1:])
+
+    return lax.platform_dependent(columns, group, cpu=scatter, default=members)
+
+
+def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[Array, ...], Array]:
+    """The arrays cut into blocks of rows, padded with rows of group -1."""
+    more = -group.shape[0] % rows
+    cut = [jnp.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1)) for a in arrays]
+    group = jnp.pad(group, (0, more), constant_values=-1)
+    return tuple(a.reshape(-1, rows, *a.shape[1:]) for a in cut), group.reshape(-1, rows)
+
+
+def sums_by_group(
+    row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
+) -> Float[Array, "k h d"]:
+    """sum over each group of row values'."""
+    columns = [_add(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])]
+    return jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0))
+
+
+def products_by_group(
+    row: Float[Array, "n h"], weight: Float[Array, " n"], group: Int[Array, " n"], groups: int
+) -> Float[Array, "k h h"]:
+    """sum over each group of weight row row'."""
+    (row, weight), group = _blocks((row, weight), group, ROWS)
+
+    def more(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        row, weight, group = at
+        outer = (row * weight[:, None])[:, :, None] * row[:, None]
+        return total + _add(outer, group, groups), None
+
+    none = jnp.zeros((groups, row.shape[2], row.shape[2]), row.dtype)
+    return lax.scan(more, none, (row, weight, group))[0]
+
+
+def _forms(
+    products: Float[Array, "k h h"], row: Float[Array, "n h"], group: Int[Array, " n"]
+) -> Float[Array, " n"]:
+    """row' products[group] row, a block of rows at a time."""
+    n = row.shape[0]
+    (row,), group = _blocks((row,), group, min(ROWS, n))
+
+    def one(at: tuple[Array, Array]) -> Array:
+        row, group = at
+        held = products[group]
+        return jnp.einsum("ri,rij,rj->r", row, held, row, precision=lax.Precision.HIGHEST)
+
+    return lax.map(one, (row, group)).reshape(-1)[:n]
+
+
+def square_sums(
+    row: Float[Array, "n h"],
+    values: Float[Array, "n d"],
+    group: Int[Array, " n"],
+    here: Float[Array, "q h"],
+    at: Int[Array, " q"],
+    groups: int,
+) -> Float[Array, "q d"]:
+    """sum over k in the group `at` of values_k (here' row_k)^2, for each column of values."""
+    columns = [
+        _forms(products_by_group(row, values[:, i], group, groups), here, at)
+        for i in range(values.shape[1])
+    ]
+    return jnp.stack(columns, axis=1) if columns else jnp.zeros((here.shape[0], 0), row.dtype)
+
+
+def quadratic_forms(
+    here: Float[Array, "q h"],
+    share: Float[Array, " q"],
+    at: Int[Array, " q"],
+    row: Float[Array, "n h"],
+    group: Int[Array, " n"],
+    groups: int,
+) -> Float[Array, " n"]:
+    """sum over the queries q of unit k's group of share_q (here_q' row_k)^2."""
+    return _forms(products_by_group(here, share, at, groups), row, group)

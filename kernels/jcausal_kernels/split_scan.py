@@ -1,0 +1,283 @@
+"""The best threshold of every covariate in every node of a tree, in one pass over the units.
+
+(1) Formula, shapes, cost
+    A cut at rung c of covariate j parts the units T of a node in L = {codes[k, j] <= c} and R. With
+    weights w, W(T) = sum w and sd(T) the weighted standard deviation of y (divided by W),
+    score[k, j] = max_c sd(T) - (W(L) sd(L) + W(R) sd(R)) / W(T)
+    over the cuts that leave `minimum` units and more on either side. Reductions are compared as
+    shares of sd(T) rounded to 1/2^30 (float32: 1/2^16): of equal ones the lowest rung is taken, so
+    that neither rounding nor row order decides.
+n units, p covariates, k nodes, r rungs. Outcomes are centred in each node before they are squared.
+Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes.
+Sorted (any number of rungs): a sort of n units for each covariate unless `order` is given, and two
+segmented scans, about 12 n p log2(n) operations; 40 n p bytes.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+Implementation = Literal["auto", "reference", "histogram", "sorted"]
+FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
+
+
+class Splits(NamedTuple):
+    """The best cut of each covariate in each node: left are the units with codes <= `cut`.
+
+    `score` (k, p) in outcome units, -inf where no cut reduces the spread; `level` (k, p) the share
+    of sd that it takes off, rounded, 0 where none; `above` (k, p) the lowest rung on the right;
+    `sd` (k,) of the node.
+    """
+
+    score: Float[Array, "k p"]
+    level: Float[Array, "k p"]
+    cut: Int[Array, "k p"]
+    above: Int[Array, "k p"]
+    sd: Float[Array, " k"]
+
+
+class _Node(NamedTuple):
+    """Sums over a node or a side of it: units, weight, w y, w y^2, with y centred."""
+
+    count: Array
+    weight: Array
+    first: Array
+    second: Array
+
+    @property
+    def sd(self) -> Array:
+        return _spread(self.weight, self.first, self.second)
+
+
+def _spread(weight: Array, first: Array, second: Array) -> Array:
+    """Standard deviation from sums; 0 without weight."""
+    safe = jnp.where(weight > 0, weight, 1)
+    return jnp.sqrt(jnp.maximum(second / safe - jnp.square(first / safe), 0))
+
+
+def steps_of(dtype: jnp.dtype) -> int:
+    """In how many steps reductions are told apart."""
+    return 2**30 if dtype == jnp.float64 else 2**16
+
+
+def _level(node: _Node, side: _Node, minimum: Array) -> Array:
+    """The rounded share of sd that a cut takes off; 0 where a side is too small."""
+    rest = _Node(*(whole - part for whole, part in zip(node, side)))
+    kept = side.weight * side.sd + rest.weight * rest.sd
+    sd, weight, count = node.sd, node.weight, side.count
+    share = 1 - kept / jnp.where(weight > 0, weight, 1) / jnp.where(sd > 0, sd, 1)
+    able = (count >= minimum) & (node.count - count >= minimum) & (sd > 0)
+    steps = steps_of(share.dtype)
+    return jnp.where(able, jnp.maximum(jnp.round(share * steps), 0), 0) / steps
+
+
+def _columns(node: Array, y: Array, weight: Array | None, nodes: int) -> tuple[Array, Array]:
+    """Columns 1, w, w y, w y^2 of each unit (without the second if w is 1), and their node sums.
+
+    y is centred in each node; units of no node are 0.
+    """
+    inside = (node >= 0) & (node < nodes)
+    one = inside.astype(y.dtype)
+    w = one if weight is None else jnp.where(inside, weight, 0)
+    place = jnp.where(inside, node, nodes)
+    totals = _by_node(jnp.stack([w, w * jnp.where(inside, y, 0)], axis=1), place, nodes)
+    mean = totals[:, 1] / jnp.where(totals[:, 0] > 0, totals[:, 0], 1)
+    centred = jnp.where(inside, y - jnp.pad(mean, (0, 1))[place], 0)
+    parts = [w, w * centred, w * centred**2]
+    columns = jnp.stack(parts if weight is None else [one, *parts], axis=1)
+    return columns, _by_node(columns, place, nodes)
+
+
+def _by_node(columns: Array, place: Array, nodes: int) -> Array:
+    """Sums by node: by one pass on a CPU, elsewhere by a sort and a segmented scan."""
+
+    def scatter(columns: Array, place: Array) -> Array:
+        return jax.ops.segment_sum(columns, place, nodes + 1)[:nodes]
+
+    def scan(columns: Array, place: Array) -> Array:
+        order = jnp.argsort(place, stable=True)
+        sums = _segmented(place[order], columns[order])
+        end = jnp.searchsorted(place[order], jnp.arange(nodes), side="right")
+        there = jnp.searchsorted(place[order], jnp.arange(nodes)) < end
+        return jnp.where(there[:, None], sums[jnp.maximum(end - 1, 0)], 0)
+
+    return lax.platform_dependent(columns, place, cpu=scatter, default=scan)
+
+
+def _segmented(segment: Array, columns: Array) -> Array:
+    """Prefix sums along the first axis that start anew where the segment changes."""
+    new = jnp.concatenate([jnp.ones(1, bool), segment[1:] != segment[:-1]])
+    new = new.reshape(-1, *[1] * (columns.ndim - 1))
+
+    def add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return a[0] | b[0], b[1] + jnp.where(b[0], 0, a[1])
+
+    return lax.associative_scan(add, (jnp.broadcast_to(new, columns.shape), columns))[1]
+
+
+def _sums(totals: Array) -> _Node:
+    """Columns by name; the units are the weight where there is none."""
+    return _Node(totals[..., 0], totals[..., -3], totals[..., -2], totals[..., -1])
+
+
+def _splits(node: _Node, level: Array, cut: Array, above: Array) -> Splits:
+    found = level > 0
+    score = jnp.where(found, level * node.sd, -jnp.inf)
+    return Splits(score, level, jnp.where(found, cut, 0), jnp.where(found, above, 0), node.sd[:, 0])
+
+
+# (2) The reference: the definition, every cut of every node by itself.
+
+
+def _reference(
+    codes: Array, node: Array, y: Array, weight: Array | None, minimum: Array, nodes: int, rungs: int
+) -> Splits:
+    columns, totals = _columns(node, y, weight, nodes)
+    member = (node == jnp.arange(nodes)[:, None]).astype(y.dtype)
+    rung = jnp.arange(rungs)
+    below = (codes[:, :, None] <= rung).astype(y.dtype)
+    precision = lax.Precision.HIGHEST
+    sums = jnp.einsum("kn,npr,nc->ckpr", member, below, columns, precision=precision)
+    held = jnp.einsum("kn,npr->kpr", member, (codes[:, :, None] == rung).astype(y.dtype)) > 0
+    sides = _sums(jnp.moveaxis(sums, 0, -1))
+    level = jnp.where(held, _level(_sums(totals[:, None, None]), sides, minimum), 0)
+    cut = level.argmax(2)
+    above = jnp.where(held & (rung > cut[..., None]), rung, rungs).min(2)
+    return _splits(_sums(totals[:, None]), level.max(2), cut, above)
+
+
+# (3) The tuned versions: histograms over rungs, and segmented scans over sorted units.
+
+
+def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: int) -> Array:
+    """(rungs, k, p, d): sums over the units of each rung."""
+    (n, p), d = codes.shape, columns.shape[1]
+    where = (place[:, None] * p + jnp.arange(p, dtype=jnp.int32)) * rungs + codes
+    spread = jnp.broadcast_to(columns[:, None], (n, p, d)).reshape(n * p, d)
+    sums = jax.ops.segment_sum(spread, where.reshape(-1), (nodes + 1) * p * rungs)
+    return jnp.moveaxis(sums.reshape(nodes + 1, p, rungs, d)[:nodes], 2, 0)
+
+
+def _histogram(
+    codes: Array, node: Array, y: Array, weight: Array | None, minimum: Array, nodes: int, rungs: int
+) -> Splits:
+    columns, totals = _columns(node, y, weight, nodes)
+    place = jnp.where((node >= 0) & (node < nodes), node, nodes)
+    sums = _rung_sums(codes, place, columns, nodes, rungs)
+    of = _sums(totals[:, None])
+
+    def step(carry: tuple, at: tuple[Array, Array]) -> tuple[tuple, None]:
+        left, best, cut, above = carry
+        rung, here = at
+        held = here[..., 0] > 0
+        above = jnp.where(held & (above < 0) & (best > 0), rung, above)
+        left = left + here
+        level = jnp.where(held, _level(of, _sums(left), minimum), 0)
+        better = level > best
+        cut, above = jnp.where(better, rung, cut), jnp.where(better, -1, above)
+        return (left, jnp.maximum(level, best), cut, above), None
+
+    shape = (nodes, codes.shape[1])
+    none = jnp.zeros(shape, jnp.int32)
+    start = (jnp.zeros((*shape, totals.shape[1]), y.dtype), jnp.zeros(shape, y.dtype), none, none - 1)
+    _, best, cut, above = lax.scan(step, start, (jnp.arange(rungs, dtype=jnp.int32), sums))[0]
+    return _splits(of, best, cut, above)
+
+
+def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
+    """Units by node, and within a node by rung, for each covariate."""
+    n, p = codes.shape
+    keys = (jnp.broadcast_to(node, (p, n)), codes.T, jnp.broadcast_to(jnp.arange(n), (p, n)))
+    return lax.sort(keys, dimension=1, num_keys=2, is_stable=True)[2].astype(jnp.int32)
+
+
+def _sorted(
+    codes: Array,
+    node: Array,
+    y: Array,
+    weight: Array | None,
+    minimum: Array,
+    nodes: int,
+    order: Array | None,
+) -> Splits:
+    columns, totals = _columns(node, y, weight, nodes)
+    order = sorted_order(codes, node) if order is None else order
+    n, p = codes.shape
+    place = jnp.where((node >= 0) & (node < nodes), node, nodes)
+
+    def one(order: Array, codes: Array) -> tuple[Array, Array, Array]:
+        at, rung = place[order], codes[order]
+        sums = _segmented(at, columns[order])
+        of = _sums(jnp.pad(totals, [(0, 1), (0, 0)])[at])
+        follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
+        after = jnp.concatenate([rung[1:], rung[-1:]])
+        level = _level(of, _sums(sums), minimum)
+        level = jnp.where(follows & (after > rung), level, 0)
+
+        def later(a: tuple, b: tuple) -> tuple:
+            keep = (~b[0]) & (a[1] >= b[1])
+            return a[0] | b[0], jnp.where(keep, a[1], b[1]), jnp.where(keep, a[2], b[2])
+
+        first = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])
+        _, best, where = lax.associative_scan(later, (first, level, jnp.arange(n)))
+        end = jnp.full(nodes + 1, -1).at[jnp.where(follows, nodes + 1, at)]
+        end = end.set(jnp.arange(n), mode="drop")[:nodes]
+        found = jnp.where(end >= 0, best[end], 0)
+        return found, rung[where[end]], after[where[end]]
+
+    level, cut, above = jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
+    return _splits(_sums(totals[:, None]), level, cut, above)
+
+
+# (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version.
+# (5) The public function.
+
+
+def split_scan(
+    codes: Int[Array, "n p"],
+    node: Int[Array, " n"],
+    y: Float[Array, " n"],
+    weight: Float[Array, " n"] | None = None,
+    *,
+    nodes: int,
+    rungs: int,
+    minimum: int | Int[Array, ""],
+    order: Int[Array, "p n"] | None = None,
+    implementation: Implementation = "auto",
+) -> Splits:
+    """The largest reduction of the standard deviation by one cut, for each node and covariate.
+
+    Works under jit and vmap; carries no gradient (a cut is a place on a ladder).
+
+    **Arguments:** `codes` (n, p) rungs, 0 to `rungs` - 1; `node` (n,) the node of each unit, a unit
+    of another number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,)
+    above 0, None for 1; `minimum` units (not weight) on either side of a cut; `order` (p, n) units so that
+    those of a node stand together, by rung (see `sorted_order`): spares the sorted version a sort.
+
+    **Returns:** `Splits`.
+
+    **Raises:** ValueError for `nodes` or `rungs` below 1, or an unknown `implementation`.
+    """
+    if nodes < 1 or rungs < 1:
+        raise ValueError(f"nodes is {nodes} and rungs {rungs}: both must be at least 1.")
+    names = ("auto", "reference", "histogram", "sorted")
+    if implementation not in names:
+        raise ValueError(f"implementation is {implementation!r}; use one of {', '.join(names)}.")
+    least = jnp.asarray(minimum, y.dtype)
+    arrays = (codes, node, y, weight, least)
+    if implementation == "reference":
+        return _reference(*arrays, nodes, rungs)
+    if implementation == "histogram":
+        return _histogram(*arrays, nodes, rungs)
+
+    def by_sorting(*arrays: Array) -> Splits:
+        return _sorted(*arrays, nodes, order)
+
+    if implementation == "sorted" or rungs > FEW_RUNGS or order is not None:
+        return by_sorting(*arrays)
+    return lax.platform_dependent(
+        *arrays, cpu=lambda *a: _histogram(*a, nodes, rungs), default=by_sorting
+    )
