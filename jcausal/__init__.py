@@ -26,8 +26,10 @@ from jcausal.infer import AverageMethod as AverageMethod
 from jcausal.infer import Bootstrap as Bootstrap
 from jcausal.infer import ConservativeNormal as ConservativeNormal
 from jcausal.infer import GroupBootstrap as GroupBootstrap
+from jcausal.infer import Heterogeneity as Heterogeneity
 from jcausal.infer import Interval as Interval
 from jcausal.infer import IntervalMethod as IntervalMethod
+from jcausal.infer import heterogeneity as heterogeneity
 from jcausal.infer import interval as interval
 
 # match: who is compared with whom
@@ -35,7 +37,9 @@ from jcausal.match import RESULTS as RESULTS
 from jcausal.match import Boxes as Boxes
 from jcausal.match import ExactAHB as ExactAHB
 from jcausal.match import FastAHB as FastAHB
+from jcausal.match import Leaves as Leaves
 from jcausal.match import M5Match as M5Match
+from jcausal.match import M5Model as M5Model
 from jcausal.match import M5Tree as M5Tree
 from jcausal.match import Matcher as Matcher
 from jcausal.match import MatchError as MatchError

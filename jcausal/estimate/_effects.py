@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
 from jcausal.estimate import _words
-from jcausal.match import RESULTS, Estimand, Matching, code
+from jcausal.match import RESULTS, Boxes, Estimand, Leaves, Matching, Pairs, code
 from jcausal.outcome import ResponseSurface
 
 Tau = Literal["a", "b"]
@@ -315,6 +315,8 @@ def effects_of(
 ) -> Effects:
     """Sum the outcomes over every group and measure the surfaces, once."""
     assert sample.y is not None
+    if tau == "a" and isinstance(matching, Leaves):
+        raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
     usable = sample.valid & jnp.isfinite(sample.y)
     weight = jnp.where(usable, sample.weight, 0)
     centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
@@ -352,7 +354,25 @@ def _totals(sample: Sample, matching: Matching, centre: Array | np.float64) -> A
     In the dtype of centre.
     """
     assert sample.y is not None
-    return _around_means(*matching.moments(jnp.where(sample.valid, sample.y - centre, 0)))
+    y = jnp.where(sample.valid, sample.y - centre, 0)
+    if isinstance(matching, Leaves):
+        return _of_regressions(matching, y)
+    assert isinstance(matching, Boxes | Pairs)
+    return _around_means(*matching.moments(y))
+
+
+def _of_regressions(leaves: Leaves, y: Float[Array, " n"]) -> Array:
+    """The same of predictions: a group's variance is that of its leaf's residuals."""
+    one = jnp.ones_like(y)
+    sums = leaves.sums(jnp.stack([one, y], axis=1))
+    total, square = sums[..., 0], leaves.squares.astype(y.dtype)
+    effective = total**2 / jnp.where(square > 0, square, 1)
+    at = leaves.leaf[leaves.query]
+    spread = jnp.where(at >= 0, leaves.residuals(y)[2][at], 0)
+    spread = jnp.stack([spread, jnp.zeros_like(spread)], axis=1)
+    spread *= total * (1 - 1 / jnp.where(effective > 1, effective, 1))
+    heavy = 1 / jnp.where(effective > 0, effective, 1)
+    return jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
 
 
 @jax.jit

@@ -48,7 +48,8 @@ def estimate(
     **Arguments:**
 
     - `estimand`, `query`: as in `jc.match` (a matching brings its own).
-    - `folds`: at least 2 when the method trains a surface.
+    - `folds`: at least 2 when the method trains a surface on other folds; a method that is not
+      honest makes no use of them.
     - `repeats`: number of random partitions; the one with the median average is returned, and
       `effects.partitions` holds the others' averages.
     - `key`: a JAX key or an int for the partitions and the surfaces' draws.
@@ -88,6 +89,8 @@ def estimate(
         return effects_of(sample, method, (), tau)
     if not isinstance(method, Matcher):
         raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
+    if not method.cross_fits:
+        folds = _one_fold(method, repeats)
     _check_folds(method, folds, repeats)
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
@@ -129,10 +132,19 @@ def _warn_of_fit(effects: Effects) -> None:
         warnings.warn(text, FitWarning, stacklevel=3)
 
 
+def _one_fold(method: Matcher, repeats: int) -> int:
+    """The folds of a method that makes no use of them."""
+    if repeats != 1:
+        raise ValueError(
+            f"{type(method).__name__} draws no partition unless honest=True: repeats must be 1."
+        )
+    return 1
+
+
 def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
     if folds < 1 or repeats < 1:
         raise ValueError(f"folds is {folds} and repeats {repeats}: both must be at least 1.")
-    if folds == 1 and isinstance(method.outcome, OutcomeModel):
+    if folds == 1 and method.cross_fits and isinstance(method.outcome, OutcomeModel):
         raise HonestyError(
             "with folds=1 the surface would be trained on the outcomes that are averaged: use at "
             "least 2 folds, or split the sample and pass a surface to jc.match."
@@ -153,7 +165,7 @@ def _cross_fit(
     """One partition: deal, train apart, match inside the folds, sum."""
     fold = deal_folds(sample, folds, key)
     surfaces = []
-    for k in range(folds):
+    for k in range(folds if method.cross_fits else 0):
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, method.arms, fold, k, key))

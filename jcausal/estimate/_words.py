@@ -18,7 +18,7 @@ from jcausal.data import (
     readable_columns,
     rows_in_words,
 )
-from jcausal.match import Boxes, Pairs, sentence
+from jcausal.match import Boxes, Leaves, Pairs, sentence
 
 if TYPE_CHECKING:
     from jcausal.estimate._effects import Effects
@@ -56,7 +56,8 @@ def summary(effects: Effects, interval: object = None) -> str:
             lines.append(
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
-    return "\n".join(lines + _proof(effects) + _caution(effects) + surface_words(effects))
+    told = _proof(effects) + _regressions(effects) + _caution(effects)
+    return "\n".join(lines + told + surface_words(effects))
 
 
 def _caution(effects: Effects) -> list[str]:
@@ -79,6 +80,22 @@ def _proof(effects: Effects) -> list[str]:
     if left_out.any():
         words += f"; {left_out.min():,} to {left_out.max():,} units were not looked at for each"
     return [words]
+
+
+def _regressions(effects: Effects) -> list[str]:
+    """What is to be known of effects from the regressions of leaves."""
+    leaves = effects.matching
+    if not isinstance(leaves, Leaves):
+        return []
+    lines, matched = [], int(leaves.matched.sum())
+    beyond = int(leaves.extrapolated.sum())
+    if beyond:
+        lines.append(
+            f"extrapolated {beyond} of {matched}: outside their leaf's controls in a feature"
+        )
+    if not leaves.honest:
+        lines.append("not honest: tree and effects use the same control outcomes")
+    return lines
 
 
 def arm_r2(effects: Effects) -> dict[str, float]:
@@ -164,6 +181,10 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
         matched=np.asarray(effects.matched),
         reason=[sentence(s) for s in np.asarray(matching.status)],
     )
+    if isinstance(matching, Leaves):
+        columns |= dict(
+            leaf=np.asarray(matching.leaf)[query], extrapolated=np.asarray(matching.extrapolated)
+        )
     frame = pd.DataFrame(columns).loc[asked].reset_index(drop=True)
     frame.attrs.update(estimand=effects.estimand, share_matched=effects.share_matched)
     return frame

@@ -5,6 +5,8 @@ from jcausal.infer._average import AverageMethod as AverageMethod
 from jcausal.infer._bootstrap import Bootstrap as Bootstrap
 from jcausal.infer._conservative import ConservativeNormal as ConservativeNormal
 from jcausal.infer._group_bootstrap import GroupBootstrap as GroupBootstrap
+from jcausal.infer._heterogeneity import Heterogeneity as Heterogeneity
+from jcausal.infer._heterogeneity import heterogeneity as heterogeneity
 from jcausal.infer._interval import Groups as Groups
 from jcausal.infer._interval import Interval as Interval
 from jcausal.infer._interval import IntervalMethod as IntervalMethod

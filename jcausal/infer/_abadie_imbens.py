@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import Sample, bucket, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Form, Variance
+from jcausal.match import Leaves
 
 
 class AbadieImbens(AverageMethod):
@@ -23,8 +24,9 @@ class AbadieImbens(AverageMethod):
     sample:     V = sum_k c_k^2 sigma_k^2, where c_kq is unit k's coefficient in query q's effect.
     sigma_k^2 = J/(J+1) (y_k - mean of its J nearest units of the same arm)^2; distances over
     standardised covariates, a category counting 1 when levels differ; all units tied at the J-th
-    distance are taken, so that row order changes nothing. ValueError for a sample with clusters,
-    which V ignores.
+    distance are taken, so that row order changes nothing. For `jc.M5Model` sigma_k^2 of a control is
+    the residual variance of its leaf, so that V holds x' (X'X)^-1 x sigma^2, the error of the
+    leaf's coefficients. ValueError for a sample with clusters, which V ignores.
 
     **Arguments:** `variance_neighbors` J; `target` "population" or "sample"; `level`.
 
@@ -56,7 +58,11 @@ class AbadieImbens(AverageMethod):
                 "draws them whole, or a sample without cluster=."
             )
         wanted = effects.coefficients(share) != 0
+        if isinstance(effects.matching, Leaves):
+            wanted &= effects.sample.t & (self.target == "sample")
         sigma = noise_variance(effects.sample, self.variance_neighbors, wanted)
+        if isinstance(effects.matching, Leaves):
+            sigma += _leaf_noise(effects, effects.matching)
         arm = effects.sample.t.astype(jnp.int32)
 
         def of_form(form: Form) -> tuple[Array, Array]:
@@ -66,9 +72,17 @@ class AbadieImbens(AverageMethod):
                 return (c**2 * sigma).sum(), none
             single = effects.coefficients(form.share, power=2) * scale**2
             between = (form.gap(effects) ** 2).sum()
-            return between + (jnp.maximum(c**2 - single, 0) * sigma).sum(), none
+            return jnp.maximum(between + ((c**2 - single) * sigma).sum(), 0), none
 
         return of_form
+
+
+def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
+    """The residual variance of each control's leaf; 0 for others."""
+    sample = effects.sample
+    assert sample.y is not None
+    found = leaves.residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
+    return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
 
 
 def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> Float[Array, " n"]:

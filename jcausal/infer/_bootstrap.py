@@ -12,6 +12,7 @@ from jcausal.data import Sample, as_key, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer._abadie_imbens import noise_variance
 from jcausal.infer._average import AverageMethod, Form, Variance
+from jcausal.match import Leaves
 from jcausal_kernels import bootstrap_sums
 
 Weights = Literal["poisson", "multinomial", "bayesian"]
@@ -134,6 +135,8 @@ def _parts(effects: Effects, share: Float[Array, " q"]) -> _Parts:
     """The linear form of an average, taken apart by adding up over the groups of each unit."""
     matching, alone, y = effects.matching, effects.alone, effects.sample.y
     assert y is not None
+    if isinstance(matching, Leaves):
+        return _regression_parts(effects, matching, share)
     y = y - effects.centre
     weight = effects.totals[..., 0]
     safe = jnp.where(weight > 0, weight, 1)
@@ -153,6 +156,29 @@ def _parts(effects: Effects, share: Float[Array, " q"]) -> _Parts:
         lone = lone.at[row].add(jnp.where(alone[place], share, 0))
         own = own.at[row].add(share)
     return _Parts(residual, total + own, lone, own, single)
+
+
+def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"]) -> _Parts:
+    """The same where predictions are averaged: a control's residual is that of its regression.
+
+    It is lifted by 1 / sqrt(1 - leverage), so that its square has the expectation sigma^2; where
+    the leverage is near 1 the leaf's standard deviation stands for it. A treated unit stands alone.
+    """
+    y = effects.sample.y
+    assert y is not None
+    residual, leverage, variance = leaves.residuals(y - effects.centre)
+    free = leverage < 0.99
+    lifted = residual / jnp.sqrt(jnp.where(free, 1 - leverage, 1))
+    lifted = jnp.where(free, lifted, jnp.sqrt(variance[leaves.leaf]))
+    weight = effects.totals[:, 0, 0]
+    partner = jnp.where(weight > 0, share / jnp.where(weight > 0, weight, 1), 0)
+    partner = jnp.stack([partner, jnp.zeros_like(partner)], axis=1)
+    total = leaves.spread(partner)
+    none = jnp.zeros_like(total)
+    own = none.at[leaves.query].add(jnp.where(effects.matched, share, 0))
+    single = leaves.spread(partner**2, power=2)
+    lifted = jnp.where(effects.sample.t, 0, lifted)
+    return _Parts(total * lifted, jnp.abs(total) + own, own, own, single)
 
 
 def _lift(effects: Effects) -> Float[Array, "q 2"]:

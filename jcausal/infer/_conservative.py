@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jcausal.data import is_traced
 from jcausal.estimate import Effects
 from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
+from jcausal.match import Leaves
 
 
 class ConservativeNormal(IntervalMethod):
@@ -41,6 +42,7 @@ class ConservativeNormal(IntervalMethod):
                 "them for single queries: use jc.Bootstrap() for averages, or a sample without "
                 "cluster=."
             )
+        check_groups(effects, "jc.ConservativeNormal")
         variance, pooled = own_or_pooled(effects)
         s0, s1 = variance[:, 0], variance[:, 1]
         largest = jnp.maximum(jnp.maximum(2 * s0, 2 * s1), s0 + s1)
@@ -52,6 +54,18 @@ class ConservativeNormal(IntervalMethod):
         total = jnp.where(effects.matched, total, jnp.nan)
         return normal_interval(
             effects.ite, total, pooled, self.level, "tau(x)", "conservative normal"
+        )
+
+
+def check_groups(effects: Effects, name: str) -> None:
+    """Refuse regressions, whose groups have no mean to vary.
+
+    **Raises:** ValueError.
+    """
+    if isinstance(effects.matching, Leaves):
+        raise ValueError(
+            f"{name} is for means of groups, and these effects come from regressions in leaves: use "
+            "jc.AbadieImbens() or jc.Bootstrap() for averages, by=effects.matching.leaf for leaves."
         )
 
 

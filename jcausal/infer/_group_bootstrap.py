@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jcausal.data import as_key, is_traced, pad_rows
 from jcausal.estimate import Effects
 from jcausal.infer._bootstrap import Weights, check_draws
-from jcausal.infer._conservative import own_or_pooled
+from jcausal.infer._conservative import check_groups, own_or_pooled
 from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
 from jcausal_kernels import resampling_weights
 
@@ -63,6 +63,7 @@ class GroupBootstrap(IntervalMethod):
 
     def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
         """One interval a query; NaN where the query has no match or an arm is too small."""
+        check_groups(effects, "jc.GroupBootstrap")
         key = as_key(key, "jc.GroupBootstrap")
         used, enough = _usable(effects)
         if self.weights == "multinomial":

@@ -19,7 +19,9 @@ from jcausal.match.boxes import FastAHB as FastAHB
 from jcausal.match.boxes import Tuning as Tuning
 from jcausal.match.boxes import tune as tune
 from jcausal.match.neighbors import Pairs as Pairs
+from jcausal.match.tree import Leaves as Leaves
 from jcausal.match.tree import M5Match as M5Match
+from jcausal.match.tree import M5Model as M5Model
 from jcausal.match.tree import M5Tree as M5Tree
 from jcausal.match.tree import Tree as Tree
 from jcausal.match.tree import TreeWarning as TreeWarning

@@ -31,12 +31,13 @@ def match(
 ) -> Matching:
     """Find the group of every query among the rows of one sample.
 
-    Outcomes are not looked at: the sample may have none yet.
+    Outcomes are not looked at, unless the method grows a tree of its own: the sample may have none.
 
     **Arguments:**
 
     - `matcher`: a method, such as `jc.FastAHB()`.
-    - `surface`: a response surface trained on other rows, or a function (m, p) -> (m, 2).
+    - `surface`: a response surface trained on other rows, or a function (m, p) -> (m, 2); None
+      for a method that makes its own of the rows that are matched (`jc.M5Model()`).
     - `estimand`: "att" queries all treated rows, "atc" all controls, "ate" both.
     - `query`: rows (indices or a mask) to query instead; `at`: points (q, p) outside the sample.
     - `key`: for methods that draw at random; the box methods draw nothing.
@@ -59,18 +60,19 @@ def match(
     """
     if not isinstance(matcher, Matcher):
         raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.FastAHB().")
-    if surface is None:
+    if surface is None and matcher.cross_fits:
         raise ValueError(
             "a surface is needed: pass surface=jc.fit(train, jc.BART(), key=...), or let "
             "jc.estimate(sample, method) cross-fit."
         )
-    surface = as_surface(surface)
+    surfaces = [] if surface is None else [as_surface(surface)]
     fold = jnp.where(sample.valid, 0, -1)
-    if honest and surface.trained is not None:
-        check_honest(surface.trained.row, surface.trained.origin, sample, sample.valid)
-    task = make_task(sample, fold, estimand, query, at)
+    for given in surfaces:
+        if honest and given.trained is not None:
+            check_honest(given.trained.row, given.trained.origin, sample, sample.valid)
+    task = make_task(sample, fold, estimand, query, at)._replace(honest=honest)
     task = task._replace(key=None if key is None else step_key(as_key(key, "match"), "match"))
-    found = matcher.run(task, [without_training(surface)], progress)
+    found = matcher.run(task, [without_training(given) for given in surfaces], progress)
     if throw:
         raise_unusable(found)
     return found

@@ -17,7 +17,10 @@ Progress = Callable[[str, int, int], None]
 
 
 class Task(NamedTuple):
-    """What is to be matched: folds of the sample, and queries that are rows or points."""
+    """What is to be matched: folds of the sample, and queries that are rows or points.
+
+    `honest`: surfaces that are given were trained on other rows.
+    """
 
     sample: Sample
     fold: Int[Array, " n"]
@@ -27,6 +30,7 @@ class Task(NamedTuple):
     at: Float[np.ndarray, "q p"] | None
     estimand: Estimand
     key: PRNGKeyArray | None = None
+    honest: bool = True
 
 
 class Matcher(eqx.Module):
@@ -43,6 +47,11 @@ class Matcher(eqx.Module):
     @abstractmethod
     def traceable(self) -> bool:
         """Whether fitting and matching may run under jit, vmap and grad."""
+
+    @property
+    @abstractmethod
+    def cross_fits(self) -> bool:
+        """Whether surfaces are trained on other folds; else the method gets none, and one fold."""
 
     @abstractmethod
     def run(

@@ -45,13 +45,6 @@ class Matching(eqx.Module):
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
 
-    @abstractmethod
-    def moments(self, y: Float[Array, " n"]) -> tuple[Float[Array, "q 2 5"], Float[Array, ""]]:
-        """Sums over each group by arm of g (1, y, y^2, g/c, (g/c)^2), g the units' weights; and c.
-
-        In the dtype of y; the scale c keeps the cubes of large weights finite.
-        """
-
     @property
     @abstractmethod
     def sizes(self) -> Int[Array, "q 2"]:

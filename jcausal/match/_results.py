@@ -28,8 +28,8 @@ class RESULTS(eqx.Enumeration):
     growing = "the search was stopped before this query was finished"
     not_asked = "not asked for: a row of the arm that the estimand does not query, or padding"
     no_leaf_control = (
-        "no control in the leaf: the tree's leaf that this unit falls into holds no control of its "
-        "fold; grow larger leaves (min_controls), or give the fold more controls"
+        "its leaf holds no control of its fold: grow a smaller tree with a larger min_controls, use "
+        "fewer folds, or give more controls"
     )
 
 

@@ -3,3 +3,4 @@
 from jcausal.plot._plots import boxes as boxes
 from jcausal.plot._plots import effects as effects
 from jcausal.plot._plots import love as love
+from jcausal.plot._tree import tree as tree

@@ -126,6 +126,11 @@ class ExactAHB(Matcher):
         return "both" if control and treated else ("control" if control else "treated")
 
     @property
+    def cross_fits(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def traceable(self) -> bool:
         """Never: the search is driven from the host."""
         return False

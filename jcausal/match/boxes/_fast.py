@@ -119,6 +119,11 @@ class FastAHB(Matcher):
         return "both" if control and treated else ("control" if control else "treated")
 
     @property
+    def cross_fits(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def traceable(self) -> bool:
         """As its outcome model."""
         return not isinstance(self.outcome, OutcomeModel) or self.outcome.traceable

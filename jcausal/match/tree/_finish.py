@@ -14,7 +14,7 @@ from jcausal.match.tree._fit import (
     quality,
     solve,
 )
-from jcausal.match.tree._grow import CHUNK, Grown, Growth
+from jcausal.match.tree._grow import CHUNK, Growth
 from jcausal.match.tree._prepare import Rungs, Scaling
 from jcausal.match.tree._tree import Fits, Nodes
 

@@ -69,7 +69,7 @@ def _add_up(parts: Array, place: Array, groups: int) -> Array:
 def cross_products(
     design: Design, order: Int[Array, " n"], part: Part, blocks: Blocks
 ) -> tuple[Float[Array, "k 2 h h"], Int[Array, "k 2"]]:
-    """sum w (1, z)(1, z)' and units on either side of each group's cut, z less a unit of the group.
+    """Sum w (1, z)(1, z)' and units on either side of each group's cut, z less a unit of the group.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
     """

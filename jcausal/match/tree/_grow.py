@@ -6,10 +6,17 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
-from jcausal.match.tree._fit import Blocks, Design, Part, Quality, cross_products, quality
-from jcausal.match.tree._fit import precision_of
+from jcausal.match.tree._fit import (
+    Blocks,
+    Design,
+    Part,
+    Quality,
+    cross_products,
+    precision_of,
+    quality,
+)
 from jcausal_kernels import split_scan
 
 Search = Literal["best", "first_passing"]

@@ -111,6 +111,18 @@ class Leaves(Matching):
         return found.at[self.query].add(shares[:, 1] * self._own.astype(shares.dtype) ** power)
 
     @property
+    def squares(self) -> Float[Array, "q 2"]:
+        """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""
+        here = self.design.row[self.query]
+        weight = self.sample.weight
+        known = None if is_traced(weight) else np.asarray(weight)[np.asarray(self.sample.valid)]
+        if known is None or (known != known[0]).any():
+            return self.sums(jnp.ones((self.sample.n, 1), here.dtype), power=2)[..., 0]
+        matched = self.design.leaf[self.query] >= 0
+        control = jnp.where(matched, known[0] * jnp.square(here).sum(1), 0)
+        return jnp.stack([control, self._own**2], axis=1)
+
+    @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls of each query's leaf, and the query itself."""
         at = self.design.leaf[self.query]

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows
+from jcausal.data import bucket, is_traced, pad_rows
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
-from jcausal.match.tree._fit import Blocks, Part, cross_products, moments, solve
 from jcausal.match.tree._finish import ranges
+from jcausal.match.tree._fit import Blocks, Part, cross_products, moments, solve
+from jcausal.match.tree._grow import CHUNK
 from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._prepare import design_of
@@ -188,7 +189,7 @@ def _refit(
     codes = jnp.zeros(features.shape, jnp.int32)
     blank = jnp.zeros(features.shape[0], features.dtype)
     design, scaling = design_of(features, blank, weight, use, codes)
-    zero, chunk = jnp.zeros(leaves, jnp.int32), 32
+    chunk = min(CHUNK, leaves)
     more = -leaves % chunk
 
     def some(at: tuple[Array, Array]) -> tuple[Array, ...]:
@@ -200,7 +201,6 @@ def _refit(
         root = done.root / scaling.scale[:-1, None]
         return found.weight, mean[:, :-1], root, done.rank
 
-    del zero
     parts = tuple(jnp.pad(a, (0, more)).reshape(-1, chunk) for a in (start, count))
     mapped = jax.lax.map(some, parts)
     mass, centre, root, rank = (a.reshape(-1, *a.shape[2:])[:leaves] for a in mapped)

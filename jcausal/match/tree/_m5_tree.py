@@ -11,10 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
 from jcausal.match.tree._finish import fits_of, nodes_of
-from jcausal.match.tree._fit import Blocks, Design
+from jcausal.match.tree._fit import Blocks
 from jcausal.match.tree._grow import (
     CHUNK,
-    NOWHERE,
     Criterion,
     Growth,
     Limits,
@@ -27,7 +26,6 @@ from jcausal.match.tree._grow import (
 )
 from jcausal.match.tree._prepare import (
     Rungs,
-    Scaling,
     design_of,
     groups_of,
     host_rungs,

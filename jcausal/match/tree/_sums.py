@@ -35,7 +35,7 @@ def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[A
 def sums_by_group(
     row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h d"]:
-    """sum over each group of row values'."""
+    """Sum over each group of row values'."""
     columns = [_add(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])]
     return jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0))
 
@@ -43,7 +43,7 @@ def sums_by_group(
 def products_by_group(
     row: Float[Array, "n h"], weight: Float[Array, " n"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h h"]:
-    """sum over each group of weight row row'."""
+    """Sum over each group of weight row row'."""
     (row, weight), group = _blocks((row, weight), group, ROWS)
 
     def more(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
@@ -58,7 +58,7 @@ def products_by_group(
 def _forms(
     products: Float[Array, "k h h"], row: Float[Array, "n h"], group: Int[Array, " n"]
 ) -> Float[Array, " n"]:
-    """row' products[group] row, a block of rows at a time."""
+    """Row' products[group] row, a block of rows at a time."""
     n = row.shape[0]
     (row,), group = _blocks((row,), group, min(ROWS, n))
 
@@ -78,7 +78,7 @@ def square_sums(
     at: Int[Array, " q"],
     groups: int,
 ) -> Float[Array, "q d"]:
-    """sum over k in the group `at` of values_k (here' row_k)^2, for each column of values."""
+    """Sum over k in the group `at` of values_k (here' row_k)^2, for each column of values."""
     columns = [
         _forms(products_by_group(row, values[:, i], group, groups), here, at)
         for i in range(values.shape[1])
@@ -94,5 +94,5 @@ def quadratic_forms(
     group: Int[Array, " n"],
     groups: int,
 ) -> Float[Array, " n"]:
-    """sum over the queries q of unit k's group of share_q (here_q' row_k)^2."""
+    """Sum over the queries q of unit k's group of share_q (here_q' row_k)^2."""
     return _forms(products_by_group(here, share, at, groups), row, group)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -221,11 +220,3 @@ def scale_of(
     use = valid[:, None]
     low = jnp.where(use, features, jnp.inf).min(0)
     return low, jnp.where(use, features, -jnp.inf).max(0)
-
-
-def feature_names(schema: Schema, encoding: Encoding) -> list[str]:
-    """A name for every feature: the covariate's, or "covariate: level"."""
-    return [
-        schema.names[j] if level < 0 else f"{schema.names[j]}: {schema.levels[j][level]}"
-        for j, level in zip(np.asarray(encoding.column), np.asarray(encoding.level))
-    ]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, Schema, like, number_in_words
+from jcausal.data import Sample, Schema, beside_covariates, like, number_in_words
 
 if TYPE_CHECKING:
     from jcausal.estimate import Effects
+    from jcausal.match.tree._leaves import Leaves
     from jcausal.match.tree._tree import Tree
+    from jcausal.outcome._surface import Encoding
 
 Bounds = dict[int, tuple[float, float]]  # feature -> (above, at most)
 
@@ -55,6 +57,12 @@ def rule(tree: Tree, bounds: Bounds) -> str:
             parts.append((int(j), levels(schema, int(j), held)))
     said = [words for _, words in sorted(parts)]
     return ", ".join(said) if said else "everybody"
+
+
+def conditions(tree: Tree, node: int) -> tuple[str, str]:
+    """What the left and the right branch of a node ask, in words."""
+    f, cut = int(tree.nodes.feature[node]), float(tree.nodes.threshold[node])
+    return rule(tree, {f: (-np.inf, cut)}), rule(tree, {f: (cut, np.inf)})
 
 
 def interval(schema: Schema, j: int, low: float, high: float) -> str:
@@ -110,6 +118,73 @@ def leaves_frame(tree: Tree, sample: Sample | None, effects: Effects | None) -> 
     if effects is not None:
         columns |= _effects_by_leaf(tree, effects)
     return like("pandas" if sample is None else sample.home, pd.DataFrame(columns))
+
+
+def counts(leaves: Leaves, at: int) -> str:
+    """Units of a leaf in words: "14 controls, 2 treated"."""
+    controls, treated = (int(a[at]) for a in (leaves.design.controls, leaves.design.treated))
+    return f"{controls:,} control{'' if controls == 1 else 's'}, {treated:,} treated"
+
+
+def units_frame(leaves: Leaves) -> pd.DataFrame:
+    """The matched data with weights."""
+    sample = leaves.sample
+    weight = np.asarray(leaves.matched_weights())
+    rows = np.flatnonzero(weight != 0)
+    columns: dict[str, object] = dict(
+        id=sample.id[rows], treated=np.asarray(sample.t)[rows].astype(int)
+    )
+    if sample.y is not None:
+        columns["outcome"] = np.asarray(sample.y)[rows]
+    columns |= dict(
+        fold=np.asarray(leaves.fold)[rows],
+        leaf=np.asarray(leaves.leaf)[rows],
+        weight=weight[rows],
+    )
+    return beside_covariates(columns, sample.schema, sample.points[rows])
+
+
+def queries_frame(leaves: Leaves) -> pd.DataFrame:
+    """One row a query."""
+    query, rules = np.asarray(leaves.query), np.array(leaves.rules(), object)
+    leaf = np.asarray(leaves.leaf)[query]
+    names = np.array(feature_names(leaves.trees[0].schema, leaves.trees[0].encoding), object)
+    return pd.DataFrame(
+        dict(
+            id=leaves.sample.id[query],
+            matched=np.asarray(leaves.matched),
+            status=np.asarray(leaves.status),
+            leaf=leaf,
+            rule=np.where(leaf >= 0, rules[leaf], ""),
+            controls_in_leaf=np.asarray(leaves.design.controls)[leaf],
+            treated_in_leaf=np.asarray(leaves.design.treated)[leaf],
+            outside=[" | ".join(names[row]) for row in np.asarray(leaves.outside)],
+        )
+    )
+
+
+def design_frame(leaves: Leaves) -> pd.DataFrame:
+    """One row a leaf of the trees of all folds."""
+    fold = np.concatenate([np.full(tree.leaves, k) for k, tree in enumerate(leaves.trees)])
+    design = leaves.design
+    return pd.DataFrame(
+        dict(
+            leaf=np.arange(fold.size),
+            fold=fold,
+            rule=leaves.rules(),
+            controls=np.asarray(design.controls),
+            treated=np.asarray(design.treated),
+            rank=np.asarray(design.rank),
+        )
+    )
+
+
+def feature_names(schema: Schema, encoding: Encoding) -> list[str]:
+    """A name for every feature: the covariate's, or "covariate: level"."""
+    return [
+        schema.names[j] if level < 0 else f"{schema.names[j]}: {schema.levels[j][level]}"
+        for j, level in zip(np.asarray(encoding.column), np.asarray(encoding.level))
+    ]
 
 
 def _effects_by_leaf(tree: Tree, effects: Effects) -> dict[str, object]:
