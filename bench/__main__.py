@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, exact, kernels
+from bench import ahb, exact, kernels, m5
 
 HERE = Path(__file__).parent
 
@@ -38,7 +38,12 @@ def main() -> int:
     three.add_argument("--workers", type=int, default=1, help="processes for tables and floor")
     three.add_argument("--units", type=int, default=24, help="units of each case (engines)")
     three.add_argument("--limit", type=float, default=60.0, help="seconds a unit (engines)")
-    for each in (one, two, three):
+    four = names.add_parser("m5", help="M5Match and M5Model: case study, simulated data, seconds")
+    four.add_argument("--quick", action="store_true", help="a small version of each part")
+    four.add_argument("--parts", nargs="+", choices=m5.PARTS, default=m5.PARTS)
+    four.add_argument("--runs", type=int, help="draws or runs of each row (default: 30)")
+    four.add_argument("--workers", type=int, default=1, help="processes for the errors")
+    for each in (one, two, three, four):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     if options.name == "kernels":
@@ -46,6 +51,9 @@ def main() -> int:
         return 0
     if options.name == "exact":
         exact.main(options)
+        return 0
+    if options.name == "m5":
+        m5.main(options)
         return 0
     parts = ahb.QUICK if options.quick else ahb.PARTS
     options.parts = ahb.SECONDS if options.speed else options.parts or parts

@@ -56,11 +56,11 @@ def measure(name: str, queries: int) -> dict[str, float | int | str]:
         "counts, s": ended - grown,
         "median group": float(np.median(sizes.sum(1))),
         "matched": int(np.asarray(boxes.matched).sum()),
-        "peak memory, GB": _peak(),
+        "peak memory, GB": peak(),
     }
 
 
-def _peak() -> float:
+def peak() -> float:
     """The most memory that this process held; `ru_maxrss` would count its parent's before exec."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

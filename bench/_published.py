@@ -99,3 +99,12 @@ SCRIPTS_SECONDS = {
 # CPU seconds per treated unit of the exact boxes of the authors' R package (GLPK), one thread, by
 # units matched and covariates; run by us. With 200 units of 10 covariates it takes over 60.
 GLPK_SECONDS = {(100, 2): 0.08, (200, 2): 0.53, (400, 2): 4.7, (200, 5): 22.6}
+
+# Yang and Noor-E-Alam (arXiv 2604.27307), section 8: after matching, means over 30 draws of |SMD|
+# and variance ratio of three covariates; mean CPU seconds of a draw by M5C_MF and M5C_M.
+CDC_BALANCE = {
+    "HighBP": (0.005420, 0.994167),
+    "HighChol": (0.009771, 0.992210),
+    "HvyAlcoholConsump": (0.000208, 1.001186),
+}
+CDC_SECONDS = {"M5Match": 117.827, "M5Model": 44.046}

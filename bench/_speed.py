@@ -58,11 +58,11 @@ def collect(wanted: list[Case], repeats: int) -> Iterator[pd.DataFrame]:
     for n, p, name, levels in wanted:
         train, test = quadratic(TRAINING, p, 0), quadratic(n, p, 1)
         model = SURFACES[name]
-        fitted = _seconds(lambda: jc.fit(train, model, key=0), 1)  # noqa: B023
+        fitted = timed(lambda: jc.fit(train, model, key=0), 1)  # noqa: B023
         surface = jc.fit(train, model, key=0)
         tables = _tables(surface, repeats)
         method = jc.FastAHB(levels=levels)
-        matched = _seconds(lambda: _match(test, method, surface), repeats)  # noqa: B023
+        matched = timed(lambda: _match(test, method, surface), repeats)  # noqa: B023
         queries = int(test.t.sum())
         unit = matched[1] / queries + tables / SHARED
         theirs = SCRIPTS_SECONDS.get((n, p), np.nan) if name == "BART" else np.nan
@@ -102,7 +102,7 @@ def _tables(surface: jc.ResponseSurface, repeats: int) -> float:
     if not isinstance(surface, jc.BARTSurface) or surface.posterior is None:
         return 0.0
     arms = [arm for arm in surface.posterior if arm is not None]
-    return _seconds(lambda: [arm.mean() for arm in arms], repeats)[1]
+    return timed(lambda: [arm.mean() for arm in arms], repeats)[1]
 
 
 def _match(test: jc.Sample, method: jc.FastAHB, surface: jc.ResponseSurface) -> None:
@@ -110,7 +110,7 @@ def _match(test: jc.Sample, method: jc.FastAHB, surface: jc.ResponseSurface) -> 
     jax.block_until_ready(boxes.status)
 
 
-def _seconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+def timed(call: Callable[[], object], repeats: int) -> tuple[float, float]:
     """The first call, and the median of the next; a long call is made once more only."""
     taken: list[float] = []
     while len(taken) < 2 or (len(taken) <= repeats and taken[-1] < LONG):
@@ -127,10 +127,10 @@ def posterior_means(points: int = 1000) -> pd.DataFrame:
         train, new = quadratic(TRAINING, p, 0), quadratic(points, p, 1)
         fitted, posterior = fit_one(train)
         x = np.asarray(new.points, np.float32)
-        theirs = _seconds(lambda: np.asarray(fitted.predict(x.T, kind="mean")), 3)  # noqa: B023
-        built = _seconds(posterior.mean, 3)
+        theirs = timed(lambda: np.asarray(fitted.predict(x.T, kind="mean")), 3)  # noqa: B023
+        built = timed(posterior.mean, 3)
         forest = eqx.filter_jit(posterior.mean())
-        ours = _seconds(lambda: np.asarray(forest(jnp.asarray(x))), 3)  # noqa: B023
+        ours = timed(lambda: np.asarray(forest(jnp.asarray(x))), 3)  # noqa: B023
         y = np.asarray(train.y)[~np.asarray(train.t)]
         own = np.asarray(fitted.predict(x.T, kind="mean")) * y.std() + y.mean()
         apart = np.abs(np.asarray(forest(jnp.asarray(x))) - own).max() / np.ptp(own)
@@ -188,9 +188,9 @@ def many_sets(sets: int, n: int = 300) -> pd.DataFrame:
         return jc.estimate(jc.Sample(x, t, y), method, key=0, throw=False).att
 
     mapped = jax.jit(jax.vmap(att))
-    together = _seconds(lambda: jax.block_until_ready(mapped(*data)), 3)
+    together = timed(lambda: jax.block_until_ready(mapped(*data)), 3)
     rows = [tuple(np.asarray(a[i]) for a in data) for i in range(sets)]
-    one_by_one = _seconds(lambda: [float(att(*row)) for row in rows], 1)
+    one_by_one = timed(lambda: [float(att(*row)) for row in rows], 1)
     apart = np.abs(np.asarray(mapped(*data)) - [float(att(*row)) for row in rows]).max()
     return pd.DataFrame(
         [

@@ -8,8 +8,11 @@ import jcausal as jc
 
 table2 = pytest.importorskip("bench._table2", reason="the bench is not part of the wheel")
 engines = pytest.importorskip("bench._engines", reason="the bench is not part of the wheel")
+cdc = pytest.importorskip("bench._m5_cdc", reason="the bench is not part of the wheel")
 lalonde = pytest.importorskip("bench._lalonde", reason="the bench is not part of the wheel")
+m5 = pytest.importorskip("bench._m5_methods", reason="the bench is not part of the wheel")
 pruned = pytest.importorskip("bench._pruned", reason="the bench is not part of the wheel")
+simulated = pytest.importorskip("bench._m5_simulated", reason="the bench is not part of the wheel")
 stacks = pytest.importorskip("bench._stacks", reason="the bench is not part of the wheel")
 tables = pytest.importorskip("bench._tables", reason="the bench is not part of the wheel")
 
@@ -129,3 +132,77 @@ def test_stacks_are_those_of_the_papers_naive_differences(controls, n, naive):
     assert stacks.naive(sample) == pytest.approx(naive, abs=1)
     train, test = stacks.halves(sample, 0)
     assert train.n == int(0.8 * n) and not train.t.any() and train.n + test.n == sample.n
+
+
+def few_among_many(n=120):
+    """Two covariates of four values each; a third of the units treated."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 4, (n, 2)).astype(float)
+    return jc.Sample(x, rng.uniform(size=n) < 0.2 + 0.1 * x[:, 0], x[:, 0] + rng.normal(size=n))
+
+
+def test_smd_and_variance_ratio_over_the_matched_data():
+    sample = jc.Sample([[3.0], [1.0], [1.0], [2.0], [5.0]], [1, 1, 0, 0, 0], [0.0] * 5)
+    matching = m5.pairs(sample, np.array([[2, 3], [2, -1]]))  # control 2 weighs 1.5, 3 weighs .5
+    smd, ratio = cdc.balance_as_printed(sample, matching, "x0")
+    treated, control = np.array([3.0, 1.0]), np.array([1.0, 1.0, 1.0, 2.0])
+    spread = np.sqrt((treated.var() + control.var()) / 2)
+    assert smd == pytest.approx((treated.mean() - control.mean()) / spread)
+    assert ratio == pytest.approx(treated.var() / control.var())
+
+
+def test_a_draw_takes_some_treated_and_all_or_some_controls():
+    sample = jc.Sample(np.arange(1300.0)[:, None], np.arange(1300) < 700, np.zeros(1300))
+    one, other = cdc.draw(sample, 0), cdc.draw(sample, 1, 50)
+    assert (int(one.t.sum()), one.n) == (500, 1100) and (int(other.t.sum()), other.n) == (500, 550)
+    kept = set(one.points[:, 0].tolist())
+    assert kept >= set(range(700, 1300)) and len(kept) == 1100  # nobody twice
+    assert kept != set(cdc.draw(sample, 1).points[:, 0].tolist())
+
+
+def test_weighting_by_a_saturated_propensity_standardises():
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 2, 400).astype(float)
+    t, y = rng.uniform(size=400) < 0.2 + 0.4 * x, 3 * x + rng.normal(size=400)
+    within = [y[t & (x == v)].mean() - y[~t & (x == v)].mean() for v in (0, 1)]
+    wanted = np.average(within, weights=[(t & (x == v)).sum() for v in (0, 1)])
+    one = m5.weighting(jc.Sample(x[:, None], t, y), 0)
+    assert one.att == pytest.approx(wanted, abs=1e-3)  # the regression's own tolerance
+    assert one.lower < wanted < one.upper
+
+
+def test_nearest_propensity_is_the_nearest():
+    sample = few_among_many()
+    t, y, logit = np.asarray(sample.t), np.asarray(sample.y, float), m5.propensity(sample)
+    gap = np.abs(logit[t][:, None] - logit[~t])
+    one = m5.nearest_propensity(sample, 0)
+    tied = np.isclose(gap, gap.min(1, keepdims=True))
+    ends = [
+        y[t].mean() - part(np.where(tied, y[~t], fill), 1).mean()
+        for part, fill in ((np.max, -np.inf), (np.min, np.inf))
+    ]
+    assert ends[0] - 1e-5 <= one.att <= ends[1] + 1e-5
+
+
+def test_errors_and_coverage_of_simulated_runs():
+    records = pd.DataFrame(
+        dict(row="s", seed=[0, 1], method="M", bias=[-1.0, 3.0], covered=[1, 0], width=[2.0, 4.0])
+    ).assign(seconds=[1.0, 2.0])
+    [line] = simulated.table(records, dict(seconds="s")).to_dict("records")
+    assert line["mean absolute bias"] == "2.000 (1.000)" and line["bias"] == 1
+    assert (line["coverage"], line["width"], line["s"]) == (0.5, 3, 1.5)
+
+
+def test_what_is_taken_away_is_away():
+    sample = few_among_many()
+    found = dict(simulated.take_away_of(sample))
+    treated = np.asarray(sample.t)
+    assert found["no tree"].leaves == found["neither"].leaves == 1
+    full = jc.fit(m5.everybody_a_control(sample), m5.PASSING, arms="control")
+    assert int(full.controls.sum()) == sample.n
+    own = jc.fit(sample, m5.PASSING, arms="control")
+    assert int(own.controls.sum()) == (~treated).sum()
+    gap = np.asarray(sample.y)[treated] - np.asarray(own(sample.x)[:, 0])[treated]
+    told = found["regressions of the leaves"].bounds
+    assert told.att == pytest.approx(gap.mean(), rel=1e-5) and np.isnan(told.lower)
+    assert found["neither"].bounds.att != found["no tree"].bounds.att

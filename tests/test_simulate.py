@@ -1,4 +1,4 @@
-"""Simulated data: the formulas of the paper recomputed in NumPy, both readings, vmap."""
+"""Simulated data: the formulas recomputed in NumPy, both readings of the paper's, vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -128,8 +128,74 @@ def test_each_arm_has_a_unit_in_the_smallest_sample():
         (lambda: jc.simulate.ahb_table2("box/box", key=0, reading="mine"), "reading is 'mine'"),
         (lambda: jc.simulate.ahb_table7("all", key=0, reading="mine"), "reading is 'mine'"),
         (lambda: jc.simulate.ahb_table5(1, key=0), "starts at 2"),
+        (lambda: jc.simulate.m5("s4", key=0), "there is no row 's4': they are s1/conf"),
+        (lambda: jc.simulate.m5("s2", key=0, n=9, treated=9), "treated is 9 of 9 units"),
     ],
 )
 def test_mistakes(call, words, unchecked):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def bent(x):
+    x1, x2, x3, _, _, x6, x7, x8, x9 = x.T[:9]
+    return 5 * x1 + 3 * x2**2 + 4 * x3 * (x3 > 0) + 2 * x6 * x1 + 3 * x7 - 2 * x8 + x9
+
+
+def pieces(x):
+    x1, x2, x3, _, _, x6, x7 = x.T[:7]
+    low = np.where(x6 == 0, 3 * x2, 4 - 3 * x2)
+    high = np.where(x6 == 0, 8 + x2, 12 - x2)
+    return np.where(x1 > 0, high, low) + 2 * x3 + 1.5 * x7
+
+
+def leaf_effects(x):
+    return np.where(x[:, 0] > 0, np.where(x[:, 5] == 0, 4, 8), np.where(x[:, 5] == 0, 1, 2))
+
+
+# row: outcome without noise, effect, how far the treated's covariates are shifted
+M5 = {
+    "s1/conf": (bent, lambda x: np.full(len(x), 10), {0: 0.6, 1: 0.5, 2: 0.3, 5: 0.5}),
+    "s1/rand": (bent, lambda x: np.full(len(x), 10), {}),
+    "s2": (pieces, leaf_effects, {0: 0.5, 1: 0.5, 5: 0.5}),
+    "s3": (
+        lambda x: x[:, [0, 1, 2, 5, 6, 7, 8]] @ [3, -2, 1.5, 2, -1.5, 1, 0.5],
+        lambda x: np.full(len(x), 10),
+        {0: 1.5, 1: 1.0, 5: 1.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", list(M5))
+def test_trees_processes_follow_their_formulas(row):
+    control, effect, shift = M5[row]
+    data = jc.simulate.m5(row, key=1)
+    x, t, y = (np.asarray(a, np.float64) for a in (data.sample.x, data.sample.t, data.sample.y))
+    n, treated = x.shape[0], 200
+    assert x.shape == (20_000, 20) and t.sum() == treated
+    assert data.sample.schema.kinds == ("number",) * 5 + ("binary",) * 15
+    np.testing.assert_array_equal(np.asarray(data.ite), effect(x))
+    np.testing.assert_allclose(np.asarray(data.y1 - data.y0), effect(x), atol=1e-4)
+    np.testing.assert_array_equal(y, np.where(t, data.y1, data.y0))
+    assert float(data.att) == pytest.approx(effect(x)[t == 1].mean(), rel=1e-5)
+    noise = np.asarray(data.y0) - control(x)
+    # five standard errors of a mean and a variance
+    assert abs(noise.mean()) < 5 / np.sqrt(n) and abs(noise.var() - 1) < 5 * np.sqrt(2 / n)
+    # a normal tilted by exp(a x) moves by a, a coin to a / (1 + e^-a); five standard errors
+    for j in range(20):
+        a = shift.get(j, 0.0)
+        mean, sd = (a, 1.0) if j < 5 else (1 / (1 + np.exp(-a)), 0.5)
+        assert abs(x[t == 1, j].mean() - mean) < 5 * sd / np.sqrt(treated)
+        assert abs(x[:, j].mean() - (0 if j < 5 else 0.5)) < 5 * sd / np.sqrt(n)
+
+
+def test_trees_processes_are_drawn_in_one_vmapped_call():
+    keys = jax.random.split(jax.random.key(0), 3)
+    draw = lambda key: jc.simulate.m5("s2", key=key, n=60, treated=7)  # noqa: E731
+    many = jax.jit(jax.vmap(draw))(keys)
+    assert many.sample.t.sum(1).tolist() == [7, 7, 7]
+    for k in range(3):
+        one = draw(keys[k])
+        np.testing.assert_allclose(many.sample.x[k], one.sample.x, atol=1e-6)
+        np.testing.assert_array_equal(many.sample.t[k], one.sample.t)
+        np.testing.assert_allclose(many.sample.y[k], one.sample.y, atol=1e-4)

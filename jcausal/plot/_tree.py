@@ -70,8 +70,8 @@ def tree(
         'M5 tree: 4 leaves, 2,490 controls, 185 treated'
     """
     import matplotlib as mpl
-    from matplotlib import colors
     import matplotlib.pyplot as plt
+    from matplotlib import colors
 
     if depth < 1:
         raise ValueError(f"depth is {depth}: draw at least one level.")

@@ -1,0 +1,133 @@
+"""Health indicators of 253,680 adults (BRFSS 2015): poor health and diabetes."""
+
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jcausal.data import DataError, Sample, rows_in_words
+
+
+class Column(NamedTuple):
+    """Smallest and largest value, all whole, and what is measured in."""
+
+    low: int
+    high: int
+    unit: str = ""
+
+
+TREATMENT, POOR, OUTCOME = "GenHlth", 5, "Diabetes_binary"
+YES_OR_NO = Column(0, 1)
+COLUMNS = {
+    "HighBP": YES_OR_NO,
+    "HighChol": YES_OR_NO,
+    "CholCheck": YES_OR_NO,
+    "BMI": Column(12, 99, "kg/m2"),
+    "Smoker": YES_OR_NO,
+    "Stroke": YES_OR_NO,
+    "HeartDiseaseorAttack": YES_OR_NO,
+    "PhysActivity": YES_OR_NO,
+    "Fruits": YES_OR_NO,
+    "Veggies": YES_OR_NO,
+    "HvyAlcoholConsump": YES_OR_NO,
+    "AnyHealthcare": YES_OR_NO,
+    "NoDocbcCost": YES_OR_NO,
+    "MentHlth": Column(0, 30, "days"),
+    "PhysHlth": Column(0, 30, "days"),
+    "DiffWalk": YES_OR_NO,
+    "Sex": YES_OR_NO,
+    "Age": Column(1, 13, "of 13"),
+    "Education": Column(1, 6, "of 6"),
+    "Income": Column(1, 8),
+}
+INCOME = (
+    "under 10,000 $",
+    "10,000 to 15,000 $",
+    "15,000 to 20,000 $",
+    "20,000 to 25,000 $",
+    "25,000 to 35,000 $",
+    "35,000 to 50,000 $",
+    "50,000 to 75,000 $",
+    "75,000 $ and more",
+)
+
+
+def diabetes(path: str | PathLike) -> Sample:
+    """Adults in poor health (GenHlth 5) against all others; outcome: diabetes or prediabetes, 0/1.
+
+    A speed and balance study, not an effect: poor health may be the result of diabetes. The whole
+    file has 253,680 rows: 12,081 treated, 241,599 controls.
+
+    The treatment is GenHlth = 5, and GenHlth is no covariate. The 20 others are 27 features:
+
+    - 14 are 0 or 1: HighBP, HighChol, CholCheck, Smoker, Stroke, HeartDiseaseorAttack,
+      PhysActivity, Fruits, Veggies, HvyAlcoholConsump, AnyHealthcare, NoDocbcCost, DiffWalk, Sex
+      (1 = male).
+    - 5 are numbers: BMI (kg/m2), MentHlth and PhysHlth (days of the last 30), Age (13 bands: 18 to
+      24, then 5 years each, 80 and more), Education (1 to 6).
+    - Income is a category of 8 levels, one feature each.
+
+    The paper speaks of 21 indicators, 2 of them continuous, and of 27 features after one-hot
+    encoding, and does not say which. With GenHlth left out and the 20 others each used once, income
+    alone as a category is the one encoding with 27.
+
+    **Arguments:** `path`: a CSV file, which may be compressed: "diabetes_binary_health_indicators_
+    BRFSS2015.csv" of A. Teboul's set (Kaggle, 2021; UCI repository, id 891), numbers written as 1
+    or 1.0.
+
+    **Returns:** a `Sample` with the file's own names.
+
+    **Raises:** `DataError` for another file: no CSV, columns that are missing, values that such a
+    file does not have. OSError when it cannot be opened.
+
+    **Source:** Centers for Disease Control and Prevention, Behavioral Risk Factor Surveillance
+    System 2015; used by Yang and Noor-E-Alam (arXiv 2604.27307), section 8.
+    """
+    frame = _read(path)
+    x = np.stack([_numbers(frame, name, column) for name, column in COLUMNS.items()], axis=1)
+    health = _numbers(frame, TREATMENT, Column(1, POOR))
+    income = list(COLUMNS).index("Income")
+    x[:, income] -= 1
+    kinds = ["binary" if column is YES_OR_NO else "number" for column in COLUMNS.values()]
+    kinds[income] = "category"
+    return Sample(
+        x,
+        health == POOR,
+        _numbers(frame, OUTCOME, YES_OR_NO),
+        names=list(COLUMNS),
+        kinds=kinds,
+        units=[column.unit for column in COLUMNS.values()],
+        levels={"Income": INCOME},
+    )
+
+
+def _read(path: str | PathLike) -> pd.DataFrame:
+    """The file's table, if it has every column."""
+    try:
+        frame = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no CSV file: {error}.") from None
+    missing = [name for name in (OUTCOME, TREATMENT, *COLUMNS) if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path} is not the file of health indicators: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not among its columns, which are "
+            f"{', '.join(map(str, frame.columns))}."
+        )
+    return frame
+
+
+def _numbers(frame: pd.DataFrame, name: str, column: Column) -> np.ndarray:
+    """A column as numbers, all of which such a file may hold."""
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(
+        ~((values >= column.low) & (values <= column.high) & (values == np.floor(values)))
+    )
+    if wrong.size:
+        raise DataError(
+            f"column {name!r} has {wrong.size} of {values.size} values that are no whole numbers "
+            f"from {column.low} to {column.high} ({rows_in_words(wrong)}), such as "
+            f"{frame[name].iloc[wrong[0]]}: this is not the file of health indicators."
+        )
+    return values
