@@ -120,7 +120,7 @@ def _read(path: str | PathLike) -> pd.DataFrame:
 
 def _numbers(frame: pd.DataFrame, name: str, column: Column) -> np.ndarray:
     """A column as numbers, all of which such a file may hold."""
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
     wrong = np.flatnonzero(
         ~((values >= column.low) & (values <= column.high) & (values == np.floor(values)))
     )
