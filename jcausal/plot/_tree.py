@@ -89,7 +89,8 @@ def tree(
         if i in drawn.leaves:
             words, colour = _leaf_words(frame, drawn.leaves[i], att.get(i)), "white"
             if np.isfinite(att.get(i, np.nan)):
-                colour = colors.to_hex(0.45 * np.array(colours(norm(att[i]))) + 0.55)
+                pale = [0.45 * part + 0.55 for part in colours(norm(att[i]))[:3]]
+                colour = colors.to_hex((pale[0], pale[1], pale[2]))
             box = dict(boxstyle="round,pad=0.35", fc=colour, ec=LINE)
             ax.text(x, y, words, ha="center", va="center", fontsize=7.5, color=INK, bbox=box)
             continue

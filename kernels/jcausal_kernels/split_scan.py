@@ -187,7 +187,10 @@ def _histogram(
 
 
 def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
-    """Units by node, and within a node by rung, for each covariate."""
+    """Units by node, and within a node by rung, for each covariate.
+
+    **Arguments:** `codes` (n, p) rungs, `node` (n,) of each unit. **Returns:** rows (p, n), stable.
+    """
     n, p = codes.shape
     keys = (jnp.broadcast_to(node, (p, n)), codes.T, jnp.broadcast_to(jnp.arange(n), (p, n)))
     return lax.sort(keys, dimension=1, num_keys=2, is_stable=True)[2].astype(jnp.int32)
@@ -241,7 +244,10 @@ def _by_size(rungs: tuple[int, ...]) -> dict[int, list[int]]:
 
 
 def many_rungs(rungs: tuple[int, ...]) -> list[int]:
-    """The covariates whose units "auto" keeps sorted."""
+    """The covariates whose units "auto" keeps sorted.
+
+    **Arguments:** `rungs` of each covariate. **Returns:** their places.
+    """
     return _by_size(rungs).get(0, [])
 
 

@@ -55,8 +55,8 @@ class M5Tree(OutcomeModel):
     (all levels, so that their order changes nothing; p counts k - 1 for k levels). Sampling weights
     count in means, deviations (|T| is then their sum) and regressions; `min_controls`, n and p
     count units. A unit of weight 0 is left out. Deviations divide by n. Reductions that are equal
-    up to rounding count as equal: the first feature and the lowest threshold are taken. A child whose
-    outcomes are all equal is fitted perfectly: its adjusted R2 is 1. Collinear and constant
+    up to rounding count as equal: the first feature and the lowest threshold are taken. A child
+    whose outcomes are all equal is fitted perfectly: its adjusted R2 is 1. Collinear and constant
     columns get the slopes of least length (in standard deviations of the leaf).
 
     On the host the growth works in float64; under jit and vmap in the dtype of the data, with room
