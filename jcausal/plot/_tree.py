@@ -67,7 +67,7 @@ def tree(
         >>> import jcausal as jc
         >>> found = jc.fit(jc.datasets.lalonde("psid"), jc.M5Tree(min_controls=300))
         >>> jc.plot.tree(found).get_title()
-        'M5 tree: 4 leaves, 2,490 controls, 185 treated'
+        'M5 tree: 5 leaves, 2,490 controls, 185 treated'
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt

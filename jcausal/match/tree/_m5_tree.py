@@ -85,7 +85,7 @@ class M5Tree(OutcomeModel):
         >>> import jcausal as jc
         >>> tree = jc.fit(jc.datasets.lalonde("psid"), jc.M5Tree(min_controls=300))
         >>> print(tree.rules()[0])
-        age at most 26.5 years
+        age at most 25.5 years
     """
 
     min_controls: int | None = eqx.field(static=True, default=None)
