@@ -104,3 +104,22 @@ PAIR_SPECS = (
     PairSpec(n=257, q=33, s=2, d=5, max_bytes=2**13),
     PairSpec(n=1000, q=10, s=1, d=20, max_bytes=1),
 )
+
+
+class SplitSpec(NamedTuple):
+    """n units in k nodes, p covariates of `rungs` values, outcomes of few values or many."""
+
+    n: int
+    p: int
+    nodes: int
+    rungs: int
+    minimum: int
+    few: bool = False
+
+
+SPLIT_SPECS = (
+    SplitSpec(n=1, p=1, nodes=1, rungs=1, minimum=1),
+    SplitSpec(n=9, p=2, nodes=2, rungs=2, minimum=1, few=True),
+    SplitSpec(n=257, p=3, nodes=5, rungs=7, minimum=4, few=True),
+    SplitSpec(n=300, p=2, nodes=3, rungs=300, minimum=20),
+)
