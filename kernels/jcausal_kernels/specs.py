@@ -142,3 +142,22 @@ NEAR_SPECS = (
     NearSpec(n=60, g=7, q=70, f=3, k=5, max_bytes=2**20),
     NearSpec(n=60, g=3, q=9, f=2, k=30, max_bytes=1),
 )
+
+
+class SplitSpec(NamedTuple):
+    """n units in k nodes, p covariates of `rungs` values, outcomes of few values or many."""
+
+    n: int
+    p: int
+    nodes: int
+    rungs: int
+    minimum: int
+    few: bool = False
+
+
+SPLIT_SPECS = (
+    SplitSpec(n=1, p=1, nodes=1, rungs=1, minimum=1),
+    SplitSpec(n=9, p=2, nodes=2, rungs=2, minimum=1, few=True),
+    SplitSpec(n=257, p=3, nodes=5, rungs=7, minimum=4, few=True),
+    SplitSpec(n=300, p=2, nodes=3, rungs=300, minimum=20),
+)

@@ -13,6 +13,7 @@ Sorted (any number of rungs): a sort of n units for each covariate unless `order
 segmented scans, about 40 n p operations; 80 n p bytes.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -280,6 +281,31 @@ def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None
     return [jnp.concatenate(part, axis=1)[:, jnp.asarray(back)] for part in zip(*found)]
 
 
+@partial(jax.jit, static_argnums=(6, 7, 8))
+def _jitted(
+    codes: Array,
+    node: Array,
+    y: Array,
+    weight: Array | None,
+    least: Array,
+    order: Array | None,
+    nodes: int,
+    rungs: tuple[int, ...],
+    implementation: Implementation,
+) -> Splits:
+    columns, totals = _columns(node, y, weight, nodes)
+    rest = (node, columns, totals, least)
+    if implementation == "reference":
+        found = _reference(codes, *rest, rungs=max(rungs, default=1))
+    elif implementation == "histogram":
+        found = _histogram(codes, *rest, rungs=max(rungs, default=1))
+    elif implementation == "sorted":
+        found = _sorted(codes, *rest, order=order)
+    else:
+        found = _auto(rest, codes, rungs, order)
+    return _splits(_sums(totals[:, None]), *found)
+
+
 # (5) The public function.
 
 
@@ -321,14 +347,5 @@ def split_scan(
     names = ("auto", "reference", "histogram", "sorted")
     if implementation not in names:
         raise ValueError(f"implementation is {implementation!r}; use one of {', '.join(names)}.")
-    columns, totals = _columns(node, y, weight, nodes)
-    rest = (node, columns, totals, jnp.asarray(minimum, y.dtype))
-    if implementation == "reference":
-        found = _reference(codes, *rest, max(each, default=1))
-    elif implementation == "histogram":
-        found = _histogram(codes, *rest, max(each, default=1))
-    elif implementation == "sorted":
-        found = _sorted(codes, *rest, order=order)
-    else:
-        found = _auto(rest, codes, each, order)
-    return _splits(_sums(totals[:, None]), *found)
+    least = jnp.asarray(minimum, y.dtype)
+    return _jitted(codes, node, y, weight, least, order, nodes, each, implementation)

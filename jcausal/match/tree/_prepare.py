@@ -103,7 +103,8 @@ def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: in
 
 def sizes_of(count: Int[np.ndarray, " f"]) -> tuple[int, ...]:
     """Few sizes, so that features with about as many values share a trace."""
-    return tuple(1 << (2 * ((int(k) - 1).bit_length() // 2) + 1 if k > 2 else 1) for k in count)
+    bits = [(max(int(k), 2) - 1).bit_length() for k in count]
+    return tuple(2 if b == 1 else 1 << (b + b % 2) for b in bits)
 
 
 def design_of(
