@@ -98,7 +98,8 @@ def tree(
             to = drawn.place[child]
             ax.plot([x, to[0]], [y, to[1]], color=LINE, lw=1, zorder=0)
             said = conditions(found, i)[side]
-            at = (0.45 * x + 0.55 * to[0], 0.45 * y + 0.55 * to[1])
+            far = 0.68 if side else 0.42  # siblings at two heights, so that words stay apart
+            at = (x + far * (to[0] - x), y + far * (to[1] - y))
             ax.text(*at, said, ha="center", va="center", fontsize=7.5, color=INK, bbox=_PLAIN)
     ax.set_xlim(-0.6, wide - 0.4)
     ax.set_ylim(0.5 - tall, 0.4)
