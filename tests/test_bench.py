@@ -70,8 +70,12 @@ def test_engines_agree_on_every_process():
     assert len(found) == len(engines.PROCESSES) * 4
     assert (found["share proven"] == 1).all()
     for _, lines in found.groupby("process"):
-        best = lines["objective, first units"]
-        assert best.max() - best.min() < 1e-3
+        best = np.array(lines["objectives"].tolist())
+        assert best.shape == (4, 3)
+        assert np.ptp(best, axis=0).max() < 1e-3
+    table = engines.table(found)
+    assert (table["ladder's objective above"].abs() < 1e-3).all()
+    assert (table["ladder / device"] > 0).all()
 
 
 def test_mutual_membership_is_the_larger_share_and_jaccard_the_common_one():
