@@ -29,6 +29,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 20_000  # Linux allows a process 65,530, and each compiled function takes some
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_maps():
+    """Let compiled code go before there is too much of it; it comes back from the cache."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def unchecked():
     """Shape and type checks off, to see the library's own words for a wrong option."""
