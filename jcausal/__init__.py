@@ -72,6 +72,7 @@ from jcausal.panel import Completion as Completion
 from jcausal.panel import CompletionWarning as CompletionWarning
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
+from jcausal.panel import RowScaledSpectral as RowScaledSpectral
 from jcausal.panel import UnitMeans as UnitMeans
 from jcausal.panel import complete as complete
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import as_key, is_traced, step_key
+from jcausal.data import as_key, is_traced, number_in_words, step_key
 from jcausal.panel._assignment import PatternError
 from jcausal.panel._completer import Completed, Completer
 from jcausal.panel._completion import Completion
@@ -92,6 +92,9 @@ def _check_found(found: Completion) -> None:
         raise PatternError(
             f"no unit's effect is identified by {found.completer.words}: {found.unidentified_words}"
         )
+    empty = np.flatnonzero(np.asarray(computed.rank) == 0)
+    if empty.size:
+        _warn_rank(found, int(empty[0]))
     if not bool(computed.converged):
         warnings.warn(
             f"{found.completer.words} did not converge: give it more iterations, or a larger "
@@ -99,3 +102,22 @@ def _check_found(found: Completion) -> None:
             CompletionWarning,
             stacklevel=3,
         )
+
+
+def _warn_rank(found: Completion, arm: int) -> None:
+    """A rank of 0 completes every outcome of an arm as 0: say so, with the numbers."""
+    values, word = np.asarray(found.singular_values)[arm], ("without", "with")[arm]
+    numbers = ""
+    if "threshold" in found.completed.details and values.size > 1:
+        threshold = float(found.completed.details["threshold"][arm])
+        numbers = (
+            f" (threshold {number_in_words(threshold)}; the largest singular value is "
+            f"{number_in_words(float(values[0]))}, the widest gap "
+            f"{number_in_words(float((values[:-1] - values[1:]).max()))})"
+        )
+    warnings.warn(
+        f"{found.completer.words} found rank 0 {word} treatment{numbers}: all of these outcomes "
+        "are completed as 0, so the effects mean nothing; give rank= another rule or a number.",
+        CompletionWarning,
+        stacklevel=4,
+    )

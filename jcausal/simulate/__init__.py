@@ -6,5 +6,7 @@ from jcausal.simulate._ahb import ahb_table2 as ahb_table2
 from jcausal.simulate._ahb import ahb_table5 as ahb_table5
 from jcausal.simulate._ahb import ahb_table6 as ahb_table6
 from jcausal.simulate._ahb import ahb_table7 as ahb_table7
+from jcausal.simulate._low_rank import SimulatedPanel as SimulatedPanel
+from jcausal.simulate._low_rank import low_rank_panel as low_rank_panel
 from jcausal.simulate._m5 import m5 as m5
 from jcausal.simulate._simulated import Simulated as Simulated
