@@ -67,12 +67,15 @@ from jcausal.outcome import TreesSurface as TreesSurface
 from jcausal.outcome import fit as fit
 
 # panel: units over times, both outcomes completed
+from jcausal.panel import MCNNM as MCNNM
+from jcausal.panel import USVT as USVT
 from jcausal.panel import Completer as Completer
 from jcausal.panel import Completion as Completion
 from jcausal.panel import CompletionWarning as CompletionWarning
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel import UnitMeans as UnitMeans
 from jcausal.panel import complete as complete
 

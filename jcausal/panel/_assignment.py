@@ -26,7 +26,9 @@ class Assignment(NamedTuple):
     `start` (n,) is the place in time of a unit's first treated cell, m for units never treated.
     `drift` is how far the treated share moves with time: the standard deviation over times beyond
     what independent draws with each unit's own share would give, over the smaller of the two
-    arms' shares; 0 where a chi-square statistic is within 3 deviations of chance.
+    arms' shares; 0 where a chi-square statistic is within 3 deviations of chance. `bare` counts
+    times without an untreated cell, `completable` the treated cells whose unit and whose time have
+    one.
     """
 
     pattern: Pattern
@@ -39,6 +41,7 @@ class Assignment(NamedTuple):
     always: int
     both: int
     bare: int
+    completable: int
     changes: float
     expected_changes: float
     drift: float
@@ -73,7 +76,7 @@ def assignment_of(
     """The facts of a concrete panel; `times` are the labels of its m times."""
     n, m = d.shape
     treated, control = d & mask, ~d & mask
-    ever, some_control = treated.any(1), control.any(1)
+    ever, some_control = np.any(treated, axis=1), np.any(control, axis=1)
     start = np.where(ever, treated.argmax(1), m)
     after = mask & (np.arange(m) >= start[:, None])
     absorbing = bool(d[after].all())
@@ -96,6 +99,7 @@ def assignment_of(
         always=int((ever & ~some_control).sum()),
         both=int(both.sum()),
         bare=int((~control.any(0)).sum()),
+        completable=int(treated[np.ix_(some_control, np.any(control, axis=0))].sum()),
         changes=changes,
         expected_changes=expected,
         drift=_drift(treated, mask),
@@ -166,9 +170,9 @@ def controls_reason(found: Assignment) -> str | None:
             f"no unit is seen both with and without treatment ({found.words}), so what a treated "
             "unit is without treatment is not identified"
         )
-    if found.bare:
+    if not found.completable:
         return (
-            f"{found.bare} of {found.m} times have no untreated cell, so the level of these times "
-            "without treatment is not identified"
+            f"all {found.treated} treated cells lie at the {found.bare} times at which nobody is "
+            "untreated, so the level of these times without treatment is not identified"
         )
     return None

@@ -105,7 +105,7 @@ def _check_found(found: Completion) -> None:
 
 
 def _warn_rank(found: Completion, arm: int) -> None:
-    """A rank of 0 completes every outcome of an arm as 0: say so, with the numbers."""
+    """A rank of 0 completes every outcome of an arm by one number: say so, with the evidence."""
     values, word = np.asarray(found.singular_values)[arm], ("without", "with")[arm]
     numbers = ""
     if "threshold" in found.completed.details and values.size > 1:
@@ -117,7 +117,7 @@ def _warn_rank(found: Completion, arm: int) -> None:
         )
     warnings.warn(
         f"{found.completer.words} found rank 0 {word} treatment{numbers}: all of these outcomes "
-        "are completed as 0, so the effects mean nothing; give rank= another rule or a number.",
+        "are completed by one number, and the effects mean little; choose another rule or method.",
         CompletionWarning,
         stacklevel=4,
     )

@@ -37,7 +37,7 @@ def above(s: Float[Array, " k"], threshold: Float[Array, ""]) -> Ranked:
 
 
 def noise_edge(a: Float[Array, "n m"], s: Float[Array, " k"]) -> Float[Array, ""]:
-    """tau (sqrt(n) + sqrt(m)): where the singular values of noise with standard deviation tau end.
+    """Where singular values of noise of standard deviation tau end: tau (sqrt(n) + sqrt(m)).
 
     tau^2 is what the k largest leave of the sum of squares, over (n - k)(m - k).
     """
@@ -49,7 +49,7 @@ def noise_edge(a: Float[Array, "n m"], s: Float[Array, " k"]) -> Float[Array, ""
 def paper_threshold(
     observed: Bool[Array, "n m"], other: Bool[Array, "n m"], bound: Array, c: Array | float
 ) -> Float[Array, ""]:
-    """c K T with T = sqrt((m + n) log(m + n) / q): r_p = 1 and a row-homogeneous design."""
+    """The bound c K T, T = sqrt((m + n) log(m + n) / q): r_p = 1 and a row-homogeneous design."""
     n, m = observed.shape
     shares = [use.sum(1) / m for use in (observed, other)]
     q = jnp.stack([jnp.where(share > 0, share, 1).min() for share in shares]).min()

@@ -44,9 +44,9 @@ class RowScaledSpectral(Completer):
       "paper" (default 96).
     - `bound`: K of "paper"; default the largest |Y| observed.
     - `max_rank`: largest rank that a rule may choose; default 20 or a third of min(n, m).
-    - `refine`: so many rounds of hard imputation afterwards: cells that were not observed in the arm
-      are filled with the estimate, and the best approximation of the same rank is taken. An
-      extension of ours; 0 (default) is the paper's estimator.
+    - `refine`: so many rounds of hard imputation afterwards: cells that were not observed in the
+      arm are filled with the estimate, and the best approximation of the same rank is taken. An
+      extension of ours, and in simulations far better; 0 (default) is the paper's estimator.
 
     SVDs are truncated: a step costs O(n m (rank + 10)), and steps go on until |A v - s u| is below
     eps^0.6 s_1 (7e-5 in float32). A unit without a cell in an arm, and a time at which nobody was

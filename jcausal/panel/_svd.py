@@ -76,7 +76,7 @@ def top_factors(
     def step(state: _State) -> _State:
         image = product(a, state.v)
         gap = jnp.linalg.norm(image - state.u * state.s, axis=0)
-        u, s, v = _turned(a, image)
+        u, s, v = turned(a, image)
         scale = jnp.where(s[0] > 0, s[0], 1)
         change = jnp.where(column < k, jnp.abs(s - state.s), 0).max() / scale
         residual = jnp.where(column < keep, gap, 0).max() / scale
@@ -88,7 +88,7 @@ def top_factors(
 
     v = sketch(m, wide, a.dtype) if start is None else start
     far = jnp.asarray(jnp.inf, a.dtype)
-    u, s, v = _turned(a, product(a, v))
+    u, s, v = turned(a, product(a, v))
     state = _State(u, s, v, far, far, jnp.asarray(1))
     state = lax.while_loop(going, step, state)
     done = (state.change <= tolerance) & (state.residual <= tolerance)
@@ -100,7 +100,7 @@ def sketch(m: int, wide: int, dtype: jnp.dtype) -> Float[Array, "m l"]:
     return jax.random.normal(jax.random.key(0), (m, wide), dtype)
 
 
-def _turned(a: Float[Array, "n m"], image: Float[Array, "n l"]) -> tuple[Array, Array, Array]:
+def turned(a: Float[Array, "n m"], image: Float[Array, "n l"]) -> tuple[Array, Array, Array]:
     """One step: singular triples of A restricted to the span of `image`."""
     q = jnp.linalg.qr(image)[0]
     v, r = jnp.linalg.qr(product(a.T, q))  # A restricted is q r^T v^T
@@ -113,8 +113,8 @@ def rank_part(a: Float[Array, "n m"], factors: Factors, keep: Array | int) -> Ar
 
     With the singular values s_1 ... s_k kept and a gap below s_k, dA_k = P_U dA P_V + sum_l s_l
     (du_l v_l^T + u_l dv_l^T), where du = (I - P_U)(dA v + A dv) / s and dv likewise with A^T,
-    solved by iteration (which contracts by (s_k+1 / s_k)^2). This map is its own transpose: A_k is
-    the gradient of half the sum of the k largest s^2. So the gradient applies it to what comes back.
+    solved by iteration (which contracts by (s_k+1 / s_k)^2). This map is its own transpose, since
+    A_k is the gradient of half the sum of the k largest s^2: it is applied to what comes back.
     """
     kept = jnp.arange(factors.s.shape[0]) < keep
     u, v = jnp.where(kept, factors.u, 0), jnp.where(kept, factors.v, 0)

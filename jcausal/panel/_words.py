@@ -79,6 +79,10 @@ def completion_summary(found: Completion) -> str:
         said = [f"{word} {r}" for word, r in zip(("control", "treated"), ranks) if r >= 0]
         lines.append(f"rank: {', '.join(said)}")
     lines.append(found.unidentified_words)
+    treated = np.asarray(found.panel.treated)
+    lost = treated & ~np.isfinite(np.asarray(found.effect))
+    if lost.any():
+        lines.append(f"{lost.sum():,} of {treated.sum():,} treated cells have no effect (NaN)")
     lines += [f"{name}: {_value(value)}" for name, value in done.details.items()]
     if not bool(done.converged):
         lines.append("the iterations did not converge")
