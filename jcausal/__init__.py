@@ -29,8 +29,14 @@ from jcausal.infer import GroupBootstrap as GroupBootstrap
 from jcausal.infer import Heterogeneity as Heterogeneity
 from jcausal.infer import Interval as Interval
 from jcausal.infer import IntervalMethod as IntervalMethod
+from jcausal.infer import OwnErrors as OwnErrors
+from jcausal.infer import PanelBootstrap as PanelBootstrap
+from jcausal.infer import PanelJackknife as PanelJackknife
+from jcausal.infer import PanelMethod as PanelMethod
+from jcausal.infer import Placebos as Placebos
 from jcausal.infer import heterogeneity as heterogeneity
 from jcausal.infer import interval as interval
+from jcausal.infer import placebo as placebo
 
 # match: who is compared with whom
 from jcausal.match import RESULTS as RESULTS

@@ -2,3 +2,7 @@
 
 from jcausal.datasets._diabetes import diabetes as diabetes
 from jcausal.datasets._lalonde import lalonde as lalonde
+from jcausal.datasets._panels import basque as basque
+from jcausal.datasets._panels import german_reunification as german_reunification
+from jcausal.datasets._panels import prop99 as prop99
+from jcausal.datasets._panels import turnout as turnout

@@ -7,11 +7,13 @@ from jcausal.data import as_key, step_key
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Measure, average_interval
 from jcausal.infer._interval import Interval, IntervalMethod
+from jcausal.infer._panel import PanelMethod, panel_interval
+from jcausal.panel import Completion
 
 
 def interval(
-    effects: Effects,
-    method: IntervalMethod,
+    effects: Effects | Completion,
+    method: IntervalMethod | PanelMethod,
     *,
     by: str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | None = None,
     measure: Measure = "difference",
@@ -22,9 +24,11 @@ def interval(
     **Arguments:**
 
     - `method`: such as `jc.AbadieImbens()` or `jc.Bootstrap()` for averages,
-      `jc.ConservativeNormal()` or `jc.GroupBootstrap()` for every query.
+      `jc.ConservativeNormal()` or `jc.GroupBootstrap()` for every query; for a completed panel
+      `jc.OwnErrors()`, `jc.PanelJackknife()`, `jc.PanelBootstrap()`.
     - `by`: a covariate's name or labels (n,), as in `Effects.cate`: the average of each group of
-      queried units. Methods for averages only; under jit and vmap labels that are concrete.
+      queried units. Methods for averages only; under jit and vmap labels that are concrete. Of a
+      panel "unit" or "time": the effect of each.
     - `measure`: "difference", or "ratio": risk1 / risk0 of outcomes that are 0 or 1, with bounds
       exp(log ratio +- normal quantile * error), where log risk1 - log risk0 varies as the linear
       form sum_q share_q (y1_q / risk1 - y0_q / risk0).
@@ -46,13 +50,17 @@ def interval(
         >>> table["queries"].tolist()
         [54, 131]
     """
-    if not isinstance(method, IntervalMethod):
+    if not isinstance(method, IntervalMethod | PanelMethod):
         raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
     if not 0 < method.level < 1:
         raise ValueError(f"level is {method.level}: it must lie between 0 and 1.")
     if measure not in ("difference", "ratio"):
         raise ValueError(f"measure is {measure!r}: use 'difference' or 'ratio'.")
     step = None if key is None else step_key(as_key(key, "interval"), "inte")
+    if isinstance(effects, Completion):
+        return panel_interval(effects, method, by, measure, step)
+    if isinstance(method, PanelMethod):
+        raise ValueError(f"{type(method).__name__} is for panels, and these are effects.")
     if isinstance(method, AverageMethod):
         return average_interval(effects, method, by, measure, step)
     if by is not None or measure != "difference":

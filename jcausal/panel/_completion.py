@@ -69,6 +69,11 @@ class Completion(eqx.Module):
         return mean_of(self.effect, jnp.isfinite(self.effect), None)
 
     @property
+    def average(self) -> Float[Array, ""]:
+        """`ate` for a method whose effects are of all cells, `att` for one on treated cells."""
+        return self.ate if self.completer.cells == "all" else self.att
+
+    @property
     def rank(self) -> Int[Array, " 2"]:
         """Rank of each arm (control, treated); -1 where an arm has no factors."""
         return self.completed.rank
