@@ -1,0 +1,26 @@
+"""The completion methods of the panel benchmarks, by name; and how large a panel each is given."""
+
+from typing import NamedTuple
+
+import jcausal as jc
+
+
+class Method(NamedTuple):
+    """A method, and the most cells that it is given (None: any number)."""
+
+    completer: jc.Completer
+    cells: int | None = None
+
+
+SWITCHING = {  # both arms in every row
+    "RowScaledSpectral": Method(jc.RowScaledSpectral()),
+    "RowScaledSpectral, rank 4": Method(jc.RowScaledSpectral(rank=4)),
+    "RowScaledSpectral, rank 4, refine 20": Method(jc.RowScaledSpectral(rank=4, refine=20)),
+    "USVT": Method(jc.USVT()),
+    "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
+    "UnitMeans": Method(jc.UnitMeans()),
+}
+ABSORBING = {  # effects on treated cells
+    "TwoWayFixedEffects": Method(jc.TwoWayFixedEffects()),
+    "MCNNM": Method(jc.MCNNM()),
+}
