@@ -216,11 +216,12 @@ def test_the_order_of_units_and_times_does_not_matter(method):
 @pytest.mark.parametrize("method", SWITCHING, ids=name)
 def test_units_without_an_arm_are_not_identified(method):
     y, d, _ = draw(13, noise=0.3)
-    d[[2, 5]], d[7] = False, True
-    d[:, 4] = False
+    d[[2, 5]], d[7], d[:, 4] = False, True, False
+    mask = np.ones_like(d)
+    mask[7, 4] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jc.CompletionWarning)
-        found = jc.complete(jc.Panel(y, d), method)
+        found = jc.complete(jc.Panel(y, d, mask=mask), method)
     assert np.flatnonzero(~np.asarray(found.identified)).tolist() == [2, 5, 7]
     assert np.isnan(found.unit_effect[jnp.array([2, 5, 7])]).all()
     assert np.isnan(found.effect[:, 4]).all() and np.isfinite(found.y0[2]).all()

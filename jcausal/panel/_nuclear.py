@@ -61,7 +61,7 @@ def fit_one(
     threshold: Float[Array, ""],
     start: Float[Array, "n m"],
     v: Float[Array, "m l"],
-    tolerance: float,
+    tolerance: float | Float[Array, ""],
     limit: int,
 ) -> Fit:
     """Solve for one threshold t = lambda |O| / 2, from M = `start` and directions `v`.
@@ -124,7 +124,7 @@ def walk(
     use: Bool[Array, "n m"],
     thresholds: Float[Array, " k"],
     start: Float[Array, "n m"],
-    tolerance: float,
+    tolerance: float | Float[Array, ""],
 ) -> Iterator[Fit]:
     """Solutions for thresholds from large to small, each from the one before (host).
 
@@ -156,7 +156,7 @@ def scan(
     use: Bool[Array, "n m"],
     thresholds: Float[Array, " k"],
     start: Float[Array, "n m"],
-    tolerance: float,
+    tolerance: float | Float[Array, ""],
     tell: Callable[[Fit], Array],
 ) -> tuple[Fit, Array]:
     """The same under tracing, with room for rank `TRACED`.

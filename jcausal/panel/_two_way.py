@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.sparse.linalg import cg
+from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.panel._assignment import Assignment, controls_reason
@@ -13,7 +13,7 @@ from jcausal.panel._panel import Panel
 from jcausal.panel._svd import product, tolerance_of
 
 HIGHEST = lax.Precision.HIGHEST
-STEPS = 500
+SHIFT, PASSES = 1e-3, 6
 
 
 class TwoWayFixedEffects(Completer):
@@ -26,8 +26,8 @@ class TwoWayFixedEffects(Completer):
     A treated cell is NaN where its unit or its time has no untreated cell, or where no chain of
     untreated cells joins the two. Covariates that unit and time effects explain get b = 0.
 
-    Solved by conjugate gradients on the normal equations, to a residual of eps^0.6 of the
-    right-hand side, at 4 n m operations a step. Traceable and differentiable.
+    Solved by the normal equations of the shorter side: n m min(n, m) multiplications, once, as one
+    matrix product. Traceable and differentiable.
 
     **Source:** Borusyak, Jaravel and Spiess (2024), Review of Economic Studies 91(6).
 
@@ -72,30 +72,40 @@ def _run(panel: Panel) -> Completed:
 def two_way_fit(
     y: Float[Array, "n m"], use: Bool[Array, "n m"]
 ) -> tuple[Float[Array, "n m"], Bool[Array, ""]]:
-    """a_i + g_j by least squares on the cells in use, and whether the solver met its tolerance.
+    """a_i + g_j by least squares on the cells in use, and whether the equations are met.
 
-    Unit effects are eliminated: (diag(c) - W^T diag(1/r) W) g = W^T (y - row means), with W the
-    cells in use and r, c their counts by row and column.
+    The effects of the longer side are eliminated. With W the cells in use, r and c their counts by
+    row and column, and h = sqrt(c) g: (I - B^T B) h = W^T (y - row means) / sqrt(c),
+    B = W / sqrt(r c^T). The matrix is singular along each island of joined cells, where a constant
+    moves from a to g; `SHIFT` I is added, and the solution corrected `PASSES` times for it.
     """
+    if y.shape[0] < y.shape[1]:
+        fit, converged = two_way_fit(y.T, use.T)
+        return fit.T, converged
     weight = use.astype(y.dtype)
     rows, columns = weight.sum(1), weight.sum(0)
     safe = jnp.where(rows > 0, rows, 1)
+    root = jnp.where(columns > 0, 1 / jnp.sqrt(jnp.where(columns > 0, columns, 1)), 0)
     level = jnp.where(use, y, 0).sum(1) / safe
+    half = weight / jnp.sqrt(safe)[:, None] * root
+    matrix = jnp.eye(y.shape[1], dtype=y.dtype) - product(half.T, half)
+    factor = cho_factor(matrix + SHIFT * jnp.eye(y.shape[1], dtype=y.dtype))
 
-    def normal(g: Float[Array, " m"]) -> Float[Array, " m"]:
-        return columns * g - product(weight.T, product(weight, g) / safe)
+    def left(h: Float[Array, " m"]) -> tuple[Array, Array]:
+        """What the current effects leave, by column, and the effects of rows."""
+        g = root * h
+        a = level - product(weight, g) / safe
+        rest = jnp.where(use, y - a[:, None] - g, 0).sum(0)
+        return root * rest, a
 
-    right = jnp.where(use, y - level[:, None], 0).sum(0)
-    scale = jnp.where(columns > 0, columns, 1)
-    tolerance = tolerance_of(y.dtype)
-    g = jnp.zeros_like(right)
-    for _ in range(2):  # the second time on what rounding left
-        g += cg(normal, right - normal(g), tol=tolerance, maxiter=STEPS, M=lambda v: v / scale)[0]
-    left = jnp.linalg.norm(normal(g) - right)
-    size = jnp.linalg.norm(right)
-    rounding = 100 * jnp.finfo(y.dtype).eps * jnp.linalg.norm(columns * jnp.abs(level).max())
-    converged = left <= 10 * tolerance * size + rounding
-    return level[:, None] + g - (product(weight, g) / safe)[:, None], converged
+    h = jnp.zeros(y.shape[1], y.dtype)
+    for _ in range(PASSES):
+        h = h + cho_solve(factor, left(h)[0])
+    rest, a = left(h)
+    size = jnp.linalg.norm(jnp.where(use, y - level[:, None], 0))
+    rounding = 100 * jnp.finfo(y.dtype).eps * jnp.abs(level).max() * jnp.sqrt(weight.sum())
+    converged = jnp.linalg.norm(rest) <= tolerance_of(y.dtype) * size + rounding
+    return a[:, None] + root * h, converged
 
 
 def _covariates_part(
