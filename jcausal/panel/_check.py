@@ -133,7 +133,7 @@ def _check_treatment(
 def _cube(
     covariates: object, seen: Bool[np.ndarray, "n m"], units: list[str], times: list[str]
 ) -> Float[np.ndarray, "n m k"]:
-    """Covariates (n, m, k), constant in time if they came as (n, k); 0 where not observed."""
+    """Covariates (n, m, k), constant in time if they came as (n, k); NaN only where y is not seen."""
     cube = as_numbers("covariates", covariates)
     n, m = seen.shape
     if cube.ndim == 2 and cube.shape[0] == n:
@@ -148,4 +148,4 @@ def _cube(
         values = cube[:, :, k][seen]
         if (values == values[0]).all():
             raise DataError(f"covariate {k} is {values[0]:g} in all observed cells: leave it out.")
-    return np.where(seen[:, :, None], cube, 0)
+    return np.where(np.isfinite(cube), cube, np.nan)

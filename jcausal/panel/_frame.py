@@ -33,12 +33,12 @@ def read_panel(
     kept_times, column = np.unique(column[keep], return_inverse=True)
     shape = (kept_units.size, kept_times.size)
 
-    def wide(flat: np.ndarray) -> np.ndarray:
-        matrix = np.zeros(shape)
+    def wide(flat: np.ndarray, fill: float = 0) -> np.ndarray:
+        matrix = np.full(shape, fill)
         matrix[row, column] = flat
         return matrix
 
-    cube = [wide(values[name][keep]) for name in covariates]
+    cube = [wide(values[name][keep], np.nan) for name in covariates]
     arguments = dict(
         y=wide(values[outcome][keep]),
         d=wide(values[treatment][keep]),

@@ -35,7 +35,8 @@ class Panel(eqx.Module):
     - `d`: (n, m) treatment, 0 or 1.
     - `mask`: (n, m) bool, True where the cell was observed; default all. What stands in `y` and
       `d` elsewhere is never looked at (kept as 0).
-    - `covariates`: (n, m, k) numbers that may move with time, or (n, k); observed where `y` is.
+    - `covariates`: (n, m, k) numbers that may move with time, or (n, k); where `y` was not observed
+      they may be NaN.
     - `unit`, `time`: n and m labels, each once; times stand in their order. Default: positions.
     - `outcome`: a word for the outcome, for pictures and summaries.
 

@@ -24,7 +24,8 @@ class TwoWayFixedEffects(Completer):
     effect enters another one with a negative weight, as in the regression with a treatment dummy.
 
     A treated cell is NaN where its unit or its time has no untreated cell, or where no chain of
-    untreated cells joins the two. Covariates that unit and time effects explain get b = 0.
+    untreated cells joins the two. Covariates that unit and time effects explain get b = 0; y0 is
+    NaN in a cell whose covariates are not known.
 
     Solved by the normal equations of the shorter side: n m min(n, m) multiplications, once, as one
     matrix product. Traceable and differentiable.
@@ -63,8 +64,10 @@ def _run(panel: Panel) -> Completed:
     use, cube = panel.control, panel.covariates
     fit, converged = two_way_fit(panel.y, use)
     if cube is not None:
+        known = jnp.isfinite(cube)
+        cube = jnp.where(known | use[:, :, None], cube, 0)  # NaN in a cell in use is to be seen
         more, also = _covariates_part(panel.y - fit, cube, use)
-        fit, converged = fit + more, converged & also
+        fit, converged = jnp.where(known.all(2), fit + more, jnp.nan), converged & also
     y0 = jnp.where(joined(use), fit, jnp.nan)
     return completed(y0, observed_y1(panel), converged=converged)
 
