@@ -92,9 +92,11 @@ def _check_found(found: Completion) -> None:
         raise PatternError(
             f"no unit's effect is identified by {found.completer.words}: {found.unidentified_words}"
         )
-    empty = np.flatnonzero(np.asarray(computed.rank) == 0)
-    if empty.size:
-        _warn_rank(found, int(empty[0]))
+    for arm, values in enumerate((np.asarray(computed.y0), np.asarray(computed.y1))):
+        known = values[np.isfinite(values)]
+        if int(computed.rank[arm]) == 0 and known.size and known.min() == known.max():
+            _warn_rank(found, arm)
+            break
     if not bool(computed.converged):
         warnings.warn(
             f"{found.completer.words} did not converge: give it more iterations, or a larger "
