@@ -56,9 +56,7 @@ def path(size: int, values: int = 30) -> pd.DataFrame:
     thresholds = top * 1e-3 ** jnp.linspace(0, 1, values)
 
     def run() -> list[int]:
-        return [
-            int(found.iterations) for found in walk(panel.y, use, thresholds, start, 1e-5)
-        ]
+        return [int(found.iterations) for found in walk(panel.y, use, thresholds, start, 1e-5)]
 
     first, later = timed(run, 1)
     line = {"n": size, "m": size, "values of lambda": values, "compile, s": first - later}

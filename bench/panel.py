@@ -76,7 +76,7 @@ def _coverage_part(options: argparse.Namespace) -> None:
             f" runs of {_panel_coverage.N} x {_panel_coverage.M}\n\n"
             "`jc.simulate.low_rank_panel`. In brackets the standard error over runs (units of a run "
             "are dependent). \"These times\": the unit's mean effect over the panel's own times; "
-            "\"population\": the constant between the arms, which is the mean over new times or "
+            '"population": the constant between the arms, which is the mean over new times or '
             f"units.\n\n{markdown(found)}"
         )
         page = _keep(options, "coverage", text, {"rows": found.to_dict("records")})

@@ -102,9 +102,7 @@ def _read(path: str | PathLike, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _panel(
-    frame: pd.DataFrame, columns: tuple[str, str, str], treatment: str, word: str
-) -> Panel:
+def _panel(frame: pd.DataFrame, columns: tuple[str, str, str], treatment: str, word: str) -> Panel:
     """Unit, time, outcome; the outcome under a readable name."""
     unit, time, outcome = columns
     named = frame.rename(columns={outcome: word})

@@ -220,9 +220,7 @@ def _normal(
     quantity = _quantity(found, by)
     estimate = quantity.of(found)
     none = jnp.zeros(estimate.shape, bool)
-    return normal_interval(
-        estimate, variance, none, level, quantity.target, words, absent=absent
-    )
+    return normal_interval(estimate, variance, none, level, quantity.target, words, absent=absent)
 
 
 def _check_units(facts: Assignment, by: By | None) -> None:

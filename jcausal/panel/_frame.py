@@ -34,7 +34,7 @@ def read_panel(
     shape = (kept_units.size, kept_times.size)
 
     def wide(flat: np.ndarray, fill: float = 0) -> np.ndarray:
-        matrix = np.full(shape, fill)
+        matrix = np.full(shape, float(fill))
         matrix[row, column] = flat
         return matrix
 

@@ -77,14 +77,18 @@ def _unit(found: Completion, unit: Any, ax: Axes) -> Axes:
     names, treated = found.panel.unit, np.asarray(found.panel.treated)
     place = np.flatnonzero(names == unit) if unit is not None else [treated.sum(1).argmax()]
     if len(place) != 1:
-        raise ValueError(f"there is no unit {unit!r}: they are {', '.join(map(str, names[:5]))} ...")
+        raise ValueError(
+            f"there is no unit {unit!r}: they are {', '.join(map(str, names[:5]))} ..."
+        )
     i, time = int(place[0]), _times(found)
     seen = np.asarray(found.panel.mask)[i]
     y = np.where(seen, np.asarray(found.panel.y)[i], np.nan)
     ax.plot(time, y, color="black", lw=1.6, label="observed")
     ax.plot(time, np.asarray(found.y0)[i], color=BLUE, ls="--", lw=1.6, label="without treatment")
     if found.completer.cells == "all":
-        ax.plot(time, np.asarray(found.y1)[i], color=ORANGE, ls="--", lw=1.6, label="with treatment")
+        ax.plot(
+            time, np.asarray(found.y1)[i], color=ORANGE, ls="--", lw=1.6, label="with treatment"
+        )
     half = np.diff(time).min() / 2
     for k, j in enumerate(np.flatnonzero(treated[i])):
         word = "treated" if k == 0 else None
