@@ -18,7 +18,7 @@ N = M = 200
 
 
 def draw(seed: int, share: float, n: int, m: int) -> SimulatedPanel:
-    """Outcomes of `simulate.low_rank_panel`, and units that the first factor of theirs makes likelier.
+    """Outcomes of `simulate.low_rank_panel`; units with high ones are likelier to be treated.
 
     p_i is the logistic of the unit's standardised mean outcome without treatment, moved so that the
     mean is `share`, and kept within .1 and .9: assignment depends on the unit alone, and on what

@@ -56,7 +56,7 @@ def _errors_part(options: argparse.Namespace) -> None:
             "`jc.simulate.low_rank_panel`: rank 3 and a constant in each arm, bounded noise of "
             "standard deviation 0.5, units treated with probabilities of their own from .3 to .7; "
             f"with nu = {_panel_errors.STRAY:g} they stray within a unit. A row's error is "
-            "|effect - truth|_2 / sqrt(m); the theorem's rate (without constants and logarithms) is "
+            "|effect - truth|_2 / sqrt(m); the theorem's rate, constants and logarithms left out, is "
             "sqrt(1/n + n/m^2). Means over runs; in brackets the standard error. Methods that are "
             "not in a line were not given panels of that size. USVT's threshold is for outcomes "
             "that fill their range: a rank of 0 completes them by one number.\n\n"
@@ -71,11 +71,12 @@ def _coverage_part(options: argparse.Namespace) -> None:
     runs, page = _runs(options, "coverage"), ""
     for records in _panel_coverage.collect(runs):
         found = _panel_coverage.table(records)
+        done = len(records) // len(_panel_coverage.QUESTIONS)
         text = (
-            f"# Coverage of 95% intervals of panels, {len(records) // len(_panel_coverage.QUESTIONS)}"
-            f" runs of {_panel_coverage.N} x {_panel_coverage.M}\n\n"
-            "`jc.simulate.low_rank_panel`. In brackets the standard error over runs (units of a run "
-            "are dependent). \"These times\": the unit's mean effect over the panel's own times; "
+            f"# Coverage of 95% intervals of panels, {done} runs of {_panel_coverage.N} x "
+            f"{_panel_coverage.M}\n\n"
+            "`jc.simulate.low_rank_panel`. In brackets the standard error over runs: units of a run "
+            "are dependent. \"These times\": the unit's mean effect over the panel's own times; "
             '"population": the constant between the arms, which is the mean over new times or '
             f"units.\n\n{markdown(found)}"
         )
@@ -89,7 +90,7 @@ def _prop99_part(options: argparse.Namespace) -> None:
         text = (
             "# Proposition 99: California's cigarette sales against no law, packs per head\n\n"
             "Published: Arkhangelsky et al. (2021), table 1, with standard errors by placebos. "
-            "Abadie, Diamond and Hainmueller (2010), with covariates: about 26 packs fewer by 2000. "
+            "Abadie, Diamond and Hainmueller (2010), with covariates: some 26 packs fewer by 2000. "
             "p: the share of 38 placebo states and California with an effect, or a ratio of root "
             "mean squared gaps after and before, as large; 1/39 = .0256 is the least. Seconds of "
             f"the first call, compilation included.\n\n{markdown(found)}\n\n## Gaps by year\n\n"

@@ -22,8 +22,8 @@ class Placebos(eqx.Module):
 
     `own`, and `placebo` (k,), are mean effects on the (pretended) treated cells; `own_gap` (m,) and
     `gap` (k, m) the mean gap of the treated units by time, NaN at times that a placebo does not
-    have; `own_ratio`, `ratio` (k,): root mean squared gap of these units on their treated cells over
-    that on their untreated ones. `label` (k,) says what each placebo was.
+    have; `own_ratio`, `ratio` (k,): root mean squared gap of these units on their treated cells
+    over that on their untreated ones. `label` (k,) says what each placebo was.
     """
 
     found: Completion
@@ -53,7 +53,7 @@ class Placebos(eqx.Module):
 
     @property
     def p_by_time(self) -> Float[np.ndarray, " m"]:
-        """The same by |gap| at each time, among the placebos that have it; NaN where own has none."""
+        """The same by |gap| at each time, among placebos that have it; NaN where own has none."""
         own, gap = np.abs(np.asarray(self.own_gap)), np.abs(np.asarray(self.gap))
         return np.array([_rank(gap[:, j], own[j]) for j in range(own.size)])
 

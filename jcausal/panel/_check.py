@@ -133,7 +133,7 @@ def _check_treatment(
 def _cube(
     covariates: object, seen: Bool[np.ndarray, "n m"], units: list[str], times: list[str]
 ) -> Float[np.ndarray, "n m k"]:
-    """Covariates (n, m, k), constant in time if they came as (n, k); NaN only where y is not seen."""
+    """Covariates (n, m, k), constant in time if they came as (n, k); NaN where y is not seen."""
     cube = as_numbers("covariates", covariates)
     n, m = seen.shape
     if cube.ndim == 2 and cube.shape[0] == n:
