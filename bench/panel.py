@@ -56,7 +56,7 @@ def _errors_part(options: argparse.Namespace) -> None:
             "`jc.simulate.low_rank_panel`: rank 3 and a constant in each arm, bounded noise of "
             "standard deviation 0.5, units treated with probabilities of their own from .3 to .7; "
             f"with nu = {_panel_errors.STRAY:g} they stray within a unit. A row's error is "
-            "|effect - truth|_2 / sqrt(m); the theorem's rate, constants and logarithms left out, is "
+            "|effect - truth|_2 / sqrt(m); the theorem's rate, without constants and logs, is "
             "sqrt(1/n + n/m^2). Means over runs; in brackets the standard error. Methods that are "
             "not in a line were not given panels of that size. USVT's threshold is for outcomes "
             "that fill their range: a rank of 0 completes them by one number.\n\n"
@@ -75,8 +75,8 @@ def _coverage_part(options: argparse.Namespace) -> None:
         text = (
             f"# Coverage of 95% intervals of panels, {done} runs of {_panel_coverage.N} x "
             f"{_panel_coverage.M}\n\n"
-            "`jc.simulate.low_rank_panel`. In brackets the standard error over runs: units of a run "
-            "are dependent. \"These times\": the unit's mean effect over the panel's own times; "
+            "`jc.simulate.low_rank_panel`. In brackets the standard error over runs (units of one "
+            "are dependent). \"These times\": the unit's mean effect over the panel's own times; "
             '"population": the constant between the arms, which is the mean over new times or '
             f"units.\n\n{markdown(found)}"
         )

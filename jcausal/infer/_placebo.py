@@ -175,7 +175,7 @@ def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
     """Mean effect on treated cells, mean gap of the treated units by time (m,), ratio of gaps."""
     panel, gap = found.panel, np.asarray(found.gap, float)
     treated = np.asarray(panel.treated)
-    ever = treated.any(1)[:, None] & np.isfinite(gap)
+    ever = np.any(treated, axis=1, keepdims=True) & np.isfinite(gap)
     count = ever.sum(0)
     by_time = np.full(m, np.nan)
     total = np.where(ever, gap, 0).sum(0)

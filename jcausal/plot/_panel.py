@@ -30,8 +30,8 @@ def panel(
 
     - `show`: "unit": the unit's outcomes and both completed ones over time, times with treatment
       shaded; "effects": the effect of every unit at every time, grey where there is none;
-      "spectrum": the singular values by arm, filled up to the rank; "gaps": mean outcome minus y0 of
-      the treated units over time, with `placebos` behind.
+      "spectrum": the singular values by arm, filled up to the rank; "gaps": mean outcome minus y0
+      of the treated units over time, with `placebos` behind.
     - `unit`: its label, for "unit" only; default the unit with most treated cells.
     - `placebos`: of `jc.placebo(found)`, for "gaps" only.
     - `ax`.
@@ -143,7 +143,7 @@ def _gaps(found: Completion, placebos: Placebos | None, ax: Axes) -> Axes:
         for k, row in enumerate(np.asarray(placebos.gap)):
             word = f"{len(placebos.label)} placebos over {placebos.over}" if k == 0 else None
             ax.plot(time, row, color=GREY, lw=0.7, alpha=0.5, label=word)
-    ever = treated.any(1)[:, None] & np.isfinite(gap)
+    ever = np.any(treated, axis=1, keepdims=True) & np.isfinite(gap)
     count = ever.sum(0)
     mean = np.where(count > 0, np.where(ever, gap, 0).sum(0) / np.maximum(count, 1), np.nan)
     ax.plot(time, mean, color=ORANGE, lw=2, label="treated")
