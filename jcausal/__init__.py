@@ -6,6 +6,14 @@ from jcausal import kernels as kernels
 from jcausal import plot as plot
 from jcausal import simulate as simulate
 
+# allocate: a budget to groups
+from jcausal.allocate import Allocation as Allocation
+from jcausal.allocate import Budget as Budget
+from jcausal.allocate import GroupEstimates as GroupEstimates
+from jcausal.allocate import Knapsack as Knapsack
+from jcausal.allocate import TopK as TopK
+from jcausal.allocate import allocate as allocate
+
 # data: samples, frames in, honest splits
 from jcausal.data import DataError as DataError
 from jcausal.data import HonestyError as HonestyError
