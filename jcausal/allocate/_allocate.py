@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import inf, sqrt
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +46,8 @@ def allocate(
       (`Sample`) with `by=` a covariate's name or labels (n,), an `Interval` made with `by=`, or
       plain numbers (k,) with `rho`.
     - `budget`: `jc.TopK(K)`, or `jc.Knapsack(...)` for unequal costs, floors and caps.
-    - `rho`: how far each estimate may be off, a number or (k,); it must hold for all groups at once,
-      with probability 1 - delta. None takes the quantile at 1 - delta / (2 k) of the errors.
+    - `rho`: how far each estimate may be off, a number or (k,); it must hold for all groups at
+      once, with probability 1 - delta. None takes the quantile at 1 - delta / (2 k) of the errors.
     - `bounds`: what effects are known to lie between, such as (0, 1); None where nothing is known.
       When the lower one is at least 0 no group can be harmed, and none is left out as not positive.
     - `key`: a JAX key or an int, for halves: random halves of a trial's units, or normal thinning
@@ -108,35 +109,43 @@ def _allocated(
         split=_split(budget, estimates.halves, rho, bounds),
         shrunk=None if spread is None else _over(chosen, _shrunk(estimates, spread[0])),
     )
-    scalars = dict(
+    found = Allocation(
+        estimates=estimates,
+        budget=budget,
+        rho=rho,
+        chosen=chosen,
+        contested=sure.contested,
         value=value,
         kept=sure.kept,
         lost=sure.lost,
         paper_ratio=one_sided(budget, estimates.value, rho, lower, chosen),
         gap=best.gap[0],
         reliability=None if spread is None else spread[1],
-    )
-    if is_traced(estimates, rho, budget):
-        bad = jnp.isnan(estimates.value).any() | jnp.isnan(rho).any()
-        scalars = jax.tree.map(lambda a: jnp.where(bad, jnp.nan, a), scalars)
-    return Allocation(
-        estimates=estimates,
-        budget=budget,
-        rho=rho,
-        chosen=chosen,
-        contested=sure.contested,
         given_rho=given,
         delta=delta,
         bounds=bounds,
-        **scalars,
     )
+    return _nan_if_bad(found) if is_traced(estimates, rho, budget) else found
+
+
+def _numbers(found: Allocation) -> tuple:
+    return found.value, found.kept, found.lost, found.paper_ratio, found.gap, found.reliability
+
+
+def _nan_if_bad(found: Allocation) -> Allocation:
+    """Under tracing: NaN for every number when an estimate or rho is NaN, and nothing chosen."""
+    bad = jnp.isnan(found.estimates.value).any() | jnp.isnan(found.rho).any()
+    numbers = jax.tree.map(lambda a: jnp.where(bad, jnp.nan, a), _numbers(found))
+    chosen = found.chosen & ~bad
+    found = eqx.tree_at(_numbers, found, numbers, is_leaf=lambda leaf: leaf is None)
+    return eqx.tree_at(lambda a: a.chosen, found, chosen)
 
 
 def _choose(budget: Budget, values: Rows, rho: Vector, bounds: Bounds) -> Best:
     """The best sets by estimates (b, k), from the groups that may be treated."""
     lower = clipped(values - rho, bounds)
     allowed = any_group(values)
-    if budget.only_positive and bounds[0] < 0:
+    if budget.needs_positive and bounds[0] < 0:
         allowed = lower > 0
     return budget.best(lower if budget.robust else values, allowed)
 

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jcausal.allocate._certificate import Chosen, Scalar, ratio
 from jcausal.allocate._estimates import GroupEstimates, Vector
@@ -113,6 +113,8 @@ class Allocation(eqx.Module):
         return f"treated {chosen.size:,} of {k:,} groups (budget: {self.budget.words}){who}"
 
     def _values(self) -> list[str]:
+        if not np.asarray(self.chosen).any():
+            return ["no group is sure to have an effect above 0: nothing is chosen"]
         parts = [f"{number_in_words(float(self.value.naive))} naive (too high: chosen for it)"]
         for name in ("split", "shrunk"):
             found = getattr(self.value, name)
@@ -128,16 +130,16 @@ class Allocation(eqx.Module):
 
     def _guarantee(self) -> list[str]:
         sure = float(self.guaranteed_ratio)
-        share = (
-            f"at least {sure:.1%} of the best value" if sure > 0 else "no share of the best value"
-        )
+        share = f"at least {sure:.1%}" if sure > 0 else "no share"
+        share += " of the best value"
         percent = f"{100 * (1 - self.delta):g}%"
         source = "as given" if self.given_rho else "from the errors, for all groups at once"
         paper = float(self.paper_ratio)
         beside = "" if np.isnan(paper) else f" (by the paper's one-sided certificate {paper:.1%})"
+        kept, lost = (number_in_words(float(v)) for v in (self.kept, self.lost))
         return [
-            f"guaranteed with probability {percent}: {share}{beside}; value at least "
-            f"{number_in_words(float(self.kept))}, at most {number_in_words(float(self.lost))} lost",
+            f"guaranteed with probability {percent}: {share}{beside}; value at least {kept}, at "
+            f"most {lost} lost",
             f"rho {_span(np.asarray(self.rho))} {source}; shares count from an effect of 0",
         ]
 

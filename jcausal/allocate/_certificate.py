@@ -44,7 +44,7 @@ def certify(budget: Budget, lower: Vector, upper: Vector, chosen: Chosen) -> Cer
 
 
 def ratio(kept: Scalar, lost: Scalar) -> Scalar:
-    """kept / (kept + lost); 1 when nothing can be lost, minus infinity when kept is negative."""
+    """The ratio kept / (kept + lost); 1 if nothing can be lost, -infinity if kept is below 0."""
     xp = np if isinstance(kept, float | np.ndarray) else jnp
     best = kept + lost
     found = xp.where(best > 0, kept / xp.where(best > 0, best, 1), 1.0)

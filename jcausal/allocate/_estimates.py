@@ -1,19 +1,22 @@
 """Estimated effects of groups: what an allocation chooses from."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import inf, log
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from jcausal.allocate._trial import trial_parts
+from jcausal.allocate._trial import half_of, trial_parts
 from jcausal.data import DataError, Sample, as_key, is_traced, step_key
-from jcausal.estimate import Effects
-from jcausal.infer import AbadieImbens, AverageMethod, Interval, interval
+from jcausal.estimate import Effects, estimate, group_labels
+from jcausal.estimate._words import cate_frame
+from jcausal.infer import AbadieImbens, AverageMethod, Interval
+from jcausal.infer import interval as make_interval
+from jcausal.match import Estimand, Matcher
 
 Vector = Float[Array, " k"] | Float[np.ndarray, " k"]
 Halves = Float[Array, "r 2 k"] | Float[np.ndarray, "r 2 k"]
@@ -66,7 +69,8 @@ class GroupEstimates(eqx.Module):
         given = dict(zip(names, (value, error, freedom, effective, halves)))
         as_array = jnp.asarray if is_traced(given) else _float64
         arrays = {name: None if a is None else as_array(a) for name, a in given.items()}
-        self.value, self.error, self.freedom = (arrays[name] for name in names[:3])
+        self.value = as_array(value)
+        self.error, self.freedom = arrays["error"], arrays["freedom"]
         self.effective, self.halves = arrays["effective"], arrays["halves"]
         self.label = None if label is None else tuple(np.asarray(label).tolist())
         _check_shapes(arrays, self.label)
@@ -146,7 +150,7 @@ class GroupEstimates(eqx.Module):
         elif by is None:
             raise ValueError("by= is missing: name the covariate or give the labels of the groups.")
         else:
-            table = interval(effects, method or AbadieImbens(), by=by, key=key)
+            table = make_interval(effects, method or AbadieImbens(), by=by, key=key)
         if table.groups is None or table.target.endswith("ratio"):
             raise ValueError(
                 "the interval is not of differences by group: make it with jc.interval(..., by=)."
@@ -159,6 +163,65 @@ class GroupEstimates(eqx.Module):
                 f"(first {listed}): leave them out with query=, or merge them."
             )
         return cls(table.estimate, error=table.error, label=table.groups.label)
+
+    @classmethod
+    def from_method(
+        cls,
+        sample: Sample,
+        method: Matcher,
+        *,
+        by: str | np.ndarray | Array,
+        estimand: Estimand = "att",
+        folds: int = 2,
+        interval: AverageMethod | None = None,
+        splits: int = 1,
+        key: PRNGKeyArray | Array | int,
+    ) -> "GroupEstimates":
+        """Average effects by group of a matching method, and of the same method in random halves.
+
+        **Arguments:** `method`, `estimand` and `folds` as in `jc.estimate`; `by` and `interval` as
+        `by` and `method` in `from_effects`; `splits` halves the units so often, by group and arm,
+        and estimates each half apart; 0 never.
+
+        **Raises:** `DataError` for a group without a matched query, in the whole or in a half.
+        """
+        if splits < 0:
+            raise ValueError(f"splits is {splits}: it must not be negative.")
+        options: dict[str, Any] = dict(estimand=estimand, folds=folds)
+        effects = estimate(sample, method, key=key, **options)
+        whole = cls.from_effects(effects, by=by, method=interval, key=key)
+        if not splits:
+            return whole
+        labels = np.asarray(group_labels(sample, by))
+        halves = []
+        for one in _split_keys(splits, key, "a split"):
+            side = half_of(sample, by, one)
+            rows = [np.flatnonzero(side == half) for half in (0, 1)]
+            parts = [estimate(sample.take(r), method, key=one, **options) for r in rows]
+            halves.append([_averages(part, labels[r], whole) for part, r in zip(parts, rows)])
+        return with_halves(whole, np.array(halves))
+
+    def hoeffding(self, width: float, *, delta: float = 0.05) -> Vector:
+        """How far differences in means (k,) may be off, for `rho`, whatever the outcomes' law.
+
+        width sqrt(ln(2 k / delta) (1 / n_0 + 1 / n_1) / 2), for outcomes from an interval of this
+        width: P(|error| >= rho) <= delta / k in each group, so delta for all at once.
+
+        **Raises:** ValueError without counts (only `from_trial` has them), for a width that is not
+        positive or that the estimates exceed, delta outside (0, 1).
+
+        **Source:** Hoeffding (1963), JASA 58(301).
+        """
+        if self.effective is None:
+            raise ValueError("there are no counts by arm: make the estimates from a trial.")
+        if not 0 < width < inf:
+            raise ValueError(f"width is {width}: say how long the interval of outcomes is.")
+        if not 0 < delta < 1:
+            raise ValueError(f"delta is {delta}: it must lie between 0 and 1.")
+        xp = self.value.__array_namespace__()
+        if not is_traced(self) and bool((xp.abs(self.value) > width).any()):
+            raise ValueError(f"estimates exceed {width:g}: outcomes span a wider interval.")
+        return width * xp.sqrt(log(2 * self.groups / delta) * (1 / self.effective).sum(1) / 2)
 
     def thinned(self, *, key: PRNGKeyArray | Array | int, splits: int = SPLITS) -> "GroupEstimates":
         """The same estimates with halves drawn from their errors: value + and - error z, z normal.
@@ -177,7 +240,31 @@ class GroupEstimates(eqx.Module):
         z = z if is_traced(self, z) else np.asarray(z, np.float64)
         sides = [self.value + self.error * z, self.value - self.error * z]
         halves = z.__array_namespace__().stack(sides, axis=1)
-        return eqx.tree_at(lambda e: e.halves, self, halves, is_leaf=lambda leaf: leaf is None)
+        return with_halves(self, halves)
+
+
+def with_halves(estimates: GroupEstimates, halves: Halves) -> GroupEstimates:
+    """The same estimates with halves attached."""
+    return eqx.tree_at(lambda e: e.halves, estimates, halves, is_leaf=lambda leaf: leaf is None)
+
+
+def _averages(
+    effects: Effects, labels: Shaped[np.ndarray, " n"], whole: GroupEstimates
+) -> Float[np.ndarray, " k"]:
+    """Average effects of a half, in the groups of the whole.
+
+    **Raises:** `DataError` for groups without a matched query.
+    """
+    frame = cate_frame(effects, labels)
+    found = dict(zip(frame["group"], frame["effect"].astype(float)))
+    means = np.array([found.get(label, np.nan) for label in whole.labels])
+    lost = np.flatnonzero(np.isnan(means))
+    if lost.size:
+        raise DataError(
+            f"group {whole.names(lost)} has no matched query in a half ({lost.size} of "
+            f"{whole.groups}): merge small groups, or give splits=0."
+        )
+    return means
 
 
 def _split_keys(splits: int, key: Any, what: str) -> list[PRNGKeyArray]:
@@ -233,7 +320,7 @@ def _check_values(estimates: GroupEstimates, arrays: dict[str, Any]) -> None:
         places = np.flatnonzero(wrong.any(axes) if axes else wrong)
         if places.size:
             first = float(np.asarray(arrays[name])[wrong][0])
-            said = "NaN" if not isfinite(first) and first != first else f"{first:g}"
+            said = "NaN" if first != first else f"{first:g}"
             raise DataError(
                 f"{name} is {said} in group {estimates.names(places)} ({places.size} of "
                 f"{estimates.groups}): it must be {ought.get(name, 'finite')}; merge or leave out "

@@ -1,6 +1,5 @@
 """How far estimates may be from the truth, all of them at once."""
 
-from math import log
 from statistics import NormalDist
 
 import jax
@@ -10,7 +9,7 @@ from jax import lax
 from jax.scipy.special import betainc
 from jaxtyping import Array, Float
 
-from jcausal.allocate._estimates import ByArm, GroupEstimates, Vector
+from jcausal.allocate._estimates import GroupEstimates, Vector
 from jcausal.data import DataError, bucket, is_traced, pad_rows
 
 Rho = float | Vector | Float[Array, ""] | None
@@ -19,10 +18,10 @@ STEPS = 80  # halvings on the logarithmic scale: more than the digits of float64
 
 
 def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
-    """rho (k,) as given, or from the errors: no estimate is off by more, with probability 1 - delta.
+    """The rho (k,) as given, or from the errors: no estimate is off by more.
 
     From errors: rho = q error with q the quantile of the normal or t distribution at
-    1 - delta / (2 k), so that all k hold at once (Bonferroni).
+    1 - delta / (2 k), so that all k hold at once with probability 1 - delta (Bonferroni).
 
     **Raises:** `DataError` without errors, for negative, infinite or missing rho.
     """
@@ -30,7 +29,8 @@ def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
     if rho is None:
         if estimates.error is None:
             raise DataError(
-                "how far the estimates may be off is not known: give rho=, or estimates with error=."
+                "how far the estimates may be off is not known: give rho=, or error= in the "
+                "estimates."
             )
         return _quantiles(estimates, delta / (2 * k)) * estimates.error
     if is_traced(rho, estimates):
@@ -42,8 +42,8 @@ def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
     bad = np.flatnonzero(~((found >= 0) & np.isfinite(found)))
     if bad.size:
         raise DataError(
-            f"rho is {found[bad[0]]:g} in group {estimates.names(bad)} ({bad.size} of {k}): it must "
-            "be a finite number of at least 0."
+            f"rho is {found[bad[0]]:g} in group {estimates.names(bad)} ({bad.size} of {k}): it "
+            "must be a finite number of at least 0."
         )
     return found
 
@@ -66,7 +66,7 @@ def _quantiles(estimates: GroupEstimates, tail: float) -> float | Vector:
 
 @jax.jit
 def _t_quantile(freedom: Float[Array, " v"], tail: Float[Array, ""]) -> Float[Array, " v"]:
-    """q with P(T > q) = I_w(v/2, 1/2) / 2 = tail, w = v / (v + q^2), by bisection of log q."""
+    """The q with P(T > q) = I_w(v/2, 1/2) / 2 = tail, w = v / (v + q^2), by bisection of log q."""
 
     def halved(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
@@ -77,14 +77,3 @@ def _t_quantile(freedom: Float[Array, " v"], tail: Float[Array, ""]) -> Float[Ar
 
     ends = jnp.full_like(freedom, -20.0), jnp.full_like(freedom, 40.0)
     return jnp.exp(lax.fori_loop(0, STEPS, halved, ends)[1])
-
-
-def hoeffding(effective: ByArm, width: float, delta: float) -> Vector:
-    """rho (k,) for differences in means of outcomes from an interval of this width.
-
-    width sqrt(ln(2 k / delta) (1 / n_0 + 1 / n_1) / 2): P(|error| >= rho) <= delta / k, for any
-    distribution of the outcomes (Hoeffding's inequality for a difference of two means).
-    """
-    xp = effective.__array_namespace__()
-    k = effective.shape[0]
-    return width * xp.sqrt(log(2 * k / delta) * (1 / effective).sum(-1) / 2)

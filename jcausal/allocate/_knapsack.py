@@ -71,7 +71,7 @@ class Knapsack(Budget):
             raise ValueError("floor and cap count groups by category: give category=.")
         if self.category is not None and not (self.floor or self.cap):
             raise ValueError("category is for floor= and cap=: give one of them.")
-        if self.floor and not self.exact or self.cap and not self.exact:
+        if (self.floor or self.cap) and not self.exact:
             raise ValueError("floors and caps take exact=True.")
         if not self.exact and (self.time_limit, self.node_limit, self.pool) != (None, None, None):
             raise ValueError("time_limit, node_limit and pool are for exact=True.")
@@ -82,6 +82,11 @@ class Knapsack(Budget):
         if self.cost is not None:
             _check_costs(self.cost)
         _check_counts(self.category or (), self.floor, self.cap)
+
+    @property
+    def needs_positive(self) -> bool:
+        """As `only_positive`."""
+        return self.only_positive
 
     @property
     def traceable(self) -> bool:

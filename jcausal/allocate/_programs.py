@@ -1,6 +1,5 @@
 """A knapsack with floors and caps by category, as integer programs and in closed form."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np

@@ -24,17 +24,20 @@ class Best(NamedTuple):
 class Budget(eqx.Module):
     """A family of sets of groups that may be treated; holds hyperparameters only.
 
-    `only_positive`: groups whose lower estimate is not above 0 are left out; `robust`: the lower
-    estimates are summed in place of the estimates.
+    `robust`: the lower estimates are summed in place of the estimates.
     """
 
-    only_positive: eqx.AbstractVar[bool]
     robust: eqx.AbstractVar[bool]
 
     @property
     @abstractmethod
     def traceable(self) -> bool:
         """Whether it may be used under jit, vmap and grad."""
+
+    @property
+    @abstractmethod
+    def needs_positive(self) -> bool:
+        """Whether groups are left out whose lower estimate is not above 0."""
 
     @property
     @abstractmethod
@@ -93,7 +96,7 @@ class TopK(Budget):
             raise ValueError(f"budget is {self.budget}: at least one group must be paid for.")
 
     @property
-    def only_positive(self) -> bool:
+    def needs_positive(self) -> bool:
         """As `at_most`."""
         return self.at_most
 

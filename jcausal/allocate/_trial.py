@@ -115,13 +115,28 @@ def _freedom(
     return np.where(known, np.maximum(found, least), least)
 
 
-def _halves(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Float[np.ndarray, "2 k"]:
-    """Differences in means of two random halves: of each cell every other unit."""
+def _dealt(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """0 or 1 a row: in the order of the draws every other unit of each cell."""
     order = np.lexsort((draw, rows.cell))
     first = np.searchsorted(rows.cell[order], np.arange(rows.cells))
     half = np.empty(order.size, int)
     half[order] = (np.arange(order.size) - first[rows.cell[order]]) % 2
-    found = []
+    return half
+
+
+def half_of(
+    sample: Sample, by: str | np.ndarray | Array, key: PRNGKeyArray
+) -> Int[np.ndarray, " n"]:
+    """A random half (n,), 0 or 1, by group and arm; -1 for rows that do not count."""
+    rows, _ = _rows(sample, by)
+    found = np.full(sample.n, -1)
+    found[rows.place] = _dealt(rows, np.asarray(row_draws(sample, key))[rows.place])
+    return found
+
+
+def _halves(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Float[np.ndarray, "2 k"]:
+    """Differences in means of two random halves."""
+    half, found = _dealt(rows, draw), []
     for one in (0, 1):
         use: Bool[np.ndarray, " n"] = half == one
         mean = rows.sums(rows.weight * rows.y, use) / rows.sums(rows.weight, use)
