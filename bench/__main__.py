@@ -35,7 +35,7 @@ def main() -> int:
         help=f"of each row ({', '.join(f'{part}: {runs}' for part, runs in exact.RUNS.items())})",
     )
     three.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")
-    three.add_argument("--workers", type=int, default=1, help="processes for tables and floor")
+    three.add_argument("--workers", type=int, default=1, help="processes for tables, floor")
     three.add_argument("--units", type=int, default=24, help="units of each case (engines)")
     three.add_argument("--limit", type=float, default=60.0, help="seconds a unit (engines)")
     four = names.add_parser("m5", help="M5Match and M5Model: case study, simulated data, seconds")
