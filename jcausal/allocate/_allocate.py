@@ -13,7 +13,7 @@ from jcausal.allocate._allocation import Allocation, Bounds, Value, clipped
 from jcausal.allocate._certificate import Chosen, Scalar, certify, one_sided
 from jcausal.allocate._estimates import GroupEstimates, Halves, Vector
 from jcausal.allocate._half_widths import Rho, half_widths
-from jcausal.allocate._top_k import Best, Budget, Rows, any_group
+from jcausal.allocate._top_k import Best, Budget, Marks, Rows, any_group
 from jcausal.data import DataError, Sample, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
@@ -70,7 +70,7 @@ def allocate(
         >>> estimates = jc.GroupEstimates([0.9, 0.2, 0.6, 0.5], error=[0.05, 0.02, 0.04, 0.03])
         >>> found = jc.allocate(estimates, jc.TopK(budget=2))
         >>> found.chosen.tolist(), round(float(found.guaranteed_ratio), 3)
-        ([True, False, True, False], 0.943)
+        ([True, False, True, False], 0.945)
     """
     if not isinstance(budget, Budget):
         raise ValueError(f"{type(budget).__name__} is no budget such as jc.TopK(3).")
@@ -160,7 +160,7 @@ def _split(budget: Budget, halves: Halves | None, rho: Vector, bounds: Bounds) -
     return _over(chosen, values) / chooses.shape[0]
 
 
-def _over(chosen: Chosen, values: Vector) -> Scalar:
+def _over(chosen: Marks | Chosen, values: Rows | Vector) -> Scalar:
     """The sum over the chosen."""
     return values.__array_namespace__().where(chosen, values, 0).sum()
 

@@ -316,8 +316,8 @@ def _check_values(estimates: GroupEstimates, arrays: dict[str, Any]) -> None:
     )
     ought = dict(error="a number of at least 0", freedom="above 0", effective="above 0")
     for name, wrong in bad.items():
-        axes = tuple(a for a in range(wrong.ndim) if wrong.shape[a] != estimates.groups)
-        places = np.flatnonzero(wrong.any(axes) if axes else wrong)
+        axes = dict(effective=1, halves=(0, 1)).get(name, ())
+        places = np.flatnonzero(wrong.any(axes) if wrong.ndim > 1 else wrong)
         if places.size:
             first = float(np.asarray(arrays[name])[wrong][0])
             said = "NaN" if first != first else f"{first:g}"
