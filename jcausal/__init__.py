@@ -6,6 +6,15 @@ from jcausal import kernels as kernels
 from jcausal import plot as plot
 from jcausal import simulate as simulate
 
+# allocate: a budget for groups whose effects are known coarsely
+from jcausal.allocate import LEA as LEA
+from jcausal.allocate import Beta as Beta
+from jcausal.allocate import SamplePlan as SamplePlan
+from jcausal.allocate import TheoremGamma as TheoremGamma
+from jcausal.allocate import TruncatedNormal as TruncatedNormal
+from jcausal.allocate import regularity as regularity
+from jcausal.allocate import unit_scale as unit_scale
+
 # data: samples, frames in, honest splits
 from jcausal.data import DataError as DataError
 from jcausal.data import HonestyError as HonestyError

@@ -94,7 +94,7 @@ class Beta(Distribution):
         return exp(sum(power * log(at) for power, at in ends if power) - total)
 
     def mean_between(self, low: float, high: float) -> float:
-        """a / (a + b) times the mass of Beta(a + 1, b) there."""
+        """The mean a / (a + b) times the mass of Beta(a + 1, b) there."""
         mass = _incomplete_beta(self.a + 1, self.b, high) - _incomplete_beta(
             self.a + 1, self.b, low
         )
@@ -153,7 +153,7 @@ class TruncatedNormal(Distribution):
         return exp(-z * z / 2) / (self.sd * sqrt(2 * pi) * self._mass)
 
     def mean_between(self, low: float, high: float) -> float:
-        """mean * mass - sd^2 (density at high - density at low)."""
+        """The mean times the mass, less sd^2 (density at high - density at low)."""
         low, high = (min(max(t, 0.0), 1.0) for t in (low, high))
         bend = self.sd**2 * (self.density(high) - self.density(low))
         return self.mean * (self.cdf(high) - self.cdf(low)) - bend

@@ -62,7 +62,7 @@ class LEA(eqx.Module):
 
     @property
     def factor(self) -> float:
-        """gamma as a number."""
+        """The number that gamma stands for."""
         if isinstance(self.gamma, TheoremGamma):
             return self.gamma.gamma
         return RULE if isinstance(self.gamma, str) else float(self.gamma)
@@ -76,7 +76,7 @@ class LEA(eqx.Module):
 
     @property
     def rho(self) -> float:
-        """Accuracy of each estimate, gamma sqrt(eps), on the scale on which effects lie in [0, 1]."""
+        """Accuracy of each estimate, gamma sqrt(eps), where effects lie in [0, 1]."""
         return self.factor * sqrt(self.eps)
 
     def plan(

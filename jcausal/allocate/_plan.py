@@ -106,7 +106,7 @@ class SamplePlan(eqx.Module):
 
     @property
     def saving(self) -> float:
-        """full / coarse, gamma^2 / eps before rounding up: below 1 LEA takes more."""
+        """How many times as many `full` takes, gamma^2 / eps: below 1 LEA takes more."""
         return self.gamma**2 / self.eps
 
     @property
@@ -144,8 +144,8 @@ class SamplePlan(eqx.Module):
         )
         low, high = self.outcome_bounds
         lines = [
-            f"{self.groups:,} groups, eps = {self.eps:g}, gamma = {self.gamma:.3g} ({self.source}): "
-            f"accuracy rho = {self.rho:.3g}, kept with probability {1 - self.delta:g} by {sure}.",
+            f"{self.groups:,} groups, eps = {self.eps:g}, gamma = {self.gamma:.3g} "
+            f"({self.source}): accuracy rho = {self.rho:.3g}, kept with probability {1 - self.delta:g} by {sure}.",
         ]
         for name, need in (("LEA", self.coarse), ("every effect to eps", self.full)):
             lines.append(
