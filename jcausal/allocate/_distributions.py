@@ -3,12 +3,15 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from math import exp, inf, lgamma, log, pi, sqrt
-from statistics import NormalDist
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
+from jaxtyping import Float
+
+Points = float | Float[np.ndarray, "..."]
 
 STEPS = 80  # halvings of [0, 1]: more than the digits of float64
 
@@ -17,8 +20,8 @@ class Distribution(eqx.Module):
     """A distribution on [0, 1] of the effects of groups."""
 
     @abstractmethod
-    def cdf(self, t: float) -> float:
-        """The share of groups with an effect of at most t."""
+    def cdf(self, t: Points) -> Points:
+        """The share of groups with an effect of at most t, for one t or many."""
 
     @abstractmethod
     def density(self, t: float) -> float:
@@ -79,7 +82,7 @@ class Beta(Distribution):
             if not 0 < value < inf:
                 raise ValueError(f"{name} is {value}: it must be a positive number.")
 
-    def cdf(self, t: float) -> float:
+    def cdf(self, t: Points) -> Points:
         """The regularised incomplete beta function."""
         return _incomplete_beta(self.a, self.b, t)
 
@@ -130,22 +133,21 @@ class TruncatedNormal(Distribution):
     def __check_init__(self) -> None:
         if not 0 < self.sd < inf:
             raise ValueError(f"sd is {self.sd}: it must be a positive number.")
-        if not abs(self.mean) < inf or self._mass < 1e-12:
+        if not abs(self.mean) < inf or self._mass < 1e-9:
             raise ValueError(
                 f"a normal of mean {self.mean} and sd {self.sd} has almost no mass in [0, 1]."
             )
 
     @property
     def _mass(self) -> float:
-        return self._below(1.0) - self._below(0.0)
+        return float(self._below(1.0) - self._below(0.0))
 
-    def _below(self, t: float) -> float:
-        return NormalDist(self.mean, self.sd).cdf(t)
+    def _below(self, t: Points) -> Points:
+        return _numbers(special.ndtr, (np.asarray(t, np.float64) - self.mean) / self.sd)
 
-    def cdf(self, t: float) -> float:
+    def cdf(self, t: Points) -> Points:
         """The normal's, rescaled to [0, 1]."""
-        t = min(max(t, 0.0), 1.0)
-        return (self._below(t) - self._below(0.0)) / self._mass
+        return (self._below(np.clip(t, 0, 1)) - self._below(0.0)) / self._mass
 
     def density(self, t: float) -> float:
         """The density at t."""
@@ -163,9 +165,17 @@ class TruncatedNormal(Distribution):
         return _best_window(self, min(max(self.mean, 0.0), 1.0), width)
 
 
-def _incomplete_beta(a: float, b: float, t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    if t in (0.0, 1.0):
-        return t
+def _incomplete_beta(a: float, b: float, t: Points) -> Points:
+    inside = np.clip(t, 0, 1)
+    found = _numbers(special.betainc, np.float64(a), np.float64(b), inside)
+    return _plain(np.where((inside == 0) | (inside == 1), inside, found))
+
+
+def _numbers(function: Callable[..., jax.Array], *arguments: np.ndarray | np.float64) -> Points:
+    """A special function in float64."""
     with jax.enable_x64(True):
-        return float(special.betainc(*(np.float64(v) for v in (a, b, t))))
+        return _plain(np.asarray(function(*(jnp.asarray(a, jnp.float64) for a in arguments))))
+
+
+def _plain(values: np.ndarray) -> Points:
+    return values if values.ndim else float(values)

@@ -145,7 +145,8 @@ class SamplePlan(eqx.Module):
         low, high = self.outcome_bounds
         lines = [
             f"{self.groups:,} groups, eps = {self.eps:g}, gamma = {self.gamma:.3g} "
-            f"({self.source}): accuracy rho = {self.rho:.3g}, kept with probability {1 - self.delta:g} by {sure}.",
+            f"({self.source}): accuracy rho = {self.rho:.3g}, kept with probability "
+            f"{1 - self.delta:g} by {sure}.",
         ]
         for name, need in (("LEA", self.coarse), ("every effect to eps", self.full)):
             lines.append(

@@ -22,8 +22,8 @@ Key = PRNGKeyArray | Array | int
 class EqualSamples(eqx.Module):
     """As many samples of every group as `jc.LEA` asks, for several eps: the paper's Figure 3.
 
-    Algorithm 1 takes gamma = 1/2. The M ln(2 M / delta) / eps samples in total that the paper's text
-    names are half of that: gamma = 1 / sqrt(2). Its scripts take `delta_split="none"`.
+    Algorithm 1 takes gamma = 1/2. The M ln(2 M / delta) / eps samples in total that the paper's
+    text names are half of that: gamma = 1 / sqrt(2). Its scripts take `delta_split="none"`.
 
     **Arguments:** `eps` one or more; `gamma`, `delta`, `delta_split` as `jc.LEA` has them.
 

@@ -31,7 +31,7 @@ class AllocationTrials(eqx.Module):
 
     @property
     def ratio(self) -> Float[Array, "s r m"]:
-        """value / V*."""
+        """Value / V*."""
         return self.value / self.best
 
     @property
@@ -85,19 +85,29 @@ class AllocationTrials(eqx.Module):
         its standard deviation over trials (%); among the budgets that failed the means of |K - K'|
         (any K', and K' < K) and of the extra groups, and how many had no K' < K.
         """
-        columns = dict(samples=np.asarray(self.samples), ratio=np.asarray(self.ratio.mean((1, 2))))
+        columns: dict[str, np.ndarray] = dict(samples=np.asarray(self.samples))
         if self.eps is None:
-            return pd.DataFrame(columns)
-        rate, failed = np.asarray(self.failure_rate), np.asarray(self.failed)
-        mended = dict(
-            shift=self.shift("any"), shift_under=self.shift("under"), extra_groups=self.extra
-        )
+            return pd.DataFrame(columns | dict(ratio=np.asarray(self.ratio.mean((1, 2)))))
+        found = {name: np.asarray(each) for name, each in _measures(self).items()}
+        failed, rate = found.pop("failed"), found.pop("rate")
+        columns = dict(eps=np.asarray(self.eps)) | columns | dict(ratio=found.pop("ratio"))
         columns |= dict(failure_rate=rate.mean(1), failure_sd=rate.std(1))
-        for name, each in mended.items():
-            found = np.asarray(each)
-            columns[name] = _means(found, failed & (found >= 0))
-        columns["none_under"] = (failed & (np.asarray(mended["shift_under"]) < 0)).sum((1, 2))
-        return pd.DataFrame(dict(eps=np.asarray(self.eps)) | columns)
+        columns |= {name: _means(each, failed & (each >= 0)) for name, each in found.items()}
+        columns["none_under"] = (failed & (found["shift_under"] < 0)).sum((1, 2))
+        return pd.DataFrame(columns)
+
+
+@jax.jit
+def _measures(trials: AllocationTrials) -> dict[str, Array]:
+    """All that a frame tells, compiled once."""
+    return dict(
+        failed=trials.failed,
+        rate=trials.failure_rate,
+        ratio=trials.ratio.mean((1, 2)),
+        shift=trials.shift("any"),
+        shift_under=trials.shift("under"),
+        extra_groups=trials.extra,
+    )
 
 
 def _means(values: Int[np.ndarray, "s r m"], use: Bool[np.ndarray, "s r m"]) -> np.ndarray:
