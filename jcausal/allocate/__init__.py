@@ -14,6 +14,14 @@ from jcausal.allocate._flexible import Rebudget as Rebudget
 from jcausal.allocate._flexible import Slide as Slide
 from jcausal.allocate._flexible import rebudget as rebudget
 from jcausal.allocate._gamma import TheoremGamma as TheoremGamma
+from jcausal.allocate._groupings import ByColumn as ByColumn
+from jcausal.allocate._groupings import EffectKMeans as EffectKMeans
+from jcausal.allocate._groupings import KMeans as KMeans
+from jcausal.allocate._groupings import PropensityStrata as PropensityStrata
+from jcausal.allocate._groupings import Quantiles as Quantiles
+from jcausal.allocate._groups import Grouping as Grouping
+from jcausal.allocate._groups import GroupingMethod as GroupingMethod
+from jcausal.allocate._groups import group as group
 from jcausal.allocate._guarantee import Guarantee as Guarantee
 from jcausal.allocate._guarantee import guarantee as guarantee
 from jcausal.allocate._lea import LEA as LEA

@@ -70,7 +70,7 @@ class Beta(Distribution):
     **Example:**
 
         >>> import jcausal as jc
-        >>> jc.regularity(jc.Beta(2.0, 2.0), rho=0.0)
+        >>> round(jc.regularity(jc.Beta(2.0, 2.0), rho=0.0), 6)
         1.5
     """
 
