@@ -11,8 +11,6 @@ import numpy as np
 from jax.scipy import special
 from jaxtyping import Float
 
-Points = float | Float[np.ndarray, "..."]
-
 STEPS = 80  # halvings of [0, 1]: more than the digits of float64
 
 
@@ -20,8 +18,8 @@ class Distribution(eqx.Module):
     """A distribution on [0, 1] of the effects of groups."""
 
     @abstractmethod
-    def cdf(self, t: Points) -> Points:
-        """The share of groups with an effect of at most t, for one t or many."""
+    def cdf_at(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
+        """The share of groups with an effect of at most each point (q,)."""
 
     @abstractmethod
     def density(self, t: float) -> float:
@@ -35,19 +33,30 @@ class Distribution(eqx.Module):
     def densest(self, width: float) -> float:
         """The largest Pr[S] / |S| over intervals S in [0, 1] of at least this width; 0: density."""
 
+    def cdf(self, t: float) -> float:
+        """The share of groups with an effect of at most t."""
+        return float(self.cdf_at(np.array([t], np.float64))[0])
+
+    def quantile_at(self, shares: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
+        """The smallest t with cdf(t) >= share, for each share (q,), by bisection."""
+        zero = np.zeros(len(shares))
+        return _crossing(lambda t: self.cdf_at(t) >= shares, zero, zero + 1)
+
     def quantile(self, share: float) -> float:
-        """The smallest t with cdf(t) >= share, by bisection."""
-        return _crossing(lambda t: self.cdf(t) >= share, 0.0, 1.0)
+        """The smallest t with cdf(t) >= share."""
+        return float(self.quantile_at(np.array([share], np.float64))[0])
 
 
-def _crossing(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Where a condition that fails at first begins to hold."""
+def _crossing(
+    holds: Callable[[np.ndarray], np.ndarray],
+    low: Float[np.ndarray, " q"],
+    high: Float[np.ndarray, " q"],
+) -> Float[np.ndarray, " q"]:
+    """Where conditions that fail at first begin to hold."""
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle
+        above = holds(middle)
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
     return high
 
 
@@ -57,8 +66,12 @@ def _best_window(of: Distribution, mode: float, width: float) -> float:
         return of.density(mode)
     if width >= 1:
         return 1 / width
-    low, high = max(0.0, mode - width), min(mode, 1 - width)
-    start = _crossing(lambda a: of.density(a) >= of.density(a + width), low, high)
+
+    def falls(start: np.ndarray) -> np.ndarray:
+        return np.array([of.density(a) >= of.density(a + width) for a in start.tolist()])
+
+    ends = max(0.0, mode - width), min(mode, 1 - width)
+    start = float(_crossing(falls, *(np.array([end]) for end in ends))[0])
     return (of.cdf(start + width) - of.cdf(start)) / width
 
 
@@ -82,9 +95,9 @@ class Beta(Distribution):
             if not 0 < value < inf:
                 raise ValueError(f"{name} is {value}: it must be a positive number.")
 
-    def cdf(self, t: Points) -> Points:
+    def cdf_at(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
         """The regularised incomplete beta function."""
-        return _incomplete_beta(self.a, self.b, t)
+        return _incomplete_beta(self.a, self.b, points)
 
     def density(self, t: float) -> float:
         """The density at t."""
@@ -98,10 +111,8 @@ class Beta(Distribution):
 
     def mean_between(self, low: float, high: float) -> float:
         """The mean a / (a + b) times the mass of Beta(a + 1, b) there."""
-        mass = _incomplete_beta(self.a + 1, self.b, high) - _incomplete_beta(
-            self.a + 1, self.b, low
-        )
-        return self.a / (self.a + self.b) * max(0.0, mass)
+        below, above = _incomplete_beta(self.a + 1, self.b, np.array([low, high], np.float64))
+        return self.a / (self.a + self.b) * max(0.0, float(above - below))
 
     def densest(self, width: float) -> float:
         """At the mode, or at an end of [0, 1] (or all of it) where the density is infinite."""
@@ -133,26 +144,29 @@ class TruncatedNormal(Distribution):
     def __check_init__(self) -> None:
         if not 0 < self.sd < inf:
             raise ValueError(f"sd is {self.sd}: it must be a positive number.")
-        if not abs(self.mean) < inf or self._mass < 1e-9:
+        if not abs(self.mean) < inf or self._ends[1] < 1e-9:
             raise ValueError(
                 f"a normal of mean {self.mean} and sd {self.sd} has almost no mass in [0, 1]."
             )
 
     @property
-    def _mass(self) -> float:
-        return float(self._below(1.0) - self._below(0.0))
+    def _ends(self) -> tuple[float, float]:
+        """The normal's mass below 0, and from 0 to 1."""
+        low, high = self._below(np.array([0.0, 1.0])).tolist()
+        return low, high - low
 
-    def _below(self, t: Points) -> Points:
-        return _numbers(special.ndtr, (np.asarray(t, np.float64) - self.mean) / self.sd)
+    def _below(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
+        return _numbers(special.ndtr, (points - self.mean) / self.sd)
 
-    def cdf(self, t: Points) -> Points:
+    def cdf_at(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
         """The normal's, rescaled to [0, 1]."""
-        return (self._below(np.clip(t, 0, 1)) - self._below(0.0)) / self._mass
+        low, mass = self._ends
+        return (self._below(np.clip(points, 0, 1)) - low) / mass
 
     def density(self, t: float) -> float:
         """The density at t."""
         z = (t - self.mean) / self.sd
-        return exp(-z * z / 2) / (self.sd * sqrt(2 * pi) * self._mass)
+        return exp(-z * z / 2) / (self.sd * sqrt(2 * pi) * self._ends[1])
 
     def mean_between(self, low: float, high: float) -> float:
         """The mean times the mass, less sd^2 (density at high - density at low)."""
@@ -165,17 +179,15 @@ class TruncatedNormal(Distribution):
         return _best_window(self, min(max(self.mean, 0.0), 1.0), width)
 
 
-def _incomplete_beta(a: float, b: float, t: Points) -> Points:
+def _incomplete_beta(a: float, b: float, t: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
     inside = np.clip(t, 0, 1)
     found = _numbers(special.betainc, np.float64(a), np.float64(b), inside)
-    return _plain(np.where((inside == 0) | (inside == 1), inside, found))
+    return np.where((inside == 0) | (inside == 1), inside, found)
 
 
-def _numbers(function: Callable[..., jax.Array], *arguments: np.ndarray | np.float64) -> Points:
+def _numbers(
+    function: Callable[..., jax.Array], *arguments: np.ndarray | np.float64
+) -> Float[np.ndarray, " q"]:
     """A special function in float64."""
     with jax.enable_x64(True):
-        return _plain(np.asarray(function(*(jnp.asarray(a, jnp.float64) for a in arguments))))
-
-
-def _plain(values: np.ndarray) -> Points:
-    return values if values.ndim else float(values)
+        return np.asarray(function(*(jnp.asarray(a, jnp.float64) for a in arguments)))

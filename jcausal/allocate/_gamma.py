@@ -66,7 +66,7 @@ class TheoremGamma(eqx.Module):
                 raise ValueError(
                     "single effects have no density: give eps, for 2 rho depends on it."
                 )
-            return cls(mean_value, _finite(regularity(tau, rho=0.0)))
+            return cls(mean_value, _finite(float(regularity(tau, rho=0.0))))
         check_share("eps", eps)
         low, high = 0.0, sqrt(eps)
         for _ in range(HALVINGS):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jcausal.allocate._distributions import Distribution
 from jcausal.allocate._gamma import best_mean
@@ -113,7 +113,10 @@ def _lost(loss: Array | float, of: Array | float) -> Array | float:
 
 
 def guarantee(
-    tau: Values | Distribution, *, budget: int | float, rho: float | Float[Array, ""]
+    tau: Values | Distribution,
+    *,
+    budget: int | float | Int[Array, ""],
+    rho: float | Float[Array, ""],
 ) -> Guarantee:
     """What is kept at least of the best value when the K largest estimates within rho are chosen.
 
@@ -148,13 +151,13 @@ def guarantee(
     if is_traced(values, rho, budget):
         return Guarantee(rho, *_masses(-jnp.sort(-jnp.asarray(values)), budget, rho))
     check_rho(float(rho))
-    best_mean(values, budget)
+    best_mean(values, float(budget))
     with jax.enable_x64(True):
         found = _jitted(jnp.asarray(np.sort(values)[::-1].copy()), int(budget), float(rho))
         return Guarantee(float(rho), *(float(a) for a in found))
 
 
-def _masses(v: Float[Array, " m"], budget: int | Array, rho: float | Array) -> Masses:
+def _masses(v: Float[Array, " m"], budget: int | float | Array, rho: float | Array) -> Masses:
     """The masses of effects in descending order."""
     m, at = len(v), jnp.arange(len(v))
     chosen, low = at < budget, v[budget - 1]
@@ -200,4 +203,4 @@ def _of_distribution(of: Distribution, share: float, rho: float) -> Masses:
 def _quantiles(of: Distribution) -> np.ndarray:
     """The quantiles (i + 1/2) / GRID, from the distribution function on a fine grid."""
     ends = np.linspace(0, 1, GRID + 1)
-    return np.interp((np.arange(GRID) + 0.5) / GRID, np.asarray(of.cdf(ends)), ends)
+    return np.interp((np.arange(GRID) + 0.5) / GRID, of.cdf_at(ends), ends)

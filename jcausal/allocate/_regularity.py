@@ -11,7 +11,9 @@ from jcausal.allocate._values import Values, as_effects, check_rho
 from jcausal.data import is_traced
 
 
-def regularity(tau: Values | Distribution, *, rho: float) -> float | Float[Array, ""]:
+def regularity(
+    tau: Values | Distribution, *, rho: float | Float[Array, ""]
+) -> float | Float[Array, ""]:
     """The smallest c with Pr[S] <= c |S| for every interval S of length 2 rho or more.
 
     For k values the largest of (units in S) / (k |S|), exactly, in O(k log k): intervals from one
@@ -36,14 +38,14 @@ def regularity(tau: Values | Distribution, *, rho: float) -> float | Float[Array
     """
     if isinstance(tau, Distribution):
         if rho != 0:
-            check_rho(rho)
-        return tau.densest(2 * rho)
+            check_rho(float(rho))
+        return tau.densest(2 * float(rho))
     values = as_effects("tau", tau)
     if is_traced(values, rho):
         return _densest(jnp.sort(jnp.asarray(values)), 2 * rho)
-    check_rho(rho)
+    check_rho(float(rho))
     with jax.enable_x64(True):
-        return float(_jitted(jnp.asarray(np.sort(values)), 2 * rho))
+        return float(_jitted(jnp.asarray(np.sort(values)), 2 * float(rho)))
 
 
 def _densest(v: Float[Array, " k"], width: float | Array) -> Float[Array, ""]:

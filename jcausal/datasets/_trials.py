@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -202,7 +203,7 @@ def tup(path: str | PathLike, *, endline: int = 2) -> Sample:
     return _sample(kept, words, treated=kept["treatment"], outcome=kept[names[endline - 1]])
 
 
-def _open(path: str | PathLike, what: str, needed: Sequence[str]) -> pd.DataFrame:
+def _open(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
     """The file's table, if it has every column."""
     try:
         frame = pd.read_csv(path, low_memory=False)
@@ -218,11 +219,11 @@ def _open(path: str | PathLike, what: str, needed: Sequence[str]) -> pd.DataFram
 
 
 def _sample(
-    frame: pd.DataFrame,
+    frame: Any,
     names: Mapping[str, str],
     *,
-    treated: pd.Series,
-    outcome: pd.Series,
+    treated: Any,
+    outcome: Any,
     categorical: Sequence[str] = (),
     units: Mapping[str, str] | None = None,
 ) -> Sample:

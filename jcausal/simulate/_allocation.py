@@ -19,6 +19,10 @@ from jcausal.simulate._allocation_trials import AllocationTrials
 Key = PRNGKeyArray | Array | int
 
 
+def _as_tuple(numbers: Sequence) -> tuple:
+    return tuple(numbers)
+
+
 class EqualSamples(eqx.Module):
     """As many samples of every group as `jc.LEA` asks, for several eps: the paper's Figure 3.
 
@@ -35,7 +39,7 @@ class EqualSamples(eqx.Module):
     """
 
     eps: Sequence[float] = eqx.field(
-        static=True, default=(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2), converter=tuple
+        static=True, default=(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2), converter=_as_tuple
     )
     gamma: float = eqx.field(static=True, default=0.5)
     delta: float = eqx.field(static=True, default=0.05)
@@ -69,7 +73,7 @@ class RandomSamples(eqx.Module):
     totals: Sequence[int] = eqx.field(
         static=True,
         default=(100, 250, 500, 750, 1000, 1200, 1500, 2000, 5000, 10000, 20000),
-        converter=tuple,
+        converter=_as_tuple,
     )
 
     def __check_init__(self) -> None:
