@@ -8,8 +8,8 @@ from oracles import allocation as oracle
 
 import jcausal as jc
 
-GRID = np.linspace(0.02, 0.98, 40) ** 1.3
-EPS = (0.001, 0.01, 0.1)
+GRID = np.sort(np.random.default_rng(7).uniform(size=40))
+EPS = (0.0003, 0.005, 0.1)
 EQUAL = jc.simulate.EqualSamples(eps=EPS)
 TOTALS = jc.simulate.RandomSamples(totals=(50, 400, 2000))
 REPEATS = 60
@@ -52,7 +52,7 @@ def test_failures_and_what_mends_them_are_those_of_plain_loops(equal):
         np.asarray(a) for a in (equal.failed, equal.shift(), equal.shift("under"), equal.extra)
     ]
     for s, eps in enumerate(EPS):
-        for r in range(0, REPEATS, 7):
+        for r in range(REPEATS):
             loss = (best - value[s, r]) / best
             assert np.abs(loss - eps).min() > 1e-6  # no budget is on the edge
             expected = oracle.mended(value[s, r], best, eps)
@@ -61,38 +61,35 @@ def test_failures_and_what_mends_them_are_those_of_plain_loops(equal):
     frame = equal.to_frame()
     np.testing.assert_allclose(frame["failure_rate"], 100 * found[0].mean((1, 2)), rtol=1e-5)
     failed = found[0][0]
+    assert failed.sum() > 5
     assert frame["extra_groups"][0] == pytest.approx(found[3][0][failed].mean())
     some = failed & (found[2][0] >= 0)
     assert frame["shift_under"][0] == pytest.approx(found[2][0][some].mean())
     assert frame["none_under"][0] == (failed & (found[2][0] < 0)).sum()
 
 
-@pytest.mark.parametrize("m", [30, 78])
+@pytest.mark.parametrize("m", [40, 78])
 def test_failure_rates_are_as_low_as_the_paper_s(m):
+    """Below 5% on average, and next to none for eps from .05 on."""
     rng = np.random.default_rng(m)
+    eps = EPS if m == 40 else jc.simulate.EqualSamples().eps
     for tau in ((np.arange(m) + 1) / m, jc.unit_scale(rng.beta(2, 2, m)).tau):
         for split in ("bonferroni", "none"):
-            sampling = jc.simulate.EqualSamples(delta_split=split)
-            found = jc.simulate.allocation_trials(tau, sampling, key=0).to_frame()
-            assert (found["failure_rate"] < 5).all()
-            assert (found["failure_rate"][found["eps"] >= 0.05] < 0.5).all()
+            sampling = jc.simulate.EqualSamples(eps=eps, delta_split=split)
+            found = jc.simulate.allocation_trials(tau, sampling, repeats=REPEATS, key=0)
+            rate = found.to_frame()["failure_rate"]
+            assert (rate < 5).all()
+            assert (rate[np.array(eps) >= 0.05] < 0.5).all()
 
 
-def test_sure_effects_and_single_groups_are_exact():
-    tau = np.repeat([0.0, 1.0], 5)
-    found = jc.simulate.allocation_trials(tau, EQUAL, repeats=3, key=0)
-    np.testing.assert_array_equal(
-        found.value, np.broadcast_to(np.minimum(np.arange(10) + 1, 5), (3, 3, 10))
-    )
+def test_sure_effects_are_found_exactly_and_equal_ones_lose_nothing():
+    tau = np.repeat([0.0, 1.0], 20)
+    found = jc.simulate.allocation_trials(tau, EQUAL, repeats=REPEATS, key=0)
+    expected = np.minimum(np.arange(40) + 1, 20)
+    np.testing.assert_array_equal(found.value, np.broadcast_to(expected, found.value.shape))
     assert not np.asarray(found.failed).any()
-    alone = jc.simulate.allocation_trials([0.4], TOTALS, repeats=3, key=0)
-    np.testing.assert_allclose(alone.ratio, 1, rtol=1e-6)
-    # before a group is sampled it is estimated 0: a random choice among the others' zeros
-    first = jc.simulate.allocation_trials(
-        np.r_[np.zeros(9), 1.0], jc.simulate.RandomSamples(totals=(1,)), repeats=600, key=3
-    )
-    seen = np.asarray(first.value)[0, :, 0].mean()  # the one sample, or one in ten by lot
-    assert seen == pytest.approx(0.1 + 0.9 * 0.1, abs=5 * np.sqrt(0.19 * 0.81 / 600))
+    alike = jc.simulate.allocation_trials(np.full(40, 0.4), TOTALS, repeats=REPEATS, key=0)
+    np.testing.assert_allclose(alike.ratio, 1, rtol=1e-5)
 
 
 def test_many_sets_of_effects_in_one_call_and_the_same_key_again(equal):

@@ -4,19 +4,20 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.allocate._values import Values, as_values, check_budget, check_rho
 from jcausal.data import is_traced
 
-Numbers = float | Float[Array, " q"] | Float[np.ndarray, " q"]
+Numbers = float | Float[Array, "*q"] | Float[np.ndarray, "*q"]
+Counts = int | Int[Array, "*q"] | Int[np.ndarray, "*q"]
 
 
 class CountBounds(NamedTuple):
     """The fewest and the most groups whose true effect lies in an interval, (q,) or ()."""
 
-    least: Int[Array, "*q"] | Int[np.ndarray, "*q"] | int
-    most: Int[Array, "*q"] | Int[np.ndarray, "*q"] | int
+    least: Counts
+    most: Counts
 
 
 def count_bounds(estimates: Values, low: Numbers, high: Numbers, *, rho: float) -> CountBounds:
@@ -48,7 +49,7 @@ def count_bounds(estimates: Values, low: Numbers, high: Numbers, *, rho: float) 
 
 def _between(
     values: Float[Array, " m"] | Float[np.ndarray, " m"], low: Numbers, high: Numbers
-) -> Array | np.ndarray:
+) -> Counts:
     """How many values lie in [low, high]."""
     use = jnp if is_traced(values, low, high) else np
     ordered = use.sort(values)
@@ -69,7 +70,7 @@ class ThresholdMass(NamedTuple):
     uniform: float
 
     @property
-    def heavy(self) -> bool | np.ndarray:
+    def heavy(self) -> bool | Bool[np.ndarray, " q"]:
         """Whether `inside` is above 1.6 times `uniform` (the rule of the paper's scripts)."""
         return self.inside > HEAVY * self.uniform
 
