@@ -1,4 +1,4 @@
-"""Readers of trials: published counts on the shared copies, made-up files, other files; the bench."""
+"""Readers of trials: published counts, made-up files, other files; and the bench on them."""
 
 import numpy as np
 import pandas as pd
@@ -45,16 +45,16 @@ FRAMES = dict(
             gktlistss=[100.0, 200, 300, 400],
             gkwordskillss=[1000.0, 2000, 3000, 4000],
             gkschid=[7, 8, 7, 8],
-            gksurban="RURAL",
+            gksurban=["RURAL", "URBAN"] * 2,
             gender=["MALE", "FEMALE"] * 2,
-            race="WHITE",
+            race=["WHITE", "BLACK"] * 2,
             birthyear=[1980.0, 1979, 1980, 1979],
             gkfreelunch=["FREE LUNCH", None, None, None],
         )
     ),
     acupuncture=pd.DataFrame(
         dict(group=[1, 0, 1], pk5=[3.0, 4, np.nan], age=[30, 40, 50], sex=[0, 1, 1])
-        | dict(migraine=[1, 1, 0], chronicity=[3, 2, 1], pk1=[9.0, 8, 7], f1=[1.0, 2, 3])
+        | dict(migraine=[1, 0, 0], chronicity=[3, 2, 1], pk1=[9.0, 8, 7], f1=[1.0, 2, 3])
     ),
     tup=pd.DataFrame(
         dict(treatment=[1, 0, 1, 0])
@@ -105,8 +105,8 @@ def test_the_bench_s_rows():
         sample = jc.Sample(code[:, None].astype(float), t, y)
         found = data._reliability(jc.group(sample, jc.ByColumn(code)))
         assert low <= found <= high
-    of = data.Divided("STAR", data.DIVISIONS["STAR"][0], np.linspace(0, 1, 12), 1, 0.5)
-    records = pd.concat(list(runs.failures(of, 3, True)))
+    of = data.Divided("STAR", data.DIVISIONS["STAR"][0], np.linspace(0, 1, 40), 1, 0.5)
+    records = pd.concat(list(runs.failures(of, 60, True)))
     assert set(records["reading"]) == set(runs.readings(True)) and len(records) == 9
     asked = records.groupby("reading", sort=False)["samples"].first()
     assert (
@@ -114,5 +114,5 @@ def test_the_bench_s_rows():
         and asked.iloc[2] < asked.iloc[0]
     )
     table = runs.table(records, "Algorithm 1, delta/M", {("STAR", "school"): 1.5})
-    assert table["paper's axis"].tolist() == [1.5] and table["M"].tolist() == [12]
+    assert table["paper's axis"].tolist() == [1.5] and table["M"].tolist() == [40]
     assert runs.overview([of])["paper's M"].tolist() == [78]
