@@ -1,6 +1,5 @@
 """LEA: one round of coarse estimates, of which the largest are taken."""
 
-from collections.abc import Sequence
 from math import sqrt
 from typing import Literal
 
@@ -83,7 +82,7 @@ class LEA(eqx.Module):
         self,
         groups: int,
         *,
-        outcome_bounds: Sequence[float] = (0.0, 1.0),
+        outcome_bounds: tuple[float, float] = (0.0, 1.0),
         effect_range: float | None = None,
         treated_share: float = 0.5,
     ) -> SamplePlan:
@@ -99,6 +98,7 @@ class LEA(eqx.Module):
         **Returns:** `SamplePlan`. **Raises:** ValueError for no groups, and for bounds that are
         not finite: without bounds no number of samples is enough for Hoeffding's inequality.
         """
+        low, high = outcome_bounds
         return SamplePlan(
             groups=groups,
             eps=self.eps,
@@ -106,7 +106,7 @@ class LEA(eqx.Module):
             gamma=self.factor,
             source=self.source,
             delta_split=self.delta_split,
-            outcome_bounds=(float(outcome_bounds[0]), float(outcome_bounds[-1])),
+            outcome_bounds=(float(low), float(high)),
             effect_range=effect_range,
             treated_share=treated_share,
         )
