@@ -5,10 +5,10 @@ from jcausal import datasets as datasets
 from jcausal import kernels as kernels
 from jcausal import plot as plot
 from jcausal import simulate as simulate
-from jcausal.allocate import LEA as LEA
-from jcausal.allocate import Accept as Accept
 
 # allocate: a budget for groups whose effects are known coarsely
+from jcausal.allocate import LEA as LEA
+from jcausal.allocate import Accept as Accept
 from jcausal.allocate import Allocation as Allocation
 from jcausal.allocate import Beta as Beta
 from jcausal.allocate import Budget as Budget
