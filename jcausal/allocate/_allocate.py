@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.allocate._allocation import Allocation, Bounds, Value, clipped
+from jcausal.allocate._allocation import Allocation, Bounds, Numbers, Value, clipped
 from jcausal.allocate._certificate import Chosen, Scalar, certify, one_sided
 from jcausal.allocate._estimates import GroupEstimates, Halves, Vector
 from jcausal.allocate._half_widths import Rho, half_widths
-from jcausal.allocate._top_k import Best, Budget, Rows, any_group
+from jcausal.allocate._top_k import Best, Budget, Marks, Rows, any_group
 from jcausal.data import DataError, Sample, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
@@ -160,7 +160,7 @@ def _split(budget: Budget, halves: Halves | None, rho: Vector, bounds: Bounds) -
     return _over(chosen, values) / chooses.shape[0]
 
 
-def _over(chosen: Chosen, values: Vector) -> Scalar:
+def _over(chosen: Chosen | Marks, values: Numbers) -> Scalar:
     """The sum over the chosen."""
     return values.__array_namespace__().where(chosen, values, 0).sum()
 
