@@ -294,7 +294,7 @@ def test_frame_and_summary():
         "treated 2 of 4 groups (budget: at most 2 groups): 'a', 'c'",
         "value 1.5 naive (too high: chosen for it)",
         "split",
-        "with probability 95%: at least 94.3% of the best value",
+        "with probability 95%: at least 94.5% of the best value",
         "2 groups at the threshold decide it: 'c', 'd'",
         "reliability 0.98",
     ):

@@ -47,7 +47,7 @@ def ratio(kept: Scalar, lost: Scalar) -> Scalar:
     """The ratio kept / (kept + lost); 1 if nothing can be lost, -infinity if kept is below 0."""
     xp = np if isinstance(kept, float | np.ndarray) else jnp
     best = kept + lost
-    found = xp.where(best > 0, kept / xp.where(best > 0, best, 1), 1.0)
+    found = xp.where(best <= 0, 1.0, kept / xp.where(best <= 0, 1, best))
     return xp.where(kept < 0, xp.where(lost > 0, -xp.inf, 1.0), found)[()]
 
 

@@ -68,7 +68,7 @@ def _quantiles(estimates: GroupEstimates, tail: float) -> float | Vector:
 def _t_quantile(freedom: Float[Array, " v"], tail: Float[Array, ""]) -> Float[Array, " v"]:
     """The q with P(T > q) = I_w(v/2, 1/2) / 2 = tail, w = v / (v + q^2), by bisection of log q."""
 
-    def halved(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halved(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
         w = freedom / (freedom + jnp.exp(2 * middle))
