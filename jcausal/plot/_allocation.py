@@ -54,12 +54,16 @@ def allocation(
     if top_k and bool(found.contested.any()):
         _band(ax, found)
     sure, k = float(found.guaranteed_ratio), found.estimates.groups
-    share = f"at least {sure:.1%}" if sure > 0 else "no share"
+    share = (
+        f"at least {sure:.1%} of the best value"
+        if sure > 0
+        else "no share of the best value is sure"
+    )
     ax.axhline(0, color="black", lw=0.8)
     ax.set(
         xlabel="groups in the order of their estimates" + _drawn_in_words(k),
         ylabel=f"effect ({unit})" if unit else "effect",
-        title=f"{int(found.chosen.sum()):,} of {k:,} groups treated: {share} of the best value",
+        title=f"{int(found.chosen.sum()):,} of {k:,} groups treated: {share}",
     )
     ax.yaxis.set_major_formatter("{x:,.10g}")
     ax.legend(loc="best", fontsize="small")
