@@ -8,6 +8,7 @@ import pytest
 from conftest import draw_sample
 
 import jcausal as jc
+from jcausal.match import RESULTS, Matcher, code
 
 
 def trial(seed=0, groups=6, n=240, weight=False, **options):
@@ -88,27 +89,46 @@ def test_groups_by_a_column():
     assert found.labels == sample.schema.levels[-1]
 
 
-def paired(sample, group):
-    """Each treated unit against two controls of its group."""
-    t = np.asarray(sample.t)
-    query = np.flatnonzero(t)
-    rows = np.array([np.flatnonzero(~t & (group == group[q]))[[q % 3, 5]] for q in query])
-    return jc.Pairs(
-        sample=sample,
-        fold=jnp.zeros(sample.n, jnp.int32),
-        query=jnp.asarray(query),
-        query_fold=jnp.zeros(query.size, jnp.int32),
-        rows=jnp.asarray(rows),
-        weights=jnp.full(rows.shape, 0.5, sample.x.dtype),
-        status=jnp.zeros(query.size, jnp.int32),
-        estimand="att",
-    )
+class Same(Matcher):
+    """Each treated unit against all controls with the same first covariate."""
+
+    outcome: object = None
+
+    @property
+    def arms(self):
+        return "control"
+
+    @property
+    def traceable(self):
+        return False
+
+    @property
+    def cross_fits(self):
+        return False
+
+    def run(self, task, surfaces, progress):
+        t, group = np.asarray(task.sample.t), np.asarray(task.sample.x)[:, 0]
+        query = np.flatnonzero(t)
+        same = (group[query, None] == group) & ~t
+        rows = np.where(same, np.arange(t.size), -1)
+        weights = same / np.maximum(same.sum(1, keepdims=True), 1)
+        return jc.Pairs(
+            sample=task.sample,
+            fold=task.fold,
+            query=jnp.asarray(query),
+            query_fold=jnp.zeros(query.size, jnp.int32),
+            rows=jnp.asarray(rows),
+            weights=jnp.asarray(weights, task.sample.x.dtype),
+            status=jnp.asarray(np.where(same.any(1), 0, int(code(RESULTS.no_leaf_control)))),
+            estimand="att",
+        )
 
 
 def test_effects_and_intervals():
     """Averages by group as `cate` has them, with the errors of `interval`."""
     sample, group = trial(n=120)
-    effects = jc.estimate(sample, paired(sample, group))
+    sample = jc.Sample(group[:, None], sample.t, sample.y)
+    effects = jc.estimate(sample, Same())
     found = jc.GroupEstimates.from_effects(effects, by=group)
     table = effects.cate(by=group)
     assert found.value == pytest.approx(table["effect"].to_numpy(), abs=1e-5)
@@ -132,20 +152,27 @@ def test_effects_and_intervals():
 
 
 def test_a_method_with_halves():
-    """The method on each half of the units, by group and arm."""
-    sample, group = trial(n=48, groups=2)
-    method = jc.FastAHB(outcome=jc.Ridge(), levels=4)
-    found = jc.GroupEstimates.from_method(sample, method, by=group, splits=1, key=0)
-    whole = jc.estimate(sample, method, key=0).cate(by=group)
-    assert found.value == pytest.approx(whole["effect"].to_numpy(), abs=1e-5)
-    assert found.halves.shape == (1, 2, 2)
-    assert 0 < np.abs(found.halves[0].mean(0) - found.value).max() < 1.5
+    """A method that is the difference in means has the trial's estimates and halves."""
+    sample, group = trial(n=120)
+    sample = jc.Sample(group[:, None], sample.t, sample.y)
+    found = jc.GroupEstimates.from_method(sample, Same(), by=group, splits=2, key=0)
+    other = jc.GroupEstimates.from_trial(sample, by=group, splits=2, key=0)
+    assert np.abs(found.value - other.value).max() < 1e-5
+    assert found.halves.shape == (2, 2, 6) and np.abs(found.halves - other.halves).max() < 1e-5
+    place = group.copy()
+    place[np.flatnonzero((group == 0) & ~sample.t)[1:]] = 50  # one control for all of group 0
+    alone = jc.Sample(place[:, None], sample.t, sample.y)
+    with pytest.raises(jc.DataError, match="group 0 has no matched query in a half"):
+        jc.GroupEstimates.from_method(alone, Same(), by=group, key=0)
+    few = np.where(np.cumsum(sample.t & (group == 1)) == 1, 9, group)
+    with pytest.raises(jc.DataError, match="error is NaN in group 9"):
+        jc.GroupEstimates.from_method(sample, Same(), by=few, key=0)
     allocated = jc.allocate(found, jc.TopK(1, at_most=False))
     assert allocated.value.split is not None
     with pytest.raises(ValueError, match="halves, and the estimates have some"):
         jc.allocate(found, jc.TopK(1), key=0)
     with pytest.raises(ValueError, match="splits is -1"):
-        jc.GroupEstimates.from_method(sample, method, by=group, splits=-1, key=0)
+        jc.GroupEstimates.from_method(sample, Same(), by=group, splits=-1, key=0)
 
 
 def test_thinned_halves_are_independent():
