@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.allocate._allocation import Allocation, Bounds, Value, clipped
+from jcausal.allocate._allocation import Allocation, Bounds, Numbers, Value, clipped
 from jcausal.allocate._certificate import Chosen, Scalar, certify, one_sided
 from jcausal.allocate._estimates import GroupEstimates, Halves, Vector
 from jcausal.allocate._half_widths import Rho, half_widths
@@ -156,11 +156,16 @@ def _split(budget: Budget, halves: Halves | None, rho: Vector, bounds: Bounds) -
         return None
     chooses = halves.reshape(-1, halves.shape[2])
     values = halves[:, ::-1].reshape(chooses.shape)
-    chosen = _choose(budget, chooses, sqrt(2) * rho, bounds).chosen
+    try:
+        chosen = _choose(budget, chooses, sqrt(2) * rho, bounds).chosen
+    except DataError as error:
+        raise DataError(
+            f"in a half of the data, where errors are larger: {error} Or allocate without halves."
+        ) from error
     return _over(chosen, values) / chooses.shape[0]
 
 
-def _over(chosen: Marks | Chosen, values: Rows | Vector) -> Scalar:
+def _over(chosen: Chosen | Marks, values: Numbers) -> Scalar:
     """The sum over the chosen."""
     return values.__array_namespace__().where(chosen, values, 0).sum()
 

@@ -13,7 +13,7 @@ from jcausal.allocate._top_k import Budget
 from jcausal.data import number_in_words
 
 Bounds = tuple[float, float]
-Values = Float[Array, "*b k"] | Float[np.ndarray, "*b k"]
+Numbers = Float[Array, "*b k"] | Float[np.ndarray, "*b k"]
 
 
 class Value(eqx.Module):
@@ -159,7 +159,7 @@ class Allocation(eqx.Module):
         return lines
 
 
-def clipped(values: Values, bounds: Bounds) -> Values:
+def clipped(values: Numbers, bounds: Bounds) -> Numbers:
     """Values within bounds."""
     return values.__array_namespace__().clip(values, bounds[0], bounds[1])
 

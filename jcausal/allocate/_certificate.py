@@ -44,15 +44,11 @@ def certify(budget: Budget, lower: Vector, upper: Vector, chosen: Chosen) -> Cer
 
 
 def ratio(kept: Scalar, lost: Scalar) -> Scalar:
-    """The ratio kept / (kept + lost); 1 if nothing can be lost, -infinity if kept is below 0.
-
-    NaN stays NaN.
-    """
+    """The ratio kept / (kept + lost); 1 if nothing can be lost, -infinity if kept is below 0."""
     xp = np if isinstance(kept, float | np.ndarray) else jnp
     best = kept + lost
-    found = xp.where(best > 0, kept / xp.where(best > 0, best, 1), 1.0)
-    found = xp.where(kept < 0, xp.where(lost > 0, -xp.inf, 1.0), found)
-    return xp.where(xp.isnan(best), xp.nan, found)[()]
+    found = xp.where(best <= 0, 1.0, kept / xp.where(best <= 0, 1, best))
+    return xp.where(kept < 0, xp.where(lost > 0, -xp.inf, 1.0), found)[()]
 
 
 def one_sided(budget: Budget, value: Vector, rho: Vector, lower: Vector, chosen: Chosen) -> Scalar:

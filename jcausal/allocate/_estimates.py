@@ -306,37 +306,22 @@ def _check_shapes(arrays: dict[str, Any], label: tuple | None) -> None:
 
 
 def _check_values(estimates: GroupEstimates, arrays: dict[str, Any]) -> None:
-    """Refuse NaN and infinities, and errors and freedoms that are none."""
-    bad = dict(
-        value=~np.isfinite(estimates.value),
-        error=~_at_least(arrays["error"], 0),
-        freedom=~_above(arrays["freedom"], 0),
-        effective=~_above(arrays["effective"], 0),
-        halves=~np.isfinite(_or_empty(arrays["halves"])),
-    )
-    ought = dict(error="a number of at least 0", freedom="above 0", effective="above 0")
-    for name, wrong in bad.items():
-        axes = dict(effective=1, halves=(0, 1)).get(name, ())
-        places = np.flatnonzero(wrong.any(axes) if wrong.ndim > 1 else wrong)
+    """Refuse NaN and infinities, and errors and counts that are none."""
+    least = dict(error=0.0, freedom=0.0, effective=0.0)
+    for name, found in arrays.items():
+        if found is None:
+            continue
+        low = least.get(name, -inf)
+        good = np.isfinite(found) & ((found >= low) if name == "error" else (found > low))
+        if name == "freedom":  # errors that are known
+            good |= found == inf
+        by_group = np.moveaxis(~good, 0 if name == "effective" else -1, 0)
+        places = np.flatnonzero(by_group.reshape(estimates.groups, -1).any(1))
         if places.size:
-            first = float(np.asarray(arrays[name])[wrong][0])
-            said = "NaN" if first != first else f"{first:g}"
+            first = float(found[~good][0])
+            wanted = {"value": "finite", "halves": "finite", "error": "at least 0 and finite"}
             raise DataError(
-                f"{name} is {said} in group {estimates.names(places)} ({places.size} of "
-                f"{estimates.groups}): it must be {ought.get(name, 'finite')}; merge or leave out "
-                "groups that cannot be estimated."
+                f"{name} is {'NaN' if first != first else f'{first:g}'} in group "
+                f"{estimates.names(places)} ({places.size} of {estimates.groups}): it must be "
+                f"{wanted.get(name, 'above 0')}; merge or leave out groups that cannot be estimated."
             )
-
-
-def _or_empty(values: np.ndarray | None) -> np.ndarray:
-    return np.zeros(0) if values is None else values
-
-
-def _at_least(values: np.ndarray | None, low: float) -> np.ndarray:
-    found = _or_empty(values)
-    return (found >= low) & np.isfinite(found)
-
-
-def _above(values: np.ndarray | None, low: float) -> np.ndarray:
-    found = _or_empty(values)
-    return found > low
