@@ -196,9 +196,7 @@ def test_values_without_the_winners_curse():
     sides = tau[:, None] + np.sqrt(2) * error * rng.normal(size=(worlds, 2, groups))
 
     def one(halves):
-        made = jc.GroupEstimates(
-            halves.mean(0), error=jnp.full(groups, error), halves=halves[None]
-        )
+        made = jc.GroupEstimates(halves.mean(0), error=jnp.full(groups, error), halves=halves[None])
         found = jc.allocate(made, jc.TopK(budget, at_most=False))
         return found.chosen, found.value
 

@@ -323,5 +323,6 @@ def _check_values(estimates: GroupEstimates, arrays: dict[str, Any]) -> None:
             raise DataError(
                 f"{name} is {'NaN' if first != first else f'{first:g}'} in group "
                 f"{estimates.names(places)} ({places.size} of {estimates.groups}): it must be "
-                f"{wanted.get(name, 'above 0')}; merge or leave out groups that cannot be estimated."
+                f"{wanted.get(name, 'above 0')}; merge or leave out groups that cannot be "
+                "estimated."
             )

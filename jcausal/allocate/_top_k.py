@@ -79,7 +79,7 @@ class TopK(Budget):
 
         >>> import jcausal as jc
         >>> found = jc.allocate([0.9, 0.1, 0.5, 0.3], jc.TopK(2), rho=0.05)
-        >>> found.chosen.tolist(), found.guaranteed_ratio
+        >>> found.chosen.tolist(), float(found.guaranteed_ratio)
         ([True, False, True, False], 1.0)
     """
 

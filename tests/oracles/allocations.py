@@ -31,7 +31,9 @@ def within(cost, budget, category=None, floor=None, cap=None):
 def corners(lower, upper):
     """Every vector of effects at one of their ends."""
     ends = np.stack([lower, upper])
-    return np.array([ends[list(c), np.arange(len(lower))] for c in all_sets(len(lower)).astype(int)])
+    return np.array(
+        [ends[list(c), np.arange(len(lower))] for c in all_sets(len(lower)).astype(int)]
+    )
 
 
 def least_ratio(chosen, sets, lower, upper):
