@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, exact, kernels, m5
+from bench import ahb, allocation, exact, kernels, m5
 
 HERE = Path(__file__).parent
 
@@ -43,7 +43,11 @@ def main() -> int:
     four.add_argument("--parts", nargs="+", choices=m5.PARTS, default=m5.PARTS)
     four.add_argument("--runs", type=int, help="draws or runs of each row (default: 30)")
     four.add_argument("--workers", type=int, default=1, help="processes for the errors")
-    for each in (one, two, three, four):
+    five = names.add_parser("allocation", help="allocations from coarse estimates: Figures 2 and 3")
+    five.add_argument("--quick", action="store_true", help="a small version of each part")
+    five.add_argument("--parts", nargs="+", choices=allocation.PARTS, default=allocation.PARTS)
+    five.add_argument("--runs", type=int, help=f"trials (default: {allocation.REPEATS})")
+    for each in (one, two, three, four, five):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     if options.name == "kernels":
@@ -54,6 +58,9 @@ def main() -> int:
         return 0
     if options.name == "m5":
         m5.main(options)
+        return 0
+    if options.name == "allocation":
+        allocation.main(options)
         return 0
     parts = ahb.QUICK if options.quick else ahb.PARTS
     options.parts = ahb.SECONDS if options.speed else options.parts or parts

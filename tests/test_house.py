@@ -19,7 +19,7 @@ import jcausal_kernels
 ROOTS = [Path(jc.__file__).parent, Path(jcausal_kernels.__file__).parent]
 FILES = sorted(f for root in ROOTS for f in root.rglob("*.py"))
 STAGES = ["data", "outcome", "match", "estimate", "infer", "diagnose"]
-STAGES += ["datasets", "simulate", "plot", "cli"]
+STAGES += ["allocate", "datasets", "simulate", "plot", "cli"]
 PUBLIC = [
     (name, value)
     for name, value in vars(jc).items()
@@ -136,7 +136,9 @@ def test_examples_run(name, value):
     assert runner.summarize(verbose=False).failed == 0
 
 
-@pytest.mark.parametrize("name", ["fit", "match", "estimate", "interval", "balance", "split"])
+@pytest.mark.parametrize(
+    "name", ["fit", "match", "estimate", "interval", "balance", "split", "allocate"]
+)
 def test_verbs_take_keywords_only_after_the_nouns(name):
     parameters = list(inspect.signature(getattr(jc, name)).parameters.values())
     nouns = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -2,3 +2,9 @@
 
 from jcausal.datasets._diabetes import diabetes as diabetes
 from jcausal.datasets._lalonde import lalonde as lalonde
+from jcausal.datasets._trials import acupuncture as acupuncture
+from jcausal.datasets._trials import graduation as graduation
+from jcausal.datasets._trials import licorice as licorice
+from jcausal.datasets._trials import nsw as nsw
+from jcausal.datasets._trials import star as star
+from jcausal.datasets._trials import tup as tup
