@@ -136,3 +136,18 @@ def seconds(m: int = 78, repeats: int = 50) -> pd.DataFrame:
     later = float(np.median(times[1:]))
     line = {"M": m, "repeats": repeats, "s": later, "compile, s": times[0] - later}
     return pd.DataFrame([line])
+
+
+def allocations(sizes: tuple[int, ...]) -> pd.DataFrame:
+    """Seconds to choose a tenth of the groups and to certify the choice."""
+    lines = []
+    for groups in sizes:
+        rng = np.random.default_rng(0)
+        estimates = jc.GroupEstimates(rng.normal(1, 1, groups), error=rng.uniform(0.1, 0.5, groups))
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            sure = float(jc.allocate(estimates, jc.TopK(groups // 10)).guaranteed_ratio)
+            times.append(time.perf_counter() - start)
+        lines.append({"groups": groups, "guaranteed": sure, "s": float(np.median(times[1:]))})
+    return pd.DataFrame(lines)

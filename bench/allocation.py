@@ -102,8 +102,13 @@ def _figure3_part(options: argparse.Namespace) -> None:
 
 def _speed_part(options: argparse.Namespace) -> None:
     found = runs.seconds(repeats=_repeats(options))
+    large = runs.allocations((10_000,) if options.quick else (10_000, 1_000_000))
     text = (
         "# Seconds of Figure 3 for one division\n\n8 eps, 78 groups, every K; from the effects to "
-        f"the table of failures. Medians of later calls.\n\n{markdown(found)}"
+        f"the table of failures. Medians of later calls.\n\n{markdown(found)}\n\n"
+        "# Seconds of an allocation with its certificate\n\nA tenth of the groups by `jc.TopK`, "
+        f"rho from the errors. Medians of later calls.\n\n{markdown(large)}"
     )
-    _keep(options, "speed", text, dict(rows=found.to_dict("records")))
+    _keep(
+        options, "speed", text, dict(rows=found.to_dict("records"), large=large.to_dict("records"))
+    )
