@@ -5,10 +5,6 @@ from pathlib import Path
 
 import jaxtyping
 
-if not os.environ.get("JCAUSAL_TEST_OPTIMIZED"):  # most of the tests' time is the compiler's
-    quick = "--xla_backend_optimization_level=0"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}".strip()
-
 with jaxtyping.install_import_hook(["jcausal", "jcausal_kernels"], "runtime_types.check"):
     import jcausal as jc
 
