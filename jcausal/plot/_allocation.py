@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
@@ -97,7 +97,7 @@ def _bars(ax: Axes, found: Allocation, order: Int[np.ndarray, " k"]) -> None:
     )
     wide = 1.2 if k <= FEW else 0.5
     words = f"{contested.sum():,} groups at the threshold"
-    for use, colour, word in ((~contested[shown], GREY, None), (contested[shown], ORANGE, words)):
+    for use, colour, word in ((~contested[shown], GREY, ""), (contested[shown], ORANGE, words)):
         ends = lower[shown][use], upper[shown][use]
         if use.any():
             ax.vlines(x[use], *ends, color=colour, alpha=0.6, lw=wide, label=word)
@@ -107,7 +107,7 @@ def _bars(ax: Axes, found: Allocation, order: Int[np.ndarray, " k"]) -> None:
         ax.margins(y=0.2)
         for at in np.flatnonzero(contested[order]):
             name, top = str(found.estimates.labels[order[at]]), upper[order[at]]
-            style = dict(ha="center", va="bottom", rotation=90, fontsize=7.5)
+            style: dict[str, Any] = dict(ha="center", va="bottom", rotation=90, fontsize=7.5)
             ax.annotate(name, (at + 1, top), (0, 3), textcoords="offset points", **style)
 
 
