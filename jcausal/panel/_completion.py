@@ -1,0 +1,134 @@
+"""What a completion tells: both outcomes, effects by cell, by unit, by time, on average."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.panel import _words
+from jcausal.panel._completer import Completed, Completer, Errors
+from jcausal.panel._panel import Panel
+
+
+class Completion(eqx.Module):
+    """Both potential outcomes of a panel. Made by `jc.complete`.
+
+    A cell whose effect is not identified is NaN; a unit without any such cell has `identified`
+    False and is counted in the summary. `completer.cells` tells whether effects are of all cells
+    or of treated ones only.
+    """
+
+    panel: Panel
+    completer: Completer
+    completed: Completed
+
+    @property
+    def y0(self) -> Float[Array, "n m"]:
+        """Outcomes without treatment, as the method fits them, NaN where not identified."""
+        return self.completed.y0
+
+    @property
+    def y1(self) -> Float[Array, "n m"]:
+        """Outcomes with treatment; for methods on treated cells the observed ones."""
+        return self.completed.y1
+
+    @property
+    def effect(self) -> Float[Array, "n m"]:
+        """y1 - y0 in outcome units."""
+        return self.y1 - self.y0
+
+    @property
+    def gap(self) -> Float[Array, "n m"]:
+        """The observed outcome minus y0: in treated cells an effect, elsewhere the fit's error."""
+        return jnp.where(self.panel.mask, self.panel.y - self.y0, jnp.nan)
+
+    @property
+    def identified(self) -> Bool[Array, " n"]:
+        """Which units have a cell with an effect."""
+        return jnp.isfinite(self.effect).any(1)
+
+    @property
+    def unit_effect(self) -> Float[Array, " n"]:
+        """Mean effect of each unit over its cells that have one; NaN without any."""
+        return mean_of(self.effect, jnp.isfinite(self.effect), 1)
+
+    @property
+    def time_effect(self) -> Float[Array, " m"]:
+        """Mean effect at each time over the cells that have one; NaN without any."""
+        return mean_of(self.effect, jnp.isfinite(self.effect), 0)
+
+    @property
+    def att(self) -> Float[Array, ""]:
+        """Mean effect over the observed treated cells that have one."""
+        return mean_of(self.effect, self.panel.treated & jnp.isfinite(self.effect), None)
+
+    @property
+    def ate(self) -> Float[Array, ""]:
+        """Mean effect over all cells that have one."""
+        return mean_of(self.effect, jnp.isfinite(self.effect), None)
+
+    @property
+    def average(self) -> Float[Array, ""]:
+        """`ate` for a method whose effects are of all cells, `att` for one on treated cells."""
+        return self.ate if self.completer.cells == "all" else self.att
+
+    @property
+    def rank(self) -> Int[Array, " 2"]:
+        """Rank of each arm (control, treated); -1 where an arm has no factors."""
+        return self.completed.rank
+
+    @property
+    def singular_values(self) -> Float[Array, "2 k"]:
+        """Singular values by arm, largest first, of the matrix that the rank was read from."""
+        return self.completed.singular_values
+
+    @property
+    def errors(self) -> Errors | None:
+        """The method's own standard errors, where it has them."""
+        return self.completed.errors
+
+    @property
+    def unidentified_words(self) -> str:
+        """How many units have an effect, and why the others have none."""
+        return _words.unidentified(self)
+
+    def event_average(self) -> Any:
+        """Mean gap by times since the treatment began: columns event, effect, cells.
+
+        Over units that are treated at some time. Below 0 it is the fit's error before treatment,
+        from 0 on the effect. A frame of the kind that the panel came in.
+
+        **Raises:** ValueError for a treatment that comes and goes.
+        """
+        return _words.event_frame(self)
+
+    def cohort_average(self) -> Any:
+        """Mean gap on treated cells by when their unit's treatment began.
+
+        Columns cohort (the time of its first treated cell), effect, units, cells.
+
+        **Raises:** ValueError for a treatment that comes and goes.
+        """
+        return _words.cohort_frame(self)
+
+    def to_frame(self) -> Any:
+        """One row a cell: unit, time, observed, treated, outcome, y0, y1, effect."""
+        return _words.completion_frame(self)
+
+    def unit_frame(self) -> Any:
+        """One row a unit: unit, treated and untreated cells, effect, identified."""
+        return _words.unit_frame(self)
+
+    def summary(self) -> str:
+        """The effects, the ranks, and how many units are identified, in words."""
+        return _words.completion_summary(self)
+
+
+def mean_of(
+    values: Float[Array, "n m"], use: Bool[Array, "n m"], axis: int | None
+) -> Float[Array, "..."]:
+    """Mean over the cells in use; NaN where there are none."""
+    count = use.sum(axis)
+    total = jnp.where(use, values, 0).sum(axis)
+    return jnp.where(count > 0, total / jnp.where(count > 0, count, 1), jnp.nan)

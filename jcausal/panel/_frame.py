@@ -1,0 +1,141 @@
+"""Long frames in: one row a unit and time."""
+
+import warnings
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+
+from jcausal.data import DataError, FrameKind, open_frame, read_column, rows_in_words
+from jcausal.data._check import as_numbers, check_finite
+from jcausal.data._read import read_labels
+
+Missing = Literal["error", "drop"]
+
+
+def read_panel(
+    frame: Any, roles: tuple[str, str, str, str], covariates: tuple[str, ...], missing: Missing
+) -> tuple[dict[str, Any], FrameKind]:
+    """The arguments of `Panel` from the columns of a long frame, and the kind of frame."""
+    if missing not in ("error", "drop"):
+        raise ValueError(f"missing is {missing!r}: use 'error' or 'drop'.")
+    table, home = open_frame(frame)
+    unit, time, outcome, treatment = roles
+    _check_columns([*roles, *covariates], list(table.columns))
+    units, row = _labels(table, "unit", unit)
+    times, column = _labels(table, "time", time)
+    words = {outcome: "outcome", treatment: "treatment"}
+    values = {n: _numbers(table, n, words.get(n, "covariate")) for n in (*words, *covariates)}
+    keep = _kept(values, missing)
+    _check_pairs(row[keep], column[keep], np.flatnonzero(keep), (units, times))
+    _check_binary(values[treatment], keep, treatment)
+    kept_units, row = np.unique(row[keep], return_inverse=True)  # some may have lost every row
+    kept_times, column = np.unique(column[keep], return_inverse=True)
+    shape = (kept_units.size, kept_times.size)
+
+    def wide(flat: np.ndarray) -> np.ndarray:
+        matrix = np.zeros(shape)
+        matrix[row, column] = flat
+        return matrix
+
+    cube = [wide(values[name][keep]) for name in covariates]
+    arguments = dict(
+        y=wide(values[outcome][keep]),
+        d=wide(values[treatment][keep]),
+        mask=wide(np.ones(row.size)),
+        covariates=np.stack(cube, axis=2) if cube else None,
+        unit=units[kept_units],
+        time=times[kept_times],
+        outcome=outcome,
+    )
+    return arguments, home
+
+
+def _check_columns(names: list[str], columns: list[str]) -> None:
+    for name in names:
+        if name not in columns:
+            near = get_close_matches(name, columns, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(columns)}."
+            raise DataError(f"there is no column {name!r}: {hint}")
+        if names.count(name) > 1:
+            raise DataError(f"column {name!r} has two roles: a column is used once.")
+
+
+def _labels(table: Any, what: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The labels in order, and each row's place among them."""
+    column = read_labels(table[name])
+    if column.missing.any():
+        rows = np.flatnonzero(column.missing)
+        raise DataError(
+            f"{what} {name!r} is missing in {rows.size} of {column.missing.size} rows "
+            f"({rows_in_words(rows)}): every row needs its {what}."
+        )
+    values = column.values
+    if values.dtype.kind == "O" and all(isinstance(v, str) for v in values):
+        values = values.astype(str)
+    try:
+        labels, place = np.unique(values, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"{what} {name!r} holds labels that have no order ({error}).") from None
+    return labels, place.ravel()
+
+
+def _numbers(table: Any, name: str, word: str) -> np.ndarray:
+    column = read_column(table[name])
+    if column.holds == "times":
+        raise DataError(f"{word} {name!r} holds dates or times: make it a number.")
+    return as_numbers(f"{word} {name!r}", column.values)
+
+
+def _kept(values: dict[str, np.ndarray], missing: Missing) -> np.ndarray:
+    """Which rows are observed; refuses or warns of missing values."""
+    keep = np.ones(next(iter(values.values())).size, bool)
+    for name, column in values.items():
+        hole = np.isnan(column)
+        check_finite(f"column {name!r}", np.where(hole, 0, column), ~hole)
+        if hole.any() and missing == "error":
+            rows = np.flatnonzero(hole)
+            raise DataError(
+                f"column {name!r} is missing (null or NaN) in {rows.size} of {hole.size} rows "
+                f"({rows_in_words(rows)}): fill them, or count these rows as not observed with "
+                "missing='drop'."
+            )
+        keep &= ~hole
+    if not keep.any():
+        raise DataError(f"each of the {keep.size} rows has a missing value: nothing is left.")
+    if not keep.all():
+        rows = np.flatnonzero(~keep)
+        warnings.warn(
+            f"{rows.size} of {keep.size} rows have missing values ({rows_in_words(rows)}): they "
+            "count as not observed.",
+            stacklevel=4,
+        )
+    return keep
+
+
+def _check_pairs(
+    row: np.ndarray, column: np.ndarray, place: np.ndarray, labels: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """A unit has one row a time."""
+    code = row.astype(np.int64) * labels[1].size + column
+    _, first, counts = np.unique(code, return_index=True, return_counts=True)
+    twice = counts > 1
+    if twice.any():
+        at = first[twice].min()
+        rows = place[np.flatnonzero(code == code[at])]
+        raise DataError(
+            f"{int(twice.sum())} pairs of unit and time stand in more than one row, first unit "
+            f"{labels[0][row[at]]} at {labels[1][column[at]]} ({rows_in_words(rows)}): keep one "
+            "row a unit and time."
+        )
+
+
+def _check_binary(d: np.ndarray, keep: np.ndarray, name: str) -> None:
+    other = np.flatnonzero(keep & (d != 0) & (d != 1))
+    if other.size:
+        seen = sorted(set(d[keep].tolist()))
+        listed = ", ".join(f"{v:g}" for v in seen[:5]) + (" ..." if len(seen) > 5 else "")
+        raise DataError(
+            f"treatment {name!r} is neither 0 nor 1 in {other.size} of {keep.sum()} rows "
+            f"({rows_in_words(other)}; its values are {listed}): code treated 1, others 0."
+        )

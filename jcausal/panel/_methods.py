@@ -1,0 +1,18 @@
+"""The table of completion methods: one line a method."""
+
+from collections.abc import Callable
+
+from jcausal.panel._completer import Completer
+from jcausal.panel._mcnnm import MCNNM
+from jcausal.panel._row_scaled import RowScaledSpectral
+from jcausal.panel._two_way import TwoWayFixedEffects
+from jcausal.panel._unit_means import UnitMeans
+from jcausal.panel._usvt import USVT
+
+METHODS: tuple[Callable[[], Completer], ...] = (
+    RowScaledSpectral,
+    USVT,
+    MCNNM,
+    TwoWayFixedEffects,
+    UnitMeans,
+)

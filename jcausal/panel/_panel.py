@@ -1,0 +1,230 @@
+"""The panel: outcomes and treatment of n units at m times."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from jcausal.data import FrameKind, is_traced
+from jcausal.panel import _words
+from jcausal.panel._assignment import Assignment, assignment_of
+from jcausal.panel._check import Parts, checked, host_parts
+from jcausal.panel._frame import Missing, read_panel
+
+
+class Labels:
+    """Names of units or times, compared by identity so that they never enter a trace's key."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+
+class Panel(eqx.Module):
+    """Outcomes of n units at m times, with a binary treatment that may come and go.
+
+    A pytree. On concrete input every fault raises `DataError`; under tracing nothing can be
+    checked, and a NaN outcome makes the results NaN.
+
+    **Arguments:**
+
+    - `y`: (n, m) outcomes in their own units.
+    - `d`: (n, m) treatment, 0 or 1.
+    - `mask`: (n, m) bool, True where the cell was observed; default all. What stands in `y` and
+      `d` elsewhere is never looked at (kept as 0).
+    - `covariates`: (n, m, k) numbers that may move with time, or (n, k); observed where `y` is.
+    - `unit`, `time`: n and m labels, each once; times stand in their order. Default: positions.
+    - `outcome`: a word for the outcome, for pictures and summaries.
+
+    **Raises:** `DataError`.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> panel = jc.Panel([[1.0, 2.0], [3.0, 5.0]], [[0, 0], [0, 1]], unit=["a", "b"])
+        >>> panel.assignment.pattern
+        'block'
+    """
+
+    y: Float[Array, "n m"]
+    d: Bool[Array, "n m"]
+    mask: Bool[Array, "n m"]
+    covariates: Float[Array, "n m k"] | None
+    units: Labels | None = eqx.field(static=True)
+    times: Labels | None = eqx.field(static=True)
+    outcome: str = eqx.field(static=True)
+    home: FrameKind = eqx.field(static=True)
+
+    def __init__(
+        self,
+        y: ArrayLike | Sequence,
+        d: ArrayLike | Sequence,
+        *,
+        mask: ArrayLike | Sequence | None = None,
+        covariates: ArrayLike | Sequence | None = None,
+        unit: Sequence | np.ndarray | None = None,
+        time: Sequence | np.ndarray | None = None,
+        outcome: str = "outcome",
+    ) -> None:
+        if is_traced(y, d, mask, covariates):
+            parts = _traced_parts(y, d, mask, covariates)
+        else:
+            parts = host_parts(y, d, mask, covariates, unit, time)
+        dtype = jnp.result_type(float)
+        self.mask = jnp.asarray(parts.mask, bool)
+        self.y = jnp.where(self.mask, jnp.asarray(parts.y, dtype), 0)
+        self.d = jnp.asarray(parts.d, bool) & self.mask
+        cube = parts.covariates
+        self.covariates = None if cube is None else jnp.asarray(cube, dtype)
+        n, m = self.y.shape
+        self.units = None if unit is None else Labels(checked("unit", unit, n))
+        self.times = None if time is None else Labels(checked("time", time, m))
+        self.outcome, self.home = outcome, "pandas"
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        unit: str,
+        time: str,
+        outcome: str,
+        treatment: str,
+        covariates: Sequence[str] = (),
+        missing: Missing = "error",
+    ) -> "Panel":
+        """A panel from a long frame: one row a unit and time, in any order.
+
+        pandas, polars, pyarrow, DuckDB. Units and times are sorted; a pair without a row was not
+        observed.
+
+        **Arguments:** column names. `missing`: "error" refuses a missing outcome, treatment or
+        covariate; "drop" counts such rows as not observed and warns with their number.
+
+        **Raises:** `DataError` for a pair of unit and time that stands in two rows, missing
+        labels, a treatment other than 0 and 1, and the like: the message names column, count, rows.
+
+        **Example:**
+
+            >>> import pandas as pd, jcausal as jc
+            >>> f = pd.DataFrame({"state": ["a", "a", "b", "b"], "year": [1, 2, 1, 2]})
+            >>> f = f.assign(packs=[5.0, 4.0, 6.0, 3.0], law=[0, 0, 0, 1])
+            >>> words = dict(unit="state", time="year", outcome="packs", treatment="law")
+            >>> jc.Panel.from_frame(f, **words).y.shape
+            (2, 2)
+        """
+        arguments, home = read_panel(
+            frame, (unit, time, outcome, treatment), tuple(covariates), missing
+        )
+        return replace(cls(**arguments), home=home)
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.y.shape[0]
+
+    @property
+    def m(self) -> int:
+        """Number of times."""
+        return self.y.shape[1]
+
+    @property
+    def unit(self) -> np.ndarray:
+        """The units' labels (n,), or positions."""
+        return np.arange(self.n) if self.units is None else self.units.values
+
+    @property
+    def time(self) -> np.ndarray:
+        """The times' labels (m,), or positions."""
+        return np.arange(self.m) if self.times is None else self.times.values
+
+    @property
+    def treated(self) -> Bool[Array, "n m"]:
+        """Observed cells with treatment."""
+        return self.d & self.mask
+
+    @property
+    def control(self) -> Bool[Array, "n m"]:
+        """Observed cells without treatment."""
+        return ~self.d & self.mask
+
+    @property
+    def assignment(self) -> Assignment:
+        """Who was treated when, in numbers (concrete panels only)."""
+        words = [str(v) for v in self.time]
+        return assignment_of(np.asarray(self.d), np.asarray(self.mask), words)
+
+    def completers(self) -> list[str]:
+        """Names of the methods that fit the assignment pattern (concrete panels only)."""
+        return _words.fitting(self.assignment)
+
+    def summary(self) -> str:
+        """Sizes, the assignment pattern, and which methods fit it or why they do not, in words."""
+        return _words.panel_summary(self)
+
+    def take(self, rows: Any) -> "Panel":
+        """Some units, by positions (k,), which may repeat; labels are left out if they do."""
+        kept = replace(
+            self,
+            y=self.y[rows],
+            d=self.d[rows],
+            mask=self.mask[rows],
+            covariates=None if self.covariates is None else self.covariates[rows],
+            units=None,
+        )
+        if is_traced(rows) or np.unique(np.asarray(rows)).size < kept.n:
+            return kept
+        return replace(kept, units=Labels(self.unit[np.asarray(rows)]))
+
+    def take_times(self, columns: Any) -> "Panel":
+        """Some times, by positions (k,), which may repeat; labels are left out if they do."""
+        cube = self.covariates
+        kept = replace(
+            self,
+            y=self.y[:, columns],
+            d=self.d[:, columns],
+            mask=self.mask[:, columns],
+            covariates=None if cube is None else cube[:, columns],
+            times=None,
+        )
+        if is_traced(columns) or np.unique(np.asarray(columns)).size < kept.m:
+            return kept
+        return replace(kept, times=Labels(self.time[np.asarray(columns)]))
+
+    def with_treatment(self, d: Bool[Array, "n m"] | np.ndarray) -> "Panel":
+        """The same outcomes under another assignment, as placebos need."""
+        return replace(self, d=jnp.asarray(d, bool) & self.mask)
+
+    def without_covariates(self) -> "Panel":
+        """The panel for methods that use no covariates."""
+        return replace(self, covariates=None)
+
+    def plain(self) -> "Panel":
+        """The arrays without the words: what a traced core may see."""
+        return replace(self, units=None, times=None, outcome="outcome", home="pandas")
+
+    def to_frame(self) -> Any:
+        """One row an observed cell: unit, time, outcome, treated; of the kind that came in."""
+        return _words.panel_frame(self)
+
+
+def replace(panel: Panel, **changes: Any) -> Panel:
+    """A copy with some fields changed, built as a pytree is: without the checks of `__init__`."""
+    new = object.__new__(Panel)
+    for field in dataclasses.fields(Panel):
+        object.__setattr__(new, field.name, changes.get(field.name, getattr(panel, field.name)))
+    return new
+
+
+def _traced_parts(y: Any, d: Any, mask: Any, covariates: Any) -> Parts:
+    """The arrays as they are, in their full shapes."""
+    y = jnp.asarray(y)
+    mask = jnp.ones(y.shape, bool) if mask is None else jnp.asarray(mask)
+    if covariates is not None:
+        cube = jnp.asarray(covariates)
+        cube = cube[:, None] if cube.ndim == 2 else cube
+        covariates = jnp.broadcast_to(cube, (*y.shape, cube.shape[-1]))
+    return Parts(y, jnp.asarray(d), mask, covariates)

@@ -1,0 +1,178 @@
+"""Panels in and out, assignment patterns, the baseline beside plain means, and bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import jcausal as jc
+from jcausal import panel as panels
+
+ROLES = dict(unit="state", time="year", outcome="packs", treatment="law")
+
+
+def draw(seed, n=12, m=20, observed=1.0):
+    """Outcomes of noise, and coins whose probability is the unit's own."""
+    rng = np.random.default_rng(seed)
+    d = rng.random((n, m)) < rng.uniform(0.3, 0.7, (n, 1))
+    return rng.normal(size=(n, m)) + d, d, rng.random((n, m)) < observed
+
+
+def long(y, d, mask, seed=0):
+    """The same panel as a long frame, its rows in any order."""
+    i, j = np.nonzero(mask)
+    frame = pd.DataFrame(dict(state=i, year=1970 + j, packs=y[i, j], law=d[i, j].astype(int)))
+    return frame.sample(frac=1, random_state=seed)
+
+
+def starting(n, m, starts):
+    """An absorbing assignment: unit i is treated from starts[i] on; m for never."""
+    return np.arange(m) >= np.asarray(starts)[:, None]
+
+
+@pytest.mark.x64
+def test_unit_means_are_plain_means():
+    y, d, mask = draw(0, observed=0.8)
+    d[3] = False
+    found = panels.complete(panels.Panel(y, d, mask=mask), panels.UnitMeans())
+    assert not found.identified[3] and np.isnan(found.unit_effect[3])
+    assert np.isnan(found.y1[3]).all() and np.isfinite(found.y0[3]).all()
+    expected, square = np.full(12, np.nan), np.full(12, np.nan)
+    for i in np.delete(np.arange(12), 3):
+        arms = [y[i, mask[i] & (d[i] == arm)] for arm in (False, True)]
+        expected[i] = arms[1].mean() - arms[0].mean()
+        square[i] = sum(a.var(ddof=1) / a.size for a in arms)
+    np.testing.assert_allclose(found.unit_effect, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.errors.unit, np.sqrt(square), rtol=1e-4)
+    assert float(found.errors.average) == pytest.approx(np.sqrt(np.nansum(square)) / 11, rel=1e-4)
+    cells = (d & mask).sum(1)
+    att = np.nansum(cells * expected) / cells.sum()
+    assert float(found.att) == pytest.approx(att, abs=1e-5)
+    assert float(found.ate) == pytest.approx(np.nanmean(expected), abs=1e-5)
+    assert "11 of 12 units identified; 1 without a treated cell" in found.summary()
+
+
+def test_a_frame_is_the_panel_it_was_made_of():
+    y, d, mask = draw(1, observed=0.7)
+    panel = panels.Panel.from_frame(long(y, d, mask), **ROLES)
+    np.testing.assert_array_equal(panel.mask, mask)
+    np.testing.assert_array_equal(panel.d, d & mask)
+    np.testing.assert_allclose(panel.y, np.where(mask, y, 0), rtol=1e-6)
+    assert panel.time.tolist() == list(range(1970, 1990)) and panel.outcome == "packs"
+    again = panel.to_frame()
+    assert len(again) == mask.sum() and again["time"].min() == 1970
+    frame = panels.complete(panel, panels.UnitMeans()).to_frame()
+    assert len(frame) == y.size and np.isnan(frame["outcome"]).sum() == (~mask).sum()
+    polars = pytest.importorskip("polars")
+    other = panels.Panel.from_frame(polars.from_pandas(long(y, d, mask, 3)), **ROLES)
+    np.testing.assert_array_equal(other.y, panel.y)
+    assert isinstance(panels.complete(other, panels.UnitMeans()).unit_frame(), polars.DataFrame)
+
+
+def test_rows_that_are_dropped_count_as_not_observed():
+    y, d, mask = draw(2)
+    frame = long(y, d, mask).reset_index(drop=True)
+    frame.loc[3, "packs"] = np.nan
+    frame.loc[frame["state"] == 5, "packs"] = np.nan
+    with pytest.raises(jc.DataError, match="'packs' is missing .* in 21 of 240 rows"):
+        panels.Panel.from_frame(frame, **ROLES)
+    with pytest.warns(UserWarning, match="21 of 240 rows have missing values"):
+        panel = panels.Panel.from_frame(frame, missing="drop", **ROLES)
+    assert panel.n == 11 and 5 not in panel.unit and int((~panel.mask).sum()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: pd.concat([f, f.iloc[[0]]]), r"1 pairs .* unit .* at .* \(rows 0 and 240\)"),
+        (lambda f: f.assign(law=f["law"].where(f["year"] != 1972, 2)), "'law' is neither 0 nor 1"),
+        (lambda f: f.assign(law=0), "the treatment d is 0 in all 240 observed cells"),
+        (lambda f: f.assign(packs="many"), "'packs' holds text in 240 places"),
+        (lambda f: f.assign(state=f["state"].where(f["state"] > 0)), "'state' is missing in 20"),
+        (lambda f: f.rename(columns={"packs": "pack"}), "no column 'packs': did you mean 'pack'"),
+        (lambda f: f[f["year"] == 1970], "y has shape .* at least 2 x 2"),
+    ],
+)
+def test_wrong_frames_are_refused(change, words):
+    with pytest.raises(jc.DataError, match=words):
+        panels.Panel.from_frame(change(long(*draw(3))), **ROLES)
+
+
+def test_wrong_arrays_are_refused():
+    y, d, mask = draw(4)
+    hole, none = y.copy(), mask.copy()
+    hole[1, 2], none[4] = np.nan, False
+    cases = [
+        (dict(y=y[0], d=d[0]), "y has shape"),
+        (dict(y=y, d=d[:, :5]), "d has shape"),
+        (dict(y=hole, d=d), "y is NaN in 1 of 240 observed cells .unit 1 at 2."),
+        (dict(y=y, d=d + 1), "neither 0 nor 1"),
+        (dict(y=y, d=np.ones_like(y)), "no untreated cell"),
+        (dict(y=y, d=d, mask=none), "1 of 12 units is never observed .4."),
+        (dict(y=y, d=d, unit=list("aabcdefghijk")), "the unit a is named 2 times"),
+        (dict(y=y, d=d, time=[1, 2]), "one label a time"),
+        (dict(y=y, d=d, covariates=y), None),
+        (dict(y=y, d=d, covariates=y.T), "covariates have shape"),
+        (dict(y=y, d=d, covariates=0 * y), "covariate 0 is 0 in all"),
+    ]
+    for arguments, words in cases:
+        if words is None:
+            assert panels.Panel(**arguments).covariates.shape == (12, 20, 20)
+            continue
+        with pytest.raises(jc.DataError, match=words):
+            panels.Panel(**arguments)
+    assert np.isfinite(panels.Panel(hole, d, mask=np.isfinite(hole)).y).all()
+    with pytest.raises(ValueError, match="without_covariates"):
+        panels.complete(panels.Panel(y, d, covariates=y), panels.UnitMeans())
+
+
+@pytest.mark.parametrize(
+    ("d", "pattern", "words"),
+    [
+        (starting(6, 8, [5, 8, 8, 8, 8, 8]), "block", "a trend in time would be read"),
+        (starting(6, 8, [5, 3, 8, 8, 8, 8]), "staggered", "6 units that|4 units that"),
+        (starting(6, 8, [0, 0, 8, 8, 8, 8]), "constant", "no unit is seen both"),
+        (np.tile(np.arange(8) % 2 == 0, (6, 1)), "switching", "treated share moves with time"),
+    ],
+)
+def test_patterns_are_named_and_refused(d, pattern, words):
+    panel = panels.Panel(np.arange(48.0).reshape(6, 8), d)
+    assert panel.assignment.pattern == pattern and pattern in panel.summary()
+    assert "UnitMeans" not in panel.completers()
+    with pytest.raises(panels.PatternError, match=words):
+        panels.complete(panel, panels.UnitMeans())
+
+
+def test_random_assignment_does_not_drift():
+    """By chance a statistic beyond 3 deviations happens a few times in a thousand."""
+    for seed in range(20):
+        _, d, _ = draw(seed)
+        found = panels.Panel(np.zeros_like(d, float), d).assignment
+        assert found.drift == 0 and found.pattern == "switching"
+        assert found.changes == pytest.approx(found.expected_changes, rel=0.3)
+
+
+def test_many_panels_in_one_call_and_gradients():
+    sets = [draw(seed) for seed in range(3)]
+    y, d = (jnp.asarray(np.stack(a)) for a in list(zip(*sets))[:2])
+
+    def effects(y, d):
+        return panels.complete(panels.Panel(y, d), panels.UnitMeans(), throw=False).unit_effect
+
+    many = jax.jit(jax.vmap(effects))(y, d)
+    for k in range(3):
+        np.testing.assert_allclose(many[k], effects(y[k], d[k]), rtol=1e-4, atol=1e-6)
+    slope = jax.grad(lambda y: effects(y, d[0]).sum())(y[0])
+    treated, control = d[0].sum(1, keepdims=True), (~d[0]).sum(1, keepdims=True)
+    np.testing.assert_allclose(slope, jnp.where(d[0], 1 / treated, -1 / control), rtol=1e-4)
+    with pytest.raises(ValueError, match="throw=False"):
+        jax.jit(lambda y: panels.complete(panels.Panel(y, d[0]), panels.UnitMeans()).att)(y[0])
+
+
+def test_taking_units_and_times():
+    y, d, _ = draw(7)
+    panel = panels.Panel(y, d, unit=[f"u{i}" for i in range(12)])
+    assert panel.take(np.array([2, 5])).unit.tolist() == ["u2", "u5"]
+    assert panel.take(np.array([2, 2])).units is None
+    assert panel.take_times(np.arange(4)).y.shape == (12, 4)
