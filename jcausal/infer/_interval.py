@@ -20,6 +20,10 @@ Target = Literal[
     "sample average",
     "population risk ratio",
     "sample risk ratio",
+    "average over cells",
+    "average over treated cells",
+    "unit effects",
+    "time effects",
 ]
 
 

@@ -1,0 +1,230 @@
+"""Placebos: the same method where nothing happened, on other units or at earlier times."""
+
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jcausal.data import as_key, like, number_in_words, step_key
+from jcausal.infer._interval import Interval, normal_interval
+from jcausal.infer._panel import warn_unconverged
+from jcausal.panel import Completion, Panel, complete
+
+Over = Literal["units", "times"]
+Statistic = Literal["effect", "ratio"]
+
+
+class Placebos(eqx.Module):
+    """Estimates where nothing happened, beside the one that they are to be compared with.
+
+    `own`, and `placebo` (k,), are mean effects on the (pretended) treated cells; `own_gap` (m,) and
+    `gap` (k, m) the mean gap of the treated units by time, NaN at times that a placebo does not
+    have; `own_ratio`, `ratio` (k,): root mean squared gap of these units on their treated cells
+    over that on their untreated ones. `label` (k,) says what each placebo was.
+    """
+
+    found: Completion
+    own: Float[Array, ""]
+    placebo: Float[Array, " k"]
+    own_gap: Float[Array, " m"]
+    gap: Float[Array, "k m"]
+    own_ratio: Float[Array, ""]
+    ratio: Float[Array, " k"]
+    label: tuple[str, ...] = eqx.field(static=True)
+    over: Over = eqx.field(static=True)
+
+    def p_value(self, statistic: Statistic = "effect") -> float:
+        """(1 + placebos at least as large) / (1 + placebos), by |effect| or by the ratio of gaps.
+
+        Over units the p-value of a permutation test that the effect is 0 for every unit and time,
+        exact if any unit was as likely as another to be treated; its least value is 1 / (1 + k).
+        Over times only a share: the same unit's placebos depend on each other.
+
+        **Raises:** ValueError for another statistic.
+        """
+        if statistic not in ("effect", "ratio"):
+            raise ValueError(f"statistic is {statistic!r}: use 'effect' or 'ratio'.")
+        if statistic == "ratio":
+            return _rank(np.asarray(self.ratio), float(self.own_ratio))
+        return _rank(np.abs(np.asarray(self.placebo)), abs(float(self.own)))
+
+    @property
+    def p_by_time(self) -> Float[np.ndarray, " m"]:
+        """The same by |gap| at each time, among placebos that have it; NaN where own has none."""
+        own, gap = np.abs(np.asarray(self.own_gap)), np.abs(np.asarray(self.gap))
+        return np.array([_rank(gap[:, j], own[j]) for j in range(own.size)])
+
+    @property
+    def error(self) -> float:
+        """Standard deviation of the placebos: what noise alone does to the estimate."""
+        known = np.asarray(self.placebo)[np.isfinite(np.asarray(self.placebo))]
+        return float(known.std(ddof=1)) if known.size > 1 else float("nan")
+
+    def interval(self, *, level: float = 0.95) -> Interval:
+        """Normal bounds of the average over treated cells with the placebos' error.
+
+        It takes the treated units' noise to be like the others'.
+
+        **Raises:** ValueError for a level outside (0, 1).
+
+        **Source:** Arkhangelsky, Athey, Hirshberg, Imbens and Wager (2021), American Economic
+        Review 111(12), algorithm 4.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level}: it must lie between 0 and 1.")
+        variance = jnp.asarray(self.error, self.own.dtype) ** 2
+        words = f"{len(self.label)} placebos over {self.over}"
+        none = jnp.asarray(False)
+        target = "average over treated cells"
+        absent = "fewer than two placebos"
+        return normal_interval(self.own, variance, none, level, target, words, absent=absent)
+
+    def to_frame(self) -> Any:
+        """One row a placebo, the real one first: label, effect, ratio, real."""
+        columns = {
+            "label": ["the treated", *self.label],
+            "effect": np.concatenate([[self.own], self.placebo]),
+            "ratio": np.concatenate([[self.own_ratio], self.ratio]),
+            "real": np.arange(len(self.label) + 1) == 0,
+        }
+        return like(self.found.panel.home, pd.DataFrame(columns))
+
+    def __str__(self) -> str:
+        """In one line."""
+        effect = number_in_words(float(self.own))
+        return (
+            f"effect {effect}; {len(self.label)} placebos over {self.over} with standard deviation "
+            f"{number_in_words(self.error)}; p {self.p_value():.3g} by effect, "
+            f"{self.p_value('ratio'):.3g} by ratio of gaps"
+        )
+
+
+def _rank(values: Float[np.ndarray, " k"], own: float) -> float:
+    known = values[np.isfinite(values)]
+    if not np.isfinite(own) or not known.size:
+        return float("nan")
+    return float((1 + (known >= own).sum()) / (1 + known.size))
+
+
+def placebo(
+    found: Completion,
+    *,
+    over: Over = "units",
+    draws: int = 200,
+    key: PRNGKeyArray | Array | int | None = None,
+) -> Placebos:
+    """Run the same method where nothing happened, for panels with one or few treated units.
+
+    **Arguments:**
+
+    - `over`: "units": the treated units are left out, and never treated ones take their rows of the
+      treatment: each of them in turn if one unit is treated, else random sets of as many.
+      "times": the times from the first treatment on are left out, and the treated units are taken
+      as treated from an earlier time on, each of the later half of those left in turn (absorbing
+      treatment only).
+    - `draws`: random sets of units; `key` for them, and for methods that draw.
+
+    **Returns:** `Placebos` with p-values, a frame and an interval.
+
+    **Raises:** ValueError when too few units are never treated, or too few times come before.
+
+    **Source:** Abadie, Diamond and Hainmueller (2010), JASA 105(490), and (2015), American Journal
+    of Political Science 59(2).
+
+    **Example:**
+
+        >>> import jcausal as jc, numpy as np
+        >>> y = np.random.default_rng(0).normal(size=(12, 10))
+        >>> d = np.zeros((12, 10)); d[3, 7:] = 1
+        >>> found = jc.complete(jc.Panel(y + 9 * d, d), jc.TwoWayFixedEffects())
+        >>> round(jc.placebo(found).p_value(), 4)
+        0.0833
+    """
+    if over not in ("units", "times"):
+        raise ValueError(f"over is {over!r}: use 'units' or 'times'.")
+    step = None if key is None else step_key(as_key(key, "placebo"), "plac")
+    plans = _over_units(found.panel, draws, step) if over == "units" else _over_times(found.panel)
+    runs = [  # the first checks the pattern
+        complete(plan.panel, found.completer, key=step, throw=k == 0)
+        for k, plan in enumerate(plans)
+    ]
+    warn_unconverged(runs)
+    measured = [_measures(run, found.panel.m) for run in runs]
+    effect, gap, ratio = (jnp.stack(part) for part in zip(*measured))
+    own = _measures(found, found.panel.m)
+    label = tuple(plan.label for plan in plans)
+    return Placebos(found, own[0], effect, own[1], gap, own[2], ratio, label, over)
+
+
+class _Plan(NamedTuple):
+    """A panel with a treatment that did not happen."""
+
+    panel: Panel
+    label: str
+
+
+def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
+    """Mean effect on treated cells, mean gap of the treated units by time (m,), ratio of gaps."""
+    panel, gap = found.panel, np.asarray(found.gap, float)
+    treated = np.asarray(panel.treated)
+    ever = treated.any(axis=1, keepdims=True) & np.isfinite(gap)
+    count = ever.sum(0)
+    by_time = np.full(m, np.nan)
+    total = np.where(ever, gap, 0).sum(0)
+    by_time[: gap.shape[1]] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def size(use: np.ndarray) -> float:
+        return float(np.sqrt((gap[use] ** 2).mean())) if use.any() else float("nan")
+
+    before = size(ever & ~treated)
+    ratio = size(ever & treated) / before if before > 0 else float("inf")
+    dtype = found.y0.dtype
+    return found.att, jnp.asarray(by_time, dtype), jnp.asarray(ratio, dtype)
+
+
+def _over_units(panel: Panel, draws: int, key: PRNGKeyArray | None) -> list[_Plan]:
+    """Never treated units under the treated units' rows of the treatment."""
+    d = np.asarray(panel.treated)
+    treated, never = np.flatnonzero(d.any(1)), np.flatnonzero(~d.any(1))
+    if never.size < treated.size + 2:
+        raise ValueError(
+            f"{never.size} of {panel.n} units are never treated, and a placebo treats "
+            f"{treated.size} of them: at least 2 must be left."
+        )
+    rest = panel.take(never)
+    sets: Int[np.ndarray, "b k"] = np.arange(never.size)[:, None]
+    if treated.size > 1:
+        key = as_key(key, f"a placebo of {treated.size} treated units")
+        keys = jax.random.split(jax.random.fold_in(key, 1), draws)
+        order = jax.vmap(lambda k: jax.random.permutation(k, never.size))(keys)
+        sets = np.asarray(order)[:, : treated.size]
+    plans = []
+    for chosen in sets:
+        pretended = np.zeros((never.size, panel.m), bool)
+        pretended[chosen] = d[treated]
+        label = ", ".join(str(v) for v in panel.unit[never][chosen])
+        plans.append(_Plan(rest.with_treatment(pretended), label))
+    return plans
+
+
+def _over_times(panel: Panel) -> list[_Plan]:
+    """The times before any treatment, with treatment from each of the later half on."""
+    facts = panel.assignment
+    if not facts.absorbing:
+        raise ValueError(
+            f"placebos over times need a treatment that, once begun, stays ({facts.words})."
+        )
+    before = int(facts.start.min())
+    if before < 4:
+        raise ValueError(f"{before} times come before any treatment: at least 4 are needed.")
+    ever = facts.start < panel.m
+    rest = panel.take_times(np.arange(before))
+    plans = []
+    for start in range((before + 1) // 2, before):
+        pretended = ever[:, None] & (np.arange(before) >= start)
+        plans.append(_Plan(rest.with_treatment(pretended), f"from {panel.time[start]}"))
+    return plans
