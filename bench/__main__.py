@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, exact, kernels, m5, panel
+from bench import ahb, allocation, exact, kernels, m5, panel
 
 HERE = Path(__file__).parent
 
@@ -35,7 +35,7 @@ def main() -> int:
         help=f"of each row ({', '.join(f'{part}: {runs}' for part, runs in exact.RUNS.items())})",
     )
     three.add_argument("--partitions", type=int, default=20, help="random partitions of LaLonde")
-    three.add_argument("--workers", type=int, default=1, help="processes for tables and floor")
+    three.add_argument("--workers", type=int, default=1, help="processes for tables, floor")
     three.add_argument("--units", type=int, default=24, help="units of each case (engines)")
     three.add_argument("--limit", type=float, default=60.0, help="seconds a unit (engines)")
     four = names.add_parser("m5", help="M5Match and M5Model: case study, simulated data, seconds")
@@ -43,24 +43,20 @@ def main() -> int:
     four.add_argument("--parts", nargs="+", choices=m5.PARTS, default=m5.PARTS)
     four.add_argument("--runs", type=int, help="draws or runs of each row (default: 30)")
     four.add_argument("--workers", type=int, default=1, help="processes for the errors")
-    five = names.add_parser("panel", help="completed panels: errors, coverage, Prop. 99, seconds")
+    five = names.add_parser("allocation", help="allocations from coarse estimates: Figures 2 and 3")
     five.add_argument("--quick", action="store_true", help="a small version of each part")
-    five.add_argument("--parts", nargs="+", choices=panel.PARTS, default=panel.PARTS)
-    five.add_argument("--runs", type=int, help="runs of each row (default: 10; coverage 200)")
-    for each in (one, two, three, four, five):
+    five.add_argument("--parts", nargs="+", choices=allocation.PARTS, default=allocation.PARTS)
+    five.add_argument("--runs", type=int, help=f"trials (default: {allocation.REPEATS})")
+    six = names.add_parser("panel", help="completed panels: errors, coverage, Prop. 99, seconds")
+    six.add_argument("--quick", action="store_true", help="a small version of each part")
+    six.add_argument("--parts", nargs="+", choices=panel.PARTS, default=panel.PARTS)
+    six.add_argument("--runs", type=int, help="runs of each row (default: 10; coverage 200)")
+    for each in (one, two, three, four, five, six):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
-    if options.name == "kernels":
-        kernels.main(options)
-        return 0
-    if options.name == "exact":
-        exact.main(options)
-        return 0
-    if options.name == "m5":
-        m5.main(options)
-        return 0
-    if options.name == "panel":
-        panel.main(options)
+    others = dict(kernels=kernels, exact=exact, m5=m5, allocation=allocation, panel=panel)
+    if options.name in others:
+        others[options.name].main(options)
         return 0
     parts = ahb.QUICK if options.quick else ahb.PARTS
     options.parts = ahb.SECONDS if options.speed else options.parts or parts

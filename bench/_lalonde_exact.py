@@ -19,13 +19,11 @@ EVERYBODY = jc.ExactAHB(gamma0=7.5, gamma1=0.0, engine="device", max_nodes=NODES
 
 
 def collect(controls: tuple[str, ...], partitions: int) -> Iterator[pd.DataFrame]:
-    """The answers so far, after each question; without the placebos where nobody is left out."""
+    """The answers so far, after each question."""
     asked: list[dict[str, Any]] = []
     for name in controls:
-        first, *placebos = questions(name)
-        jobs = [(first, f"{NEAREST} nearest", NEAR)]
-        jobs += [(first, "everybody", EVERYBODY)] if name == "psid" else []
-        jobs += [(placebo, f"{NEAREST} nearest", NEAR) for placebo in placebos]
-        for question, looked, method in jobs:
+        question = next(questions(name))
+        ways = {f"{NEAREST} nearest": NEAR, **({"everybody": EVERYBODY} if name == "psid" else {})}
+        for looked, method in ways.items():
             asked.append({"looked at": looked, **ask(question, method, partitions)})
             yield pd.DataFrame(asked)

@@ -55,7 +55,13 @@ ROWS = {
         for name, paper in MANY.items()
     },
 }
-FEW = ("2: quad/const", "2: binary/const", "5: p = 3")
+SAID = {  # of each table
+    "table2": f"Fast AHB has levels={LEVELS} in quad/const+4.",
+    "table5": "Here the best other is CEM.",
+    "table6": f"Fast AHB has levels={LEVELS}.",
+    "table7": f"Fast AHB has levels={LEVELS}; Exact AHB only searches, {LIMITED.max_nodes:,} nodes "
+    "a unit.",
+}
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,37 @@ from jcausal import kernels as kernels
 from jcausal import plot as plot
 from jcausal import simulate as simulate
 
+# allocate: a budget for groups whose effects are known coarsely
+from jcausal.allocate import LEA as LEA
+from jcausal.allocate import Accept as Accept
+from jcausal.allocate import Allocation as Allocation
+from jcausal.allocate import Beta as Beta
+from jcausal.allocate import Budget as Budget
+from jcausal.allocate import ByColumn as ByColumn
+from jcausal.allocate import EffectKMeans as EffectKMeans
+from jcausal.allocate import GroupEstimates as GroupEstimates
+from jcausal.allocate import Grouping as Grouping
+from jcausal.allocate import Guarantee as Guarantee
+from jcausal.allocate import KMeans as KMeans
+from jcausal.allocate import Knapsack as Knapsack
+from jcausal.allocate import Overspend as Overspend
+from jcausal.allocate import PropensityStrata as PropensityStrata
+from jcausal.allocate import Quantiles as Quantiles
+from jcausal.allocate import Rebudget as Rebudget
+from jcausal.allocate import SamplePlan as SamplePlan
+from jcausal.allocate import Slide as Slide
+from jcausal.allocate import TheoremGamma as TheoremGamma
+from jcausal.allocate import TopK as TopK
+from jcausal.allocate import TruncatedNormal as TruncatedNormal
+from jcausal.allocate import allocate as allocate
+from jcausal.allocate import count_bounds as count_bounds
+from jcausal.allocate import group as group
+from jcausal.allocate import guarantee as guarantee
+from jcausal.allocate import rebudget as rebudget
+from jcausal.allocate import regularity as regularity
+from jcausal.allocate import threshold_mass as threshold_mass
+from jcausal.allocate import unit_scale as unit_scale
+
 # data: samples, frames in, honest splits
 from jcausal.data import DataError as DataError
 from jcausal.data import HonestyError as HonestyError

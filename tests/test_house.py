@@ -19,7 +19,7 @@ import jcausal_kernels
 ROOTS = [Path(jc.__file__).parent, Path(jcausal_kernels.__file__).parent]
 FILES = sorted(f for root in ROOTS for f in root.rglob("*.py"))
 STAGES = ["data", "outcome", "match", "estimate", "panel", "infer", "diagnose"]
-STAGES += ["datasets", "simulate", "plot", "cli"]
+STAGES += ["allocate", "datasets", "simulate", "plot", "cli"]
 PUBLIC = [
     (name, value)
     for name, value in vars(jc).items()
@@ -137,7 +137,7 @@ def test_examples_run(name, value):
 
 
 @pytest.mark.parametrize(
-    "name", ["fit", "match", "estimate", "interval", "balance", "split", "complete"]
+    "name", ["fit", "match", "estimate", "interval", "balance", "split", "complete", "allocate"]
 )
 def test_verbs_take_keywords_only_after_the_nouns(name):
     parameters = list(inspect.signature(getattr(jc, name)).parameters.values())

@@ -7,7 +7,10 @@ from conftest import DATA
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
-READS = {"diabetes.ipynb": DATA / "diabetes_brfss2015.csv.gz"}
+READS = {
+    "allocation.ipynb": DATA / "star_k3.csv.gz",
+    "diabetes.ipynb": DATA / "diabetes_brfss2015.csv.gz",
+}
 
 
 def test_there_are_notebooks():

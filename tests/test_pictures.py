@@ -77,3 +77,40 @@ def test_boxes_are_drawn_where_they_are():
         assert (off < 0.01 * wide).all()
         size = np.array([frame.get_width(), frame.get_height()])
         assert (np.abs(size - (found.upper - found.lower)[i, [a, b]]) < 0.02 * wide).all()
+
+
+def test_allocation():
+    """Bars, the band between the ends of those that decide it, sums for every K."""
+    value = np.array([0.5, 0.9, 0.2, 0.6, -0.1])
+    found = jc.allocate(jc.GroupEstimates(value, label="abcde"), jc.TopK(2), rho=0.1)
+    ax = jc.plot.allocation(found, unit="points")
+    below = ax.figure.axes[1]
+    assert ax.get_ylabel() == "effect (points)" and below.get_xlabel() == "K"
+    assert ax.get_title() == "2 of 5 groups treated: at least 92.9% of the best value"
+    assert {text.get_text() for text in ax.texts} == {"a", "d"}
+    [band] = ax.patches
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.5, 0.6))
+    naive, least = (line.get_ydata() for line in below.lines[:2])
+    assert naive == pytest.approx([0.9, 1.5, 2.0, 2.2, 2.1])
+    assert least == pytest.approx([0.8, 1.3, 1.7, 1.8, 1.6])
+    assert naive[1] == pytest.approx(found.value.naive)
+    assert least[1] == pytest.approx(found.kept)
+    sure = jc.plot.allocation(jc.allocate(value, jc.TopK(2), rho=0.01))
+    assert labelled(sure) and not sure.patches
+    plt.close("all")
+
+
+def test_allocation_of_other_budgets_and_many_groups():
+    knapsack = jc.Knapsack(2.0, cost=[1.0, 2.0, 1.5], exact=False)
+    found = jc.allocate([0.5, 0.9, 0.2], knapsack, rho=0.1)
+    ax = jc.plot.allocation(found)
+    assert len(ax.figure.axes) == 1 and labelled(ax)
+    _, (given, below) = plt.subplots(2)
+    with pytest.raises(ValueError, match=r"below is for the values under jc.TopK"):
+        jc.plot.allocation(found, ax=given, below=below)
+    many = jc.allocate(np.random.default_rng(0).normal(size=3000), jc.TopK(9), rho=0.1)
+    with pytest.raises(ValueError, match="beside an ax"):
+        jc.plot.allocation(many, below=below)
+    assert jc.plot.allocation(many, ax=given, below=below) is given and below.lines
+    assert given.get_xlabel().endswith("(2,000 of 3,000 drawn)")
+    plt.close("all")

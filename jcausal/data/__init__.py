@@ -21,6 +21,7 @@ from jcausal.data._split import as_key as as_key
 from jcausal.data._split import check_honest as check_honest
 from jcausal.data._split import deal as deal
 from jcausal.data._split import hold_out as hold_out
+from jcausal.data._split import row_draws as row_draws
 from jcausal.data._split import split as split
 from jcausal.data._split import step_key as step_key
 from jcausal.data._words import number_in_words as number_in_words

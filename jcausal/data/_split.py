@@ -33,7 +33,7 @@ def step_key(key: PRNGKeyArray, step: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, int.from_bytes(step.encode()[:4].ljust(4, b"\0"), "little"))
 
 
-def _draws(sample: Sample, key: PRNGKeyArray) -> Float[Array, " n"]:
+def row_draws(sample: Sample, key: PRNGKeyArray) -> Float[Array, " n"]:
     """One uniform number a row that follows the row's id (or position), not the row order."""
 
     def one(row: Array) -> Array:
@@ -65,7 +65,7 @@ def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
     """A fold number (n,) for each row: both arms evenly over the folds, or whole clusters."""
     if sample.cluster is not None:
         return _cluster_rank(sample, key)[0] % folds
-    return _place_in_arm(sample, _draws(sample, key)) % folds
+    return _place_in_arm(sample, row_draws(sample, key)) % folds
 
 
 def _places(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, "..."]]:
@@ -74,7 +74,7 @@ def _places(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Ar
         return _cluster_rank(sample, key)
     treated = (sample.valid & sample.t).sum()
     size = jnp.stack([sample.valid.sum() - treated, treated])[sample.t.astype(jnp.int32)]
-    return _place_in_arm(sample, _draws(sample, key)), size
+    return _place_in_arm(sample, row_draws(sample, key)), size
 
 
 def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Bool[Array, " n"]:

@@ -4,3 +4,4 @@ from jcausal.estimate._effects import Effects as Effects
 from jcausal.estimate._effects import Partitions as Partitions
 from jcausal.estimate._estimate import estimate as estimate
 from jcausal.estimate._words import group_codes as group_codes
+from jcausal.estimate._words import group_labels as group_labels

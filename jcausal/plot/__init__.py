@@ -1,5 +1,6 @@
 """Pictures; each function returns its matplotlib Axes."""
 
+from jcausal.plot._allocation import allocation as allocation
 from jcausal.plot._panel import panel as panel
 from jcausal.plot._plots import boxes as boxes
 from jcausal.plot._plots import effects as effects

@@ -26,6 +26,7 @@ from jcausal_kernels.segments import segmented_scan
 Implementation = Literal["auto", "reference", "histogram", "sorted"]
 FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
 BLOCK = 1024  # units that are looked at together where sums are products
+WINDOWS = 256  # units that are added up at a time where all covariates of a unit are one window
 
 
 class Splits(NamedTuple):
@@ -150,7 +151,8 @@ def _reference(
     return level.max(2), cut, above
 
 
-# (3) The tuned versions: histograms over rungs, and segmented scans over sorted units.
+# (3) The tuned versions: histograms over rungs (for two, one addition a unit), and segmented scans
+# over sorted units.
 
 
 def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: int) -> Array:
@@ -185,6 +187,31 @@ def _histogram(
     left, best = jnp.zeros((*shape, totals.shape[1])), jnp.zeros(shape)
     start = (left.astype(columns.dtype), best.astype(columns.dtype), none, none - 1)
     return lax.scan(step, start, (jnp.arange(rungs, dtype=jnp.int32), sums))[0][1:]
+
+
+def _two_rungs(
+    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array
+) -> tuple[Array, Array, Array]:
+    """Of 0/1 covariates: a unit adds all its covariates to its node at once."""
+    (n, p), d, nodes = codes.shape, columns.shape[1], totals.shape[0]
+    place = jnp.where((node >= 0) & (node < nodes), node, nodes)
+    more = -n % WINDOWS
+    place = jnp.pad(place, (0, more), constant_values=nodes).reshape(-1, WINDOWS)
+    codes = jnp.pad(codes, [(0, more), (0, 0)]).reshape(-1, WINDOWS, p)
+    columns = jnp.pad(columns, [(0, more), (0, 0)]).reshape(-1, WINDOWS, d)
+
+    def add(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        place, codes, columns = at
+        above = jnp.where(codes[:, :, None] > 0, columns[:, None], 0)
+        return total.at[place].add(above), None
+
+    none = jnp.zeros((nodes + 1, p, d), columns.dtype)
+    above = lax.scan(add, none, (place, codes, columns))[0][:nodes]
+    of = _sums(totals[:, None])
+    left = _Node(*(whole - part for whole, part in zip(of, _sums(above))))
+    level = jnp.where(left.units > 0, _level(of, left, minimum), 0)
+    zero = jnp.zeros((nodes, p), jnp.int32)
+    return level, zero, zero + 1
 
 
 def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
@@ -255,7 +282,9 @@ def many_rungs(rungs: tuple[int, ...]) -> list[int]:
 def _few(rest: tuple, codes: Array, rungs: tuple[int, ...]) -> list:
     """Histograms, one size after the other."""
     return [
-        _histogram(codes[:, jnp.asarray(which)], *rest, rungs=size)
+        _two_rungs(codes[:, jnp.asarray(which)], *rest)
+        if size == 2
+        else _histogram(codes[:, jnp.asarray(which)], *rest, rungs=size)
         for size, which in _by_size(rungs).items()
         if size
     ]

@@ -13,7 +13,7 @@ from jcausal.match.tree._fit import (
     solve,
     whole,
 )
-from jcausal.match.tree._grow import CHUNK, Growth
+from jcausal.match.tree._growth import CHUNK, Growth
 from jcausal.match.tree._prepare import Rungs, Scaling
 from jcausal.match.tree._tree import Fits, Nodes
 from jcausal_kernels import running_sum, segmented_scan

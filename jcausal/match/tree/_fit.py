@@ -21,13 +21,15 @@ class Design(NamedTuple):
     codes: Int[Array, "n f"]
 
 
-class Part(NamedTuple):
-    """Groups of units that stand together in an order, and features and rungs to cut them at."""
+class Groups(NamedTuple):
+    """Units that stand together in a list: where each group starts, its units, one to start from.
+
+    `first` (k,) is the unit whose features and outcome are taken off those of its group.
+    """
 
     start: Int[Array, " k"]
     units: Int[Array, " k"]
-    feature: Int[Array, "k c"]
-    cut: Int[Array, "k c"]
+    first: Int[Array, " k"]
 
 
 class Blocks(NamedTuple):
@@ -67,53 +69,44 @@ def _add_up(parts: Array, place: Array, groups: int) -> Array:
 
 
 def cross_products(
-    design: Design, order: Int[Array, " n"], part: Part, blocks: Blocks
-) -> tuple[Float[Array, "k c 2 h h"], Int[Array, "k c 2"]]:
-    """Sum w (1, z)(1, z)' and units on either side of a group's cuts, z less a unit of the group.
+    design: Design, listed: Int[Array, " m"], groups: Groups, blocks: Blocks
+) -> Float[Array, "k h h"]:
+    """Sum w (1, z)(1, z)' over each group of a list of units, z less a unit's.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
     """
-    (groups, cuts), n = part.feature.shape, order.shape[0]
+    k, m = groups.start.shape[0], listed.shape[0]
     wide = design.z.shape[1] + 1
-    many = -(-part.units // blocks.rows)
+    many = -(-groups.units // blocks.rows)
     ends = jnp.cumsum(many)
-    shift = design.z[order[jnp.clip(part.start, 0, n - 1)]]
+    shift = design.z[groups.first]
     product = partial(jnp.einsum, "bri,brj->bij", precision=lax.Precision.HIGHEST)
 
-    def more(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        done, total, units = carry
+    def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        done, total = carry
         at = done + jnp.arange(blocks.blocks, dtype=jnp.int32)
-        k = jnp.minimum(jnp.searchsorted(ends, at, side="right"), groups - 1)
-        first = part.start[k] + (at - ends[k] + many[k]) * blocks.rows
+        own = jnp.minimum(jnp.searchsorted(ends, at, side="right"), k - 1)
+        first = groups.start[own] + (at - ends[own] + many[own]) * blocks.rows
         place = first[:, None] + jnp.arange(blocks.rows, dtype=jnp.int32)
-        inside = (at < ends[-1])[:, None] & (place < (part.start + part.units)[k][:, None])
-        row = order[jnp.clip(place, 0, n - 1)]
-        z = design.z[row] - shift[k][:, None]
+        beyond = (groups.start + groups.units)[own]
+        inside = (at < ends[-1])[:, None] & (place < beyond[:, None])
+        unit = listed[jnp.clip(place, 0, m - 1)]
+        z = design.z[unit] - shift[own][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
-        code = design.codes[row[..., None], part.feature[k][:, None]]
-        low = inside[..., None] & (code <= part.cut[k][:, None])
-        heavy = one if design.weight is None else one * design.weight[row][..., None]
-        both = product(heavy, one)[:, None]
-        sides = jnp.where(low[..., None], heavy[:, :, None], 0)
-        left = product(sides.reshape(*row.shape, cuts * wide), one)
-        left = left.reshape(-1, cuts, wide, wide)
-        units_left, units_all = low.sum(1), inside.sum(1, keepdims=True)
-        counts = jnp.stack([units_left, units_all - units_left], 2).astype(z.dtype)
-        total = total + _add_up(jnp.stack([left, both - left], 2), k, groups)
-        units = units + _add_up(counts, k, groups).astype(jnp.int32)
-        return done + blocks.blocks, total, units
+        heavy = one if design.weight is None else one * design.weight[unit][..., None]
+        return done + blocks.blocks, total + _add_up(product(heavy, one), own, k)
 
-    none = jnp.zeros((groups, cuts, 2, wide, wide), design.z.dtype)
-    start = (jnp.zeros((), jnp.int32), none, jnp.zeros((groups, cuts, 2), jnp.int32))
-    return lax.while_loop(lambda carry: carry[0] < ends[-1], more, start)[1:]
+    none = jnp.zeros((k, wide, wide), design.z.dtype)
+    start = (jnp.zeros((), jnp.int32), none)
+    return lax.while_loop(lambda carry: carry[0] < ends[-1], more, start)[1]
 
 
 def whole(
     design: Design, order: Int[Array, " n"], start: Array, count: Array, blocks: Blocks
 ) -> Float[Array, "k h h"]:
-    """The cross products of each group, without a cut."""
-    zero = jnp.zeros((start.shape[0], 1), jnp.int32)
-    return cross_products(design, order, Part(start, count, zero, zero - 1), blocks)[0][:, 0, 1]
+    """The cross products of groups that stand together in an order of all units."""
+    first = order[jnp.clip(start, 0, order.shape[0] - 1)]
+    return cross_products(design, order, Groups(start, count, first), blocks)
 
 
 class Moments(NamedTuple):

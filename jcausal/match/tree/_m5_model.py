@@ -13,7 +13,7 @@ from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
 from jcausal.match.tree._finish import ranges
 from jcausal.match.tree._fit import Blocks, moments, solve, whole
-from jcausal.match.tree._grow import CHUNK
+from jcausal.match.tree._growth import CHUNK
 from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._prepare import design_of

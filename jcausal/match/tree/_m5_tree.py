@@ -12,18 +12,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
 from jcausal.match.tree._finish import fits_of, nodes_of
 from jcausal.match.tree._fit import Blocks
-from jcausal.match.tree._grow import (
-    CHUNK,
-    Criterion,
-    Growth,
-    Limits,
-    Plan,
-    Search,
-    begin,
-    grow_level,
-    grow_whole,
-    unfinished,
-)
+from jcausal.match.tree._grow import begin, grow_level, grow_whole, unfinished
+from jcausal.match.tree._growth import CHUNK, Criterion, Growth, Limits, Plan, Search
 from jcausal.match.tree._prepare import (
     Rungs,
     design_of,

@@ -1,0 +1,37 @@
+"""Allocation of a budget to groups whose effects are known only coarsely."""
+
+from jcausal.allocate._allocate import allocate as allocate
+from jcausal.allocate._allocation import Allocation as Allocation
+from jcausal.allocate._allocation import Value as Value
+from jcausal.allocate._coarse import CountBounds as CountBounds
+from jcausal.allocate._coarse import ThresholdMass as ThresholdMass
+from jcausal.allocate._coarse import count_bounds as count_bounds
+from jcausal.allocate._coarse import threshold_mass as threshold_mass
+from jcausal.allocate._distributions import Beta as Beta
+from jcausal.allocate._distributions import Distribution as Distribution
+from jcausal.allocate._distributions import TruncatedNormal as TruncatedNormal
+from jcausal.allocate._estimates import GroupEstimates as GroupEstimates
+from jcausal.allocate._flexible import Accept as Accept
+from jcausal.allocate._flexible import BudgetMethod as BudgetMethod
+from jcausal.allocate._flexible import Overspend as Overspend
+from jcausal.allocate._flexible import Rebudget as Rebudget
+from jcausal.allocate._flexible import Slide as Slide
+from jcausal.allocate._flexible import rebudget as rebudget
+from jcausal.allocate._gamma import TheoremGamma as TheoremGamma
+from jcausal.allocate._groupings import ByColumn as ByColumn
+from jcausal.allocate._groupings import EffectKMeans as EffectKMeans
+from jcausal.allocate._groupings import KMeans as KMeans
+from jcausal.allocate._groupings import PropensityStrata as PropensityStrata
+from jcausal.allocate._groupings import Quantiles as Quantiles
+from jcausal.allocate._groups import Grouping as Grouping
+from jcausal.allocate._groups import GroupingMethod as GroupingMethod
+from jcausal.allocate._groups import group as group
+from jcausal.allocate._guarantee import Guarantee as Guarantee
+from jcausal.allocate._guarantee import guarantee as guarantee
+from jcausal.allocate._knapsack import Knapsack as Knapsack
+from jcausal.allocate._lea import LEA as LEA
+from jcausal.allocate._plan import SamplePlan as SamplePlan
+from jcausal.allocate._regularity import regularity as regularity
+from jcausal.allocate._scale import unit_scale as unit_scale
+from jcausal.allocate._top_k import Budget as Budget
+from jcausal.allocate._top_k import TopK as TopK
