@@ -23,8 +23,13 @@ hypothesis.settings.load_profile("jcausal")
 
 _versions = f"jax{jax.__version__}-eqx{equinox.__version__}-bartz{bartz.__version__}"
 _cache = Path(os.environ.get("JCAUSAL_TEST_CACHE", ".jax_cache")) / _versions
-jax.config.update("jax_compilation_cache_dir", str(_cache.resolve()))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+for _name, _value in (
+    ("jax_compilation_cache_dir", str(_cache.resolve())),
+    ("jax_persistent_cache_min_compile_time_secs", 0.0),
+    ("jax_persistent_cache_min_entry_size_bytes", 0),
+):
+    jax.config.update(_name, _value)
+    os.environ[_name.upper()] = str(_value)  # for the processes that tests start
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

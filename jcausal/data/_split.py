@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data._errors import DataError, HonestyError
 from jcausal.data._ladder import traced_ladders
@@ -35,28 +35,47 @@ def step_key(key: PRNGKeyArray, step: str) -> PRNGKeyArray:
 
 def row_draws(sample: Sample, key: PRNGKeyArray) -> Float[Array, " n"]:
     """One uniform number a row that follows the row's id (or position), not the row order."""
+    return _draws(sample.row, key)
 
+
+@jax.jit
+def _draws(rows: UInt32[Array, "n 2"], key: PRNGKeyArray) -> Float[Array, " n"]:
     def one(row: Array) -> Array:
         return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, row[0]), row[1]))
 
-    return jax.vmap(one)(sample.row)
+    return jax.vmap(one)(rows)
 
 
 def _place_in_arm(sample: Sample, draw: Float[Array, " n"]) -> Int[Array, " n"]:
     """Each row's place (0, 1, ...) among the valid rows of its arm, in the order of the draws."""
-    arm = jnp.where(sample.valid, sample.t.astype(jnp.int32), 2)
+    return _place(sample.t, sample.valid, draw)
+
+
+@jax.jit
+def _place(
+    t: Bool[Array, " n"], valid: Bool[Array, " n"], draw: Float[Array, " n"]
+) -> Int[Array, " n"]:
+    arm = jnp.where(valid, t.astype(jnp.int32), 2)
     order = jnp.lexsort((draw, arm))
     first = jnp.searchsorted(arm[order], jnp.arange(3))
-    place = jnp.arange(sample.n) - first[arm[order]]
-    return jnp.zeros(sample.n, jnp.int32).at[order].set(place.astype(jnp.int32))
+    place = jnp.arange(t.shape[0]) - first[arm[order]]
+    return jnp.zeros(t.shape[0], jnp.int32).at[order].set(place.astype(jnp.int32))
 
 
 def _cluster_rank(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Each row's cluster as its place in a random order of the clusters, and their number."""
     assert sample.cluster is not None
-    labels = jnp.unique(sample.cluster, return_inverse=True, size=sample.n)[1].ravel()
-    present = jnp.zeros(sample.n, bool).at[labels].max(sample.valid)
-    draw = jnp.where(present, jax.random.uniform(key, (sample.n,)), 2.0)
+    return _rank(sample.cluster, sample.valid, key)
+
+
+@jax.jit
+def _rank(
+    cluster: Int[Array, " n"], valid: Bool[Array, " n"], key: PRNGKeyArray
+) -> tuple[Int[Array, " n"], Int[Array, ""]]:
+    n = cluster.shape[0]
+    labels = jnp.unique(cluster, return_inverse=True, size=n)[1].ravel()
+    present = jnp.zeros(n, bool).at[labels].max(valid)
+    draw = jnp.where(present, jax.random.uniform(key, (n,)), 2.0)
     rank = jnp.argsort(jnp.argsort(draw))
     return rank[labels].astype(jnp.int32), present.sum()
 

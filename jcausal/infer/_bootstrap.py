@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data import Sample, as_key, is_traced
 from jcausal.estimate import Effects
@@ -256,15 +256,23 @@ class _Drawn(NamedTuple):
         """The scores of units, or their sums by cluster (a scan in the order of the clusters)."""
         if self.order is None or self.label is None:
             return scores
-        label = self.label[self.order]
-        first = jnp.concatenate([jnp.ones(1, bool), label[1:] != label[:-1]])
+        return _cluster_sums(scores, self.order, self.label, self.valid)
 
-        def add(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
-            return left[0] | right[0], right[1] + jnp.where(right[0], 0, left[1])
 
-        sums = jax.lax.associative_scan(add, (first, scores[self.order]))[1]
-        last = jnp.searchsorted(label, jnp.arange(label.shape[0]), side="right") - 1
-        return jnp.where(self.valid, sums[jnp.maximum(last, 0)], 0)
+@jax.jit
+def _cluster_sums(
+    scores: Float[Array, " n"], order: Array, label: Array, valid: Bool[Array, " n"]
+) -> Float[Array, " n"]:
+    """Sums by cluster: a scan that begins anew at the first of each."""
+    label = label[order]
+    first = jnp.concatenate([jnp.ones(1, bool), label[1:] != label[:-1]])
+
+    def add(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return left[0] | right[0], right[1] + jnp.where(right[0], 0, left[1])
+
+    sums = jax.lax.associative_scan(add, (first, scores[order]))[1]
+    last = jnp.searchsorted(label, jnp.arange(label.shape[0]), side="right") - 1
+    return jnp.where(valid, sums[jnp.maximum(last, 0)], 0)
 
 
 def _drawn(sample: Sample) -> _Drawn:
@@ -290,10 +298,15 @@ def _drawn(sample: Sample) -> _Drawn:
 def _random_signs(sample: Sample, drawn: _Drawn, key: PRNGKeyArray) -> Float[Array, " n"]:
     """+1 or -1 for each unit, the same for all of one cluster and arm."""
     words = drawn.identity if drawn.label is None else drawn.identity[drawn.label]
+    return _signs(words, sample.t, key).astype(sample.x.dtype)
 
+
+@jax.jit
+def _signs(
+    words: UInt32[Array, "n 2"], t: Bool[Array, " n"], key: PRNGKeyArray
+) -> Int[Array, " n"]:
     def one(word: Array, arm: Array) -> Array:
         base = jax.random.fold_in(jax.random.fold_in(key, word[0]), word[1])
         return jax.random.bernoulli(jax.random.fold_in(base, arm))
 
-    heads = jax.vmap(one)(words, sample.t.astype(jnp.int32))
-    return jnp.where(heads, 1, -1).astype(sample.x.dtype)
+    return jnp.where(jax.vmap(one)(words, t.astype(jnp.int32)), 1, -1)

@@ -118,6 +118,7 @@ class Forest(eqx.Module):
         holds = trees_by_feature(rest, features)
         self.holds = jnp.asarray(np.where(holds < 0, len(rest.var) - 1, holds), jnp.int32)
 
+    @eqx.filter_jit
     def __call__(
         self, features: Float[Array, "m f"], max_bytes: int = 2**26
     ) -> Float32[Array, " m"]:
@@ -126,6 +127,7 @@ class Forest(eqx.Module):
         row_bytes = 12 * (width + self.cells.member.size + self.cells.table.size)
         return _in_blocks(self._evaluate, (features,), max(1, max_bytes // row_bytes))
 
+    @eqx.filter_jit
     def lines(
         self,
         features: Float[Array, "m f"],

@@ -1,6 +1,7 @@
 """Linear response surfaces with a small penalty, one per arm."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -114,6 +115,7 @@ def _check_rows(use: Array, arm: bool, arms: Arms) -> None:
         raise DataError(f"there is no {'treated' if arm else 'control'} row to fit a surface on.")
 
 
+@jax.jit
 def _solve(
     features: Float[Array, "n f"], y: Float[Array, " n"], w: Float[Array, " n"], penalty: Array
 ) -> Float[Array, " g"]:

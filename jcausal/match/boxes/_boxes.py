@@ -1,11 +1,13 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, first_rows, is_traced, like, pad_rows
 from jcausal.match._frames import counts_in_words, matched_frame
@@ -126,11 +128,11 @@ class Boxes(Matching):
 
         A unit of weight 0 carries no mean: it is in no box.
         """
-        schema = self.sample.schema
-        codes = self.sample.codes[:, schema.ordered]
-        gate = jnp.where(self.sample.weight > 0, self.fold, -2)[:, None]
-        codes = jnp.concatenate([codes, gate.astype(codes.dtype)], axis=1)
-        return Units(codes, self.sample.codes[:, schema.categories], self.sample.t)
+        sample, schema = self.sample, self.sample.schema
+        codes, levels = _gated(
+            sample.codes, sample.weight, self.fold, schema.ordered, schema.categories
+        )
+        return Units(codes, levels, sample.t)
 
     @property
     def rungs(self) -> Rungs:
@@ -158,8 +160,7 @@ class Boxes(Matching):
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
-        weighted = values * (self.sample.weight**power)[:, None]
-        weighted = jnp.where(self.fold[:, None] < 0, 0, weighted)
+        weighted = _weighted(values, self.sample.weight, self.fold, power)
         sums = box_sums(self.units, self._wide, weighted, ladder=self._bound)
         return first_rows(sums, self.query.shape[0])
 
@@ -176,10 +177,7 @@ class Boxes(Matching):
 
     def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
         """Sums of weight, weight y, weight (y - mean)^2, effective units, heavy, in one stream."""
-        w = jnp.where(self.sample.valid, self.sample.weight, 0).astype(y.dtype)
-        largest = w.max()
-        w = w / jnp.where(largest > 0, largest, 1)
-        columns = jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)
+        columns, largest = _columns(y, self.sample.valid, self.sample.weight)
         return around_means(self.sums(columns), largest)
 
     @property
@@ -222,3 +220,35 @@ class Boxes(Matching):
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
         return sentence(int(self.status[i]))
+
+
+@jax.jit
+def _gated(
+    codes: Int[Array, "n p"],
+    weight: Float[Array, " n"],
+    fold: Int[Array, " n"],
+    ordered: ArrayLike,
+    categories: ArrayLike,
+) -> tuple[Int[Array, "n o1"], Int[Array, "n c"]]:
+    """Ordered columns with the fold behind them (-2 for a unit without weight), and categories."""
+    gate = jnp.where(weight > 0, fold, -2)[:, None].astype(codes.dtype)
+    return jnp.concatenate([codes[:, ordered], gate], axis=1), codes[:, categories]
+
+
+@partial(jax.jit, static_argnames="power")
+def _weighted(
+    values: Float[Array, "n d"], weight: Float[Array, " n"], fold: Int[Array, " n"], power: int
+) -> Float[Array, "n d"]:
+    """Values times the weight's power, 0 for a unit without a fold."""
+    return jnp.where(fold[:, None] < 0, 0, values * (weight**power)[:, None])
+
+
+@jax.jit
+def _columns(
+    y: Float[Array, " n"], valid: Bool[Array, " n"], weight: Float[Array, " n"]
+) -> tuple[Float[Array, "n 5"], Float[Array, ""]]:
+    """What `around_means` takes the sums of, and the largest weight."""
+    w = jnp.where(valid, weight, 0).astype(y.dtype)
+    largest = w.max()
+    w = w / jnp.where(largest > 0, largest, 1)
+    return jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1), largest

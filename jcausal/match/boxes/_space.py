@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jcausal.data import DataError, Sample, bucket, is_traced, pad_rows, rows_in_words
 from jcausal_kernels import MISSING, Units
@@ -146,18 +147,29 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
 def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
     """Queries that are units of the sample; a missing value starts with its whole ladder."""
     plan = layout(sample)
-    ordered = plan.ordered
-    codes = sample.codes[units][:, ordered]
-    ladder = sample.ladder[ordered]
-    host = isinstance(ladder, np.ndarray) and not is_traced(codes)
+    ordered, ladder = plan.ordered, sample.ladder[plan.ordered]
+    host = isinstance(ladder, np.ndarray) and not is_traced(sample.codes, units)
     ladder = ladder if host else jnp.asarray(ladder, sample.x.dtype)
-    missing = codes == MISSING
-    lower = jnp.where(missing, 0, codes)
-    upper = jnp.where(missing, sample.rungs[ordered] - 1, codes)
+    rungs = sample.rungs[ordered]
+    lower, upper, levels = _of_units(sample.codes, units, rungs, ordered, plan.categories)
     values = ladder[np.arange(len(ordered)), np.asarray(lower) if host else lower]
-    levels = sample.codes[units][:, plan.categories]
     place = jnp.swapaxes(_places(ladder, values.T, sample.x.dtype), 1, 2)
     return Queries(sample.x[units], place, lower, upper, _own_level(levels, plan))
+
+
+@jax.jit
+def _of_units(
+    codes: Int[Array, "n p"],
+    units: Int[Array, " q"],
+    rungs: ArrayLike,
+    ordered: ArrayLike,
+    categories: ArrayLike,
+) -> tuple[Int[Array, "q o"], Int[Array, "q o"], Int[Array, "q c"]]:
+    """First and last rung of each unit's own box, and its levels."""
+    own = codes[units]
+    rung, levels = own[:, ordered], own[:, categories]
+    missing = rung == MISSING
+    return jnp.where(missing, 0, rung), jnp.where(missing, jnp.asarray(rungs) - 1, rung), levels
 
 
 def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
