@@ -49,18 +49,19 @@ def divide(data: Simulated, seed: int, share: float = 2 / 3, everyone: bool = Fa
 
 
 def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
-    """Errors over ATT: of single effects and of the average, matched treated and all treated.
+    """Errors over |ATT|: of single effects and of the average, matched treated and all treated.
 
     An unmatched unit is given the mean effect of the matched.
     """
     full = np.where(matched, hat, hat[matched].mean())
     att = run.ite.mean()
+    size = np.abs(att)
     return dict(
         matched=float(matched.mean()),
-        error=float(np.abs(hat - run.ite)[matched].mean() / att),
-        error_all=float(np.abs(full - run.ite).mean() / att),
-        att=float((hat[matched].mean() - run.ite[matched].mean()) / att),
-        att_all=float((hat[matched].mean() - att) / att),
+        error=float(np.abs(hat - run.ite)[matched].mean() / size),
+        error_all=float(np.abs(full - run.ite).mean() / size),
+        att=float((hat[matched].mean() - run.ite[matched].mean()) / size),
+        att_all=float((hat[matched].mean() - att) / size),
     )
 
 
