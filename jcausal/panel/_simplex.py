@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.panel._svd import product, tolerance_of
 
 LIMIT = 60  # steps of the interior point
-PASSES = 4  # corrections of the weights above 0
+PASSES = 6  # corrections of the weights above 0
 NEAR = 0.995  # of the way to the boundary that a step may go
 ROUNDING = 16  # digits in the last place that sums may lose
 
@@ -80,10 +80,11 @@ def simplex_weights(
     state = _interior(fixed)
     rough = jnp.where(use, state.w, 0) / state.w.sum()
     exact = _corrected(problem, rough, use & (state.w > state.z))
-    better = _excess(fixed, exact)[0] <= _excess(fixed, rough)[0]
-    w = jnp.where(better, exact, rough + exact - lax.stop_gradient(exact))
-    excess, enough = _excess(fixed, lax.stop_gradient(w))
-    return Weights(w, excess <= enough)
+    excess, enough = _excess(fixed, lax.stop_gradient(exact))
+    before, _ = _excess(fixed, rough)
+    good = excess <= jnp.maximum(before, enough)
+    w = jnp.where(good, exact, rough + exact - lax.stop_gradient(exact))
+    return Weights(w, jnp.where(good, excess, before) <= enough)
 
 
 def _excess(p: _Problem, w: Float[Array, " c"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -97,8 +98,8 @@ def _excess(p: _Problem, w: Float[Array, " c"]) -> tuple[Float[Array, ""], Float
 
 
 def _shift(p: _Problem) -> Float[Array, ""]:
-    """What keeps a singular Q positive definite in this precision."""
-    return ROUNDING * jnp.finfo(p.d.dtype).eps * jnp.trace(p.q)
+    """What keeps a singular Q positive definite in this precision; its diagonal is 1 at most."""
+    return ROUNDING * jnp.finfo(p.d.dtype).eps * len(p.use) ** 0.5 * (1 + p.ridge)
 
 
 def _interior(p: _Problem) -> _State:

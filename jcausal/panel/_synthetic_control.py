@@ -79,18 +79,27 @@ class SyntheticControl(Completer):
         return _run(self, panel, *rows_of(panel))
 
 
-def rows_of(panel: Panel) -> tuple[Int[Array, " k"], Int[Array, " c"]]:
-    """Treated units and donors; all units as both where it is not known who is treated."""
-    if is_traced(panel.d, panel.mask):
-        return jnp.arange(panel.n), jnp.arange(panel.n)
-    ever = np.asarray(panel.treated).any(1)
-    return jnp.asarray(np.flatnonzero(ever)), jnp.asarray(np.flatnonzero(~ever))
-
-
 def starts_of(panel: Panel) -> Int[Array, " n"]:
     """The place in time of each unit's first treated cell, m for units never treated."""
     treated = panel.treated
     return jnp.where(treated.any(1), jnp.argmax(treated, axis=1), panel.m)
+
+
+def known_starts(panel: Panel) -> Int[np.ndarray, " n"] | None:
+    """The same on the host; None under tracing, where it is not known."""
+    if is_traced(panel.d, panel.mask):
+        return None
+    treated = np.asarray(panel.d) & np.asarray(panel.mask)
+    return np.where(treated.any(1), treated.argmax(1), panel.m)
+
+
+def rows_of(panel: Panel) -> tuple[Int[Array, " k"], Int[Array, " c"]]:
+    """Treated units and donors; all units as both where it is not known who is treated."""
+    start = known_starts(panel)
+    if start is None:
+        return jnp.arange(panel.n), jnp.arange(panel.n)
+    treated, donors = np.flatnonzero(start < panel.m), np.flatnonzero(start == panel.m)
+    return jnp.asarray(treated), jnp.asarray(donors)
 
 
 @eqx.filter_jit

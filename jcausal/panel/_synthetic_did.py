@@ -14,7 +14,7 @@ from jcausal.panel._completer import Cells, Completed, Completer, completed, obs
 from jcausal.panel._panel import Panel
 from jcausal.panel._simplex import simplex_weights
 from jcausal.panel._svd import product
-from jcausal.panel._synthetic_control import rows_of, starts_of
+from jcausal.panel._synthetic_control import known_starts, rows_of, starts_of
 
 TINY = 1e-6  # ridge of the time weights over sigma
 
@@ -85,11 +85,9 @@ class SyntheticDiD(Completer):
 
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Cohort by cohort."""
-        _, donors = rows_of(panel)
-        if is_traced(panel.d, panel.mask):
-            return _run(self, panel, donors, jnp.arange(panel.m))
-        start = np.asarray(starts_of(panel))
-        return _run(self, panel, donors, jnp.asarray(np.unique(start[start < panel.m])))
+        start = known_starts(panel)
+        some = np.arange(panel.m) if start is None else np.unique(start[start < panel.m])
+        return _run(self, panel, rows_of(panel)[1], jnp.asarray(some))
 
 
 class _Cohort(NamedTuple):
@@ -121,13 +119,13 @@ def _run(
     place = jnp.argmax(known, axis=1)
     base, times = found.base[place], found.times[place]
     level = (times * (y - base)).sum(1, keepdims=True)
-    fitted = (known.any(0) & (starts > 1))[:, None]
+    fitted = known.any(0)[:, None]
     return completed(
         jnp.where(known.any(1, keepdims=True), base + level, jnp.nan),
         observed_y1(panel),
-        converged=(found.converged | ~fitted[:, 0]).all(),
+        converged=(found.converged | ~known.any(0)).all(),
         details={
-            "zeta": jnp.where(fitted[:, 0], found.zeta, jnp.nan),
+            "zeta": jnp.where(known.any(0), found.zeta, jnp.nan),
             "donor weights": jnp.where(fitted, found.donors, jnp.nan),
             "time weights": jnp.where(fitted, found.times, jnp.nan),
         },
