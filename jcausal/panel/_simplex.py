@@ -12,8 +12,8 @@ steps, the others being 0: this gives exact zeros, the last digits, and derivati
 set of donors with weight as given.
 
 How good: f(w) - min f <= w^T g - min g, g the gradient (the duality gap), and <= f(w). `converged`
-tells that the smaller of the two is below eps^0.6 f(w) (7e-5 of it in float32, 4e-10 in float64),
-or below what rounding leaves. The fit D w is within the square root of it of the best.
+tells that the smaller of the two is at most eps^0.6 f(w) (7e-5 of it in float32, 4e-10 in float64)
+and 4 eps times the squared length of the longest column of D, by which rounding w moves the gap.
 
 Source: Wright (1997), Primal-Dual Interior-Point Methods, chapter 10, for the steps; Jaggi (2013),
 ICML, for the gap.
@@ -31,7 +31,7 @@ from jcausal.panel._svd import product, tolerance_of
 LIMIT = 60  # steps of the interior point
 PASSES = 6  # corrections of the weights above 0
 NEAR = 0.995  # of the way to the boundary that a step may go
-ROUNDING = 16  # digits in the last place that sums may lose
+ROUNDING = 16  # units in the last place that sums of products may lose
 
 
 class Weights(NamedTuple):
@@ -92,9 +92,8 @@ def _excess(p: _Problem, w: Float[Array, " c"]) -> tuple[Float[Array, ""], Float
     gradient = p.gradient(w)
     value = w @ gradient
     gap = 2 * (value - jnp.where(p.use, gradient, jnp.inf).min())
-    rounding = ROUNDING * jnp.finfo(w.dtype).eps
-    least = rounding * (jnp.sqrt(jnp.abs(value)) + rounding)
-    return jnp.minimum(gap, value), tolerance_of(w.dtype) * value + least
+    rounding = 4 * jnp.finfo(w.dtype).eps
+    return jnp.minimum(gap, value), tolerance_of(w.dtype) * value + rounding
 
 
 def _shift(p: _Problem) -> Float[Array, ""]:

@@ -34,9 +34,12 @@ class SyntheticControl(Completer):
     between the extremes, are taken.
 
     Treatment must be absorbing, in one block or staggered, with units that are never treated and no
-    cell missing; other panels are refused. A unit treated from the first time on is NaN. Weights
-    are solved to 7e-5 of the objective in float32, 4e-10 in float64 (a duality gap), else
-    `converged` is False. Costs some 15 c^3 / 3 multiplications a treated unit, c donors.
+    cell missing; other panels are refused. A unit treated from the first time on is NaN.
+
+    `converged` tells that every unit's objective is proven (by a duality gap) to be within eps^0.6
+    of the least, relatively (7e-5 in float32, 4e-10 in float64), plus 4 eps times the mean square
+    of its largest difference from a donor. Some 15 steps of c^3 / 3 multiplications and 2 c^2
+    numbers a treated unit, c donors.
 
     Traceable; under jit and vmap, where it is not known who is treated, every unit is solved for.
     Gradients with respect to y and `penalty` take the set of donors with weight as given.
