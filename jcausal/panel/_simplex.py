@@ -6,10 +6,10 @@ nothing is lost to rounding where levels are high.
 
 A primal-dual interior point (predictor and corrector) goes from equal weights to the least f: some
 15 steps whatever the conditioning, each a Cholesky factorisation of (c, c). Where there are several
-minimisers (copies of a donor, more donors than times) it ends between them, and the order of
-donors does not matter. The weights that are not on their way to 0 are then corrected by Newton
-steps, the others being 0: this gives exact zeros, the last digits, and derivatives, which take the
-set of donors with weight as given.
+minimisers (copies of a donor, more donors than times) D w is the same for all, and it ends between
+them; where exactly, is for rounding to say. The weights that are not on their way to 0 are then
+corrected by Newton steps, the others being 0: this gives exact zeros, the last digits, and
+derivatives, which take the set of donors with weight as given.
 
 How good: f(w) - min f <= w^T g - min g, g the gradient (the duality gap), and <= f(w). `converged`
 tells that the smaller of the two is at most eps^0.6 f(w) (7e-5 of it in float32, 4e-10 in float64)

@@ -29,9 +29,10 @@ class SyntheticControl(Completer):
     does that, each from the rest).
 
     **Arguments:** `penalty`: of the squared weights, in squared outcome units; 0 (default) is the
-    synthetic control as published. It spreads weight over donors; without it, several weights may
-    fit equally well where donors outnumber times or repeat: then those of the solver, which lie
-    between the extremes, are taken.
+    synthetic control as published. It spreads weight over donors and makes the weights unique:
+    without it, several may fit equally well where donors outnumber times or repeat. The fit before
+    treatment is then the same for all, what comes after is not, and one between the extremes is
+    taken.
 
     Treatment must be absorbing, in one block or staggered, with units that are never treated and no
     cell missing; other panels are refused. A unit treated from the first time on is NaN.

@@ -44,8 +44,7 @@ class SyntheticDiD(Completer):
     Treatment must be absorbing, in one block or staggered, with units that are never treated and no
     cell missing; other panels are refused. Units with fewer than 2 times before their treatment are
     NaN. Both weights are solved as those of `SyntheticControl`, and `converged` tells the same.
-    Where several time weights fit equally well, the solver's, which lie between the extremes, are
-    taken.
+    Where several time weights fit equally well, some between the extremes are taken.
 
     Traceable; under jit and vmap every time is solved for as the start of a cohort. Gradients with
     respect to y and `zeta` take the sets of donors and times with weight as given. `details`, a row
