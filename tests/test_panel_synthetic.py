@@ -44,13 +44,15 @@ def problems(seed):
     return np.asarray(d, np.float32).astype(float)
 
 
+solve = jax.jit(jax.vmap(simplex_weights, in_axes=(0, 0, None)))
+
+
 @pytest.mark.x64
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 def test_weights_are_the_best_of_all_supports(ridge):
     """The objective as close as `converged` claims; the weights where they are unique."""
     d = problems(0)
-    solve = jax.jit(jax.vmap(lambda d: simplex_weights(d, jnp.ones(6, bool), ridge)))
-    found = solve(jnp.asarray(d))
+    found = solve(jnp.asarray(d), jnp.ones((16, 6), bool), ridge)
     eps = float(jnp.finfo(found.w.dtype).eps)
     assert bool(found.converged.all())
     w = np.asarray(found.w, float)
@@ -67,30 +69,30 @@ def test_weights_are_the_best_of_all_supports(ridge):
 
 @pytest.mark.x64
 def test_copies_fit_as_one_and_unused_columns_have_no_weight():
-    d = problems(1)[2]
+    d = problems(1)
     use = np.array([True, True, False, True, True, False])
-    found = simplex_weights(jnp.asarray(np.where(use, d, np.nan)), jnp.asarray(use))
+    d[:, :, ~use], d[3, 0, 0] = np.nan, np.nan
+    found = solve(jnp.asarray(d), jnp.asarray(np.tile(use, (16, 1))), 0.0)
     w = np.asarray(found.w)
-    alone = oracle.simplex(d[:, :2])[0]
-    close(w[[0, 1]] + w[[3, 4]], alone, atol=1e-5)
-    assert (w[~use] == 0).all() and bool(found.converged)
-    broken = simplex_weights(jnp.asarray(np.where(use, d, np.nan)), jnp.ones(6, bool))
-    assert not bool(broken.converged) and np.isnan(broken.w).all()
+    close(w[2, [0, 1]] + w[2, [3, 4]], oracle.simplex(d[2, :, :2])[0], atol=1e-5)
+    assert (np.delete(w, 3, axis=0)[:, ~use] == 0).all()
+    assert np.isnan(w[3]).all() and np.flatnonzero(~np.asarray(found.converged)).tolist() == [3]
 
 
 @pytest.mark.x64
 def test_more_donors_than_times_and_the_reverse():
     """By the duality gap in float64: 60 donors, more than can be enumerated."""
-    for t in (20, 90):
-        d = np.random.default_rng(t).normal(size=(t, 60)) + 0.5
-        d = np.asarray(d, np.float32).astype(float)
-        found = simplex_weights(jnp.asarray(d), jnp.ones(60, bool))
-        w = np.asarray(found.w, float)
-        w /= w.sum()
-        r = d @ w
-        gap = 2 * (r @ r - (d.T @ r).min())
-        eps = float(jnp.finfo(found.w.dtype).eps)
-        assert bool(found.converged) and gap <= eps**0.6 * (r @ r) + 8 * eps * (d**2).sum(0).max()
+    d = np.random.default_rng(0).normal(size=(2, 90, 60)) + 0.5
+    d = np.asarray(d, np.float32).astype(float)
+    d[0, 20:] = 0
+    found = solve(jnp.asarray(d), jnp.ones((2, 60), bool), 0.0)
+    assert bool(found.converged.all())
+    eps = float(jnp.finfo(found.w.dtype).eps)
+    for k in range(2):
+        w = np.asarray(found.w[k], float) / np.asarray(found.w[k], float).sum()
+        r = d[k] @ w
+        gap = 2 * (r @ r - (d[k].T @ r).min())
+        assert gap <= eps**0.6 * (r @ r) + 8 * eps * (d[k] ** 2).sum(0).max()
 
 
 @pytest.mark.x64
@@ -178,7 +180,7 @@ def test_means_of_donors_are_recovered(method):
         close(np.asarray(found.effect)[D & (START == 6)[:, None]], 2.5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", METHODS[::2], ids=name)
 def test_many_panels_in_one_call(method):
     y = jnp.asarray(np.stack([draw(5), draw(6)]))
 
@@ -217,3 +219,132 @@ def test_the_gradient_in_the_penalty():
     slope = float(jax.jit(jax.grad(att))(jnp.asarray(0.5)))
     quotient = float(att(jnp.asarray(0.55)) - att(jnp.asarray(0.45))) / 0.1
     assert slope == pytest.approx(quotient, rel=0.05, abs=5e-3)
+
+
+def test_what_does_not_fit_is_refused(unchecked):
+    y = draw(9)
+    never, all_of_them = D[TREATED], np.arange(M) >= np.full((N, 1), 5)
+    comes, mask = D.copy(), np.ones_like(D)
+    comes[TREATED[0], 6], mask[0, 0] = False, False
+    cases = [
+        (jc.Panel(y, comes), "comes and goes .switching.*stays; use"),
+        (jc.Panel(y[TREATED], never), "all 4 units are treated .*no donor"),
+        (jc.Panel(y, all_of_them), "all 9 units are treated"),
+        (jc.Panel(y, D, mask=mask), "1 of 72 cells were not observed"),
+        (jc.Panel(y, np.tile(START < M, (M, 1)).T), "constant: 4 of 9 units"),
+    ]
+    for method in (jc.SyntheticControl(), jc.SyntheticDiD()):
+        for panel, words in cases:
+            with pytest.raises(jc.PatternError, match=words):
+                jc.complete(panel, method)
+        with pytest.raises(ValueError, match="does not use covariates"):
+            jc.complete(jc.Panel(y, D, covariates=y[:, :, None]), method)
+    for make, words in (
+        (lambda: jc.SyntheticControl(penalty=-1.0), "penalty is -1.0: it must be finite"),
+        (lambda: jc.SyntheticDiD(zeta=float("nan")), "zeta is nan: it must be finite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
+
+
+@pytest.mark.parametrize("method", METHODS[::2], ids=name)
+def test_units_treated_too_early_have_no_effect(method):
+    """One unit is treated from the first time on, one from the second."""
+    y, d = draw(10), D.copy()
+    d[1], d[4, 1:] = True, True
+    found = jc.complete(jc.Panel(y, d), method)
+    early = isinstance(method, jc.SyntheticControl)
+    assert np.asarray(found.identified).tolist() == [
+        i in (4, 6, 8) if early else i in (6, 8) for i in range(N)
+    ]
+    assert "5 without a treated cell, 1 without an untreated cell" in found.summary()
+    assert bool(found.completed.converged) and np.isfinite(float(found.att))
+
+
+def test_missing_cells_under_tracing_are_not_passed_over():
+    mask = np.ones_like(D)
+    mask[DONORS[0], 0] = False
+
+    def att(y):
+        panel = jc.Panel(y, D, mask=mask)
+        found = jc.complete(panel, jc.SyntheticDiD(zeta=1.0), throw=False)
+        return found.att, found.completed.converged
+
+    value, converged = att(jnp.asarray(draw(11)))
+    assert np.isnan(value) and not bool(converged)
+
+
+@pytest.fixture(scope="module")
+def prop99():
+    return jc.datasets.prop99()
+
+
+def test_proposition_99_by_synthetic_control(prop99):
+    """The published -19.6 is what 10,000 more steps of Frank and Wolfe come to.
+
+    Arkhangelsky et al. (2021), table 1, with the published program's way: 100 steps from equal
+    weights, weights below a quarter of the largest set to 0, then 10,000 steps. The minimum is at
+    -19.51; that ours is it, the duality gap in float64 proves.
+    """
+    found = jc.complete(prop99, jc.SyntheticControl())
+    assert float(found.att) == pytest.approx(-19.514, abs=2e-3)
+    y = np.asarray(prop99.y, float)
+    california = prop99.unit == "California"
+    d = (y[~california] - y[california])[:, :19].T
+    w = np.asarray(found.completed.details["weights"][0], float)
+    w /= w.sum()
+    r = d @ w
+    assert 2 * (r @ r - (d.T @ r).min()) < 1e-3 * (r @ r)
+    rough = oracle.frank_wolfe(d, 0.0, 100, np.full(38, 1 / 38))
+    rough = np.where(rough > rough.max() / 4, rough, 0)
+    rough = oracle.frank_wolfe(d, 0.0, 10_000, rough / rough.sum())
+    theirs = (y[california][0] - rough @ y[~california])[19:].mean()
+    assert round(theirs, 1) == -19.6
+    assert r @ r < ((d @ rough) ** 2).sum()
+    names = prop99.unit[~california][w > 0.01]
+    assert names.tolist() == ["Colorado", "Connecticut", "Montana", "Nevada", "New Hampshire", "Utah"]
+
+
+def test_proposition_99_by_synthetic_did(prop99):
+    """-15.6, table 1 of Arkhangelsky et al. (2021); time weights are on 1986 to 1988."""
+    found = jc.complete(prop99, jc.SyntheticDiD())
+    assert float(found.att) == pytest.approx(-15.604, abs=1e-3)
+    details = found.completed.details
+    times = np.asarray(details["time weights"][0])
+    assert np.flatnonzero(times).tolist() == [16, 17, 18]
+    close(times[16:19], [0.366, 0.206, 0.427], atol=1e-3)
+    y = np.asarray(prop99.y, float)[prop99.unit != "California"][:, :19]
+    close(details["zeta"][0], 12**0.25 * np.diff(y, axis=1).std(), rtol=1e-5)
+    events = found.event_average()
+    close(events["effect"][19:].mean(), found.att, rtol=1e-5)
+
+
+def test_placebos_of_proposition_99(prop99):
+    """By effect 2 of 38 states fall or rise as much as California in the synthetic control.
+
+    The published error of synthetic DiD, 8.4, is from draws of states; all 38 of them give 9.5. The
+    ratio of gaps singles California out under synthetic DiD. Under the synthetic control by
+    outcomes alone it does not: Missouri and Virginia fit better before.
+    """
+    control, did = (jc.placebo(jc.complete(prop99, m)) for m in METHODS[::2])
+    assert did.p_value("ratio") == pytest.approx(1 / 39)
+    assert did.error == pytest.approx(9.49, abs=0.02)
+    rows = control.to_frame().sort_values("ratio", ascending=False)
+    assert rows["label"].tolist()[:3] == ["Missouri", "Virginia", "the treated"]
+    assert control.p_value("ratio") == pytest.approx(3 / 39)
+    bounds = did.interval()
+    assert float(bounds.lower) < -15.6 < float(bounds.upper)
+
+
+def test_intervals_and_pictures():
+    found = jc.complete(jc.Panel(draw(12), D), jc.SyntheticControl())
+    with pytest.raises(ValueError, match="4 of 9 units are treated .* use jc.placebo"):
+        jc.interval(found, jc.PanelBootstrap(draws=2), key=0)
+    with pytest.raises(ValueError, match="no standard errors of its own"):
+        jc.interval(found, jc.OwnErrors())
+    ax = jc.plot.panel(found, unit=TREATED[0])
+    assert ax.get_title() == f"{TREATED[0]}: synthetic control"
+    assert jc.plot.panel(found, show="effects").get_title() == "Effects: synthetic control"
+    assert len(jc.plot.panel(found, show="gaps").lines) == 3
+    frame = found.to_frame()
+    assert frame["effect"].notna().sum() == D.sum()

@@ -157,10 +157,11 @@ def _corrected(
     inside = p.q * one[:, None] * one
     factor = cho_factor(inside + jnp.diag(jnp.where(support, _shift(p), 1)))
     along = cho_solve(factor, one)
-    w = w * one
-    for _ in range(PASSES):
+
+    def newton(w: Array, _: None) -> tuple[Array, None]:
         part = cho_solve(factor, p.gradient(w) * one)
         level = (1 - w.sum() + part @ one) / (along @ one)
-        w = w + level * along - part
-    w = jnp.maximum(w, 0)
+        return w + level * along - part, None
+
+    w = jnp.maximum(lax.scan(newton, w * one, length=PASSES)[0], 0)
     return w / w.sum()

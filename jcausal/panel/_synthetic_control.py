@@ -1,6 +1,7 @@
 """Synthetic control: each treated unit as a weighted mean of units that are never treated."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -80,7 +81,7 @@ class SyntheticControl(Completer):
 
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Weights for every treated unit, then their means of donors."""
-        return _run(self, panel, *rows_of(panel))
+        return _run(panel, *rows_of(panel), jnp.asarray(self.penalty, panel.y.dtype))
 
 
 def starts_of(panel: Panel) -> Int[Array, " n"]:
@@ -106,9 +107,9 @@ def rows_of(panel: Panel) -> tuple[Int[Array, " k"], Int[Array, " c"]]:
     return jnp.asarray(treated), jnp.asarray(donors)
 
 
-@eqx.filter_jit
+@jax.jit
 def _run(
-    method: SyntheticControl, panel: Panel, rows: Int[Array, " k"], donors: Int[Array, " c"]
+    panel: Panel, rows: Int[Array, " k"], donors: Int[Array, " c"], penalty: Float[Array, ""]
 ) -> Completed:
     start = starts_of(panel)
     y = jnp.where(panel.mask, panel.y, jnp.nan)
@@ -118,7 +119,7 @@ def _run(
     def one(row: Int[Array, ""]) -> Weights:
         before = jnp.arange(panel.m) < start[row]
         d = jnp.where(before[:, None], (pool - y[row]).T, 0)
-        return simplex_weights(d, use, method.penalty * start[row])
+        return simplex_weights(d, use, penalty * start[row])
 
     size = max(1, MOST // (pool.shape[0] ** 2 * pool.dtype.itemsize))
     found = lax.map(one, rows, batch_size=size)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -86,7 +87,8 @@ class SyntheticDiD(Completer):
         """Cohort by cohort."""
         start = known_starts(panel)
         some = np.arange(panel.m) if start is None else np.unique(start[start < panel.m])
-        return _run(self, panel, rows_of(panel)[1], jnp.asarray(some))
+        zeta = None if self.zeta is None else jnp.asarray(self.zeta, panel.y.dtype)
+        return _run(panel, rows_of(panel)[1], jnp.asarray(some), zeta)
 
 
 class _Cohort(NamedTuple):
@@ -99,9 +101,12 @@ class _Cohort(NamedTuple):
     converged: Bool[Array, ""]
 
 
-@eqx.filter_jit
+@jax.jit
 def _run(
-    method: SyntheticDiD, panel: Panel, donors: Int[Array, " c"], starts: Int[Array, " g"]
+    panel: Panel,
+    donors: Int[Array, " c"],
+    starts: Int[Array, " g"],
+    zeta: Float[Array, ""] | None,
 ) -> Completed:
     start = starts_of(panel)
     y = jnp.where(panel.mask, panel.y, jnp.nan)
@@ -111,7 +116,7 @@ def _run(
     def one(s: Int[Array, ""]) -> _Cohort:
         member = start == s
         mean = jnp.where(member[:, None], y, 0).sum(0) / member.sum()
-        return _cohort(method, pool, use, mean, member.sum(), s)
+        return _cohort(pool, use, mean, member.sum(), s, zeta)
 
     found = lax.map(one, starts)
     known = (start[:, None] == starts) & (starts > 1)
@@ -132,19 +137,18 @@ def _run(
 
 
 def _cohort(
-    method: SyntheticDiD,
     pool: Float[Array, "c m"],
     use: Bool[Array, " c"],
     mean: Float[Array, " m"],
     count: Int[Array, ""],
     s: Int[Array, ""],
+    zeta: Float[Array, ""] | None,
 ) -> _Cohort:
     """Both weights of the units that start at s, whose mean outcomes are given."""
     m = mean.shape[0]
     before = jnp.arange(m) < s
     sigma = _sigma(pool, use[:, None] & before[1:])
-    zeta = (count * (m - s)) ** 0.25 * sigma if method.zeta is None else method.zeta
-    zeta = jnp.asarray(zeta, mean.dtype)
+    zeta = (count * (m - s)) ** 0.25 * sigma if zeta is None else zeta
     donors = simplex_weights(_centred(pool.T - mean[:, None], before), use, zeta**2 * s)
     after = jnp.where(before, 0, pool).sum(1, keepdims=True) / (m - s)
     ridge = (TINY * sigma) ** 2 * use.sum()
