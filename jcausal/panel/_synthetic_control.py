@@ -124,11 +124,10 @@ def _run(
     size = max(1, MOST // (pool.shape[0] ** 2 * pool.dtype.itemsize))
     found = lax.map(one, rows, batch_size=size)
     fitted = (start[rows] > 0) & (start[rows] < panel.m)
-    weights = jnp.where(fitted[:, None], found.w, jnp.nan)
-    y0 = jnp.full_like(y, jnp.nan).at[rows].set(product(weights, pool))
+    means = jnp.where(fitted[:, None], product(found.w, pool), jnp.nan)
     return completed(
-        y0,
+        jnp.full_like(y, jnp.nan).at[rows].set(means),
         observed_y1(panel),
         converged=(found.converged | ~fitted).all(),
-        details={"weights": weights},
+        details={"weights": jnp.where(fitted[:, None], found.w, jnp.nan)},
     )

@@ -115,10 +115,10 @@ def _run(
 
     def one(s: Int[Array, ""]) -> _Cohort:
         member = start == s
-        mean = jnp.where(member[:, None], y, 0).sum(0) / member.sum()
-        return _cohort(pool, use, mean, member.sum(), s, zeta)
+        mean = jnp.where(member[:, None], y, 0).sum(0) / jnp.maximum(member.sum(), 1)
+        return _cohort(pool, use, mean, member.sum(), jnp.maximum(s, 1), zeta)
 
-    found = lax.map(one, starts)
+    found = lax.map(one, starts)  # of a start at 0 or 1 nothing is kept below
     known = (start[:, None] == starts) & (starts > 1)
     place = jnp.argmax(known, axis=1)
     base, times = found.base[place], found.times[place]
@@ -159,9 +159,10 @@ def _cohort(
 
 def _sigma(pool: Float[Array, "c m"], use: Bool[Array, "c k"]) -> Float[Array, ""]:
     """Standard deviation of the first differences in use."""
-    steps, count = jnp.diff(pool, axis=1), use.sum()
+    steps, count = jnp.diff(pool, axis=1), jnp.maximum(use.sum(), 1)
     mean = jnp.where(use, steps, 0).sum() / count
-    return jnp.sqrt(jnp.where(use, (steps - mean) ** 2, 0).sum() / count)
+    variance = jnp.where(use, (steps - mean) ** 2, 0).sum() / count
+    return jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), variance)
 
 
 def _centred(d: Float[Array, "t c"], rows: Bool[Array, " t"]) -> Float[Array, "t c"]:
