@@ -100,7 +100,7 @@ def frank_wolfe(d, ridge, steps, w):
 
 def synthetic_did(y, start):
     """Algorithm 1 for each cohort, ending in a weighted regression with dummies, and their mean."""
-    n, m = y.shape
+    m = y.shape[1]
     donors, parts = np.flatnonzero(start == m), []
     for s in np.unique(start[start < m]):
         own = np.flatnonzero(start == s)
