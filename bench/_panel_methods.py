@@ -22,5 +22,7 @@ SWITCHING = {  # both arms in every row
 }
 ABSORBING = {  # effects on treated cells
     "TwoWayFixedEffects": Method(jc.TwoWayFixedEffects()),
+    "SyntheticControl": Method(jc.SyntheticControl()),
+    "SyntheticDiD": Method(jc.SyntheticDiD()),
     "MCNNM": Method(jc.MCNNM()),
 }

@@ -112,6 +112,8 @@ from jcausal.panel import CompletionWarning as CompletionWarning
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel import SyntheticControl as SyntheticControl
+from jcausal.panel import SyntheticDiD as SyntheticDiD
 from jcausal.panel import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel import UnitMeans as UnitMeans
 from jcausal.panel import complete as complete

@@ -176,3 +176,23 @@ def controls_reason(found: Assignment) -> str | None:
             "untreated, so the level of these times without treatment is not identified"
         )
     return None
+
+
+def donors_reason(found: Assignment) -> str | None:
+    """Why treated units may not be weighed together from units that are never treated."""
+    if found.pattern == "constant":
+        return controls_reason(found)
+    if not found.absorbing:
+        return (
+            f"the treatment comes and goes ({found.words}), and donors are weighed to fit a "
+            "unit before a treatment that, once begun, stays"
+        )
+    if not found.never:
+        return f"all {found.n} units are treated at some time ({found.words}): there is no donor"
+    missing = found.n * found.m - found.observed
+    if missing:
+        return (
+            f"{missing} of {found.n * found.m} cells were not observed, and weights of donors need "
+            "every outcome (leave out units or times with gaps by panel.take or take_times)"
+        )
+    return None

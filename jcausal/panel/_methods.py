@@ -5,6 +5,8 @@ from collections.abc import Callable
 from jcausal.panel._completer import Completer
 from jcausal.panel._mcnnm import MCNNM
 from jcausal.panel._row_scaled import RowScaledSpectral
+from jcausal.panel._synthetic_control import SyntheticControl
+from jcausal.panel._synthetic_did import SyntheticDiD
 from jcausal.panel._two_way import TwoWayFixedEffects
 from jcausal.panel._unit_means import UnitMeans
 from jcausal.panel._usvt import USVT
@@ -14,5 +16,7 @@ METHODS: tuple[Callable[[], Completer], ...] = (
     USVT,
     MCNNM,
     TwoWayFixedEffects,
+    SyntheticControl,
+    SyntheticDiD,
     UnitMeans,
 )
