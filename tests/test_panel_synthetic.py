@@ -267,7 +267,7 @@ def test_proposition_99_by_synthetic_control(prop99):
     california = prop99.unit == "California"
     d = (y[~california] - y[california])[:, :19].T
     w = np.asarray(found.completed.details["weights"][0], float)
-    w /= w.sum()
+    w = w / w.sum()
     r = d @ w
     assert 2 * (r @ r - (d.T @ r).min()) < 1e-3 * (r @ r)
     rough = oracle.frank_wolfe(d, 0.0, 100, np.full(38, 1 / 38))
