@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jcausal.panel._completer import Completer
+from jcausal.panel._cross_fitted import CrossFittedDR
 from jcausal.panel._mcnnm import MCNNM
 from jcausal.panel._row_scaled import RowScaledSpectral
 from jcausal.panel._two_way import TwoWayFixedEffects
@@ -13,6 +14,7 @@ METHODS: tuple[Callable[[], Completer], ...] = (
     RowScaledSpectral,
     USVT,
     MCNNM,
+    CrossFittedDR,
     TwoWayFixedEffects,
     UnitMeans,
 )
