@@ -1,0 +1,41 @@
+"""Plain NumPy versions of the panel methods on latent factors, from their formulas, in float64."""
+
+import numpy as np
+
+
+def low(a, rank):
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    return (u[:, :rank] * s[:rank]) @ vt[:rank]
+
+
+def quarters(a, rows, columns, rank):
+    """Each quarter by regression on the tall matrix's factors; halves are bool by row and column.
+
+    The rotation between the factors of the two matrices is least squares on the rows they share.
+    """
+    out = np.full(a.shape, np.nan)
+    for r in (rows, ~rows):
+        for c in (columns, ~columns):
+            u, s, _ = np.linalg.svd(a[:, ~c], full_matrices=False)
+            factors = u[:, :rank] * s[:rank]
+            wide = low(a[~r], rank)
+            loadings = np.linalg.lstsq(factors[~r], wide, rcond=1e-9)[0]
+            out[np.ix_(r, c)] = (factors[r] @ loadings)[:, c]
+    return out
+
+
+def doubly_robust(y, d, mask, rows, columns, rank, chance_rank, clip):
+    """Theta and DR terms by arm, the IPW terms, and the cells' variance terms."""
+    treated, control = d & mask, ~d & mask
+    first = quarters(treated.astype(float), rows, columns, chance_rank)
+    seen = quarters(mask.astype(float), rows, columns, chance_rank)
+    theta, terms, weighting, square = [], [], [], 0.0
+    for use, raw in ((control, seen - first), (treated, first)):
+        p = np.clip(raw, clip, 1 - clip)
+        middle = y[use].mean()
+        t = middle + quarters(np.where(use, y - middle, 0), rows, columns, rank) / p
+        theta.append(t)
+        terms.append(t + np.where(use, y - t, 0) / p)
+        weighting.append(np.where(use, y, 0) / p)
+        square = square + np.where(use, y - t, 0) ** 2 / p**2
+    return theta, terms, weighting, square
