@@ -18,6 +18,7 @@ SWITCHING = {  # both arms in every row
     "RowScaledSpectral, rank 4, refine 20": Method(jc.RowScaledSpectral(rank=4, refine=20)),
     "USVT": Method(jc.USVT()),
     "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
+    "CrossFittedDR": Method(jc.CrossFittedDR()),
     "UnitMeans": Method(jc.UnitMeans()),
 }
 ABSORBING = {  # effects on treated cells

@@ -49,8 +49,8 @@ class CrossFittedDR(Completer):
 
     - `rank` of the outcomes, `propensity_rank` of D: an int, or the rule "gap" (default) or
       "median" of `RowScaledSpectral`, at least 1, read once from the whole matrix.
-    - `clip`: lambda, default 0.1: in simulations with probabilities from .3 to .7, 0.05 let errors of
-      P near the ends dominate at 60 x 60 and changed little at 200 x 200.
+    - `clip`: lambda, default 0.1: in simulations with probabilities from .3 to .7, 0.05 let errors
+      of P near the ends dominate at 60 x 60, and changed little at 200 x 200.
     - `estimator`: "dr"; "oi": outcomes alone, y_a = Theta_a; "ipw": weighting alone, Theta = 0.
     - `centre`: take c_a, the mean of the arm's observed outcomes, off first, so that results do not
       move with the origin of y (default). False: c_a = 0, as in the paper.
@@ -181,7 +181,7 @@ def _ranked(rank: int | Rule, a: Float[Array, "n m"]) -> _Ranked:
     a = lax.stop_gradient(a)
     if isinstance(rank, int):
         return _Ranked(jnp.asarray(rank), top_factors(a, rank).s)
-    s = top_factors(a, _rank.looked_at(*a.shape, None) + 1).s
+    s = top_factors(a, _rank.looked_at(a.shape[0], a.shape[1], None) + 1).s
     if rank == "median":
         found = _rank.above(s, _rank.median_threshold(a))
     else:
