@@ -19,6 +19,7 @@ SWITCHING = {  # both arms in every row
     "USVT": Method(jc.USVT()),
     "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
     "CrossFittedDR": Method(jc.CrossFittedDR()),
+    "DoublyRobustNeighbors": Method(jc.DoublyRobustNeighbors(), 200 * 200),
     "UnitMeans": Method(jc.UnitMeans()),
 }
 ABSORBING = {  # effects on treated cells

@@ -110,6 +110,7 @@ from jcausal.panel import Completer as Completer
 from jcausal.panel import Completion as Completion
 from jcausal.panel import CompletionWarning as CompletionWarning
 from jcausal.panel import CrossFittedDR as CrossFittedDR
+from jcausal.panel import DoublyRobustNeighbors as DoublyRobustNeighbors
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral

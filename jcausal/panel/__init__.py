@@ -9,6 +9,7 @@ from jcausal.panel._completer import Completer as Completer
 from jcausal.panel._completer import Errors as Errors
 from jcausal.panel._completion import Completion as Completion
 from jcausal.panel._cross_fitted import CrossFittedDR as CrossFittedDR
+from jcausal.panel._dr_neighbors import DoublyRobustNeighbors as DoublyRobustNeighbors
 from jcausal.panel._mcnnm import MCNNM as MCNNM
 from jcausal.panel._panel import Panel as Panel
 from jcausal.panel._row_scaled import RowScaledSpectral as RowScaledSpectral

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jcausal.panel._completer import Completer
 from jcausal.panel._cross_fitted import CrossFittedDR
+from jcausal.panel._dr_neighbors import DoublyRobustNeighbors
 from jcausal.panel._mcnnm import MCNNM
 from jcausal.panel._row_scaled import RowScaledSpectral
 from jcausal.panel._two_way import TwoWayFixedEffects
@@ -15,6 +16,7 @@ METHODS: tuple[Callable[[], Completer], ...] = (
     USVT,
     MCNNM,
     CrossFittedDR,
+    DoublyRobustNeighbors,
     TwoWayFixedEffects,
     UnitMeans,
 )

@@ -39,3 +39,24 @@ def doubly_robust(y, d, mask, rows, columns, rank, chance_rank, clip):
         weighting.append(np.where(use, y, 0) / p)
         square = square + np.where(use, y - t, 0) ** 2 / p**2
     return theta, terms, weighting, square
+
+
+def _distance(y, use, i, other, without):
+    """Mean squared difference of two rows where both are in use, one column left out."""
+    both = use[i] & use[other]
+    both[without] = False
+    return ((y[i] - y[other])[both] ** 2).mean() if both.any() else np.inf
+
+
+def neighbors(y, use, row, column, i, j):
+    """One cell from its pairs of a near row and a near column, by loops; NaN without a pair."""
+    n, m = y.shape
+    rows = [k for k in range(n) if k != i and _distance(y, use, i, k, j) <= row]
+    columns = [k for k in range(m) if k != j and _distance(y.T, use.T, j, k, i) <= column]
+    found = [
+        y[i, c] + y[r, j] - y[r, c]
+        for r in rows
+        for c in columns
+        if use[i, c] and use[r, j] and use[r, c]
+    ]
+    return np.mean(found) if found else np.nan
