@@ -25,4 +25,5 @@ SWITCHING = {  # both arms in every row
 ABSORBING = {  # effects on treated cells
     "TwoWayFixedEffects": Method(jc.TwoWayFixedEffects()),
     "MCNNM": Method(jc.MCNNM()),
+    "SyntheticNearestNeighbors": Method(jc.SyntheticNearestNeighbors()),
 }

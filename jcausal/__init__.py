@@ -114,6 +114,7 @@ from jcausal.panel import DoublyRobustNeighbors as DoublyRobustNeighbors
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel import SyntheticNearestNeighbors as SyntheticNearestNeighbors
 from jcausal.panel import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel import UnitMeans as UnitMeans
 from jcausal.panel import complete as complete

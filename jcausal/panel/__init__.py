@@ -13,6 +13,7 @@ from jcausal.panel._dr_neighbors import DoublyRobustNeighbors as DoublyRobustNei
 from jcausal.panel._mcnnm import MCNNM as MCNNM
 from jcausal.panel._panel import Panel as Panel
 from jcausal.panel._row_scaled import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel._snn import SyntheticNearestNeighbors as SyntheticNearestNeighbors
 from jcausal.panel._two_way import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel._unit_means import UnitMeans as UnitMeans
 from jcausal.panel._usvt import USVT as USVT

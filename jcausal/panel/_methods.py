@@ -7,6 +7,7 @@ from jcausal.panel._cross_fitted import CrossFittedDR
 from jcausal.panel._dr_neighbors import DoublyRobustNeighbors
 from jcausal.panel._mcnnm import MCNNM
 from jcausal.panel._row_scaled import RowScaledSpectral
+from jcausal.panel._snn import SyntheticNearestNeighbors
 from jcausal.panel._two_way import TwoWayFixedEffects
 from jcausal.panel._unit_means import UnitMeans
 from jcausal.panel._usvt import USVT
@@ -17,6 +18,7 @@ METHODS: tuple[Callable[[], Completer], ...] = (
     MCNNM,
     CrossFittedDR,
     DoublyRobustNeighbors,
+    SyntheticNearestNeighbors,
     TwoWayFixedEffects,
     UnitMeans,
 )

@@ -60,3 +60,22 @@ def neighbors(y, use, row, column, i, j):
         if use[i, c] and use[r, j] and use[r, c]
     ]
     return np.mean(found) if found else np.nan
+
+
+def largest_biclique(block):
+    """The largest (min(rows, columns), rows x columns) over all sets of rows, all columns kept."""
+    best = (0, 0)
+    for code in range(1, 2 ** len(block)):
+        rows = np.array([code >> k & 1 for k in range(len(block))], bool)
+        sizes = int(rows.sum()), int(block[rows].all(0).sum())
+        best = max(best, (min(sizes), sizes[0] * sizes[1]))
+    return best
+
+
+def synthetic_neighbor(y, i, j, rows, columns, rank):
+    """One cell by the pseudo-inverse of the anchors at a rank; and both shares that are tested."""
+    s = low(y[np.ix_(rows, columns)], rank)
+    q, x = y[i, columns], y[rows, j]
+    beta = np.linalg.pinv(s.T, rcond=1e-9) @ q
+    span = s @ np.linalg.pinv(s, rcond=1e-9) @ x
+    return x @ beta, [((s.T @ beta - q) ** 2).sum() / (q @ q), ((x - span) ** 2).sum() / (x @ x)]
