@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-Places = Int[np.ndarray, " k"]
+Rows = Int[np.ndarray, " a"]
+Columns = Int[np.ndarray, " b"]
 
 
 class Anchors(NamedTuple):
     """Anchor rows and columns, and the targets (k, 2) that share them."""
 
-    rows: Int[np.ndarray, " a"]
-    columns: Int[np.ndarray, " b"]
+    rows: Rows
+    columns: Columns
     targets: Int[np.ndarray, "k 2"]
 
 
@@ -29,7 +30,7 @@ def anchors_of(use: Bool[np.ndarray, "n m"], targets: Int[np.ndarray, "k 2"]) ->
     alike: dict[tuple[bytes, bytes], list[list[int]]] = {}
     for i, j in targets.tolist():
         alike.setdefault((use[:, j].tobytes(), use[i].tobytes()), []).append([i, j])
-    shared: dict[tuple[bytes, bytes], tuple[Places, Places, list[list[int]]]] = {}
+    shared: dict[tuple[bytes, bytes], tuple[Rows, Columns, list[list[int]]]] = {}
     for members in alike.values():
         i, j = members[0]
         rows, columns = biclique(use, np.flatnonzero(use[:, j]), np.flatnonzero(use[i]))
@@ -39,7 +40,9 @@ def anchors_of(use: Bool[np.ndarray, "n m"], targets: Int[np.ndarray, "k 2"]) ->
     return sorted(found, key=lambda group: len(group.targets))
 
 
-def biclique(use: Bool[np.ndarray, "n m"], rows: Places, columns: Places) -> tuple[Places, Places]:
+def biclique(
+    use: Bool[np.ndarray, "n m"], rows: Int[np.ndarray, " k"], columns: Int[np.ndarray, " l"]
+) -> tuple[Rows, Columns]:
     """Rows and columns, out of those given, with every cell in use: a large min(rows, columns).
 
     All of them where every cell is in use. Else rows are added one at a time, always the one that
@@ -48,6 +51,8 @@ def biclique(use: Bool[np.ndarray, "n m"], rows: Places, columns: Places) -> tup
     are nested, as under absorbing treatment; in general it is greedy.
     """
     block = use[np.ix_(rows, columns)]
+    if not block.size:
+        return rows[:0], columns[:0]
     if block.all():
         return rows, columns
     columns_left = np.ones(columns.size, bool)
