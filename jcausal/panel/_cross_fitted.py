@@ -65,10 +65,10 @@ class CrossFittedDR(Completer):
     **Example:**
 
         >>> import jcausal as jc
-        >>> data = jc.simulate.low_rank_panel(key=0, n=60, m=60)
+        >>> data = jc.simulate.low_rank_panel(key=0, n=36, m=40)
         >>> found = jc.complete(data.panel, jc.CrossFittedDR(rank=3, propensity_rank=1), key=0)
         >>> jc.interval(found, jc.OwnErrors(), by="unit").lower.shape
-        (60,)
+        (36,)
     """
 
     rank: int | Rule = eqx.field(static=True, default="gap")

@@ -48,7 +48,7 @@ class DoublyRobustNeighbors(Completer):
     **Example:**
 
         >>> import jcausal as jc
-        >>> data = jc.simulate.low_rank_panel(key=0, n=30, m=30, rank=1)
+        >>> data = jc.simulate.low_rank_panel(key=0, n=20, m=24, rank=1)
         >>> found = jc.complete(data.panel, jc.DoublyRobustNeighbors(), key=0)
         >>> bool(found.identified.all())
         True
