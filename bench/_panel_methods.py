@@ -18,6 +18,8 @@ SWITCHING = {  # both arms in every row
     "RowScaledSpectral, rank 4, refine 20": Method(jc.RowScaledSpectral(rank=4, refine=20)),
     "USVT": Method(jc.USVT()),
     "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
+    "CrossFittedDR": Method(jc.CrossFittedDR()),
+    "DoublyRobustNeighbors": Method(jc.DoublyRobustNeighbors(), 200 * 200),
     "UnitMeans": Method(jc.UnitMeans()),
 }
 ABSORBING = {  # effects on treated cells
@@ -25,4 +27,5 @@ ABSORBING = {  # effects on treated cells
     "SyntheticControl": Method(jc.SyntheticControl()),
     "SyntheticDiD": Method(jc.SyntheticDiD()),
     "MCNNM": Method(jc.MCNNM()),
+    "SyntheticNearestNeighbors": Method(jc.SyntheticNearestNeighbors()),
 }

@@ -142,8 +142,8 @@ def _drift(treated: Bool[np.ndarray, "n m"], mask: Bool[np.ndarray, "n m"]) -> f
     return float(np.sqrt(max(beyond, 0.0)) / min(overall, 1 - overall))
 
 
-def both_arms_reason(found: Assignment) -> str | None:
-    """Why a method that needs both arms in a row, at times that do not matter, may not be used."""
+def switching_reason(found: Assignment) -> str | None:
+    """Why a method that needs both arms in a row, whatever the times, may not be used."""
     if found.pattern == "constant":
         return (
             f"no unit is seen both with and without treatment ({found.words}), so no unit's "
@@ -155,12 +155,18 @@ def both_arms_reason(found: Assignment) -> str | None:
             "never treated would be with treatment is not identified, and a trend in time would "
             "be read as an effect"
         )
-    if found.drift > DRIFT:
+    return None
+
+
+def both_arms_reason(found: Assignment) -> str | None:
+    """Why a method that needs both arms in a row, at times that do not matter, may not be used."""
+    reason = switching_reason(found)
+    if reason is None and found.drift > DRIFT:
         return (
             f"the treated share moves with time (drift {found.drift:.2f}, at most {DRIFT:g}): a "
             "trend in time would be read as an effect"
         )
-    return None
+    return reason
 
 
 def controls_reason(found: Assignment) -> str | None:

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 from jcausal.panel._completer import Completer
+from jcausal.panel._cross_fitted import CrossFittedDR
+from jcausal.panel._dr_neighbors import DoublyRobustNeighbors
 from jcausal.panel._mcnnm import MCNNM
 from jcausal.panel._row_scaled import RowScaledSpectral
+from jcausal.panel._snn import SyntheticNearestNeighbors
 from jcausal.panel._synthetic_control import SyntheticControl
 from jcausal.panel._synthetic_did import SyntheticDiD
 from jcausal.panel._two_way import TwoWayFixedEffects
@@ -15,6 +18,9 @@ METHODS: tuple[Callable[[], Completer], ...] = (
     RowScaledSpectral,
     USVT,
     MCNNM,
+    CrossFittedDR,
+    DoublyRobustNeighbors,
+    SyntheticNearestNeighbors,
     TwoWayFixedEffects,
     SyntheticControl,
     SyntheticDiD,
