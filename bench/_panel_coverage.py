@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
+from jcausal.simulate import SimulatedPanel
 
 N, M, EFFECT = 60, 60, 1.0
 
@@ -22,6 +23,7 @@ class Question(NamedTuple):
 
 
 SPECTRAL = jc.RowScaledSpectral(rank=4, refine=10)
+LATENT = jc.CrossFittedDR(rank=3, propensity_rank=1)
 QUESTIONS = {
     "UnitMeans, own errors, units": Question(jc.UnitMeans(), jc.OwnErrors(), "unit", "these times"),
     "UnitMeans, jackknife over times, units": Question(
@@ -39,6 +41,9 @@ QUESTIONS = {
     "UnitMeans, bootstrap over units, average": Question(
         jc.UnitMeans(), jc.PanelBootstrap(draws=100), None, "population of units"
     ),
+    "CrossFittedDR, own errors, units": Question(LATENT, jc.OwnErrors(), "unit", "these times"),
+    "CrossFittedDR, own errors, times": Question(LATENT, jc.OwnErrors(), "time", "these units"),
+    "CrossFittedDR, own errors, average": Question(LATENT, jc.OwnErrors(), None, "these cells"),
 }
 
 
@@ -53,9 +58,9 @@ def collect(runs: int) -> Iterator[pd.DataFrame]:
     for seed in range(runs):
         data = jc.simulate.low_rank_panel(key=seed, n=N, m=M, effect=EFFECT)
         for name, asked in QUESTIONS.items():
-            found = jc.complete(data.panel, asked.completer)
+            found = jc.complete(data.panel, asked.completer, key=seed)
             bounds = jc.interval(found, asked.interval, by=asked.by, key=seed)
-            truth = np.asarray(data.unit_effect) if asked.target == "these times" else EFFECT
+            truth = _truth(data, asked)
             low, high = np.asarray(bounds.lower), np.asarray(bounds.upper)
             gap = np.asarray(bounds.estimate) - truth
             records.append(
@@ -70,6 +75,13 @@ def collect(runs: int) -> Iterator[pd.DataFrame]:
         if (seed + 1) % max(1, runs // 10) == 0:
             print(f"  run {seed + 1} of {runs}, {time.perf_counter() - began:.0f} s", flush=True)
             yield pd.DataFrame(records)
+
+
+def _truth(data: SimulatedPanel, asked: Question) -> np.ndarray | float:
+    """The mean effect over the panel's own cells, or the constant between the arms."""
+    if asked.target.startswith("population"):
+        return EFFECT
+    return np.asarray(data.effect).mean({"unit": 1, "time": 0, None: None}[asked.by])
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

@@ -18,9 +18,14 @@ SWITCHING = {  # both arms in every row
     "RowScaledSpectral, rank 4, refine 20": Method(jc.RowScaledSpectral(rank=4, refine=20)),
     "USVT": Method(jc.USVT()),
     "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
+    "CrossFittedDR": Method(jc.CrossFittedDR()),
+    "DoublyRobustNeighbors": Method(jc.DoublyRobustNeighbors(), 200 * 200),
     "UnitMeans": Method(jc.UnitMeans()),
 }
 ABSORBING = {  # effects on treated cells
     "TwoWayFixedEffects": Method(jc.TwoWayFixedEffects()),
+    "SyntheticControl": Method(jc.SyntheticControl()),
+    "SyntheticDiD": Method(jc.SyntheticDiD()),
     "MCNNM": Method(jc.MCNNM()),
+    "SyntheticNearestNeighbors": Method(jc.SyntheticNearestNeighbors()),
 }

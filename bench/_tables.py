@@ -58,8 +58,8 @@ ROWS = {
 SAID = {  # of each table
     "table2": f"Fast AHB has levels={LEVELS} in quad/const+4.",
     "table5": "Here the best other is CEM.",
-    "table6": f"Fast AHB has levels={LEVELS}. In linear/linear effects are as often below 0 as above "
-    "it, and some runs' ATT is nearly 0: errors over |ATT| say little there.",
+    "table6": f"Fast AHB has levels={LEVELS}. In linear/linear effects are as often below 0 as "
+    "above it, and some runs' ATT is nearly 0: errors over |ATT| say little there.",
     "table7": f"Fast AHB has levels={LEVELS}; Exact AHB only searches, {LIMITED.max_nodes:,} nodes "
     "a unit.",
 }

@@ -76,7 +76,7 @@ def _coverage_part(options: argparse.Namespace) -> None:
             f"# Coverage of 95% intervals of panels, {done} runs of {_panel_coverage.N} x "
             f"{_panel_coverage.M}\n\n"
             "`jc.simulate.low_rank_panel`. In brackets the standard error over runs (units of one "
-            "are dependent). \"These times\": the unit's mean effect over the panel's own times; "
+            'are dependent). "These times", units, cells: the mean effect over the panel\'s own; '
             '"population": the constant between the arms, which is the mean over new times or '
             f"units.\n\n{markdown(found)}"
         )

@@ -109,9 +109,14 @@ from jcausal.panel import USVT as USVT
 from jcausal.panel import Completer as Completer
 from jcausal.panel import Completion as Completion
 from jcausal.panel import CompletionWarning as CompletionWarning
+from jcausal.panel import CrossFittedDR as CrossFittedDR
+from jcausal.panel import DoublyRobustNeighbors as DoublyRobustNeighbors
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel import SyntheticControl as SyntheticControl
+from jcausal.panel import SyntheticDiD as SyntheticDiD
+from jcausal.panel import SyntheticNearestNeighbors as SyntheticNearestNeighbors
 from jcausal.panel import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel import UnitMeans as UnitMeans
 from jcausal.panel import complete as complete

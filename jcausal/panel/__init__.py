@@ -8,9 +8,14 @@ from jcausal.panel._completer import Completed as Completed
 from jcausal.panel._completer import Completer as Completer
 from jcausal.panel._completer import Errors as Errors
 from jcausal.panel._completion import Completion as Completion
+from jcausal.panel._cross_fitted import CrossFittedDR as CrossFittedDR
+from jcausal.panel._dr_neighbors import DoublyRobustNeighbors as DoublyRobustNeighbors
 from jcausal.panel._mcnnm import MCNNM as MCNNM
 from jcausal.panel._panel import Panel as Panel
 from jcausal.panel._row_scaled import RowScaledSpectral as RowScaledSpectral
+from jcausal.panel._snn import SyntheticNearestNeighbors as SyntheticNearestNeighbors
+from jcausal.panel._synthetic_control import SyntheticControl as SyntheticControl
+from jcausal.panel._synthetic_did import SyntheticDiD as SyntheticDiD
 from jcausal.panel._two_way import TwoWayFixedEffects as TwoWayFixedEffects
 from jcausal.panel._unit_means import UnitMeans as UnitMeans
 from jcausal.panel._usvt import USVT as USVT

@@ -142,8 +142,8 @@ def _drift(treated: Bool[np.ndarray, "n m"], mask: Bool[np.ndarray, "n m"]) -> f
     return float(np.sqrt(max(beyond, 0.0)) / min(overall, 1 - overall))
 
 
-def both_arms_reason(found: Assignment) -> str | None:
-    """Why a method that needs both arms in a row, at times that do not matter, may not be used."""
+def switching_reason(found: Assignment) -> str | None:
+    """Why a method that needs both arms in a row, whatever the times, may not be used."""
     if found.pattern == "constant":
         return (
             f"no unit is seen both with and without treatment ({found.words}), so no unit's "
@@ -155,12 +155,18 @@ def both_arms_reason(found: Assignment) -> str | None:
             "never treated would be with treatment is not identified, and a trend in time would "
             "be read as an effect"
         )
-    if found.drift > DRIFT:
+    return None
+
+
+def both_arms_reason(found: Assignment) -> str | None:
+    """Why a method that needs both arms in a row, at times that do not matter, may not be used."""
+    reason = switching_reason(found)
+    if reason is None and found.drift > DRIFT:
         return (
             f"the treated share moves with time (drift {found.drift:.2f}, at most {DRIFT:g}): a "
             "trend in time would be read as an effect"
         )
-    return None
+    return reason
 
 
 def controls_reason(found: Assignment) -> str | None:
@@ -174,5 +180,25 @@ def controls_reason(found: Assignment) -> str | None:
         return (
             f"all {found.treated} treated cells lie at the {found.bare} times at which nobody is "
             "untreated, so the level of these times without treatment is not identified"
+        )
+    return None
+
+
+def donors_reason(found: Assignment) -> str | None:
+    """Why treated units may not be weighed together from units that are never treated."""
+    if found.pattern == "constant":
+        return controls_reason(found)
+    if not found.absorbing:
+        return (
+            f"the treatment comes and goes ({found.words}), and donors are weighed to fit a "
+            "unit before a treatment that, once begun, stays"
+        )
+    if not found.never:
+        return f"all {found.n} units are treated at some time ({found.words}): there is no donor"
+    missing = found.n * found.m - found.observed
+    if missing:
+        return (
+            f"{missing} of {found.n * found.m} cells were not observed, and weights of donors need "
+            "every outcome (leave out units or times with gaps by panel.take or take_times)"
         )
     return None

@@ -57,14 +57,19 @@ def paper_threshold(
 
 
 def median_threshold(a: Float[Array, "n m"]) -> Float[Array, ""]:
-    """omega(beta) times the median singular value, omega = .56 b^3 - .95 b^2 + 1.82 b + 1.43.
+    """omega(beta) times the median singular value, beta the shorter side over the longer.
 
     The one rule that needs all singular values: n m min(n, m) operations.
 
     Source: Gavish and Donoho (2014), IEEE Trans. Inf. Theory 60(8), noise level not known.
     """
     n, m = a.shape
-    b = min(n, m) / max(n, m)
     gram = product(a, a.T) if n <= m else product(a.T, a)
     values = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0))
-    return (0.56 * b**3 - 0.95 * b**2 + 1.82 * b + 1.43) * jnp.median(values)
+    return omega(min(n, m), max(n, m)) * jnp.median(values)
+
+
+def omega(short: int, long: int) -> float:
+    """.56 b^3 - .95 b^2 + 1.82 b + 1.43 with b the shorter side over the longer."""
+    b = short / long
+    return 0.56 * b**3 - 0.95 * b**2 + 1.82 * b + 1.43

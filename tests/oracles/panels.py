@@ -69,3 +69,57 @@ def nuclear(y, use, threshold, steps=4000):
             low = (u * np.maximum(s - threshold, 0)) @ vt
         effects = two_way(y - low, use, None)
     return low + effects
+
+
+def simplex(d, ridge=0.0):
+    """Least |d w|^2 + ridge |w|^2 over the simplex, by every set of columns with weight."""
+    count = d.shape[1]
+    best, found = np.inf, None
+    for code in range(1, 2**count):
+        kept = np.flatnonzero(code >> np.arange(count) & 1)
+        k = kept.size
+        q = d[:, kept].T @ d[:, kept] + ridge * np.eye(k)
+        matrix = np.block([[q, np.ones((k, 1))], [np.ones((1, k)), np.zeros((1, 1))]])
+        w = np.zeros(count)
+        w[kept] = np.linalg.lstsq(matrix, np.append(np.zeros(k), 1.0), rcond=None)[0][:k]
+        value = ((d @ w) ** 2).sum() + ridge * (w @ w)
+        if w.min() > -1e-9 and abs(w.sum() - 1) < 1e-9 and value < best:
+            best, found = value, w
+    return found, best
+
+
+def frank_wolfe(d, ridge, steps, w):
+    """So many steps of Frank and Wolfe (1956) with the best step length, from w."""
+    for _ in range(steps):
+        g = d.T @ (d @ w) + ridge * w
+        way = (np.arange(w.size) == g.argmin()) - w
+        curve = ((d @ way) ** 2).sum() + ridge * (way @ way)
+        w = w + np.clip(-(g @ way) / curve, 0, 1) * way
+    return w
+
+
+def synthetic_did(y, start):
+    """Algorithm 1 for each cohort, ending in a weighted regression with dummies, and their mean."""
+    m = y.shape[1]
+    donors, parts = np.flatnonzero(start == m), []
+    for s in np.unique(start[start < m]):
+        own = np.flatnonzero(start == s)
+        before, after = np.arange(m) < s, np.arange(m) >= s
+        sigma = np.diff(y[donors][:, before], axis=1).std()
+        zeta = (own.size * (m - s)) ** 0.25 * sigma
+        pool = y[donors][:, before]
+        d = pool.T - y[own][:, before].mean(0)[:, None]
+        w, _ = simplex(d - d.mean(0), zeta**2 * s)
+        late = pool - y[donors][:, after].mean(1, keepdims=True)
+        times, _ = simplex(late - late.mean(0), (1e-6 * sigma) ** 2 * donors.size)
+        rows, weight = np.append(donors, own), np.append(w, np.full(own.size, 1 / own.size))
+        columns = np.append(times, np.full(m - s, 1 / (m - s)))
+        i, j = (a.ravel() for a in np.indices((rows.size, m)))
+        dummy = (i >= donors.size) & (j >= s)
+        design = [i[:, None] == np.arange(rows.size), j[:, None] == np.arange(m), dummy[:, None]]
+        root = np.sqrt((np.maximum(weight, 0)[:, None] * np.maximum(columns, 0)).ravel())
+        full = np.concatenate(design, axis=1) * root[:, None]
+        effect = np.linalg.lstsq(full, y[rows].ravel() * root, rcond=None)[0][-1]
+        parts.append((effect, own.size * (m - s), w, times))
+    total = sum(cells for _, cells, _, _ in parts)
+    return sum(effect * cells for effect, cells, _, _ in parts) / total, parts
