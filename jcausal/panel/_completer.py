@@ -29,7 +29,8 @@ class Completed(eqx.Module):
     """What a method computes: both outcomes in every cell, NaN where they are not identified.
 
     `y0`, `y1` (n, m). A method whose effects are on treated cells leaves `y1` the observed outcome
-    there and NaN elsewhere (see `observed_y1`); `y0` is its fit in every cell, treated or not.
+    there and NaN elsewhere (see `observed_y1`); `y0` is its fit in every cell, treated or not, and
+    NaN for units that it does not fit (donors).
     `rank` (2,) by arm (control, treated), -1 where an arm has no factors. `singular_values`
     (2, k) of the matrix that each arm's rank was read from, largest first, NaN where an arm has
     none; k is 0 for methods without. `details` holds numbers that the method chose, under names

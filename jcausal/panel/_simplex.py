@@ -4,8 +4,8 @@ minimise f(w) = |D w|^2 + ridge |w|^2 over w >= 0, 1^T w = 1, where the columns 
 donors minus the series to be met: since the weights sum to 1, D w is the error of the fit, and
 nothing is lost to rounding where levels are high.
 
-A primal-dual interior point (predictor and corrector) goes from equal weights to the least f: some
-15 steps whatever the conditioning, each a Cholesky factorisation of (c, c). Where there are several
+A primal-dual interior point (predictor and corrector) goes from equal weights to the least f: 5 to
+20 steps whatever the conditioning, each a Cholesky factorisation of (c, c). Where there are several
 minimisers (copies of a donor, more donors than times) D w is the same for all, and it ends between
 them; where exactly, is for rounding to say. The weights that are not on their way to 0 are then
 corrected by Newton steps, the others being 0: this gives exact zeros, the last digits, and
@@ -13,7 +13,7 @@ derivatives, which take the set of donors with weight as given.
 
 How good: f(w) - min f <= w^T g - min g, g the gradient (the duality gap), and <= f(w). `converged`
 tells that the smaller of the two is at most eps^0.6 f(w) (7e-5 of it in float32, 4e-10 in float64)
-and 4 eps times the squared length of the longest column of D, by which rounding w moves the gap.
+plus 4 eps times the squared length of the longest column of D, for rounding w moves the gap so far.
 
 Source: Wright (1997), Primal-Dual Interior-Point Methods, chapter 10, for the steps; Jaggi (2013),
 ICML, for the gap.

@@ -40,8 +40,8 @@ class SyntheticControl(Completer):
 
     `converged` tells that every unit's objective is proven (by a duality gap) to be within eps^0.6
     of the least, relatively (7e-5 in float32, 4e-10 in float64), plus 4 eps times the mean square
-    of its largest difference from a donor. Some 15 steps of c^3 / 3 multiplications and 2 c^2
-    numbers a treated unit, c donors.
+    of its largest difference from a donor. 5 to 20 steps of c^3 / 3 multiplications, and
+    2 c^2 numbers, a treated unit with c donors.
 
     Traceable; under jit and vmap, where it is not known who is treated, every unit is solved for.
     Gradients with respect to y and `penalty` take the set of donors with weight as given.
