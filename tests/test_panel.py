@@ -63,7 +63,7 @@ def test_a_frame_is_the_panel_it_was_made_of():
     assert len(again) == mask.sum() and again["time"].min() == 1970
     frame = jc.complete(panel, jc.UnitMeans()).to_frame()
     assert len(frame) == y.size and np.isnan(frame["outcome"]).sum() == (~mask).sum()
-    polars = pytest.importorskip("polars")
+    polars = pytest.importorskip("polars", reason="polars is not installed")
     other = jc.Panel.from_frame(polars.from_pandas(long(y, d, mask, 3)), **ROLES)
     np.testing.assert_array_equal(other.y, panel.y)
     assert isinstance(jc.complete(other, jc.UnitMeans()).unit_frame(), polars.DataFrame)

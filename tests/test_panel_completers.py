@@ -106,8 +106,8 @@ def test_the_literal_threshold_says_that_it_finds_nothing():
 
 
 def test_refining_recovers_a_matrix_without_noise():
-    y, d, arms = draw(5, n=60, m=70)
     """Of arm 1, whose rank is 3 with its constant; every second cell of it was seen."""
+    y, d, arms = draw(5, n=60, m=70)
     found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank=3, refine=100))
     close(found.y1, arms[1], atol=1e-3)
 

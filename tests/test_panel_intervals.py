@@ -174,7 +174,7 @@ def test_the_package_holds_the_shared_copy():
 )
 def test_panels_by_path(name, file, shape, words):
     read = getattr(jc.datasets, name)
-    with pytest.raises(jc.DataError, match="is another file"):
+    with pytest.raises(jc.DataError, match="is not the file of"):
         read(jc.datasets.__path__[0] + "/lalonde_psid.csv.gz")
     if not (DATA / file).exists():
         pytest.skip(f"the shared data sets are not here: {file}")

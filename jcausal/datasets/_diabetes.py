@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import DataError, Sample, rows_in_words
+from jcausal.datasets._read import read_table
 
 
 class Column(NamedTuple):
@@ -84,7 +85,7 @@ def diabetes(path: str | PathLike) -> Sample:
     **Source:** Centers for Disease Control and Prevention, Behavioral Risk Factor Surveillance
     System 2015; used by Yang and Noor-E-Alam (arXiv 2604.27307), section 8.
     """
-    frame = _read(path)
+    frame = read_table(path, "health indicators", [OUTCOME, TREATMENT, *COLUMNS])
     x = np.stack([_numbers(frame, name, column) for name, column in COLUMNS.items()], axis=1)
     health = _numbers(frame, TREATMENT, Column(1, POOR))
     income = list(COLUMNS).index("Income")
@@ -100,22 +101,6 @@ def diabetes(path: str | PathLike) -> Sample:
         units=[column.unit for column in COLUMNS.values()],
         levels={"Income": INCOME},
     )
-
-
-def _read(path: str | PathLike) -> pd.DataFrame:
-    """The file's table, if it has every column."""
-    try:
-        frame = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file: {error}.") from None
-    missing = [name for name in (OUTCOME, TREATMENT, *COLUMNS) if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path} is not the file of health indicators: {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not among its columns, which are "
-            f"{', '.join(map(str, frame.columns))}."
-        )
-    return frame
 
 
 def _numbers(frame: pd.DataFrame, name: str, column: Column) -> np.ndarray:

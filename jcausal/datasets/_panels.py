@@ -5,7 +5,7 @@ from os import PathLike
 
 import pandas as pd
 
-from jcausal.data import DataError
+from jcausal.datasets._read import read_table
 from jcausal.panel import Panel
 
 
@@ -47,7 +47,7 @@ def basque(path: str | PathLike, *, since: int = 1970) -> Panel:
 
     **Source:** Abadie and Gardeazabal (2003), American Economic Review 93(1).
     """
-    frame = _read(path, ("regionno", "regionname", "year", "gdpcap"))
+    frame = read_table(path, "the Basque Country", ("regionno", "regionname", "year", "gdpcap"))
     frame = frame[frame["regionno"] != 1]
     treated = (frame["regionno"] == 17) & (frame["year"] >= since)
     frame = frame.assign(treated=treated.astype(int))
@@ -65,7 +65,7 @@ def german_reunification(path: str | PathLike) -> Panel:
 
     **Source:** Abadie, Diamond and Hainmueller (2015), American Journal of Political Science 59(2).
     """
-    frame = _read(path, ("country", "year", "gdp"))
+    frame = read_table(path, "German reunification", ("country", "year", "gdp"))
     treated = (frame["country"] == "West Germany") & (frame["year"] >= 1990)
     frame = frame.assign(treated=treated.astype(int))
     return _panel(frame, ("country", "year", "gdp"), "treated", "GDP per head ($)")
@@ -83,23 +83,8 @@ def turnout(path: str | PathLike) -> Panel:
 
     **Source:** Xu (2017), Political Analysis 25(1).
     """
-    frame = _read(path, ("abb", "year", "turnout", "policy_edr"))
+    frame = read_table(path, "turnout", ("abb", "year", "turnout", "policy_edr"))
     return _panel(frame, ("abb", "year", "turnout"), "policy_edr", "turnout (%)")
-
-
-def _read(path: str | PathLike, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The file's table, if it has these columns."""
-    try:
-        frame = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file: {error}.") from None
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path} is another file: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
-            f"not among its columns, which are {', '.join(map(str, frame.columns))}."
-        )
-    return frame
 
 
 def _panel(frame: pd.DataFrame, columns: tuple[str, str, str], treatment: str, word: str) -> Panel:

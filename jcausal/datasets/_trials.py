@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import DataError, Sample
+from jcausal.datasets._read import read_table
 
 SCORES = ("gktreadss", "gktmathss", "gktlistss", "gkwordskillss")
 CLASSES = {"SMALL CLASS": 1, "REGULAR CLASS": 0}
@@ -79,7 +80,7 @@ def star(path: str | PathLike) -> Sample:
 
     **Source:** Achilles et al. (2008), doi:10.7910/DVN/SIWH9F.
     """
-    frame = _open(path, "Project STAR", ["gkclasstype", *SCORES, *PUPILS])
+    frame = read_table(path, "Project STAR", ["gkclasstype", *SCORES, *PUPILS])
     kept = frame[frame["gkclasstype"].isin(list(CLASSES)) & frame[list(SCORES)].notna().all(axis=1)]
     if kept.empty:
         raise DataError(f"{path} has no pupil of a small or regular class with all four scores.")
@@ -108,7 +109,7 @@ def nsw(path: str | PathLike) -> Sample:
 
     **Source:** LaLonde (1986), American Economic Review 76(4).
     """
-    frame = _open(path, "the NSW experiment", ["treat", "re78", *NSW])
+    frame = read_table(path, "the NSW experiment", ["treat", "re78", *NSW])
     units = {"age": "years", "education": "years", "income 1975": "$"}
     return _sample(frame, NSW, treated=frame["treat"], outcome=frame["re78"], units=units)
 
@@ -128,7 +129,7 @@ def acupuncture(path: str | PathLike) -> Sample:
 
     **Source:** Vickers (2006), Trials 7:15.
     """
-    frame = _open(path, "the acupuncture trial", ["group", "pk5", *HEADACHE])
+    frame = read_table(path, "the acupuncture trial", ["group", "pk5", *HEADACHE])
     kept = frame[frame["pk5"].notna()]
     units = {"age": "years", "chronicity": "years", "headache days": "days"}
     return _sample(kept, HEADACHE, treated=kept["group"], outcome=-kept["pk5"], units=units)
@@ -150,7 +151,7 @@ def licorice(path: str | PathLike) -> Sample:
     **Source:** Ruetzler et al. (2013), Anesthesia and Analgesia 117(3).
     """
     outcome = "postOp4hour_throatPain"
-    frame = _open(path, "the licorice trial", ["treat", outcome, *GARGLE])
+    frame = read_table(path, "the licorice trial", ["treat", outcome, *GARGLE])
     kept = frame[frame[outcome].notna()]
     units = {"age": "years", "BMI": "kg/m2"}
     return _sample(kept, GARGLE, treated=kept["treat"], outcome=-kept[outcome], units=units)
@@ -172,7 +173,7 @@ def graduation(path: str | PathLike) -> Sample:
     **Source:** Banerjee et al. (2015), Science 348(6236), doi:10.7910/DVN/NHIXNT.
     """
     end, start = "ctotal_pcmonth_end", "ctotal_pcmonth_bsl"
-    frame = _open(path, "the Pakistan graduation programme", ["treatment", end, *BASELINE])
+    frame = read_table(path, "the Pakistan graduation programme", ["treatment", end, *BASELINE])
     return _sample(frame, BASELINE, treated=frame["treatment"], outcome=frame[end] - frame[start])
 
 
@@ -197,25 +198,10 @@ def tup(path: str | PathLike, *, endline: int = 2) -> Sample:
     if endline not in ENDLINES[1:]:
         raise ValueError(f"endline is {endline}: use 2, 3 or 4.")
     names = [f"pc_exp_month_v2_el{k}" for k in ENDLINES]
-    frame = _open(path, "the programme for the ultra-poor", ["treatment", *names])
+    frame = read_table(path, "the programme for the ultra-poor", ["treatment", *names])
     kept = frame[frame[[names[0], names[endline - 1]]].notna().all(axis=1)]
     words = {names[0]: "consumption after 18 months"}
     return _sample(kept, words, treated=kept["treatment"], outcome=kept[names[endline - 1]])
-
-
-def _open(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
-    """The file's table, if it has every column."""
-    try:
-        frame = pd.read_csv(path, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file: {error}.") from None
-    missing = [name for name in needed if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path} is not the file of {what}: {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not among its {len(frame.columns)} columns."
-        )
-    return frame
 
 
 def _sample(

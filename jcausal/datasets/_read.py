@@ -1,0 +1,30 @@
+"""CSV files of one known data set."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import pandas as pd
+
+from jcausal.data import DataError
+
+
+def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
+    """The file's table, if it has every column that the file of `what` has.
+
+    **Raises:** `DataError`.
+    """
+    try:
+        frame = pd.read_csv(path, low_memory=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no CSV file: {error}.") from None
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        names = ", ".join(map(str, frame.columns[:20])) + (
+            " ..." if len(frame.columns) > 20 else ""
+        )
+        raise DataError(
+            f"{path} is not the file of {what}: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not among its columns, which are {names}."
+        )
+    return frame
