@@ -81,7 +81,7 @@ def _simulated_part(options: argparse.Namespace) -> None:
             "intervals. The processes are `jc.simulate.m5`, ours: the paper's are not public. "
             "M5Match has k = 10, the tree of first_passing and the weighted metric if not told "
             f"otherwise; Fast AHB has gamma1 = 0 and levels = {_m5_methods.LEVELS}; IPTW and "
-            " 1-NN are a few lines of the bench with scikit-learn's logistic regression, linear "
+            "1-NN are a few lines of the bench with scikit-learn's logistic regression, linear "
             "in the covariates. Seconds: medians over the runs.\n\n"
             f"{markdown(found)}"
         )

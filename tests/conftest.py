@@ -87,6 +87,13 @@ def draw_sample(seed, n=40, p=3, *, integers=False, category=0, y=True, **option
     return jc.Sample(x, t, outcome, kinds=kinds, **options)
 
 
+def close(a, b, **tolerance):
+    """Equal to a tolerance and NaN in the same places, but not everywhere."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    assert np.isfinite(b).any(), "nothing to compare: no expected value is finite"
+    np.testing.assert_allclose(a, b, **tolerance)
+
+
 def wavy(x):
     """A surface in which the first two columns matter, smooth and without ties."""
     first, second = x[:, 0], x[:, min(1, x.shape[1] - 1)]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
@@ -27,10 +28,6 @@ def draw(seed, n=N, m=M, rank=2, noise=0.0):
     arms = [rng.normal(size=(n, rank)) @ rng.normal(size=(rank, m)) + a for a in (0, 1)]
     d = rng.random((n, m)) < rng.uniform(0.35, 0.65, (n, 1))
     return np.where(d, arms[1], arms[0]) + noise * rng.normal(size=(n, m)), d, arms
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), **tolerance)
 
 
 @pytest.mark.x64

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import close
 from oracles import latent_factors as oracle
 from oracles.panels import rank_by
 
@@ -28,10 +29,6 @@ def halves_of(key):
     """The drawn halves and, for the oracle, which rows and columns are in the first."""
     halves = drawn_halves(N, M, jax.random.key(key))
     return halves, np.asarray(halves.rows), np.asarray(halves.columns)
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), **tolerance)
 
 
 @pytest.mark.x64

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import close
 from oracles import latent_factors as oracle
 
 import jcausal as jc
@@ -21,10 +22,6 @@ def draw(seed, observed=1.0):
     d = rng.random((n, m)) < rng.uniform(0.35, 0.65, (n, 1))
     y = np.where(d, arms[1], arms[0]) + 0.3 * rng.normal(size=(n, m))
     return y, d, rng.random((n, m)) < observed
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), **tolerance)
 
 
 @pytest.mark.x64

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from conftest import close
 from oracles import latent_factors as oracle
 
 import jcausal as jc
@@ -19,10 +20,6 @@ def draw(seed, starts, noise=0.1):
     start[: len(starts)] = starts
     d = np.arange(M) >= start[:, None]
     return y + noise * rng.normal(size=(N, M)), d, start
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), **tolerance)
 
 
 @pytest.mark.x64

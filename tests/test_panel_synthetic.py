@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
@@ -27,10 +28,6 @@ def draw(seed):
     rng = np.random.default_rng(seed)
     y = 20 + 3 * rng.normal(size=(N, 1)) + rng.normal(size=(N, M)).cumsum(1)
     return np.asarray(y + rng.normal(size=M), np.float32).astype(float)
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a, float), np.asarray(b, float), **tolerance)
 
 
 def problems(seed):
