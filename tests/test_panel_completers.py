@@ -199,6 +199,24 @@ def test_the_path_is_that_of_plain_soft_thresholding():
     assert int(largest.rank[0]) == 0
 
 
+@pytest.mark.parametrize("cells", ["treated", "all"])
+def test_a_search_that_ends_early_finds_what_the_whole_one_finds(cells):
+    y, d, _ = draw(17, 40, 40, noise=0.5)
+    short, whole = (
+        jc.complete(jc.Panel(y, d), jc.MCNNM(cells=cells, patience=p), key=0) for p in (5, None)
+    )
+    for one, two in zip(
+        short.completed.details["squared error by lambda"],
+        whole.completed.details["squared error by lambda"],
+    ):
+        least = int(np.argmin(two))
+        seen = least + 6
+        assert np.isfinite(two).all() and least > 0 and seen < 30
+        close(one[:seen], two[:seen], rtol=0, atol=0)
+        assert np.isinf(one[seen:]).all()
+    close(short.y0, whole.y0, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_the_order_of_units_and_times_does_not_matter(method):
     y, d, _ = draw(12, noise=0.3)
@@ -267,6 +285,7 @@ def test_wrong_options_are_refused(unchecked):
         (jc.MCNNM, dict(cells="some"), "use 'treated'"),
         (jc.MCNNM, dict(penalty=-1.0), "must not be negative"),
         (jc.MCNNM, dict(grid=1), "at least 2"),
+        (jc.MCNNM, dict(patience=0), "at least 1"),
     ]
     for method, options, words in cases:
         with pytest.raises(ValueError, match=words):

@@ -1,10 +1,12 @@
 """Matrix completion by the nuclear norm with unit and time effects."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -30,7 +32,9 @@ class MCNNM(Completer):
     Lambda is the value of a grid with the least squared error on cells held out. The grid has
     `grid` values, evenly spaced in their logarithms, from the least lambda at which L is 0 down to
     `ratio` times that. Each of `folds` training sets is a random |O|^2 / (n m) of the cells in O,
-    so that it is to O as O is to all cells. Each solution starts from the one before on the grid.
+    so that it is to O as O is to all cells. Each solution starts from the one before on the grid,
+    and the search ends after `patience` values in a row that are worse than the best before them:
+    the smallest values, of high rank, cost the most and are hardly ever the best.
     Held-out cells whose unit and time no chain of training cells joins do not count.
 
     Iterations (accelerated, 4 n m l operations each; l is the rank and some more) end when M moves
@@ -38,11 +42,12 @@ class MCNNM(Completer):
     A cell whose unit and time no chain of cells in O joins is NaN.
 
     **Arguments:** `cells`; `penalty`: a lambda to use instead of the grid; `grid`, `folds`, `ratio`
-    of the cross-validation, which needs a key; `tolerance`.
+    and `patience` (None: the whole grid) of the cross-validation, which needs a key; `tolerance`.
 
-    Under jit and vmap there is room for rank 20, and `converged` is False where that did not
-    suffice. Not differentiable. `details` by arm: lambda (k,), and "lambdas", "squared error by
-    lambda" (k, grid), with k = 1 or, for all cells, 2 arms.
+    Under jit and vmap the whole grid is looked at, there is room for rank 20, and `converged` is
+    False where that did not suffice. Not differentiable. `details` by arm: lambda (k,), and
+    "lambdas", "squared error by lambda" (k, grid; inf where not looked at), with k = 1 or, for all
+    cells, 2 arms.
 
     **Source:** Athey, Bayati, Doudchenko, Imbens and Khosravi (2021), JASA 116(536).
 
@@ -60,6 +65,7 @@ class MCNNM(Completer):
     grid: int = eqx.field(static=True, default=30)
     folds: int = eqx.field(static=True, default=5)
     ratio: float = eqx.field(static=True, default=1e-3)
+    patience: int | None = eqx.field(static=True, default=5)
     tolerance: float = eqx.field(static=True, default=1e-5)
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
@@ -71,6 +77,8 @@ class MCNNM(Completer):
             raise ValueError(f"penalty is {self.penalty}: it must not be negative.")
         if self.grid < 2 or self.folds < 2:
             raise ValueError(f"grid is {self.grid}, folds {self.folds}: each must be at least 2.")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is {self.patience}: use at least 1, or None for no end.")
         if not (0 < self.ratio < 1 and self.tolerance > 0):
             raise ValueError("ratio must lie between 0 and 1, and tolerance above 0.")
 
@@ -155,14 +163,20 @@ def _errors(
     key: PRNGKeyArray,
 ) -> Float[Array, " k"]:
     """Mean squared error on held-out cells by lambda, over the folds."""
-    if is_traced(y, use):
-        keys = jax.random.split(key, method.folds)
-        total, count = lax.map(lambda k: _fold(method, y, use, lambdas, k), keys)
-        return total.sum(0) / jnp.maximum(count.sum(), 1)
     keys = jax.random.split(key, method.folds)
-    parts = [_fold(method, y, use, lambdas, k) for k in keys]
-    total, count = (sum(column) for column in zip(*parts))
-    return total / jnp.maximum(count, 1)
+    if is_traced(y, use):
+        total, count = lax.map(lambda k: _traced_fold(method, y, use, lambdas, k), keys)
+        return total.sum(0) / jnp.maximum(count.sum(), 1)
+    walks, tests = zip(*(_fold(method, y, use, lambdas, k) for k in keys))
+    count = max(sum(int(test.sum()) for test in tests), 1)
+    errors: list[float] = []
+    for found in zip(*walks):
+        total = sum(float(_squared(y, fit.m, test)) for fit, test in zip(found, tests))
+        errors.append(total / count)
+        if method.patience and len(errors) - 1 - int(np.argmin(errors)) >= method.patience:
+            break
+    rest = [np.inf] * (method.grid - len(errors))
+    return jnp.asarray(errors + rest, y.dtype)
 
 
 def _fold(
@@ -171,19 +185,36 @@ def _fold(
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
     key: PRNGKeyArray,
+) -> tuple[Iterator[Fit], Bool[Array, "n m"]]:
+    """Solutions by lambda for one training set, and the cells that it leaves out."""
+    train, test = _split(use, key)
+    start, _ = _beginning(y, train)
+    return walk(y, train, lambdas * train.sum() / 2, start, method.tolerance), test
+
+
+def _traced_fold(
+    method: MCNNM,
+    y: Float[Array, "n m"],
+    use: Bool[Array, "n m"],
+    lambdas: Float[Array, " k"],
+    key: PRNGKeyArray,
 ) -> tuple[Float[Array, " k"], Int[Array, ""]]:
-    """Squared errors by lambda on the cells that one training set leaves out, and their number."""
+    """Squared errors by lambda on the cells that a training set leaves out, and their number."""
     train, test = _split(use, key)
     start, _ = _beginning(y, train)
     thresholds = lambdas * train.sum() / 2
 
-    def error(found: Fit) -> Array:
-        return jnp.where(test, (y - found.m) ** 2, 0).sum()
+    def tell(fit: Fit) -> Array:
+        return _squared(y, fit.m, test)
 
-    if is_traced(y, use):
-        return scan(y, train, thresholds, start, method.tolerance, error)[1], test.sum()
-    fits = walk(y, train, thresholds, start, method.tolerance)
-    return jnp.stack([error(found) for found in fits]), test.sum()
+    return scan(y, train, thresholds, start, method.tolerance, tell)[1], test.sum()
+
+
+@jax.jit
+def _squared(
+    y: Float[Array, "n m"], m: Float[Array, "n m"], test: Bool[Array, "n m"]
+) -> Float[Array, ""]:
+    return jnp.where(test, (y - m) ** 2, 0).sum()
 
 
 def _down(
