@@ -148,7 +148,7 @@ def walk(
 def _wide(rank: int, n: int, m: int) -> int:
     """Directions for a rank: a power of two, or a full SVD."""
     wide = 1 << max(4, (rank + OVERSAMPLE - 1).bit_length())
-    return min(n, m) if 2 * wide >= min(n, m) else wide
+    return min(n, m) if 4 * wide >= 3 * min(n, m) else wide
 
 
 def scan(
