@@ -11,18 +11,20 @@ import jcausal as jc
 from jcausal.simulate import SimulatedPanel
 
 N, M, EFFECT = 60, 60, 1.0
+TREATED, BEFORE, PLACEBOS = 3, 50, 50  # of the panels for placebos
 
 
 class Question(NamedTuple):
     """A method with an interval of its average or of its units, and what is to be covered."""
 
     completer: jc.Completer
-    interval: jc.PanelMethod
+    interval: jc.PanelMethod | None  # None: by placebos
     by: str | None
     target: str
+    few: bool = False  # TREATED units treated from BEFORE on
 
 
-SPECTRAL = jc.RowScaledSpectral(rank=4, refine=10)
+SPECTRAL = jc.RowScaledSpectral(rank=3, refine=10)
 LATENT = jc.CrossFittedDR(rank=3, propensity_rank=1)
 QUESTIONS = {
     "UnitMeans, own errors, units": Question(jc.UnitMeans(), jc.OwnErrors(), "unit", "these times"),
@@ -44,6 +46,9 @@ QUESTIONS = {
     "CrossFittedDR, own errors, units": Question(LATENT, jc.OwnErrors(), "unit", "these times"),
     "CrossFittedDR, own errors, times": Question(LATENT, jc.OwnErrors(), "time", "these units"),
     "CrossFittedDR, own errors, average": Question(LATENT, jc.OwnErrors(), None, "these cells"),
+    "SyntheticDiD, placebos over units, treated cells": Question(
+        jc.SyntheticDiD(), None, None, "these cells", few=True
+    ),
 }
 
 
@@ -56,10 +61,15 @@ def collect(runs: int) -> Iterator[pd.DataFrame]:
     records: list[dict[str, Any]] = []
     began = time.perf_counter()
     for seed in range(runs):
-        data = jc.simulate.low_rank_panel(key=seed, n=N, m=M, effect=EFFECT)
+        coins = jc.simulate.low_rank_panel(key=seed, n=N, m=M, effect=EFFECT)
+        block = _block(coins, seed)
         for name, asked in QUESTIONS.items():
+            data = block if asked.few else coins
             found = jc.complete(data.panel, asked.completer, key=seed)
-            bounds = jc.interval(found, asked.interval, by=asked.by, key=seed)
+            if asked.interval is None:
+                bounds = jc.placebo(found, draws=PLACEBOS, key=seed).interval()
+            else:
+                bounds = jc.interval(found, asked.interval, by=asked.by, key=seed)
             truth = _truth(data, asked)
             low, high = np.asarray(bounds.lower), np.asarray(bounds.upper)
             gap = np.asarray(bounds.estimate) - truth
@@ -77,8 +87,19 @@ def collect(runs: int) -> Iterator[pd.DataFrame]:
             yield pd.DataFrame(records)
 
 
+def _block(data: SimulatedPanel, seed: int) -> SimulatedPanel:
+    """The same outcomes without noise, new noise, and a few units treated late."""
+    d = np.zeros((N, M), bool)
+    d[:TREATED, BEFORE:] = True
+    noise = np.random.default_rng(seed).uniform(-(0.75**0.5), 0.75**0.5, (N, M))
+    y = np.where(d, data.signal1, data.signal0) + noise
+    return SimulatedPanel(jc.Panel(y, d), data.signal0, data.signal1, data.probability)
+
+
 def _truth(data: SimulatedPanel, asked: Question) -> np.ndarray | float:
     """The mean effect over the panel's own cells, or the constant between the arms."""
+    if asked.few:
+        return float(np.asarray(data.effect)[np.asarray(data.panel.d)].mean())
     if asked.target.startswith("population"):
         return EFFECT
     return np.asarray(data.effect).mean({"unit": 1, "time": 0, None: None}[asked.by])

@@ -5,11 +5,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from bench._panel_methods import SWITCHING
+from bench._panel_methods import SWITCHING, Method
 from jcausal.simulate import SimulatedPanel
 
 SQUARES = (100, 200, 400, 800, 1600)
@@ -29,21 +31,26 @@ def collect(sizes: tuple[tuple[int, int], ...], runs: int) -> Iterator[pd.DataFr
                 for name, method in SWITCHING.items():
                     if method.cells is None or n * m <= method.cells:
                         told = dict(nu=nu, n=n, m=m, seed=seed, method=name)
-                        records.append(told | errors(data, method.completer, seed))
+                        records.append(told | errors(data, method, seed))
             seconds = time.perf_counter() - began
             print(f"  nu {nu:g}, {n} x {m}, {runs} runs, {seconds:.0f} s", flush=True)
             yield pd.DataFrame(records)
 
 
-def errors(data: SimulatedPanel, completer: jc.Completer, seed: int) -> dict[str, Any]:
+def errors(data: SimulatedPanel, method: Method, seed: int) -> dict[str, Any]:
     """Largest and root mean square row error |row|_2 / sqrt(m), and of unit effects."""
+    panel = data.panel
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jc.CompletionWarning)  # ranks of 0 stand in the table
-        found = jc.complete(data.panel, completer, key=seed)
-    known = np.asarray(found.identified)
-    gap = np.asarray(found.effect - data.effect, float)[known]
+        found = jc.complete(panel, method.completer, key=seed)
+        effect = np.asarray(found.effect)
+        if method.by_arm:
+            swapped = jc.complete(panel.with_treatment(~panel.d), method.completer, key=seed)
+            effect = _arm(swapped, panel.y) - _arm(found, panel.y)
+    known = np.isfinite(effect).any(1)
+    gap = (effect - np.asarray(data.effect, float))[known]
     rows = np.sqrt(np.nanmean(gap**2, axis=1))
-    units = np.asarray(found.unit_effect - data.unit_effect, float)[known]
+    units = np.nanmean(gap, axis=1)
     return dict(
         worst=rows.max(),
         rows=np.sqrt((rows**2).mean()),
@@ -52,6 +59,12 @@ def errors(data: SimulatedPanel, completer: jc.Completer, seed: int) -> dict[str
         rank1=int(found.rank[1]),
         identified=known.mean(),
     )
+
+
+def _arm(found: jc.Completion, y: jax.Array) -> np.ndarray:
+    """The fit; the outcome in an untreated cell that has none."""
+    own = found.panel.control & jnp.isnan(found.y0)
+    return np.asarray(jnp.where(own, y, found.y0))
 
 
 def rate(n: int, m: int) -> float:

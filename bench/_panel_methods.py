@@ -6,20 +6,30 @@ import jcausal as jc
 
 
 class Method(NamedTuple):
-    """A method, and the most cells that it is given (None: any number)."""
+    """A method, and the most cells that it is given (None: any number).
+
+    With `by_arm` a method of untreated cells completes each arm alone: the treated's outcomes as
+    the untreated's, with the arms exchanged.
+    """
 
     completer: jc.Completer
     cells: int | None = None
+    by_arm: bool = False
 
 
 SWITCHING = {  # both arms in every row
     "RowScaledSpectral": Method(jc.RowScaledSpectral()),
-    "RowScaledSpectral, rank 4": Method(jc.RowScaledSpectral(rank=4)),
-    "RowScaledSpectral, rank 4, refine 20": Method(jc.RowScaledSpectral(rank=4, refine=20)),
+    "RowScaledSpectral, centre=False": Method(jc.RowScaledSpectral(centre=False)),
+    "RowScaledSpectral, rank 3": Method(jc.RowScaledSpectral(rank=3)),
+    "RowScaledSpectral, rank 3, refine 20": Method(jc.RowScaledSpectral(rank=3, refine=20)),
     "USVT": Method(jc.USVT()),
     "MCNNM, all cells": Method(jc.MCNNM(cells="all"), 400 * 400),
     "CrossFittedDR": Method(jc.CrossFittedDR()),
     "DoublyRobustNeighbors": Method(jc.DoublyRobustNeighbors(), 200 * 200),
+    "TwoWayFixedEffects, by arm": Method(jc.TwoWayFixedEffects(), by_arm=True),
+    "SyntheticNearestNeighbors, by arm": Method(
+        jc.SyntheticNearestNeighbors(), 100 * 100, by_arm=True
+    ),
     "UnitMeans": Method(jc.UnitMeans()),
 }
 ABSORBING = {  # effects on treated cells

@@ -52,11 +52,12 @@ def path(size: int, values: int = 30) -> pd.DataFrame:
     """MCNNM's whole path for the untreated cells of one panel: no held-out cells."""
     panel = jc.simulate.low_rank_panel(key=0, n=size, m=size).panel
     use = panel.control
-    start, top = _beginning(panel.y, use)
+    level, top = _beginning(panel.y, use)
+    y = jnp.where(use, panel.y - level, 0)
     thresholds = top * 1e-3 ** jnp.linspace(0, 1, values)
 
     def run() -> list[int]:
-        return [int(found.iterations) for found in walk(panel.y, use, thresholds, start, 1e-5)]
+        return [int(found.iterations) for found in walk(y, use, thresholds, 0 * y, 1e-5)]
 
     first, later = timed(run, 1)
     line = {"n": size, "m": size, "values of lambda": values, "compile, s": first - later}
@@ -67,7 +68,7 @@ def many(count: int, size: int = 100) -> pd.DataFrame:
     """Panels in one vmapped call, beside a loop over `jc.complete` and one over a jitted core."""
     sets = [jc.simulate.low_rank_panel(key=seed, n=size, m=size).panel for seed in range(count)]
     y, d = (jnp.stack([getattr(panel, name) for panel in sets]) for name in "yd")
-    method = jc.RowScaledSpectral(rank=4)
+    method = jc.RowScaledSpectral(rank=3)
 
     def effects(y: jax.Array, d: jax.Array) -> jax.Array:
         return jc.complete(jc.Panel(y, d), method, throw=False).unit_effect

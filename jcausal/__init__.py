@@ -106,11 +106,14 @@ from jcausal.outcome import fit as fit
 # panel: units over times, both outcomes completed
 from jcausal.panel import MCNNM as MCNNM
 from jcausal.panel import USVT as USVT
+from jcausal.panel import Assignment as Assignment
+from jcausal.panel import Completed as Completed
 from jcausal.panel import Completer as Completer
 from jcausal.panel import Completion as Completion
 from jcausal.panel import CompletionWarning as CompletionWarning
 from jcausal.panel import CrossFittedDR as CrossFittedDR
 from jcausal.panel import DoublyRobustNeighbors as DoublyRobustNeighbors
+from jcausal.panel import Errors as Errors
 from jcausal.panel import Panel as Panel
 from jcausal.panel import PatternError as PatternError
 from jcausal.panel import RowScaledSpectral as RowScaledSpectral

@@ -175,3 +175,20 @@ def test_taking_units_and_times():
     assert panel.take(np.array([2, 5])).unit.tolist() == ["u2", "u5"]
     assert panel.take(np.array([2, 2])).units is None
     assert panel.take_times(np.arange(4)).y.shape == (12, 4)
+
+
+@pytest.mark.x64
+def test_outcomes_whose_squares_do_not_fit_are_refused():
+    double = jnp.result_type(float) == jnp.float64
+    for scale in (1e200, 1e-160) if double else (1e39, 1e19, 1e-20):
+        with pytest.raises(jc.DataError, match="largest number of y is 1e.*other units"):
+            jc.Panel(np.array([[scale, 0.0], [0.0, 0.0]]), [[0, 0], [0, 1]])
+
+
+def test_units_and_times_are_taken_by_position_or_mask():
+    panel = jc.Panel(
+        np.arange(12.0).reshape(3, 4), [[0] * 4, [0] * 4, [0, 0, 1, 1]], unit=list("abc")
+    )
+    for rows in ([0, 2], np.array([True, False, True])):
+        assert panel.take(rows).unit.tolist() == ["a", "c"]
+    assert panel.take_times([False, True, False, True]).time.tolist() == [1, 3]

@@ -69,17 +69,28 @@ def test_the_gradient_of_a_rank_part_is_its_difference_quotient():
 @pytest.mark.x64
 def test_the_row_scaled_estimator_is_the_algorithm_as_written():
     y, d, _ = draw(2, noise=0.3)
-    found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank=3))
+    found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank=3, centre=False))
     for arm, mine in ((0, found.y0), (1, found.y1)):
         close(mine, oracle.row_scaled(y, d == arm, 3), atol=2e-3)
     assert found.rank.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("rule", [3, "gap", "cv"])
+def test_the_origin_of_the_outcomes_does_not_matter(rule):
+    """In float32 an outcome near 100 has 5 digits after the point."""
+    y, d, _ = draw(2, noise=0.3)
+    for method in (jc.RowScaledSpectral(rank=rule, refine=1), jc.MCNNM(penalty=0.03)):
+        near, far = (jc.complete(jc.Panel(y + c, d), method, key=0) for c in (0, 100))
+        assert near.rank.tolist() == far.rank.tolist() and bool(far.completed.converged)
+        close(far.y0, np.asarray(near.y0) + 100, atol=2e-3)
+        close(far.effect, near.effect, atol=2e-3)
 
 
 def test_rules_for_the_rank():
     y, d, _ = draw(3, noise=0.3)
     panel = jc.Panel(y, d)
     for rule, key in (("gap", None), ("median", None), ("cv", 0)):
-        found = jc.complete(panel, jc.RowScaledSpectral(rank=rule), key=key)
+        found = jc.complete(panel, jc.RowScaledSpectral(rank=rule, centre=False), key=key)
         for arm in (0, 1):
             values = np.linalg.svd(oracle.scaled(y, d == arm), compute_uv=False)
             close(found.singular_values[arm], values[:9], rtol=1e-3)
@@ -94,8 +105,10 @@ def test_rules_for_the_rank():
 
 def test_the_literal_threshold_says_that_it_finds_nothing():
     y, d, _ = draw(4, noise=0.3)
-    with pytest.warns(jc.CompletionWarning, match="rank 0 without treatment .threshold"):
-        found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank="paper"))
+    with pytest.warns(jc.CompletionWarning, match="rank 0 with") as told:
+        found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank="paper", centre=False))
+    for each, arm in zip(told, ("without", "with"), strict=True):
+        assert f"rank 0 {arm} treatment (threshold" in str(each.message)
     assert found.rank.tolist() == [0, 0] and float(jnp.abs(found.effect).max()) == 0
     q = min(d.mean(1).min(), (~d).mean(1).min())
     expected = 96 * np.abs(y).max() * np.sqrt((N + M) * np.log(N + M) / q)
@@ -105,7 +118,7 @@ def test_the_literal_threshold_says_that_it_finds_nothing():
 def test_refining_recovers_a_matrix_without_noise():
     """Of arm 1, whose rank is 3 with its constant; every second cell of it was seen."""
     y, d, arms = draw(5, n=60, m=70)
-    found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank=3, refine=100))
+    found = jc.complete(jc.Panel(y, d), jc.RowScaledSpectral(rank=3, refine=100, centre=False))
     close(found.y1, arms[1], atol=1e-3)
 
 

@@ -1,5 +1,8 @@
 """Intervals, placebos and pictures of panels, and the panels that come with the library."""
 
+import warnings
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -121,16 +124,58 @@ def test_placebos_of_several_units_and_over_times():
         jc.placebo(jc.complete(switching(5), jc.UnitMeans()), over="times")
 
 
-def test_a_test_without_an_effect_has_a_uniform_p_value():
-    """24 units, each treated in turn: their p-values are a permutation of 1/24 ... 24/24."""
+@pytest.mark.parametrize("method", [jc.TwoWayFixedEffects(), jc.SyntheticControl()])
+def test_a_test_without_an_effect_has_a_uniform_p_value(method):
+    """8 units, each treated in turn among all others: p-values are 1/8 ... 8/8 in some order."""
     rng = np.random.default_rng(6)
     y = rng.normal(size=(8, M))
     values = []
     for unit in range(8):
         d = np.zeros((8, M), bool)
         d[unit, 20:] = True
-        values.append(jc.placebo(jc.complete(jc.Panel(y, d), jc.TwoWayFixedEffects())).p_value())
-    assert min(values) == pytest.approx(1 / 8) and 0.35 < np.mean(values) < 0.8
+        found = jc.complete(jc.Panel(y, d), method)
+        placebos = jc.placebo(found, pool="all")
+        values.append([placebos.p_value(), placebos.p_value("ratio")])
+    expected = np.arange(1, 9) / 8
+    np.testing.assert_allclose(np.sort(values, axis=0), np.stack([expected] * 2, 1), rtol=1e-6)
+
+
+def test_a_placebo_without_a_gap_before_counts_as_the_largest_ratio():
+    """Units 1 and 2 are like the mean of the others before, so that their ratio is infinite."""
+    found = jc.complete(block(7), jc.TwoWayFixedEffects())
+    placebos = jc.placebo(found)
+    ratio = placebos.ratio.at[:3].set(jnp.array([jnp.inf, jnp.inf, jnp.nan]))
+    placebo = placebos.placebo.at[2].set(jnp.nan)
+    other = eqx.tree_at(lambda p: (p.ratio, p.placebo), placebos, (ratio, placebo))
+    assert placebos.p_value("ratio") == pytest.approx(1 / 24)
+    assert other.p_value("ratio") == pytest.approx(3 / 23)
+    assert "23 placebos (1 without an estimate)" in str(other)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (jc.MCNNM(cells="all"), "holds cells out"),
+        (jc.RowScaledSpectral(rank="cv"), "holds cells out"),
+        (jc.DoublyRobustNeighbors(), "nearest neighbour"),
+        (jc.CrossFittedDR(rank=1, propensity_rank=1), "both of its halves"),
+    ],
+)
+def test_methods_that_copies_mislead_are_not_bootstrapped(method, words):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jc.CompletionWarning)  # of noise the rank by "cv" is 0
+        found = jc.complete(switching(8), method, key=0)
+    with pytest.raises(ValueError, match=f"{words}.*use jc.PanelJackknife"):
+        jc.interval(found, jc.PanelBootstrap(draws=2), key=0)
+
+
+def test_runs_that_do_not_converge_are_counted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jc.CompletionWarning)
+        method = jc.MCNNM(penalty=1e-4, tolerance=1e-12)
+        found = jc.complete(switching(9), method, key=0)
+    with pytest.warns(jc.CompletionWarning, match="in 5 of 5 runs"):
+        jc.interval(found, jc.PanelJackknife(blocks=5))
 
 
 def test_proposition_99():

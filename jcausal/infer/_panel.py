@@ -1,7 +1,8 @@
 """Intervals for panels: a method's own errors, jackknife and bootstrap over units or times."""
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jcausal.data import as_key
 from jcausal.infer._interval import Interval, Target, normal_interval
-from jcausal.panel import Assignment, Completion, Panel, complete
+from jcausal.panel import Assignment, Completion, CompletionWarning, Panel, complete
 
 By = Literal["unit", "time"]
 Over = Literal["units", "times"]
@@ -95,7 +96,8 @@ class PanelJackknife(PanelMethod):
     are untreated at some time (use `jc.placebo`); times when treatment is absorbing.
 
     **Source:** Quenouille (1956), Biometrika 43; for panels Arkhangelsky, Athey, Hirshberg, Imbens
-    and Wager (2021), American Economic Review 111(12), algorithm 3.
+    and Wager (2021), American Economic Review 111(12), algorithm 3, which keeps the weights as they
+    are where here the method is run again.
 
     **Example:**
 
@@ -131,7 +133,7 @@ class PanelJackknife(PanelMethod):
             count = min(size, self.blocks or 20)
             block = np.arange(size) * count // size
         kept = [np.flatnonzero(block != k) for k in range(count)]
-        again = jnp.stack([_estimate(found, take(rows), by, key) for rows in kept])
+        again = _estimates(found, (take(rows) for rows in kept), by, key)
         variance = (count - 1) / count * ((again - again.mean(0)) ** 2).sum(0)
         words = f"jackknife over {count} blocks of {self.over}"
         return _normal(found, by, variance, self.level, words, ABSENT)
@@ -145,7 +147,8 @@ class PanelBootstrap(PanelMethod):
     Of the average, or with by="time" of each time's effect; a unit's own effect has no such error.
 
     **Arguments:** `draws`; `level`. Refused with fewer than 5 treated or 5 untreated units, as
-    `PanelJackknife`. Needs a key.
+    `PanelJackknife`, and for methods that copies of a unit mislead: those that hold cells
+    out, halve the units, or look for near ones. Needs a key.
 
     **Source:** Arkhangelsky, Athey, Hirshberg, Imbens and Wager (2021), American Economic Review
     111(12), algorithm 2, here within strata.
@@ -161,9 +164,13 @@ class PanelBootstrap(PanelMethod):
     def of(self, found: Completion, by: By | None, key: PRNGKeyArray | None) -> Interval:
         """One run a draw."""
         key = as_key(key, "jc.PanelBootstrap")
+        reason = found.completer.refuse_copies()
+        if reason is not None:
+            name = type(found.completer).__name__
+            raise ValueError(f"{name} cannot be bootstrapped: {reason}; use jc.PanelJackknife().")
         _check_units(found.panel.assignment, by)
         rows = _drawn(found.panel, self.draws, jax.random.fold_in(key, 0))
-        again = jnp.stack([_estimate(found, found.panel.take(r), by, key) for r in rows])
+        again = _estimates(found, (found.panel.take(r) for r in rows), by, key)
         words = f"bootstrap over units, {self.draws:,} draws"
         return _normal(found, by, again.var(0, ddof=1), self.level, words, ABSENT)
 
@@ -201,12 +208,31 @@ def _quantity(found: Completion, by: By | None) -> _Quantity:
     )
 
 
-def _estimate(
-    found: Completion, panel: Panel, by: By | None, key: PRNGKeyArray | None
-) -> Float[Array, "*q"]:
-    """The same quantity by the same method on another panel."""
-    again = complete(panel, found.completer, key=key, throw=False)
-    return _quantity(found, by).of(again)
+def _estimates(
+    found: Completion, panels: Iterator[Panel], by: By | None, key: PRNGKeyArray | None
+) -> Float[Array, "g *q"]:
+    """The same quantity by the same method on other panels."""
+    of = _quantity(found, by).of
+    return jnp.stack([of(again) for again in run_again(found, panels, key)])
+
+
+def run_again(
+    found: Completion, panels: Iterator[Panel], key: PRNGKeyArray | None
+) -> Iterator[Completion]:
+    """The same method on other panels; warns at the end of runs that did not converge."""
+    done: list[bool] = []
+    for panel in panels:
+        again = complete(panel, found.completer, key=key, throw=False)
+        done.append(bool(again.completed.converged))
+        yield again
+    if not all(done):
+        warnings.warn(
+            f"{found.completer.words} did not converge in {done.count(False)} of {len(done)} runs: "
+            "give it more "
+            "iterations, or a larger tolerance.",
+            CompletionWarning,
+            stacklevel=2,
+        )
 
 
 def _normal(

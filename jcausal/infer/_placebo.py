@@ -11,10 +11,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jcausal.data import as_key, like, number_in_words, step_key
 from jcausal.infer._interval import Interval, normal_interval
-from jcausal.panel import Completion, Panel, complete
+from jcausal.infer._panel import run_again
+from jcausal.panel import Completion, Panel, check_pattern
 
 Over = Literal["units", "times"]
 Statistic = Literal["effect", "ratio"]
+Pool = Literal["untreated", "all"]
 
 
 class Placebos(eqx.Module):
@@ -39,9 +41,11 @@ class Placebos(eqx.Module):
     def p_value(self, statistic: Statistic = "effect") -> float:
         """(1 + placebos at least as large) / (1 + placebos), by |effect| or by the ratio of gaps.
 
-        Over units the p-value of a permutation test that the effect is 0 for every unit and time,
-        exact if any unit was as likely as another to be treated; its least value is 1 / (1 + k).
-        Over times only a share: the same unit's placebos depend on each other.
+        Over units the p-value of a permutation test that the effect is 0 for every unit and time;
+        its least value is 1 / (1 + k). With one treated unit and pool="all" it is exact if any unit
+        was as likely as another to be treated; with pool="untreated" placebos have one donor fewer
+        than the real run, and small panels reject too often. Over times only a share: the same
+        unit's placebos depend on each other. A placebo without an estimate does not count.
 
         **Raises:** ValueError for another statistic.
         """
@@ -59,7 +63,10 @@ class Placebos(eqx.Module):
 
     @property
     def error(self) -> float:
-        """Standard deviation of the placebos: what noise alone does to the estimate."""
+        """Standard deviation of the placebos: what noise alone does to the estimate.
+
+        With pool="all" the treated units' effect is in it, through the donors.
+        """
         known = np.asarray(self.placebo)[np.isfinite(np.asarray(self.placebo))]
         return float(known.std(ddof=1)) if known.size > 1 else float("nan")
 
@@ -76,7 +83,7 @@ class Placebos(eqx.Module):
         if not 0 < level < 1:
             raise ValueError(f"level is {level}: it must lie between 0 and 1.")
         variance = jnp.asarray(self.error, self.own.dtype) ** 2
-        words = f"{len(self.label)} placebos over {self.over}"
+        words = f"{self._count_words} over {self.over}"
         none = jnp.asarray(False)
         target = "average over treated cells"
         absent = "fewer than two placebos"
@@ -92,19 +99,24 @@ class Placebos(eqx.Module):
         }
         return like(self.found.panel.home, pd.DataFrame(columns))
 
+    @property
+    def _count_words(self) -> str:
+        lost = int(np.isnan(np.asarray(self.placebo)).sum())
+        return f"{len(self.label)} placebos" + (f" ({lost} without an estimate)" if lost else "")
+
     def __str__(self) -> str:
         """In one line."""
         effect = number_in_words(float(self.own))
         return (
-            f"effect {effect}; {len(self.label)} placebos over {self.over} with standard deviation "
+            f"effect {effect}; {self._count_words} over {self.over} with standard deviation "
             f"{number_in_words(self.error)}; p {self.p_value():.3g} by effect, "
             f"{self.p_value('ratio'):.3g} by ratio of gaps"
         )
 
 
 def _rank(values: Float[np.ndarray, " k"], own: float) -> float:
-    known = values[np.isfinite(values)]
-    if not np.isfinite(own) or not known.size:
+    known = values[~np.isnan(values)]
+    if np.isnan(own) or not known.size:
         return float("nan")
     return float((1 + (known >= own).sum()) / (1 + known.size))
 
@@ -114,25 +126,31 @@ def placebo(
     *,
     over: Over = "units",
     draws: int = 200,
+    pool: Pool = "untreated",
     key: PRNGKeyArray | Array | int | None = None,
 ) -> Placebos:
     """Run the same method where nothing happened, for panels with one or few treated units.
 
     **Arguments:**
 
-    - `over`: "units": the treated units are left out, and never treated ones take their rows of the
-      treatment: each of them in turn if one unit is treated, else random sets of as many.
+    - `over`: "units": never treated units take the treated units' rows of the treatment: each of
+      them in turn if one unit is treated, else random sets of as many.
       "times": the times from the first treatment on are left out, and the treated units are taken
       as treated from an earlier time on, each of the later half of those left in turn (absorbing
       treatment only).
     - `draws`: random sets of units; `key` for them, and for methods that draw.
+    - `pool`, over units: "untreated" (default) leaves the treated units out of the placebos'
+      panels, as the error and the interval ask for; "all" keeps them as if untreated, as an exact
+      permutation test asks for.
 
     **Returns:** `Placebos` with p-values, a frame and an interval.
 
     **Raises:** ValueError when too few units are never treated, or too few times come before.
 
-    **Source:** Abadie, Diamond and Hainmueller (2010), JASA 105(490), and (2015), American Journal
-    of Political Science 59(2).
+    **Warns:** `CompletionWarning` with the number of placebos that did not converge.
+
+    **Source:** Abadie, Diamond and Hainmueller (2010), JASA 105(490), who keep California in the
+    pool, and (2015), American Journal of Political Science 59(2).
 
     **Example:**
 
@@ -145,12 +163,18 @@ def placebo(
     """
     if over not in ("units", "times"):
         raise ValueError(f"over is {over!r}: use 'units' or 'times'.")
+    if pool not in ("untreated", "all"):
+        raise ValueError(f"pool is {pool!r}: use 'untreated' or 'all'.")
     step = None if key is None else step_key(as_key(key, "placebo"), "plac")
-    plans = _over_units(found.panel, draws, step) if over == "units" else _over_times(found.panel)
-    runs = []
-    for k, plan in enumerate(plans):
-        runs.append(_measured(found, plan, step, first=k == 0))
-    effect, gap, ratio = (jnp.stack(part) for part in zip(*runs))
+    if over == "units":
+        plans = _over_units(found.panel, draws, pool, step)
+    else:
+        plans = _over_times(found.panel)
+    check_pattern(plans[0].panel, found.completer)
+    runs = run_again(found, (plan.panel for plan in plans), step)
+    effect, gap, ratio = (
+        jnp.stack(part) for part in zip(*(_measures(again, found.panel.m) for again in runs))
+    )
     own = _measures(found, found.panel.m)
     label = tuple(plan.label for plan in plans)
     return Placebos(found, own[0], effect, own[1], gap, own[2], ratio, label, over)
@@ -161,14 +185,6 @@ class _Plan(NamedTuple):
 
     panel: Panel
     label: str
-
-
-def _measured(
-    found: Completion, plan: _Plan, key: PRNGKeyArray | None, first: bool
-) -> tuple[Array, Array, Array]:
-    """The placebo's effect, gaps and ratio; the first run checks the pattern."""
-    again = complete(plan.panel, found.completer, key=key, throw=first)
-    return _measures(again, found.panel.m)
 
 
 def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
@@ -190,7 +206,7 @@ def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
     return found.att, jnp.asarray(by_time, dtype), jnp.asarray(ratio, dtype)
 
 
-def _over_units(panel: Panel, draws: int, key: PRNGKeyArray | None) -> list[_Plan]:
+def _over_units(panel: Panel, draws: int, pool: Pool, key: PRNGKeyArray | None) -> list[_Plan]:
     """Never treated units under the treated units' rows of the treatment."""
     d = np.asarray(panel.treated)
     treated, never = np.flatnonzero(d.any(1)), np.flatnonzero(~d.any(1))
@@ -199,7 +215,8 @@ def _over_units(panel: Panel, draws: int, key: PRNGKeyArray | None) -> list[_Pla
             f"{never.size} of {panel.n} units are never treated, and a placebo treats "
             f"{treated.size} of them: at least 2 must be left."
         )
-    rest = panel.take(never)
+    kept = never if pool == "untreated" else np.arange(panel.n)
+    rest = panel.take(kept)
     sets: Int[np.ndarray, "b k"] = np.arange(never.size)[:, None]
     if treated.size > 1:
         key = as_key(key, f"a placebo of {treated.size} treated units")
@@ -208,8 +225,8 @@ def _over_units(panel: Panel, draws: int, key: PRNGKeyArray | None) -> list[_Pla
         sets = np.asarray(order)[:, : treated.size]
     plans = []
     for chosen in sets:
-        pretended = np.zeros((never.size, panel.m), bool)
-        pretended[chosen] = d[treated]
+        pretended = np.zeros((kept.size, panel.m), bool)
+        pretended[np.searchsorted(kept, never[chosen])] = d[treated]
         label = ", ".join(str(v) for v in panel.unit[never][chosen])
         plans.append(_Plan(rest.with_treatment(pretended), label))
     return plans

@@ -3,6 +3,7 @@
 from jcausal.panel._assignment import Assignment as Assignment
 from jcausal.panel._assignment import PatternError as PatternError
 from jcausal.panel._complete import CompletionWarning as CompletionWarning
+from jcausal.panel._complete import check_pattern as check_pattern
 from jcausal.panel._complete import complete as complete
 from jcausal.panel._completer import Completed as Completed
 from jcausal.panel._completer import Completer as Completer

@@ -27,17 +27,24 @@ def anchors_of(use: Bool[np.ndarray, "n m"], targets: Int[np.ndarray, "k 2"]) ->
     Searched once for all targets that may have the same anchors. The group with the most targets
     comes last.
     """
-    alike: dict[tuple[bytes, bytes], list[list[int]]] = {}
-    for i, j in targets.tolist():
-        alike.setdefault((use[:, j].tobytes(), use[i].tobytes()), []).append([i, j])
+    row, column = _alike(use), _alike(use.T)
+    code = row[targets[:, 0]] * use.shape[1] + column[targets[:, 1]]
+    order = np.argsort(code, kind="stable")
+    cuts = np.flatnonzero(np.diff(code[order])) + 1
     shared: dict[tuple[bytes, bytes], tuple[Rows, Columns, list[list[int]]]] = {}
-    for members in alike.values():
+    for members in np.split(targets[order], cuts) if len(targets) else ():
         i, j = members[0]
         rows, columns = biclique(use, np.flatnonzero(use[:, j]), np.flatnonzero(use[i]))
         name = (rows.tobytes(), columns.tobytes())
-        shared.setdefault(name, (rows, columns, []))[2].extend(members)
+        shared.setdefault(name, (rows, columns, []))[2].extend(members.tolist())
     found = [Anchors(rows, columns, np.asarray(cells)) for rows, columns, cells in shared.values()]
     return sorted(found, key=lambda group: len(group.targets))
+
+
+def _alike(use: Bool[np.ndarray, "n m"]) -> Int[np.ndarray, " n"]:
+    """The same number for rows with the same cells in use."""
+    packed = np.packbits(use, axis=1)
+    return np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def biclique(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -39,7 +40,10 @@ def host_parts(
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
+    _check_scale("y", outcome[seen], squared=True)
     cube = None if covariates is None else _cube(covariates, seen, units, times)
+    if cube is not None:
+        _check_scale("covariates", cube.ravel(), squared=False)
     return Parts(outcome, np.where(seen, treatment, 0), seen, cube)
 
 
@@ -106,6 +110,21 @@ def _check_finite(
                 f"({cells_in_words(bad, units, times)}): correct them, or mark the cells as not "
                 "observed with mask=."
             )
+
+
+def _check_scale(name: str, values: Float[np.ndarray, " k"], squared: bool) -> None:
+    """Numbers (and their squares' sum) that the dtype to compute in can hold."""
+    dtype = jnp.finfo(jnp.result_type(float))
+    largest = float(np.abs(values).max(initial=0))
+    high, low = float(dtype.max), 0.0
+    if squared:
+        high, low = float(np.sqrt(high / values.size)), 1e4 * float(np.sqrt(dtype.tiny))
+    if largest > high or 0 < largest < low:
+        limits = f"between {low:.1g} and {high:.1g}" if squared else f"below {high:.1g}"
+        raise DataError(
+            f"the largest number of {name} is {largest:.3g}, and {dtype.dtype} can compute with "
+            f"numbers {limits} here: state {name} in other units."
+        )
 
 
 def _check_treatment(

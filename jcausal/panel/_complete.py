@@ -83,7 +83,7 @@ def check_pattern(panel: Panel, completer: Completer) -> None:
 
 
 def _check_found(found: Completion) -> None:
-    """Refuse NaN in what was computed and a panel without an effect; warn of no convergence."""
+    """Refuse infinite outcomes and a panel without an effect; warn of rank 0, no convergence."""
     computed: Completed = found.completed
     broken = np.isinf(np.asarray(computed.y0)) | np.isinf(np.asarray(computed.y1))
     if broken.any():
@@ -96,7 +96,6 @@ def _check_found(found: Completion) -> None:
         known = values[np.isfinite(values)]
         if int(computed.rank[arm]) == 0 and known.size and known.min() == known.max():
             _warn_rank(found, arm)
-            break
     if not bool(computed.converged):
         warnings.warn(
             f"{found.completer.words} did not converge: give it more iterations, or a larger "

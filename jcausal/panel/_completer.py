@@ -11,6 +11,7 @@ from jcausal.panel._assignment import Assignment
 from jcausal.panel._panel import Panel
 
 Cells = Literal["all", "treated"]
+HOLDS_OUT = "it holds cells out to choose a number, and a unit's copy tells what was held out"
 
 
 class Errors(eqx.Module):
@@ -93,6 +94,10 @@ class Completer(eqx.Module):
     @abstractmethod
     def refuse(self, assignment: Assignment) -> str | None:
         """Why the method may not be used on this assignment pattern; None when it may."""
+
+    @abstractmethod
+    def refuse_copies(self) -> str | None:
+        """Why the method may not be run on units drawn with replacement; None when it may."""
 
     @abstractmethod
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:

@@ -107,6 +107,10 @@ class CrossFittedDR(Completer):
                 return f"the {name} {value} is above half the smaller side of the panel, {half}"
         return switching_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit fall into both halves."""
+        return "copies of a unit fall into both of its halves, which then are not independent"
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Halves by the key, then all of it."""
         key = as_key(key, "jc.CrossFittedDR")

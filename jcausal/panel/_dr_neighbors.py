@@ -78,6 +78,10 @@ class DoublyRobustNeighbors(Completer):
         """Both arms in a row."""
         return switching_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """A unit's copy is its nearest neighbour."""
+        return "a unit's copy is its nearest neighbour, with the very outcome to be predicted"
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Radii, then the sums, for each arm."""
         if self.row_radius is None or self.column_radius is None:

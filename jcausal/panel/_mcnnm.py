@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import as_key, is_traced
 from jcausal.panel._assignment import Assignment, both_arms_reason, controls_reason
-from jcausal.panel._completer import Cells, Completed, Completer, completed, observed_y1
+from jcausal.panel._completer import HOLDS_OUT, Cells, Completed, Completer, completed, observed_y1
 from jcausal.panel._nuclear import Fit, scan, walk
 from jcausal.panel._panel import Panel
 from jcausal.panel._svd import top_factors
@@ -45,9 +45,9 @@ class MCNNM(Completer):
     and `patience` (None: the whole grid) of the cross-validation, which needs a key; `tolerance`.
 
     Under jit and vmap the whole grid is looked at, there is room for rank 20, and `converged` is
-    False where that did not suffice. Not differentiable. `details` by arm: lambda (k,), and
-    "lambdas", "squared error by lambda" (k, grid; inf where not looked at), with k = 1 or, for all
-    cells, 2 arms.
+    False where that did not suffice for the solution. Not differentiable. `details` by arm: lambda
+    (k,), and "lambdas", "squared error by lambda" (k, grid; inf where not looked at), with k = 1
+    or, for all cells, 2 arms.
 
     **Source:** Athey, Bayati, Doudchenko, Imbens and Khosravi (2021), JASA 116(536).
 
@@ -92,6 +92,10 @@ class MCNNM(Completer):
         check = controls_reason if self.cells == "treated" else both_arms_reason
         return check(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Held-out cells of a unit stand in its copies."""
+        return HOLDS_OUT if self.penalty is None else None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """The untreated cells, and for "all" the treated ones."""
         if self.penalty is None:
@@ -125,8 +129,13 @@ class _Arm(NamedTuple):
 def _arm(
     method: MCNNM, y: Float[Array, "n m"], use: Bool[Array, "n m"], key: PRNGKeyArray | None
 ) -> _Arm:
-    """Choose lambda, then fit along the grid down to it."""
-    start, top = _beginning(y, use)
+    """Choose lambda, then fit along the grid down to it.
+
+    All of it on what the two-way fit leaves: the effects are in the model, so that its minimum
+    moves along, and digits are not spent on the level.
+    """
+    level, top = _beginning(y, use)
+    y = jnp.where(use, y - level, 0)
     count = use.sum()
     if method.penalty is not None:
         lambdas = jnp.asarray(method.penalty, y.dtype)[None]
@@ -138,8 +147,8 @@ def _arm(
         errors = _errors(method, y, use, lambdas, key)
         chosen = jnp.argmin(errors)
         details = {"lambdas": lambdas, "squared error by lambda": errors}
-    found = _down(method, y, use, lambdas * count / 2, start, chosen)
-    low = jnp.where(joined(use), found.m, jnp.nan)
+    found = _down(method, y, use, lambdas * count / 2, chosen)
+    low = jnp.where(joined(use), found.m + level, jnp.nan)
     values = jnp.zeros(min(SHOWN, *y.shape), y.dtype)
     shown = found.s[: values.size]
     values = values.at[: shown.size].set(shown)
@@ -222,10 +231,10 @@ def _down(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     thresholds: Float[Array, " k"],
-    start: Float[Array, "n m"],
     chosen: Int[Array, ""],
 ) -> Fit:
     """The solution at the chosen threshold, by way of the larger ones."""
+    start = jnp.zeros_like(y)
     if is_traced(y, use, thresholds):
         rest = jnp.maximum(thresholds, thresholds[chosen])
         return scan(y, use, rest, start, method.tolerance, lambda found: found.change)[0]

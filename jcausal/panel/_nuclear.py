@@ -32,8 +32,9 @@ TRACED = 20  # rank that there is room for under tracing
 class Fit(NamedTuple):
     """A solution: M, its low-rank part's directions and (shrunk) singular values.
 
-    `change` is |M - last M|_F over the norm of the centred outcomes; `short` tells whether every
-    singular value looked at was above the threshold, so that there may be more.
+    `change` is the last step's |M - the point it was made from|_F over the norm of the centred
+    outcomes; `short` tells whether every singular value looked at was above the threshold, so that
+    there may be more.
     """
 
     m: Float[Array, "n m"]

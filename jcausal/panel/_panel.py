@@ -167,7 +167,8 @@ class Panel(eqx.Module):
         return _words.panel_summary(self)
 
     def take(self, rows: Any) -> "Panel":
-        """Some units, by positions (k,), which may repeat; labels are left out if they do."""
+        """Some units, by positions (k,), which may repeat (labels are left out then), or a mask."""
+        rows = _positions(rows)
         kept = replace(
             self,
             y=self.y[rows],
@@ -181,7 +182,8 @@ class Panel(eqx.Module):
         return replace(kept, units=Labels(self.unit[np.asarray(rows)]))
 
     def take_times(self, columns: Any) -> "Panel":
-        """Some times, by positions (k,), which may repeat; labels are left out if they do."""
+        """Some times, by positions (k,), which may repeat (labels are left out then), or a mask."""
+        columns = _positions(columns)
         cube = self.covariates
         kept = replace(
             self,
@@ -218,6 +220,14 @@ def replace(panel: Panel, **changes: Any) -> Panel:
     for field in dataclasses.fields(Panel):
         object.__setattr__(new, field.name, changes.get(field.name, getattr(panel, field.name)))
     return new
+
+
+def _positions(chosen: Any) -> Any:
+    """A mask as positions; positions as they are."""
+    if is_traced(chosen):
+        return chosen
+    values = np.asarray(chosen)
+    return np.flatnonzero(values) if values.dtype == bool else values
 
 
 def _traced_parts(y: Any, d: Any, mask: Any, covariates: Any) -> Parts:

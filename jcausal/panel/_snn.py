@@ -92,6 +92,10 @@ class SyntheticNearestNeighbors(Completer):
         """Untreated cells beside treated ones."""
         return controls_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Anchors, one regression for each set of them, the targets' outcomes."""
         y, use = np.asarray(panel.y, np.float64), np.asarray(panel.control)

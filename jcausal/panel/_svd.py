@@ -53,14 +53,12 @@ def block(n: int, m: int, k: int) -> int:
     return min(n, m) if 2 * wide >= min(n, m) else wide
 
 
-def top_factors(
-    a: Float[Array, "n m"], k: int, keep: Int[Array, ""] | int = 0, start: Array | None = None
-) -> Factors:
+def top_factors(a: Float[Array, "n m"], k: int, keep: Int[Array, ""] | int = 0) -> Factors:
     """The k largest singular values and vectors.
 
     **Arguments:** `keep` (may be traced): the first `keep` pairs must have converged as vectors,
     |A v - s u| <= tol s_1; of the others only the values, which must move by less than tol s_1 in
-    a step. tol is `tolerance_of` the dtype. `start`: directions (m, l) to begin from.
+    a step. tol is `tolerance_of` the dtype.
 
     **Returns:** `Factors` with k columns; not differentiable (see `rank_part`).
     """
@@ -86,7 +84,7 @@ def top_factors(
         open_ = (state.change > tolerance) | (state.residual > tolerance)
         return open_ & (state.step < STEPS)
 
-    v = sketch(m, wide, a.dtype) if start is None else start
+    v = sketch(m, wide, a.dtype)
     far = jnp.asarray(jnp.inf, a.dtype)
     u, s, v = turned(a, product(a, v))
     state = _State(u, s, v, far, far, jnp.asarray(1))

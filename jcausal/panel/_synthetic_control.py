@@ -79,6 +79,10 @@ class SyntheticControl(Completer):
         """An absorbing treatment, units never treated, no cell missing."""
         return donors_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Weights for every treated unit, then their means of donors."""
         return _run(panel, *rows_of(panel), jnp.asarray(self.penalty, panel.y.dtype))

@@ -83,6 +83,10 @@ class SyntheticDiD(Completer):
         """An absorbing treatment, units never treated, no cell missing."""
         return donors_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Cohort by cohort."""
         start = known_starts(panel)

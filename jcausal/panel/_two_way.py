@@ -54,6 +54,10 @@ class TwoWayFixedEffects(Completer):
         """Untreated cells beside treated ones, in their rows and columns."""
         return controls_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Fit, then y0 wherever unit and time are joined."""
         return _run(panel)

@@ -45,6 +45,10 @@ class UnitMeans(Completer):
         """Both arms in a row, at times that do not matter."""
         return both_arms_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Two means a unit."""
         return _run(panel)

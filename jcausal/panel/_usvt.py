@@ -68,6 +68,10 @@ class USVT(Completer):
         """Both arms in a row, at times that do not matter."""
         return both_arms_reason(assignment)
 
+    def refuse_copies(self) -> str | None:
+        """Copies of a unit do no harm."""
+        return None
+
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Each arm alone; with more singular values if all of those looked at stay."""
         small = min(panel.n, panel.m)
