@@ -92,8 +92,8 @@ def _prop99_part(options: argparse.Namespace) -> None:
             "Published: Arkhangelsky et al. (2021), table 1, with standard errors by placebos. "
             "Abadie, Diamond and Hainmueller (2010), with covariates: some 26 packs fewer by 2000. "
             "p: the share of 38 placebo states and California with an effect, or a ratio of root "
-            "mean squared gaps after and before, as large, with California in the pool as if without "
-            "the law; 1/39 = .0256 is the least. The error is without it. Seconds of "
+            "mean squared gaps after and before, as large, with California in the pool as if "
+            "without the law; 1/39 = .0256 is the least. The error is without it. Seconds of "
             f"the first call, compilation included.\n\n{markdown(found)}\n\n## Gaps by year\n\n"
             f"{markdown(years)}"
         )
