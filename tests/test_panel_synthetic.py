@@ -320,3 +320,19 @@ def test_intervals_and_pictures():
     assert len(jc.plot.panel(found, show="gaps").lines) == 3
     frame = found.to_frame()
     assert frame["effect"].notna().sum() == D.sum()
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("seed", range(4))
+def test_parallel_panels_without_noise(seed):
+    """All that is left to fit is rounding: any weights will do, and the effect is exact."""
+    rng = np.random.default_rng(seed)
+    d = np.zeros((10, 8), bool)
+    d[:5, 5:] = True
+    y = rng.normal(size=(10, 1)) + rng.normal(size=(1, 8)) + 2 * d
+    found = jc.complete(jc.Panel(y, d), jc.SyntheticDiD())
+    assert float(found.att) == pytest.approx(2, abs=1e-5)
+    same = np.broadcast_to(rng.normal(size=(1, 8)), (10, 8)) + 2 * d
+    for method in (jc.SyntheticDiD(), jc.SyntheticControl()):
+        found = jc.complete(jc.Panel(same, d), method)
+        assert float(found.att) == pytest.approx(2, abs=1e-5)

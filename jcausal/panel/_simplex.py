@@ -13,7 +13,8 @@ derivatives, which take the set of donors with weight as given.
 
 How good: f(w) - min f <= w^T g - min g, g the gradient (the duality gap), and <= f(w). `converged`
 tells that the smaller of the two is at most eps^0.6 f(w) (7e-5 of it in float32, 4e-10 in float64)
-plus 4 eps times the squared length of the longest column of D, for rounding w moves the gap so far.
+plus 4 eps times the squared length of the longest column of D, or the ridge if that is more, for
+rounding w moves the gap so far.
 
 Source: Wright (1997), Primal-Dual Interior-Point Methods, chapter 10, for the steps; Jaggi (2013),
 ICML, for the gap.
@@ -42,7 +43,7 @@ class Weights(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """The problem with the longest column of D at length 1, and Q = D^T D + ridge I."""
+    """The problem with the longest column of D, or the ridge, at 1, and Q = D^T D + ridge I."""
 
     d: Float[Array, "t c"]
     use: Bool[Array, " c"]
@@ -71,9 +72,10 @@ def simplex_weights(
     A NaN in a column in use, and no column in use, give NaN weights. Traceable, differentiable.
     """
     d = jnp.where(use, d, 0)
-    size = jnp.sqrt(lax.stop_gradient((d**2).sum(0).max()))
+    ridge = jnp.asarray(ridge, d.dtype)
+    size = jnp.sqrt(lax.stop_gradient(jnp.maximum((d**2).sum(0).max(), ridge)))
     size = jnp.where(size > 0, size, 1)
-    d, ridge = d / size, jnp.asarray(ridge / size**2, d.dtype)
+    d, ridge = d / size, ridge / size**2
     q = product(d.T, d) + ridge * jnp.eye(d.shape[1], dtype=d.dtype)
     problem = _Problem(d, use, ridge, lax.stop_gradient(q))
     fixed = lax.stop_gradient(problem)
