@@ -156,3 +156,28 @@ def test_trees_of_many_data_sets_in_one_call():
         pairs = set(zip(one.tolist(), np.asarray(found[k]).tolist()))
         assert len(pairs) == tree.leaves
         np.testing.assert_allclose(f0[k], np.asarray(tree(x[k]))[:, 0], atol=2e-2)
+
+
+def test_samples_of_other_covariates_are_refused(unchecked):
+    data = jc.datasets.lalonde("experiment")
+    tree = jc.fit(data, jc.M5Tree(min_controls=60))
+    x, names = np.asarray(data.x), data.schema.names
+    other = jc.Sample(x[:, ::-1], data.t, data.y, names=names[::-1])
+    for call in (
+        lambda: tree.count(other, treated=True),
+        lambda: tree.to_frame(other),
+        lambda: jc.match(other, jc.M5Model(), surface=tree, honest=False),
+        lambda: jc.match(other, jc.M5Match(), surface=tree, honest=False),
+    ):
+        with pytest.raises(ValueError, match="tree was grown on the covariates age, .*same order"):
+            call()
+    with pytest.raises(ValueError, match="M5Tree is a class"):
+        jc.fit(data, jc.M5Tree)
+    with pytest.raises(ValueError, match="fit takes a jc.Sample, not a ndarray"):
+        jc.fit(x, jc.M5Tree())
+    for options in (dict(max_depth=2.5), dict(bins=2.5), dict(min_controls=2.5)):
+        with pytest.raises(ValueError, match="whole number"):
+            jc.M5Tree(**options)
+    found = jc.match(data, jc.M5Model(), surface=tree, honest=False)
+    with pytest.raises(IndexError, match="there is no query 1000000"):
+        found.describe(10**6)

@@ -76,8 +76,9 @@ def test_rows_that_are_dropped_count_as_not_observed():
     frame.loc[frame["state"] == 5, "packs"] = np.nan
     with pytest.raises(jc.DataError, match="'packs' is missing .* in 21 of 240 rows"):
         jc.Panel.from_frame(frame, **ROLES)
-    with pytest.warns(UserWarning, match="21 of 240 rows have missing values"):
+    with pytest.warns(UserWarning, match="21 of 240 rows have missing values") as told:
         panel = jc.Panel.from_frame(frame, missing="drop", **ROLES)
+    assert any("1 of 12 units have no row left" in str(w.message) for w in told)
     assert panel.n == 11 and 5 not in panel.unit and int((~panel.mask).sum()) == 1
 
 
@@ -181,7 +182,9 @@ def test_taking_units_and_times():
 def test_outcomes_whose_squares_do_not_fit_are_refused():
     double = jnp.result_type(float) == jnp.float64
     for scale in (1e200, 1e-160) if double else (1e39, 1e19, 1e-20):
-        with pytest.raises(jc.DataError, match="largest number of y is 1e.*other units"):
+        with pytest.raises(
+            jc.DataError, match="(largest number of y is|y reaches) 1e.*other units"
+        ):
             jc.Panel(np.array([[scale, 0.0], [0.0, 0.0]]), [[0, 0], [0, 1]])
 
 
@@ -192,3 +195,48 @@ def test_units_and_times_are_taken_by_position_or_mask():
     for rows in ([0, 2], np.array([True, False, True])):
         assert panel.take(rows).unit.tolist() == ["a", "c"]
     assert panel.take_times([False, True, False, True]).time.tolist() == [1, 3]
+
+
+def test_times_keep_the_order_that_they_bring_along():
+    months = ["Jan", "Feb", "Mar", "Sep", "Oct", "Nov"]
+    y, d, _ = draw(3, n=4, m=6)
+    frame = long(y, d, np.ones_like(d))
+    by_month = frame.assign(year=pd.Categorical.from_codes(frame["year"] - 1970, months, True))
+    as_words = frame.assign(year=(frame["year"] - 1970 + 6).astype(str))
+    for other, labels in ((by_month, months), (as_words, [str(k) for k in range(6, 12)])):
+        panel = jc.Panel.from_frame(other, **ROLES)
+        assert panel.time.tolist() == labels
+        np.testing.assert_array_equal(panel.d, d)
+        np.testing.assert_allclose(panel.y, y, rtol=1e-6)
+
+
+def test_wide_frames_bring_their_labels():
+    y, d, _ = draw(4, n=3, m=4)
+    frames = [pd.DataFrame(a, index=list("abc"), columns=range(2000, 2004)) for a in (y, d)]
+    panel = jc.Panel(*frames)
+    assert panel.unit.tolist() == list("abc") and panel.time.tolist() == [2000, 2001, 2002, 2003]
+    with pytest.raises(jc.DataError, match="rows of d are labelled otherwise"):
+        jc.Panel(frames[0], frames[1].iloc[::-1])
+
+
+def test_another_treatment_is_checked():
+    y, d, _ = draw(5)
+    panel = jc.Panel(y, d)
+    with pytest.raises(jc.DataError, match="neither 0 nor 1|other than 0 and 1|are 0, 2"):
+        panel.with_treatment(2 * d)
+    with pytest.raises(jc.DataError, match="d is NaN"):
+        panel.with_treatment(np.where(d, np.nan, 0))
+    none = panel.take_times([0, 1]).take(np.flatnonzero(~d[:, :2].any(1)))
+    with pytest.raises(jc.DataError, match="observed cells is treated"):
+        none.summary()
+
+
+def test_arguments_of_the_wrong_kind_are_named(unchecked):
+    panel = jc.Panel(*draw(6)[:2])
+    with pytest.raises(ValueError, match="complete takes a jc.Panel, not a DataFrame"):
+        jc.complete(pd.DataFrame(), jc.UnitMeans())
+    with pytest.raises(ValueError, match=r"UnitMeans is a class: write jc.UnitMeans\(\)"):
+        jc.complete(panel, jc.UnitMeans)
+    with pytest.raises(ValueError, match="rank is 2.5: it must be a whole number"):
+        jc.RowScaledSpectral(rank=2.5)
+    assert jc.RowScaledSpectral(rank=np.int64(2)) == jc.RowScaledSpectral(rank=2)

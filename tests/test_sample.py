@@ -28,6 +28,7 @@ def test_codes_are_places_among_the_distinct_values():
     np.testing.assert_array_equal(sample.points, x)
 
 
+@pytest.mark.filterwarnings("ignore:covariate '(date|pay)' varies by")
 @pytest.mark.x64
 def test_large_numbers_that_differ_in_the_last_digit_stay_apart():
     dates = 1e9 + np.arange(6.0)
@@ -213,3 +214,18 @@ def test_rows_taken_keep_their_levels_and_names():
     np.testing.assert_array_equal(part.points, sample.points[rows])
     assert part.id.tolist() == ["u3", "u1", "u8", "u20"]
     assert part.schema == sample.schema
+
+
+def test_digits_that_float32_loses_are_told():
+    """Seconds since 1970 have a grid of 128 s in float32."""
+    rng = np.random.default_rng(0)
+    seconds = 1.6e9 + rng.integers(0, 60, 40)
+    x, t = np.stack([rng.normal(size=40), seconds], 1), np.arange(40) % 2
+    if jnp.result_type(float) == jnp.float64:
+        assert jc.Sample(x, t).p == 2
+        return
+    with pytest.warns(UserWarning, match="covariate 'x1' varies by 1.*take a constant off first"):
+        jc.Sample(x, t)
+    with pytest.raises(jc.DataError, match="y varies by 1.*take a constant off first"):
+        jc.Sample(x[:, :1], t, x[:, 1])
+    assert jc.Sample(x - [0, 1.6e9], t, x[:, 0] + 1e4).p == 2

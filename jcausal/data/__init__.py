@@ -5,6 +5,12 @@ from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._kinds import FROM_FRAME as FROM_FRAME
+from jcausal.data._kinds import check_kind as check_kind
+from jcausal.data._kinds import check_object as check_object
+from jcausal.data._kinds import check_place as check_place
+from jcausal.data._kinds import check_whole as check_whole
+from jcausal.data._kinds import whole as whole
 from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like

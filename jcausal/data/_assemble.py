@@ -67,7 +67,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     first = make_schema(x.shape[1], words.names, kinds, words.units, none, words.flags)
     names = first.names
     missing = _missing(first, x, valid)
-    _check.check_covariates(names, x, valid[:, None] & ~missing)
+    _check.check_covariates(names, x, valid[:, None] & ~missing, dtype)
     _check.check_treatment(t, valid)
     _check.check_weight(weight, valid)
     x, levels = _level_codes(x, valid, names, kinds, words.levels or {})
@@ -265,4 +265,5 @@ def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
     keep = np.asarray(valid)
     array = _check.as_numbers("y", y, keep.shape[0])
     _check.check_finite("y", array, keep)
+    _check.check_digits("y", array[keep], dtype)
     return jnp.asarray(np.where(keep, array, 0), dtype)

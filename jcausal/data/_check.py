@@ -1,5 +1,6 @@
 """Checks of concrete input: every mistake becomes one sentence with column, count and rows."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,6 +60,37 @@ def check_finite(name: str, values: np.ndarray, valid: Bool[np.ndarray, " n"]) -
             )
 
 
+def check_digits(
+    name: str, values: Float[np.ndarray, " n"], dtype: np.dtype, warn: bool = False
+) -> None:
+    """Refuse numbers that the dtype to compute in cannot hold, or (`warn`: tell of it) keep apart.
+
+    A level far above the spread costs digits: up to a hundredth of the spread may be lost.
+    """
+    if not values.size:
+        return
+    with np.errstate(over="ignore"):
+        lost = np.abs(values.astype(dtype).astype(np.float64) - values).max()
+    if not np.isfinite(lost):
+        raise DataError(
+            f"{name} reaches {np.abs(values).max():.3g}, more than {dtype} can hold: state it in "
+            "other units."
+        )
+    spread = float(values.std())
+    if spread > 0 and lost > 0.01 * spread:
+        words = (
+            f"{name} varies by {spread:.3g} (standard deviation) around {values.mean():.6g}, where "
+            f"{dtype} is off by up to {lost:.3g}: take a constant off first, or compute in float64 "
+            "(jax.config.update('jax_enable_x64', True))."
+        )
+        if not warn:
+            raise DataError(words)
+        warnings.warn(
+            f"{words} Boxes tell its values apart; surfaces, trees and distances do not.",
+            stacklevel=6,
+        )
+
+
 def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t") -> None:
     """Two values, 0 and 1, both present."""
     check_finite(name, t, valid)
@@ -79,9 +111,12 @@ def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t
 
 
 def check_covariates(
-    names: Sequence[str], x: Float[np.ndarray, "n p"], present: Bool[np.ndarray, "n p"]
+    names: Sequence[str],
+    x: Float[np.ndarray, "n p"],
+    present: Bool[np.ndarray, "n p"],
+    dtype: np.dtype,
 ) -> None:
-    """Finite and not constant wherever there is a value."""
+    """Finite, not constant, and told apart by the dtype, wherever there is a value."""
     for j, name in enumerate(names):
         check_finite(f"covariate {name!r}", x[:, j], present[:, j])
         seen = x[present[:, j], j]
@@ -90,6 +125,7 @@ def check_covariates(
                 f"covariate {name!r} is {seen[0]:g} in all {seen.size} rows: "
                 "a constant column matches everybody, leave it out."
             )
+        check_digits(f"covariate {name!r}", seen, dtype, warn=True)
 
 
 def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:

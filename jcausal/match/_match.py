@@ -6,7 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample, as_key, check_honest, is_traced, rows_in_words, step_key
+from jcausal.data import (
+    FROM_FRAME,
+    Sample,
+    as_key,
+    check_honest,
+    check_kind,
+    check_object,
+    is_traced,
+    rows_in_words,
+    step_key,
+)
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.match._results import RESULTS, code, sentence
@@ -58,6 +68,8 @@ def match(
         >>> int(matching.matched.sum())
         93
     """
+    check_kind(sample, Sample, "match", FROM_FRAME)
+    check_object(matcher)
     if not isinstance(matcher, Matcher):
         raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.FastAHB().")
     if surface is None and matcher.cross_fits:

@@ -4,7 +4,16 @@ from collections.abc import Callable
 
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, as_key, is_traced, step_key
+from jcausal.data import (
+    FROM_FRAME,
+    DataError,
+    Sample,
+    as_key,
+    check_kind,
+    check_object,
+    is_traced,
+    step_key,
+)
 from jcausal.outcome._function import as_surface
 from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
 
@@ -34,6 +43,8 @@ def fit(
         >>> jc.fit(train, jc.Ridge())(test.x).shape
         (223, 2)
     """
+    check_kind(train, Sample, "fit", FROM_FRAME)
+    check_object(model)
     if not isinstance(model, OutcomeModel):
         return as_surface(model)
     if arms not in ("both", "control", "treated"):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jcausal.data import DataError, rows_in_words
-from jcausal.data._check import as_numbers
+from jcausal.data._check import as_numbers, check_digits
 
 
 class Parts(NamedTuple):
@@ -40,10 +40,8 @@ def host_parts(
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
-    _check_scale("y", outcome[seen], squared=True)
+    _check_scale(outcome[seen])
     cube = None if covariates is None else _cube(covariates, seen, units, times)
-    if cube is not None:
-        _check_scale("covariates", cube.ravel(), squared=False)
     return Parts(outcome, np.where(seen, treatment, 0), seen, cube)
 
 
@@ -112,19 +110,26 @@ def _check_finite(
             )
 
 
-def _check_scale(name: str, values: Float[np.ndarray, " k"], squared: bool) -> None:
-    """Numbers (and their squares' sum) that the dtype to compute in can hold."""
-    dtype = jnp.finfo(jnp.result_type(float))
-    largest = float(np.abs(values).max(initial=0))
-    high, low = float(dtype.max), 0.0
-    if squared:
-        high, low = float(np.sqrt(high / values.size)), 1e4 * float(np.sqrt(dtype.tiny))
+def _check_scale(values: Float[np.ndarray, " k"]) -> None:
+    """Outcomes whose digits and squares the dtype to compute in can hold."""
+    limits = jnp.finfo(jnp.result_type(float))
+    check_digits("y", values, limits.dtype)
+    largest = float(np.abs(values).max())
+    high, low = float(np.sqrt(float(limits.max) / values.size)), 1e4 * float(np.sqrt(limits.tiny))
     if largest > high or 0 < largest < low:
-        limits = f"between {low:.1g} and {high:.1g}" if squared else f"below {high:.1g}"
         raise DataError(
-            f"the largest number of {name} is {largest:.3g}, and {dtype.dtype} can compute with "
-            f"numbers {limits} here: state {name} in other units."
+            f"the largest number of y is {largest:.3g}, and {limits.dtype} can compute with the "
+            f"squares of numbers between {low:.1g} and {high:.1g}: state y in other units."
         )
+
+
+def check_assignment(
+    d: object, seen: Bool[np.ndarray, "n m"], unit: np.ndarray, time: np.ndarray
+) -> None:
+    """Another treatment for the same cells."""
+    treatment = as_numbers("d", d)
+    _check_shape("d", treatment, seen)
+    _check_treatment(treatment, seen, _names(unit, seen.shape[0]), _names(time, seen.shape[1]))
 
 
 def _check_treatment(
@@ -165,6 +170,7 @@ def _cube(
     for k in range(cube.shape[2]):
         _check_finite(f"covariate {k}", cube[:, :, k], seen, units, times)
         values = cube[:, :, k][seen]
+        check_digits(f"covariate {k}", values, jnp.finfo(jnp.result_type(float)).dtype)
         if (values == values[0]).all():
             raise DataError(f"covariate {k} is {values[0]:g} in all observed cells: leave it out.")
     return np.where(np.isfinite(cube), cube, np.nan)

@@ -5,7 +5,14 @@ import warnings
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import as_key, is_traced, number_in_words, step_key
+from jcausal.data import (
+    as_key,
+    check_kind,
+    check_object,
+    is_traced,
+    number_in_words,
+    step_key,
+)
 from jcausal.panel._assignment import PatternError
 from jcausal.panel._completer import Completed, Completer
 from jcausal.panel._completion import Completion
@@ -47,6 +54,8 @@ def complete(
         >>> jc.complete(panel, jc.UnitMeans()).unit_effect.tolist()
         [2.0, 3.0, 0.0]
     """
+    check_kind(panel, Panel, "complete", "make one with jc.Panel.from_frame(frame, unit=..., ...)")
+    check_object(completer)
     if not isinstance(completer, Completer):
         raise ValueError(f"{type(completer).__name__} is no completion method like UnitMeans().")
     name = type(completer).__name__

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key
+from jcausal.data import as_key, check_whole, whole
 from jcausal.panel import _rank
 from jcausal.panel._assignment import Assignment, switching_reason
 from jcausal.panel._completer import Cells, Completed, Completer, Errors, completed
@@ -71,8 +71,8 @@ class CrossFittedDR(Completer):
         (36,)
     """
 
-    rank: int | Rule = eqx.field(static=True, default="gap")
-    propensity_rank: int | Rule = eqx.field(static=True, default="gap")
+    rank: int | Rule = eqx.field(converter=whole, static=True, default="gap")
+    propensity_rank: int | Rule = eqx.field(converter=whole, static=True, default="gap")
     clip: float = eqx.field(static=True, default=0.1)
     estimator: Estimator = eqx.field(static=True, default="dr")
     centre: bool = eqx.field(static=True, default=True)
@@ -85,6 +85,8 @@ class CrossFittedDR(Completer):
             value = getattr(self, name)
             if isinstance(value, str) and value not in ("gap", "median"):
                 raise ValueError(f"{name} is {value!r}: use 'gap', 'median' or an int.")
+            if not isinstance(value, str):
+                check_whole(name, value)
             if not isinstance(value, str) and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1.")
         if not 0 < self.clip < 0.5:

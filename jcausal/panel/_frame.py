@@ -4,7 +4,9 @@ import warnings
 from difflib import get_close_matches
 from typing import Any, Literal
 
+import narwhals as nw
 import numpy as np
+import pandas as pd
 
 from jcausal.data import DataError, FrameKind, open_frame, read_column, rows_in_words
 from jcausal.data._check import as_numbers, check_finite
@@ -31,6 +33,8 @@ def read_panel(
     _check_binary(values[treatment], keep, treatment)
     kept_units, row = np.unique(row[keep], return_inverse=True)  # some may have lost every row
     kept_times, column = np.unique(column[keep], return_inverse=True)
+    _warn_lost("unit", units, kept_units)
+    _warn_lost("time", times, kept_times)
     shape = (kept_units.size, kept_times.size)
 
     def wide(flat: np.ndarray, fill: float = 0) -> np.ndarray:
@@ -71,13 +75,36 @@ def _labels(table: Any, what: str, name: str) -> tuple[np.ndarray, np.ndarray]:
             f"({rows_in_words(rows)}): every row needs its {what}."
         )
     values = column.values
+    order = _order(table[name])
+    if order is not None:
+        known = {label: place for place, label in enumerate(order)}
+        place = np.array([known[v] for v in values.tolist()])
+        kept, place = np.unique(place, return_inverse=True)
+        return np.asarray(order)[kept], place
     if values.dtype.kind == "O" and all(isinstance(v, str) for v in values):
         values = values.astype(str)
     try:
         labels, place = np.unique(values, return_inverse=True)
+        if labels.dtype.kind == "U" and _all_numbers(labels):
+            places = np.argsort(labels.astype(float), kind="stable")
+            labels, place = labels[places], np.argsort(places)[place]
     except TypeError as error:
         raise DataError(f"{what} {name!r} holds labels that have no order ({error}).") from None
     return labels, place.ravel()
+
+
+def _order(series: nw.Series) -> list | None:
+    """The categories of a column that brings their order along."""
+    dtype = series.dtype
+    return list(dtype.categories) if isinstance(dtype, nw.Enum) else None
+
+
+def _all_numbers(labels: np.ndarray) -> bool:
+    """Whether words are numbers, such as "9" and "10"."""
+    try:
+        return bool(np.isfinite(labels.astype(float)).all())
+    except ValueError:
+        return False
 
 
 def _numbers(table: Any, name: str, word: str) -> np.ndarray:
@@ -111,6 +138,37 @@ def _kept(values: dict[str, np.ndarray], missing: Missing) -> np.ndarray:
             stacklevel=4,
         )
     return keep
+
+
+def _warn_lost(what: str, labels: np.ndarray, kept: np.ndarray) -> None:
+    """Name units or times that lost every row."""
+    lost = np.delete(labels, kept)
+    if lost.size:
+        listed = ", ".join(str(v) for v in lost[:5]) + (" ..." if lost.size > 5 else "")
+        warnings.warn(
+            f"{lost.size} of {labels.size} {what}s have no row left and are not in the panel "
+            f"({listed}).",
+            stacklevel=4,
+        )
+
+
+def wide_labels(y: Any, d: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Units and times of a wide pandas frame of outcomes; None where they are only positions.
+
+    **Raises:** `DataError` when a frame of treatments has others, or these in another order.
+    """
+    if not isinstance(y, pd.DataFrame):
+        return None, None
+    names = (("rows", y.index), ("columns", y.columns))
+    for what, own in names:
+        other = getattr(d, "index" if what == "rows" else "columns", None)
+        if isinstance(d, pd.DataFrame) and not own.equals(other):
+            raise DataError(
+                f"the {what} of d are labelled otherwise than those of y: pass "
+                "d.reindex_like(y), so that each cell stands beside its own."
+            )
+    found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for _, own in names]
+    return found[0], found[1]
 
 
 def _check_pairs(

@@ -7,13 +7,14 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jcausal.data import FrameKind, is_traced
+from jcausal.data import DataError, FrameKind, is_traced
 from jcausal.panel import _words
 from jcausal.panel._assignment import Assignment, assignment_of
-from jcausal.panel._check import Parts, checked, host_parts
-from jcausal.panel._frame import Missing, read_panel
+from jcausal.panel._check import Parts, check_assignment, checked, host_parts
+from jcausal.panel._frame import Missing, read_panel, wide_labels
 
 
 class Labels:
@@ -37,7 +38,8 @@ class Panel(eqx.Module):
       `d` elsewhere is never looked at (kept as 0).
     - `covariates`: (n, m, k) numbers that may move with time, or (n, k); where `y` was not observed
       they may be NaN.
-    - `unit`, `time`: n and m labels, each once; times stand in their order. Default: positions.
+    - `unit`, `time`: n and m labels, each once; times stand in their order. Default: those of a
+      pandas frame of outcomes (one of treatments must then have the same), else positions.
     - `outcome`: a word for the outcome, for pictures and summaries.
 
     **Raises:** `DataError`.
@@ -61,8 +63,8 @@ class Panel(eqx.Module):
 
     def __init__(
         self,
-        y: ArrayLike | Sequence,
-        d: ArrayLike | Sequence,
+        y: ArrayLike | Sequence | pd.DataFrame,
+        d: ArrayLike | Sequence | pd.DataFrame,
         *,
         mask: ArrayLike | Sequence | None = None,
         covariates: ArrayLike | Sequence | None = None,
@@ -73,6 +75,8 @@ class Panel(eqx.Module):
         if is_traced(y, d, mask, covariates):
             parts = _traced_parts(y, d, mask, covariates)
         else:
+            rows, columns = wide_labels(y, d)
+            unit, time = rows if unit is None else unit, columns if time is None else time
             parts = host_parts(y, d, mask, covariates, unit, time)
         dtype = jnp.result_type(float)
         self.mask = jnp.asarray(parts.mask, bool)
@@ -99,8 +103,9 @@ class Panel(eqx.Module):
     ) -> "Panel":
         """A panel from a long frame: one row a unit and time, in any order.
 
-        pandas, polars, pyarrow, DuckDB. Units and times are sorted; a pair without a row was not
-        observed.
+        pandas, polars, pyarrow, DuckDB. Units and times are sorted: ordered categories and enums by
+        their own order, words that are all numbers as numbers, other words by their letters. A pair
+        without a row was not observed.
 
         **Arguments:** column names. `missing`: "error" refuses a missing outcome, treatment or
         covariate; "drop" counts such rows as not observed and warns with their number.
@@ -155,6 +160,11 @@ class Panel(eqx.Module):
     @property
     def assignment(self) -> Assignment:
         """Who was treated when, in numbers (concrete panels only)."""
+        if not bool(self.treated.any()):
+            raise DataError(
+                f"none of the {int(self.mask.sum())} observed cells is treated: there is "
+                "nothing to compare."
+            )
         words = [str(v) for v in self.time]
         return assignment_of(np.asarray(self.d), np.asarray(self.mask), words)
 
@@ -198,7 +208,12 @@ class Panel(eqx.Module):
         return replace(kept, times=Labels(self.time[np.asarray(columns)]))
 
     def with_treatment(self, d: Bool[Array, "n m"] | np.ndarray) -> "Panel":
-        """The same outcomes under another assignment, as placebos need."""
+        """The same outcomes under another assignment, as placebos need.
+
+        **Raises:** `DataError` for values other than 0 and 1, and where one of them is missing.
+        """
+        if not is_traced(d, self):
+            check_assignment(d, np.asarray(self.mask), self.unit, self.time)
         return replace(self, d=jnp.asarray(d, bool) & self.mask)
 
     def without_covariates(self) -> "Panel":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import as_key
+from jcausal.data import as_key, check_whole, whole
 from jcausal.panel import _rank
 from jcausal.panel._assignment import Assignment, both_arms_reason
 from jcausal.panel._completer import HOLDS_OUT, Cells, Completed, Completer, completed
@@ -70,11 +70,11 @@ class RowScaledSpectral(Completer):
         ((60, 60), [3, 3])
     """
 
-    rank: int | Rule = eqx.field(static=True, default="gap")
+    rank: int | Rule = eqx.field(converter=whole, static=True, default="gap")
     c_tau: float | None = eqx.field(static=True, default=None)
     bound: float | None = eqx.field(static=True, default=None)
-    max_rank: int | None = eqx.field(static=True, default=None)
-    refine: int = eqx.field(static=True, default=0)
+    max_rank: int | None = eqx.field(converter=whole, static=True, default=None)
+    refine: int = eqx.field(converter=whole, static=True, default=0)
     centre: bool = eqx.field(static=True, default=True)
     cells: Cells = eqx.field(static=True, init=False, default="all")
     traceable: bool = eqx.field(static=True, init=False, default=True)
@@ -86,10 +86,14 @@ class RowScaledSpectral(Completer):
                 raise ValueError(
                     f"rank is {self.rank!r}: use 'gap', 'paper', 'median', 'cv' or an int."
                 )
-        elif self.rank < 1:
-            raise ValueError(f"rank is {self.rank}: it must be at least 1.")
-        elif self.max_rank is not None:
-            raise ValueError("max_rank is for rules: rank is a number already.")
+        else:
+            check_whole("rank", self.rank)
+            if self.rank < 1:
+                raise ValueError(f"rank is {self.rank}: it must be at least 1.")
+            if self.max_rank is not None:
+                raise ValueError("max_rank is for rules: rank is a number already.")
+        for name in ("refine",) if self.max_rank is None else ("refine", "max_rank"):
+            check_whole(name, getattr(self, name))
         if self.c_tau is not None and self.rank not in ("gap", "paper"):
             raise ValueError("c_tau is the constant of rank='gap' and rank='paper' only.")
         if self.bound is not None and self.rank != "paper":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jcausal.data import check_whole, whole
 from jcausal.panel._anchors import Anchors, anchors_of
 from jcausal.panel._assignment import Assignment, controls_reason
 from jcausal.panel._completer import Cells, Completed, Completer, completed, observed_y1
@@ -61,7 +62,7 @@ class SyntheticNearestNeighbors(Completer):
         1
     """
 
-    rank: int | Rule = eqx.field(static=True, default="median")
+    rank: int | Rule = eqx.field(converter=whole, static=True, default="median")
     energy: float | None = eqx.field(static=True, default=None)
     fit_tolerance: float = eqx.field(static=True, default=0.1)
     span_tolerance: float = eqx.field(static=True, default=0.1)
@@ -73,8 +74,10 @@ class SyntheticNearestNeighbors(Completer):
         if isinstance(self.rank, str):
             if self.rank not in ("median", "energy"):
                 raise ValueError(f"rank is {self.rank!r}: use 'median', 'energy' or an int.")
-        elif self.rank < 1:
-            raise ValueError(f"rank is {self.rank}: it must be at least 1.")
+        else:
+            check_whole("rank", self.rank)
+            if self.rank < 1:
+                raise ValueError(f"rank is {self.rank}: it must be at least 1.")
         if self.energy is not None and self.rank != "energy":
             raise ValueError("energy is the share of rank='energy' only.")
         if self.energy is not None and not 0 < self.energy <= 1:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jcausal.data import Sample, bucket, first_rows, is_traced, like, pad_rows
+from jcausal.data import Sample, bucket, check_place, first_rows, is_traced, like, pad_rows
 from jcausal.match._frames import counts_in_words, matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match._results import sentence
@@ -199,6 +199,7 @@ class Boxes(Matching):
 
         A covariate that the box leaves free is not named. Edges are rounded to four digits.
         """
+        check_place(i, len(self.query), "query")
         counts = np.asarray(box_counts(self.units, Rungs(*(a[i : i + 1] for a in self.rungs))))[0]
         return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, like
+from jcausal.data import Sample, check_place, is_traced, like
 from jcausal.match._frames import matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match.neighbors import _words
@@ -141,6 +141,7 @@ class Pairs(Matching):
 
         Covariates in which the weighted mean of the partners equals the query are not named.
         """
+        check_place(i, len(self.query), "query")
         return _words.group_in_words(self, i)
 
     def to_frame(self, what: Literal["units", "pairs"] = "units") -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, like
+from jcausal.data import Sample, check_place, is_traced, like
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.tree import _words
@@ -196,6 +196,7 @@ class Leaves(Matching):
 
     def describe(self, i: int) -> str:
         """The i-th query's leaf in words, and how many units it holds."""
+        check_place(i, len(self.query), "query")
         at = int(self.leaf[self.query[i]])
         return f"{self.rules()[at]}: {_words.counts(self, at)}"
 

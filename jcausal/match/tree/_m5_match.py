@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.data import DataError, Sample, is_traced
+from jcausal.data import DataError, Sample, check_whole, is_traced, whole
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
 from jcausal.match.neighbors import Pairs
@@ -80,7 +80,7 @@ class M5Match(Matcher):
         (185, 6)
     """
 
-    k: int = eqx.field(static=True, default=10)
+    k: int = eqx.field(converter=whole, static=True, default=10)
     tree: M5Tree = M5Tree()
     metric: Metric = eqx.field(static=True, default="weighted")
     weights: Weights = "leaf"
@@ -101,6 +101,7 @@ class M5Match(Matcher):
             if getattr(self, name) not in known:
                 listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 raise ValueError(f"{name} is {getattr(self, name)!r}: use {listed}.")
+        check_whole("k", self.k)
         if not 1 <= self.k <= MOST[self.engine]:
             raise ValueError(
                 f"k is {self.k}: engine {self.engine!r} takes 1 to {MOST[self.engine]} candidates."
@@ -162,6 +163,7 @@ class M5Match(Matcher):
                         f"M5Match needs a tree, not {type(tree).__name__}: pass "
                         "surface=jc.fit(train, jc.M5Tree())."
                     )
+                tree.check(task.sample)
                 where = f"subsets, fold {k + 1} of {len(surfaces)}"
                 told = where if len(surfaces) > 1 else "subsets"
                 self._fold(sheet, k, tree, first, told, progress)

@@ -91,6 +91,7 @@ class M5Model(Matcher):
                     f"M5Model needs a tree, not a {type(surface).__name__}: use "
                     "surface=jc.fit(train, jc.M5Tree())."
                 )
+            surface.check(task.sample)
         trees: tuple[Tree, ...] = tuple(surfaces)  # type: ignore[assignment]
         design = design_of_trees(task, trees, fitted=own)
         at = design.leaf[task.query]

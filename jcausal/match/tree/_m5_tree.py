@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
+from jcausal.data import DataError, Sample, Schema, bucket, check_whole, is_traced, pad_rows, whole
 from jcausal.match.tree._finish import fits_of, nodes_of
 from jcausal.match.tree._fit import Blocks
 from jcausal.match.tree._grow import begin, grow_level, grow_whole, unfinished
@@ -78,15 +78,19 @@ class M5Tree(OutcomeModel):
         age at most 25.5 years
     """
 
-    min_controls: int | None = eqx.field(static=True, default=None)
-    max_depth: int = eqx.field(static=True, default=30)
+    min_controls: int | None = eqx.field(converter=whole, static=True, default=None)
+    max_depth: int = eqx.field(converter=whole, static=True, default=30)
     split_search: Search = eqx.field(static=True, default="first_passing")
     criterion: Criterion = eqx.field(static=True, default="adjusted_r2")
-    bins: int | None = eqx.field(static=True, default=None)
+    bins: int | None = eqx.field(converter=whole, static=True, default=None)
     traceable: bool = eqx.field(static=True, init=False, default=True)
     needs_key: bool = eqx.field(static=True, init=False, default=False)
 
     def __check_init__(self) -> None:
+        check_whole("max_depth", self.max_depth)
+        for name in ("min_controls", "bins"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         if self.min_controls is not None and self.min_controls < 1:
             raise ValueError(
                 f"min_controls is {self.min_controls}: it must be at least 1, or None."

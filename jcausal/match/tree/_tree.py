@@ -172,8 +172,21 @@ class Tree(ResponseSurface):
         """The leaf, 0 to L - 1, that each point falls into."""
         return route(self.nodes, self.encoding(x))
 
+    def check(self, sample: Sample) -> None:
+        """Refuse a sample of other covariates, or of these in another order.
+
+        **Raises:** ValueError that names both.
+        """
+        own, other = self.schema.names, sample.schema.names
+        if own != other:
+            raise ValueError(
+                f"the tree was grown on the covariates {', '.join(own)}; the sample has "
+                f"{', '.join(other)}: pass a sample with the same ones in the same order."
+            )
+
     def count(self, sample: Sample, *, treated: bool) -> Int[Array, " l"]:
         """Valid units of one arm in each leaf, counted without weights."""
+        self.check(sample)
         use = sample.valid & (sample.t == treated)
         return counts_of(jnp.where(use, self.leaf(sample.x), -1), self.leaves)
 

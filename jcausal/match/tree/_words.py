@@ -101,11 +101,7 @@ def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
     if sample is None and effects is not None:
         sample = effects.sample
     if sample is not None:
-        leaf, arm = np.asarray(tree.leaf(sample.x)), np.asarray(sample.t)
-        valid = np.asarray(sample.valid)
-        controls, treated = (
-            np.bincount(leaf[valid & (arm == a)], minlength=tree.leaves) for a in (False, True)
-        )
+        controls, treated = (np.asarray(tree.count(sample, treated=arm)) for arm in (False, True))
     columns: dict[str, object] = dict(
         leaf=np.arange(tree.leaves),
         rule=rules(tree),
