@@ -86,9 +86,11 @@ def check_pattern(panel: Panel, completer: Completer) -> None:
     reason = completer.refuse(panel.assignment)
     if reason is None:
         return
-    fitting = panel.completers()
+    name, fitting = type(completer).__name__, panel.completers()
+    if name in fitting:
+        raise PatternError(f"{name} may not be used with these options: {reason}.")
     instead = f"use {', '.join(fitting)}" if fitting else "no method here fits this pattern"
-    raise PatternError(f"{type(completer).__name__} may not be used here: {reason}; {instead}.")
+    raise PatternError(f"{name} may not be used here: {reason}; {instead}.")
 
 
 def _check_found(found: Completion) -> None:

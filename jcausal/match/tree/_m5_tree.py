@@ -211,9 +211,11 @@ class M5Tree(OutcomeModel):
         if self.max_depth == 0:
             return told + "max_depth is 0."
         if controls < 2 * least:
+            if self.min_controls is not None:
+                return told + f"a split needs two children of {least:,}: lower min_controls."
             return told + (
                 f"a split needs two children of min_controls = {least:,} (2(p + 1) of {free} "
-                "features unless given), give more controls or fewer covariates."
+                "features), give more controls or fewer covariates."
             )
         y = np.asarray(sample.y)[np.asarray(sample.valid & ~sample.t & (sample.weight > 0))]
         if np.ptp(y) == 0:
