@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-import jcausal as jc
 from bench import (
     _panel_coverage,
     _panel_errors,
@@ -138,4 +137,4 @@ def _time_page(options: argparse.Namespace, body: str, rows: list[dict[str, Any]
         "median of the next ones. A machine with a GPU adds 100,000 x 1,000.\n\n"
         f"## RowScaledSpectral(rank=10)\n\n{body}"
     )
-    return _keep(options, "time", text, {"rows": rows, "jcausal": jc.__version__})
+    return _keep(options, "time", text, {"rows": rows})
