@@ -119,10 +119,9 @@ def _matched(sample: jc.Sample, tree: jc.Tree, search: bool) -> Ablation:
 
 
 def _predicted(sample: jc.Sample, tree: jc.Tree) -> Ablation:
-    """Outcomes of the treated minus what their leaves' regressions say; no interval."""
-    t = np.asarray(sample.t)
-    gap = np.asarray(sample.y, np.float64)[t] - np.asarray(tree(sample.x)[:, 0], np.float64)[t]
-    return Ablation(Found(float(gap.mean()), np.nan, np.nan), tree.leaves)
+    """M5Model in a tree's leaves: its regressions are of the sample's own controls."""
+    matching = jc.match(sample, jc.M5Model(), surface=tree, honest=False)
+    return Ablation(methods.found(jc.estimate(sample, matching)), tree.leaves)
 
 
 def collect(job: Job, rows: tuple[Row, ...], runs: int, workers: int) -> Iterator[pd.DataFrame]:

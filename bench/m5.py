@@ -98,8 +98,8 @@ def _ablations_part(options: argparse.Namespace) -> None:
         text = (
             f"# M5Match with parts taken away, {runs} runs\n\n"
             "No tree: everything is one leaf. No subset search: all of the k = 10 nearest. "
-            "Full-sample tree: grown on treated and controls alike. Regressions of the leaves: the "
-            "treated's outcomes minus what their leaves' regressions predict. s1/conf and s3 have "
+            "Full-sample tree: grown on treated and controls alike. Regressions of the leaves: "
+            "M5Model, of the controls in the leaves of either tree. s1/conf and s3 have "
             "covariate shift, s1/rand has none. Balanced: |SMD| below .1 and variance ratio within "
             ".5 to 2 (see `jc.balance`); largest SMD, this share and leaves: medians over the runs."
             f"\n\n{markdown(found)}"

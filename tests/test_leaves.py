@@ -1,5 +1,6 @@
 """M5Model: regressions of leaves as weights of controls, beside NumPy's least squares."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -72,3 +73,18 @@ def test_what_cannot_be_compared_and_what_is_extrapolated():
     assert np.isfinite(float(honest.att))
     with pytest.raises(ValueError, match="use tau='b'"):
         jc.estimate(jc.Sample(x, t, y), jc.M5Model(), tau="a")
+
+
+def test_a_gradient_takes_the_tree_as_given():
+    """The average is linear in the outcomes of a given tree: its gradient gives it back."""
+    data = jc.datasets.lalonde("experiment")
+    x, t, y = (jnp.asarray(a, float) for a in (data.x, data.t, data.y / 1000))
+    method = jc.M5Model(tree=jc.M5Tree(min_controls=60))
+
+    def att(y):
+        return jc.estimate(jc.Sample(x, t, y), method, throw=False).att
+
+    value, slope = jax.jit(jax.value_and_grad(att))(y)
+    np.testing.assert_allclose(value, (slope * y).sum(), rtol=1e-4)
+    np.testing.assert_allclose(slope[t > 0], 1 / t.sum(), rtol=1e-4)
+    np.testing.assert_allclose((slope * (t == 0)).sum(), -1, rtol=1e-4)

@@ -181,3 +181,75 @@ def test_samples_of_other_covariates_are_refused(unchecked):
     found = jc.match(data, jc.M5Model(), surface=tree, honest=False)
     with pytest.raises(IndexError, match="there is no query 1000000"):
         found.describe(10**6)
+
+
+def jitted(method, x, t, y):
+    """Features and thresholds of the splits, and the predictions, of a tree grown under jit."""
+
+    @jax.jit
+    def grow(x, y):
+        tree = jc.fit(jc.Sample(x, t, y), method)
+        return tree.nodes.feature, tree.nodes.threshold, tree(x)[:, 0]
+
+    feature, threshold, values = grow(jnp.asarray(x), jnp.asarray(y))
+    used = np.asarray(feature) >= 0
+    return sorted(zip(np.asarray(feature)[used].tolist(), np.asarray(threshold)[used])), values
+
+
+@pytest.mark.parametrize("far_away", [10.0, 1e3, 1e5])
+def test_a_few_far_values_hide_no_split(far_away):
+    """As with 999 for "unknown": what is left of a node's sums without them has lost its digits."""
+    rng = np.random.default_rng(0)
+    n = 600
+    u, v, w = rng.uniform(size=n), rng.normal(size=n), rng.uniform(size=n)
+    far = rng.permutation(n) < 60
+    x = np.column_stack([np.where(far, far_away * (1 + u), u), v, w])
+    y = np.where(far, 20, 8 * u * np.where(v > 0, 1, -1)) + 3 * (v > 0) + 0.2 * rng.normal(size=n)
+    t = np.arange(n) >= n - 30
+    method = jc.M5Tree(min_controls=20, max_depth=2)
+    tree = jc.fit(jc.Sample(x, t, y), method)
+    used = np.asarray(tree.nodes.feature) >= 0
+    own = sorted(zip(np.asarray(tree.nodes.feature)[used].tolist(), tree.nodes.threshold[used]))
+    splits, values = jitted(method, x, t, y)
+    assert [f for f, _ in splits] == [f for f, _ in own] and len(own) == 3
+    np.testing.assert_allclose([c for _, c in splits], [float(c) for _, c in own], rtol=1e-4)
+    control = ~t & ~far
+    assert np.std((np.asarray(values) - y)[control]) < 0.35
+
+
+def test_bins_leave_few_values_as_they_are():
+    """A coin with a tenth of zeros: no quantile of four bins stands at its one cut."""
+    rng = np.random.default_rng(1)
+    n = 400
+    coin, z = rng.random(n) > 0.1, rng.normal(size=n)
+    y = 20 * coin + np.where(coin, 3 * z, -5 * z) + 0.1 * rng.normal(size=n)
+    x, t = np.column_stack([coin, z]).astype(float), np.arange(n) >= n - 20
+    method = jc.M5Tree(min_controls=15, max_depth=1, bins=4)
+    tree = jc.fit(jc.Sample(x, t, y), method)
+    splits, values = jitted(method, x, t, y)
+    assert int(tree.nodes.feature[0]) == 0 == splits[0][0] and splits[0][1] == 0.5
+    np.testing.assert_allclose(values, tree(jnp.asarray(x))[:, 0], atol=1e-3)
+    assert np.std((np.asarray(values) - y)[~t]) < 0.15
+
+
+def test_levels_must_be_those_of_the_tree():
+    rng = np.random.default_rng(2)
+    c, x = rng.choice(list("abc"), 200), rng.normal(size=200)
+    frame = pd.DataFrame(dict(c=c, x=x, t=np.arange(200) % 4 == 0, y=x + (c == "b")))
+    words = dict(treatment="t", outcome="y", categorical=["c"])
+    tree = jc.fit(jc.Sample.from_frame(frame, **words), jc.M5Tree(min_controls=20))
+    fewer = jc.Sample.from_frame(frame[frame["c"] != "a"], **words)
+    with pytest.raises(
+        ValueError, match="knows 'c' as a category of a, b, c, the sample as .* b, c"
+    ):
+        jc.match(fewer, jc.M5Model(), surface=tree, honest=False)
+
+
+def test_one_leaf_says_that_no_cut_is_allowed():
+    rng = np.random.default_rng(3)
+    x = np.column_stack([np.arange(60) < 5, np.arange(60) % 20 == 7]).astype(float)
+    t = np.arange(60) % 6 == 0
+    with pytest.warns(
+        jc.TreeWarning, match="no cut leaves min_controls = 12 of them on both sides"
+    ):
+        jc.fit(jc.Sample(x, t, rng.normal(size=60)), jc.M5Tree(min_controls=12))

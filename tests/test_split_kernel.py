@@ -158,3 +158,19 @@ def test_running_and_segmented_sums(n):
     start = np.maximum.accumulate(np.where(new, np.arange(n), 0))
     before = np.concatenate([np.zeros((1, 2)), values.cumsum(0)])
     assert (out == values.cumsum(0) - before[start]).all()
+
+
+def test_long_sums_keep_their_digits():
+    """300,000 outcomes of 0 and 1: added up one by one in float32 the squares drift by 1 in 200."""
+    rng = np.random.default_rng(1)
+    n = 300_000
+    codes = np.column_stack([rng.integers(0, 2, n), rng.integers(0, 9, n), rng.permutation(n)])
+    y = rng.random(n) < np.where(codes[:, 0] == 1, 0.105, 0.1)
+    options = dict(nodes=1, rungs=(2, 9, n), minimum=50)
+    arrays = codes.astype(np.int32), np.zeros(n, np.int32)
+    near = scan(*arrays, ((y - 0.1) / 0.3).astype(np.float32), **options)
+    with jax.enable_x64(True):
+        exact = scan(*arrays, (y - 0.1) / 0.3, **options)
+    np.testing.assert_allclose(near.sd, exact.sd, rtol=1e-5)
+    np.testing.assert_allclose(near.level, exact.level, atol=1.5 / 2**16)
+    assert np.asarray(near.level)[0].argmax() == np.asarray(exact.level)[0].argmax() == 0

@@ -99,9 +99,14 @@ def sketch(m: int, wide: int, dtype: jnp.dtype) -> Float[Array, "m l"]:
 
 
 def turned(a: Float[Array, "n m"], image: Float[Array, "n l"]) -> tuple[Array, Array, Array]:
-    """One step: singular triples of A restricted to the span of `image`."""
+    """One step: singular triples of A restricted to the span of `image`.
+
+    The SVD waits for v (0 v is no 0 to a compiler, which knows of NaN): two batched factorisations
+    at a time, each waiting for threads that the other holds, stop a CPU with two threads for ever.
+    """
     q = jnp.linalg.qr(image)[0]
     v, r = jnp.linalg.qr(product(a.T, q))  # A restricted is q r^T v^T
+    r = r + 0 * v[0, 0]
     left, s, right = jnp.linalg.svd(r.T, full_matrices=False)
     return product(q, left), s, product(v, right.T)
 

@@ -26,6 +26,7 @@ from jcausal_kernels.segments import segmented_scan
 Implementation = Literal["auto", "reference", "histogram", "sorted"]
 FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
 BLOCK = 1024  # units that are looked at together where sums are products
+SHORT = 2**10  # float32 numbers that are added up one by one
 WINDOWS = 256  # units that are added up at a time where all covariates of a unit are one window
 
 
@@ -100,7 +101,7 @@ def _by_node(columns: Array, place: Array, nodes: int) -> Array:
     """Sums by node: by one pass on a CPU, elsewhere by products with the members of each node."""
 
     def scatter(columns: Array, place: Array) -> Array:
-        return jax.ops.segment_sum(columns, place, nodes + 1)[:nodes]
+        return _in_parts(columns, place, nodes + 1)[:nodes]
 
     def members(columns: Array, place: Array) -> Array:
         more = -place.shape[0] % BLOCK
@@ -115,6 +116,17 @@ def _by_node(columns: Array, place: Array, nodes: int) -> Array:
         return lax.scan(add, none, (place, columns))[0]
 
     return lax.platform_dependent(columns, place, cpu=scatter, default=members)
+
+
+def _in_parts(columns: Array, place: Array, count: int) -> Array:
+    """Sums by place; in float32 of some units each first, since long sums of equal signs drift."""
+    n = columns.shape[0]
+    lanes = max(1, min(n // SHORT, 4 * n // count))
+    if columns.dtype == jnp.float64 or lanes == 1:
+        return jax.ops.segment_sum(columns, place, count)
+    lane = jnp.arange(n, dtype=place.dtype) % lanes
+    parts = jax.ops.segment_sum(columns, place * lanes + lane, count * lanes)
+    return parts.reshape(count, lanes, -1).sum(1)
 
 
 def _starts(segment: Array) -> Array:
@@ -160,7 +172,7 @@ def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: in
     (n, p), d = codes.shape, columns.shape[1]
     where = (place[:, None] * p + jnp.arange(p, dtype=jnp.int32)) * rungs + codes
     spread = jnp.broadcast_to(columns[:, None], (n, p, d)).reshape(n * p, d)
-    sums = jax.ops.segment_sum(spread, where.reshape(-1), (nodes + 1) * p * rungs)
+    sums = _in_parts(spread, where.reshape(-1), (nodes + 1) * p * rungs)
     return jnp.moveaxis(sums.reshape(nodes + 1, p, rungs, d)[:nodes], 2, 0)
 
 
@@ -169,7 +181,8 @@ def _histogram(
 ) -> tuple[Array, Array, Array]:
     nodes = totals.shape[0]
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
-    sums, of = _rung_sums(codes, place, columns, nodes, rungs), _sums(totals[:, None])
+    sums = _rung_sums(codes, place, columns, nodes, rungs)
+    of = _sums(sums.sum(0))  # the total of these very sums, so that both sides add up to it
 
     def step(carry: tuple, at: tuple[Array, Array]) -> tuple[tuple, None]:
         left, best, cut, above = carry
@@ -195,18 +208,25 @@ def _two_rungs(
     """Of 0/1 covariates: a unit adds all its covariates to its node at once."""
     (n, p), d, nodes = codes.shape, columns.shape[1], totals.shape[0]
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
-    more = -n % WINDOWS
-    place = jnp.pad(place, (0, more), constant_values=nodes).reshape(-1, WINDOWS)
-    codes = jnp.pad(codes, [(0, more), (0, 0)]).reshape(-1, WINDOWS, p)
-    columns = jnp.pad(columns, [(0, more), (0, 0)]).reshape(-1, WINDOWS, d)
+    windows = -(-n // WINDOWS)
+    if columns.dtype != jnp.float64:  # stretches first, as `_in_parts`
+        windows = min(windows, max(SHORT, nodes) // WINDOWS)
+    shape = (-1, max(windows, 1), WINDOWS)
+    more = -n % (shape[1] * WINDOWS)
+    place = jnp.pad(place, (0, more), constant_values=nodes).reshape(shape)
+    codes = jnp.pad(codes, [(0, more), (0, 0)]).reshape(*shape, p)
+    columns = jnp.pad(columns, [(0, more), (0, 0)]).reshape(*shape, d)
+    none = jnp.zeros((nodes + 1, p, d), columns.dtype)
 
     def add(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         place, codes, columns = at
         above = jnp.where(codes[:, :, None] > 0, columns[:, None], 0)
         return total.at[place].add(above), None
 
-    none = jnp.zeros((nodes + 1, p, d), columns.dtype)
-    above = lax.scan(add, none, (place, codes, columns))[0][:nodes]
+    def stretch(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        return total + lax.scan(add, none, at)[0], None
+
+    above = lax.scan(stretch, none, (place, codes, columns))[0][:nodes]
     of = _sums(totals[:, None])
     left = _Node(*(whole - part for whole, part in zip(of, _sums(above))))
     level = jnp.where(left.units > 0, _level(of, left, minimum), 0)
@@ -232,15 +252,16 @@ def _sorted(
     minimum: Array,
     order: Array | None,
 ) -> tuple[Array, Array, Array]:
-    nodes = totals.shape[0]
+    nodes, d = totals.shape
     order = sorted_order(codes, node) if order is None else order
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
 
     def one(order: Array, codes: Array) -> tuple[Array, Array, Array]:
         at, rung = place[order], codes[order]
         sums = segmented_scan(jnp.add, _starts(at), columns[order], 0)
-        of = _sums(jnp.pad(totals, [(0, 1), (0, 0)])[at])
         follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
+        last = jnp.where(follows, nodes + 1, at)
+        of = _sums(jnp.zeros((nodes + 1, d), sums.dtype).at[last].set(sums, mode="drop")[at])
         after = jnp.concatenate([rung[1:], rung[-1:]])
         level = _level(of, _sums(sums), minimum)
         level = jnp.where(follows & (after > rung), level, 0)
@@ -251,8 +272,7 @@ def _sorted(
 
         values = (level, jnp.arange(level.shape[0], dtype=jnp.int32))
         best, where = segmented_scan(larger, _starts(at), values, (-1, 0))
-        end = jnp.full(nodes + 1, -1).at[jnp.where(follows, nodes + 1, at)]
-        end = end.set(values[1], mode="drop")[:nodes]
+        end = jnp.full(nodes + 1, -1).at[last].set(values[1], mode="drop")[:nodes]
         found = jnp.where(end >= 0, best[end], 0)
         return found, rung[where[end]], after[where[end]]
 

@@ -13,6 +13,7 @@ from jcausal.match.tree._fit import (
     Groups,
     Quality,
     cross_products,
+    moments,
     precision_of,
     quality,
     whole,
@@ -63,10 +64,13 @@ def _stands(
 class Wave(NamedTuple):
     """Cuts that are tried at a time, some of each slot, with the units of their smaller sides.
 
-    `left` (s, c) units on the left; `low` whether the smaller side is the left one; it stands in
-    `listed` from `start`, with `units` units (0 for a cut that is not tried).
+    `feature` and `cut` (s, c): left are the units of the slot with a code of at most `cut`; there
+    are `left` of them. `low` tells whether the smaller side is the left one; it stands in `listed`
+    from `start`, with `units` units (0 for a cut that is not tried).
     """
 
+    feature: Int[Array, "s c"]
+    cut: Int[Array, "s c"]
     left: Int[Array, "s c"]
     low: Bool[Array, "s c"]
     listed: Int[Array, " m"]
@@ -107,7 +111,7 @@ def _wave(
     to = jnp.where(inside & (is_left == low[own]), start[own] + rank, room)
     listed = jnp.zeros(room, jnp.int32)
     listed = listed.at[to].set(unit[:, None], mode="drop")
-    return Wave(left, low, listed, start, units)
+    return Wave(features, cut, left, low, listed, start, units)
 
 
 def _attempt(
@@ -128,12 +132,53 @@ def _attempt(
     groups = Groups(start.ravel(), units.ravel(), jnp.repeat(first, cuts))
     small = cross_products(design, wave.listed, groups, plan.blocks)
     small = small.reshape(*units.shape, *small.shape[1:])
-    other = gram[:, None] - small
+    other = _larger(design, growth, plan, slot, gram, small, wave)
     lower = low[..., None, None]
     sides = jnp.stack([jnp.where(lower, small, other), jnp.where(lower, other, small)], axis=2)
     found = quality(sides, jnp.stack([left, count - left], axis=2), limits.free)
     parent = Quality(*(a[slot] for a in growth.frontier.quality))
     return _stands(parent, found, limits, plan.criterion) & (units > 0), found
+
+
+def _larger(
+    design: Design,
+    growth: Growth,
+    plan: Plan,
+    slot: Int[Array, " k"],
+    gram: Float[Array, "k h h"],
+    small: Float[Array, "k c h h"],
+    wave: Wave,
+) -> Float[Array, "k c h h"]:
+    """Cross products of the larger sides: what the smaller side leaves of the node's.
+
+    Where a column varies far less there than in the node, the difference has lost its digits, and
+    the side is summed by itself. In float64 a column with less than 64 eps of the node's variance
+    counts as constant (its square is set to 0), as all columns are that a cut makes constant; in
+    float32 such a column may be a real one beside a few far values, and is summed too.
+    """
+    at = jnp.maximum(growth.frontier.node[slot], 0)
+    cuts, wide = small.shape[1], small.shape[-1]
+    other = gram[:, None] - small
+    about = moments(other)
+    spread = jnp.diagonal(about.product, axis1=-2, axis2=-1)
+    node = jnp.diagonal(moments(gram).product, axis1=-2, axis2=-1)[:, None]
+    eps = float(jnp.finfo(gram.dtype).eps)
+    constant = (spread <= 64 * eps * node) & (gram.dtype == jnp.float64)
+    lost = ((spread <= eps**0.45 * node) & ~constant).any(2) & (wave.units[slot] > 0)
+    feature, cut, low = (a[slot].ravel() for a in (wave.feature, wave.cut, wave.low))
+
+    def counts(own: Array, unit: Array) -> Array:
+        left = design.codes[unit, feature[own][:, None]] <= cut[own][:, None]
+        return left != low[own][:, None]
+
+    start = jnp.repeat(growth.nodes.start[at], cuts)
+    units = jnp.where(lost, growth.nodes.units[at][:, None], 0).ravel()
+    groups = Groups(start, units, growth.order[start])
+    mean = about.mean.reshape(-1, wide - 1)  # near enough: the node's first unit may be far away
+    summed = cross_products(design, growth.order, groups, plan.blocks, counts, mean)
+    kept = jnp.pad(constant, [(0, 0), (0, 0), (1, 0)])[..., None] & jnp.eye(wide, dtype=bool)
+    other = jnp.where(kept, 0, other)
+    return jnp.where(lost[..., None, None], summed.reshape(other.shape), other)
 
 
 def _by_chunk(

@@ -1,5 +1,6 @@
 """Least squares of many groups of units at once, from their cross products."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -69,17 +70,24 @@ def _add_up(parts: Array, place: Array, groups: int) -> Array:
 
 
 def cross_products(
-    design: Design, listed: Int[Array, " m"], groups: Groups, blocks: Blocks
+    design: Design,
+    listed: Int[Array, " m"],
+    groups: Groups,
+    blocks: Blocks,
+    counts: Callable[[Int[Array, " b"], Int[Array, "b r"]], Bool[Array, "b r"]] | None = None,
+    more_shift: Float[Array, "k g"] | float = 0.0,
 ) -> Float[Array, "k h h"]:
     """Sum w (1, z)(1, z)' over each group of a list of units, z less a unit's.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
+    `counts` tells which units of the groups of some blocks are in; None for all. `more_shift` is
+    taken off too.
     """
     k, m = groups.start.shape[0], listed.shape[0]
     wide = design.z.shape[1] + 1
     many = -(-groups.units // blocks.rows)
     ends = jnp.cumsum(many)
-    shift = design.z[groups.first]
+    shift = design.z[groups.first] + more_shift
     product = partial(jnp.einsum, "bri,brj->bij", precision=lax.Precision.HIGHEST)
 
     def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -91,6 +99,8 @@ def cross_products(
         beyond = (groups.start + groups.units)[own]
         inside = (at < ends[-1])[:, None] & (place < beyond[:, None])
         unit = listed[jnp.clip(place, 0, m - 1)]
+        if counts is not None:
+            inside &= counts(own, unit)
         z = design.z[unit] - shift[own][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
         heavy = one if design.weight is None else one * design.weight[unit][..., None]

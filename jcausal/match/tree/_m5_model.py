@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jcausal.data import bucket, is_traced, pad_rows
@@ -64,7 +65,7 @@ class M5Model(Matcher):
 
     @property
     def traceable(self) -> bool:
-        """Always."""
+        """Always; a gradient takes the tree as given."""
         return True
 
     @property
@@ -84,7 +85,8 @@ class M5Model(Matcher):
         if own:
             if progress is not None:
                 progress("growing the tree", 0, 1)
-            surfaces = [fit(task.sample.with_valid(task.fold >= 0), self.tree, arms="control")]
+            held = jax.tree.map(lax.stop_gradient, task.sample.with_valid(task.fold >= 0))
+            surfaces = [fit(held, self.tree, arms="control")]
         for surface in surfaces:
             if not isinstance(surface, Tree):
                 raise ValueError(

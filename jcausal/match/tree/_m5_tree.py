@@ -45,7 +45,10 @@ class M5Tree(OutcomeModel):
     (all levels, so that their order changes nothing; p counts k - 1 for k levels). Sampling weights
     count in means, deviations (|T| is then their sum) and regressions; `min_controls`, n and p
     count units. A unit of weight 0 is left out. Deviations divide by n. Reductions that are equal
-    up to rounding count as equal: the first feature and the lowest threshold are taken. A child
+    up to rounding count as equal: the first feature and the lowest threshold are taken. An adjusted
+    R2 counts as higher from 1e-9 on (in float32 from 1e-4). The partition is the same after an
+    affine change of a covariate; after another monotone one regressions, and so splits, differ. A
+    child
     whose outcomes are all equal is fitted perfectly: its adjusted R2 is 1. Collinear and constant
     columns get the slopes of least length (in standard deviations of the leaf).
 
@@ -217,9 +220,13 @@ class M5Tree(OutcomeModel):
                 f"a split needs two children of min_controls = {least:,} (2(p + 1) of {free} "
                 "features), give more controls or fewer covariates."
             )
-        y = np.asarray(sample.y)[np.asarray(sample.valid & ~sample.t & (sample.weight > 0))]
+        rows = np.asarray(sample.valid & ~sample.t & (sample.weight > 0))
+        y = np.asarray(sample.y)[rows]
         if np.ptp(y) == 0:
             return told + f"all their outcomes are {y[0]:g}."
+        values = np.sort(np.asarray(tree.features(sample.x))[rows], axis=0)
+        if (values[least - 1] >= values[-least]).all():
+            return told + f"no cut leaves min_controls = {least:,} of them on both sides."
         if self.criterion == "residual_variance":
             return told + "no split tried lowers the residual variance of the regression."
         tried = "the split with the largest SDR does" if self.split_search == "best" else "no split"

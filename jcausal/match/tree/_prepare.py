@@ -85,20 +85,21 @@ def _column(
 
 def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None) -> Rungs:
     """The same under tracing, by sorting; `use` marks the rows whose values count."""
-    codes, ladder, _ = traced_ladders(features, use, jnp.zeros(features.shape, bool))
+    codes, ladder, heights = traced_ladders(features, use, jnp.zeros(features.shape, bool))
     if bins is None:
         return Rungs(codes, ladder, ladder)
     total = jnp.maximum(use.sum(), 1)
 
-    def one(codes: Array, column: Array) -> tuple[Array, Array, Array]:
+    def one(codes: Array, column: Array, height: Array) -> tuple[Array, Array, Array]:
         ordered = jnp.sort(jnp.where(use, codes, codes.shape[0]))
         below = jnp.searchsorted(ordered, codes, side="left")
         place = jnp.minimum(below * bins // total, bins - 1)
+        place = jnp.where(height <= bins, jnp.minimum(codes, bins - 1), place)
         member = use & (place == jnp.arange(bins)[:, None])
         top = jnp.where(member, column, -jnp.inf).max(1)
         return place.astype(jnp.int32), top, jnp.where(member, column, jnp.inf).min(1)
 
-    return Rungs(*jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(codes, features))
+    return Rungs(*jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights))
 
 
 def sizes_of(count: Int[np.ndarray, " f"]) -> tuple[int, ...]:

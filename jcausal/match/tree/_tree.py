@@ -173,7 +173,7 @@ class Tree(ResponseSurface):
         return route(self.nodes, self.encoding(x))
 
     def check(self, sample: Sample) -> None:
-        """Refuse a sample of other covariates, or of these in another order.
+        """Refuse a sample of other covariates or levels, or of these in another order.
 
         **Raises:** ValueError that names both.
         """
@@ -183,6 +183,12 @@ class Tree(ResponseSurface):
                 f"the tree was grown on the covariates {', '.join(own)}; the sample has "
                 f"{', '.join(other)}: pass a sample with the same ones in the same order."
             )
+        for name, mine, theirs in zip(own, self.schema.levels, sample.schema.levels):
+            if mine != theirs:
+                raise ValueError(
+                    f"the tree knows {name!r} as {_levels(mine)}, the sample as {_levels(theirs)}: "
+                    "make both of one frame, or pass levels={...} to jc.Sample."
+                )
 
     def count(self, sample: Sample, *, treated: bool) -> Int[Array, " l"]:
         """Valid units of one arm in each leaf, counted without weights."""
@@ -203,6 +209,11 @@ class Tree(ResponseSurface):
         **Returns:** a frame, of the kind that the sample was read from.
         """
         return _words.leaves_frame(self, sample, effects)
+
+
+def _levels(levels: tuple[str, ...]) -> str:
+    """Of a category, in words."""
+    return f"a category of {', '.join(levels)}" if levels else "a number"
 
 
 @jax.jit
