@@ -208,5 +208,5 @@ def test_what_is_taken_away_is_away():
     assert int(own.controls.sum()) == (~treated).sum()
     gap = np.asarray(sample.y)[treated] - np.asarray(own(sample.x)[:, 0])[treated]
     told = found["regressions of the leaves"].bounds
-    assert told.att == pytest.approx(gap.mean(), rel=1e-5) and np.isnan(told.lower)
+    assert told.att == pytest.approx(gap.mean(), rel=1e-4) and told.lower < told.att < told.upper
     assert found["neither"].bounds.att != found["no tree"].bounds.att

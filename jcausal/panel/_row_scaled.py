@@ -27,8 +27,8 @@ class RowScaledSpectral(Completer):
     Y_ij / phat_i on these cells, 0 elsewhere; of it the best approximation of rank s. No propensity
     model and no tuning over columns. Where assignment is random with a probability of the unit's
     own, the largest error of a unit's trajectory, |row error|_2 / sqrt(m), is of order
-    sqrt(1/n + n/m^2) up to logarithms. For the row MEAN alone `UnitMeans` is as good; the gain
-    is the trajectory.
+    sqrt(1/n + n/m^2) up to logarithms. Uncentred, it is no better than `UnitMeans` for the row mean
+    alone; the gain is the trajectory.
 
     **Arguments:**
 
