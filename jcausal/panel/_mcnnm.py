@@ -32,7 +32,7 @@ class MCNNM(Completer):
     Lambda is the value of a grid with the least squared error on cells held out. The grid has
     `grid` values, evenly spaced in their logarithms, from the least lambda at which L is 0 down to
     `ratio` times that. Each of `folds` training sets is a random |O|^2 / (n m) of the cells in O,
-    so that it is to O as O is to all cells. Each solution starts from the one before on the grid,
+    so that it is to O as O is to all cells. Each solution starts from the ones before on the grid,
     and the search ends after `patience` values in a row that are worse than the best before them:
     the smallest values, of high rank, cost the most and are hardly ever the best.
     Held-out cells whose unit and time no chain of training cells joins do not count.

@@ -127,14 +127,17 @@ def walk(
     start: Float[Array, "n m"],
     tolerance: float | Float[Array, ""],
 ) -> Iterator[Fit]:
-    """Solutions for thresholds from large to small, each from the one before (host).
+    """Solutions for thresholds from large to small, each from where the two before lead (host).
 
     The block of directions grows with the rank, through powers of two, so that few shapes are
     compiled; a solution that used up its block is gone on with in a larger one.
     """
     n, m = y.shape
-    wide, v = _wide(0, n, m), None
+    wide, v, before = _wide(0, n, m), None, start
     for k in range(len(thresholds)):
+        last = start
+        if k > 1:
+            start = _ahead(before, last, thresholds[k - 2 : k + 1])
         while True:
             v = directions(m, wide, y.dtype, v)
             found = fit_one(y, use, thresholds[k], start, v, tolerance, LIMIT)
@@ -143,7 +146,19 @@ def walk(
                 break
             wide = _wide(wide, n, m)
         yield found
+        before = last
         wide = max(wide, _wide(int((found.s > 0).sum()), n, m))
+
+
+@jax.jit
+def _ahead(
+    before: Float[Array, "n m"], last: Float[Array, "n m"], thresholds: Float[Array, " 3"]
+) -> Float[Array, "n m"]:
+    """Where a line through two solutions leads: they are nearly linear in the threshold."""
+    first, second, third = thresholds
+    apart = second != first
+    step = jnp.where(apart, (third - second) / jnp.where(apart, second - first, 1), 0)
+    return last + step * (last - before)
 
 
 def _wide(rank: int, n: int, m: int) -> int:
