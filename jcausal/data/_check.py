@@ -71,12 +71,12 @@ def check_digits(
         return
     with np.errstate(over="ignore"):
         lost = np.abs(values.astype(dtype).astype(np.float64) - values).max()
+        spread = float(values.std())
     if not np.isfinite(lost):
         raise DataError(
             f"{name} reaches {np.abs(values).max():.3g}, more than {dtype} can hold: state it in "
             "other units."
         )
-    spread = float(values.std())
     if spread > 0 and lost > 0.01 * spread:
         words = (
             f"{name} varies by {spread:.3g} (standard deviation) around {values.mean():.6g}, where "
