@@ -1,6 +1,8 @@
 """Seconds and memory of the completion methods."""
 
-import resource
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
+from bench._large import peak
 from bench._speed import timed
 from jcausal.panel._mcnnm import _beginning
 from jcausal.panel._nuclear import walk
@@ -19,29 +22,27 @@ GPU = ((100_000, 1_000),)
 FEW = ((100, 80), (200, 80))
 
 
-def spectral(sizes: tuple[tuple[int, int], ...], repeats: int = 2) -> Iterator[pd.DataFrame]:
-    """RowScaledSpectral at rank 10 on panels of rank 4: compile time apart; so far.
-
-    Memory is the most that the process ever held, so sizes go from small to large.
-    """
+def spectral(sizes: tuple[tuple[int, int], ...]) -> Iterator[pd.DataFrame]:
+    """RowScaledSpectral at rank 10 on panels of rank 3, each in a process of its own; so far."""
     lines: list[dict[str, Any]] = []
     on_gpu = jax.default_backend() == "gpu"
     for n, m in (*sizes, *(GPU if on_gpu else ())):
-        panel = jc.simulate.low_rank_panel(key=0, n=n, m=m).panel
-        method = jc.RowScaledSpectral(rank=10)
-        first, later = timed(lambda: _once(panel, method), repeats)  # noqa: B023
-        lines.append(
-            {
-                "n": n,
-                "m": m,
-                "rank": 10,
-                "compile, s": first - later,
-                "seconds": later,
-                "most memory, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-            }
-        )
-        print(f"  {n:,} x {m:,}: {later:.2f} s", flush=True)
+        command = [sys.executable, "-m", "bench._panel_time", str(n), str(m)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+        lines.append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"  {n:,} x {m:,}: {lines[-1]['seconds']:.2f} s", flush=True)
         yield pd.DataFrame(lines)
+
+
+def measure(n: int, m: int, repeats: int = 2) -> dict[str, Any]:
+    """Compile time apart, and the most memory that the process held, the simulation included."""
+    panel = jc.simulate.low_rank_panel(key=0, n=n, m=m).panel
+    method = jc.RowScaledSpectral(rank=10)
+    first, later = timed(lambda: _once(panel, method), repeats)
+    line: dict[str, Any] = {"n": n, "m": m, "rank": 10, "compile, s": first - later}
+    return line | {"seconds": later, "most memory, GB": peak()}
 
 
 def _once(panel: jc.Panel, method: jc.Completer) -> None:
@@ -88,3 +89,7 @@ def many(count: int, size: int = 100) -> pd.DataFrame:
         lines.append({"way": name, "panels": count, "compile, s": first - later, "seconds": later})
     found = pd.DataFrame(lines)
     return found.assign(**{"over the vmapped": found["seconds"] / found["seconds"][0]})
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))))
