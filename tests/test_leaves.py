@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import chi2
 from test_m5_tree import draw
 
 import jcausal as jc
@@ -47,8 +48,22 @@ def test_leaf_effects_weigh_up_to_the_average(effects):
     count = np.asarray(by.groups.matched, float)
     mean = (count * np.asarray(by.estimate)).sum() / count.sum()
     assert mean == pytest.approx(float(effects.att), abs=1e-4)
-    test = jc.heterogeneity(by)
-    assert 0 <= test.p_value <= 1
+
+
+def test_heterogeneity_is_cochran_s_q(effects):
+    by = jc.interval(effects, jc.AbadieImbens(), by=effects.matching.leaf)
+    estimate, error = np.asarray(by.estimate, float), np.asarray(by.error, float)
+    matched = np.asarray(by.groups.matched)
+    least = int(np.sort(matched)[1])  # the smallest leaf is left out
+    use = (matched >= least) & (error > 0)
+    share = error[use] ** -2.0
+    mean = (share * estimate[use]).sum() / share.sum()
+    expected = (share * (estimate[use] - mean) ** 2).sum()
+    found = jc.heterogeneity(by, min_queries=least)
+    assert 2 <= use.sum() < use.size
+    assert float(found.statistic) == pytest.approx(expected, rel=1e-4)
+    assert found.freedom == use.sum() - 1 and found.left_out == use.size - use.sum()
+    assert float(found.p_value) == pytest.approx(chi2.sf(expected, use.sum() - 1), abs=1e-5)
 
 
 def test_the_average_s_interval_holds_the_coefficients_error(effects):
