@@ -228,8 +228,7 @@ def run_again(
     if not all(done):
         warnings.warn(
             f"{found.completer.words} did not converge in {done.count(False)} of {len(done)} runs: "
-            "give it more "
-            "iterations, or a larger tolerance.",
+            "give it more iterations, or a larger tolerance.",
             CompletionWarning,
             stacklevel=2,
         )
