@@ -90,6 +90,24 @@ def test_what_cannot_be_compared_and_what_is_extrapolated():
         jc.estimate(jc.Sample(x, t, y), jc.M5Model(), tau="a")
 
 
+@pytest.mark.x64
+def test_treated_off_the_plane_of_collinear_controls_are_extrapolated():
+    """Controls have x2 = x1: what x2 = -x1 would have had is anybody's guess."""
+    rng = np.random.default_rng(5)
+    first = rng.uniform(-1, 1, 220)
+    t = np.arange(220) >= 200
+    off = t & (np.arange(220) % 2 == 0)
+    x = 2000 + np.column_stack([first, np.where(off, -first, first)])
+    with pytest.warns(jc.TreeWarning, match="one leaf"):
+        effects = jc.estimate(jc.Sample(x, t, first + 0.1 * rng.normal(size=220)), jc.M5Model())
+    within = np.abs(first[t]) <= np.abs(first[~t]).max()
+    expected = np.where(within, off[t] & (np.abs(first[t]) > 0.03), True)
+    np.testing.assert_array_equal(effects.matching.extrapolated, expected)
+    assert f"extrapolated {expected.sum()} of 20" in effects.summary()
+    listed = effects.matching.to_frame("queries")["outside"]
+    assert (listed[np.flatnonzero(off[t] & expected)] == "x0 | x1").all()
+
+
 def test_a_gradient_takes_the_tree_as_given():
     """The average is linear in the outcomes of a given tree: its gradient gives it back."""
     data = jc.datasets.lalonde("experiment")

@@ -153,15 +153,29 @@ class Leaves(Matching):
 
     @property
     def extrapolated(self) -> Bool[Array, " q"]:
-        """Matched queries that lie outside their leaf's controls in a feature."""
+        """Matched queries that lie outside their leaf's controls in a feature (see `outside`)."""
         return self.matched & self.outside.any(1)
 
     @property
     def outside(self) -> Bool[Array, "q f"]:
-        """Where each query's features lie beyond the range of its leaf's controls."""
-        features = self.trees[0].features(self.sample.x)[self.query]
-        at = self.design.leaf[self.query]
-        return (features < self.design.lower[at]) | (features > self.design.upper[at])
+        """Where a query's feature is beyond what its leaf's controls can tell of.
+
+        Beyond their range; or where features depend linearly on each other among the controls and
+        not in the query, so that no weights of the controls reproduce it: the group's weighted mean
+        is off the query's value by more than a hundredth of the range over all leaves.
+        """
+        features = self.trees[0].features(self.sample.x)
+        at, design = self.design.leaf[self.query], self.design
+        here, holds = features[self.query], (design.controls > 0)[:, None]
+        beyond = (here < design.lower[at]) | (here > design.upper[at])
+        rank = design.rank[at]
+        if not is_traced(rank) and (np.asarray(rank) == features.shape[1]).all():
+            return beyond
+        low = jnp.where(holds, design.lower, jnp.inf).min(0)
+        high = jnp.where(holds, design.upper, -jnp.inf).max(0)
+        middle = jnp.where(high >= low, (low + high) / 2, 0)
+        reached = self.sums(features - middle)[:, 0] + middle
+        return beyond | (jnp.abs(reached - here) > (high - low) / 100)
 
     def residuals(
         self, y: Float[Array, " n"]

@@ -29,8 +29,8 @@ class M5Model(Matcher):
     For a treated unit i of leaf s, ite_i = y_i - x_i' b_s with b_s the least squares of the leaf's
     controls; ATT is the mean over the treated, ATT = sum_s n_s / n ATT_s. Written as weights of the
     controls' outcomes it is a `Leaves` matching, so intervals, balance and pictures apply.
-    Treated units outside the range of their leaf's controls are extrapolated, and counted in the
-    summary. Only the treated are queried.
+    Treated units outside the range of their leaf's controls, or of a mix of collinear features that
+    none of these has, are extrapolated, and counted in the summary. Only the treated are queried.
 
     **Arguments:**
 
