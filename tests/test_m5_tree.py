@@ -52,6 +52,48 @@ def test_it_is_the_tree_of_a_plain_recursion(seed, split_search):
         assert float(tree.adjusted_r2[k]) == pytest.approx(r2, abs=1e-4)
 
 
+@pytest.mark.x64
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(max_depth=1),
+        dict(split_search="best", min_controls=20),
+        dict(criterion="residual_variance", min_controls=14),
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_weights_and_categories_beside_the_recursion(options):
+    """One column a level, of which one is not counted; units count once, deviations by weight."""
+    x, t, y = draw(8, n=300)
+    rng = np.random.default_rng(9)
+    level, weight = rng.choice(list("abc"), 300), rng.integers(0, 4, 300).astype(float)
+    y = y + 2 * x[:, 2] * (level == "b")
+    frame = pd.DataFrame(dict(u=x[:, 0], c=level, v=x[:, 2], t=t, y=y, w=weight))
+    sample = jc.Sample.from_frame(frame, treatment="t", outcome="y", weight="w", categorical=["c"])
+    tree = jc.fit(sample, jc.M5Tree(**options))
+    encoded = np.asarray(tree.features(sample.x), float)
+    assert encoded.shape[1] == 5
+    use = np.flatnonzero(~t & (weight > 0))
+    leaves = grow(
+        encoded[use],
+        np.asarray(sample.y, float)[use],
+        options.get("min_controls", 10),
+        options.get("split_search", "first_passing"),
+        depth=options.get("max_depth", 30),
+        w=weight[use],
+        free=4,
+        criterion=options.get("criterion", "adjusted_r2"),
+    )
+    assert len(leaves) > 1
+    leaf = np.asarray(tree.leaf(sample.x))[use]
+    mine = sorted(tuple(use[leaf == k]) for k in range(tree.leaves))
+    assert mine == sorted(tuple(use[rows]) for rows, _ in leaves)
+    for k in range(tree.leaves):
+        at = use[leaf == k]
+        r2 = adjusted_r2(encoded[at], np.asarray(sample.y, float)[at], weight[at], 4)
+        assert float(tree.adjusted_r2[k]) == pytest.approx(r2, abs=1e-4)
+
+
 def test_planted_thresholds_are_found():
     """Steps are what the reduction of deviations sees; the slopes turn at the second one."""
     rng = np.random.default_rng(1)

@@ -78,10 +78,19 @@ class AbadieImbens(AverageMethod):
 
 
 def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
-    """The residual variance of each control's leaf; 0 for others."""
+    """The residual variance of each control's leaf; 0 for others.
+
+    **Raises:** ValueError where every leaf is as small as its regression.
+    """
     sample = effects.sample
     assert sample.y is not None
     found = leaves.residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
+    if not is_traced(found) and np.isnan(np.asarray(found)).all():
+        raise ValueError(
+            "no leaf has more controls than coefficients, so that its regression leaves nothing to "
+            "tell their noise by: use jc.M5Tree(min_controls=) above the number of features + 1, "
+            "or jc.Bootstrap()."
+        )
     return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
 
 

@@ -2,9 +2,10 @@
 
 One step is V -> orth(A^T orth(A A^T A V)), each column of V in its own singular direction by the
 step before: products cost less than factorisations, so that two of them come between. It takes
-10 n m l operations for a block of l columns, never n m min(n, m). The block has `OVERSAMPLE` columns more than are asked for and starts at random
-directions from a fixed key, so that the same matrix gives the same answer. Where the block would
-hold more than half of min(n, m) columns a full SVD is made instead.
+10 n m l operations for a block of l columns, never n m min(n, m). The block has `OVERSAMPLE`
+columns more than are asked for and starts at random directions from a fixed key, so that the same
+matrix gives the same answer. Where the block would hold more than half of min(n, m) columns a full
+SVD is made instead.
 
 Source: Halko, Martinsson and Tropp (2011), SIAM Review 53(2).
 """

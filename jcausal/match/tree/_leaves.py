@@ -13,7 +13,7 @@ from jcausal.data import Sample, check_place, is_traced, like
 from jcausal.match._matching import Estimand, Matching
 from jcausal.match._results import sentence
 from jcausal.match.tree import _words
-from jcausal.match.tree._sums import quadratic_forms, square_sums, sums_by_group
+from jcausal.match.tree._sums import quadratic_forms, rows_of_block, square_sums, sums_by_group
 from jcausal.match.tree._tree import Tree
 
 Power = Literal[1, 2]
@@ -240,10 +240,10 @@ def rows_of(
     weight: Float[Array, " l"],
     centre: Float[Array, "l f"],
     root: Float[Array, "l f f"],
-    block: int = 4096,
 ) -> Float[Array, "n h"]:
     """(1 / sqrt(leaf's weight), R'(x - centre)) of every unit; 0 in a leaf without weight."""
-    n = features.shape[0]
+    n, f = features.shape
+    block = rows_of_block(min(4096, n), f, features.dtype)
     first = jnp.where(weight > 0, lax.rsqrt(jnp.where(weight > 0, weight, 1)), 0)
 
     def one(at: tuple[Array, Array]) -> Array:
@@ -251,7 +251,7 @@ def rows_of(
         rest = jnp.einsum("f,fg->g", x - centre[k], root[k], precision=lax.Precision.HIGHEST)
         return jnp.where((k >= 0) & (weight[k] > 0), jnp.append(first[k], rest), 0)
 
-    return lax.map(one, (features, leaf), batch_size=min(block, n))
+    return lax.map(one, (features, leaf), batch_size=block)
 
 
-rows_of_units = jax.jit(rows_of, static_argnames="block")
+rows_of_units = jax.jit(rows_of)

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-ROWS = 1024  # in a block
+ROWS = 1024  # in a block, at most
+BYTES = 2**26  # of a matrix for each row of a block, at most
+
+
+def rows_of_block(rows: int, h: int, dtype: jnp.dtype) -> int:
+    """How many (h, h) matrices of at most `rows` the bytes of a block hold; at least one."""
+    return max(1, min(rows, BYTES // (h * h * dtype.itemsize)))
 
 
 def _add(columns: Array, group: Array, groups: int) -> Array:
@@ -50,7 +56,9 @@ def products_by_group(
     row: Float[Array, "n h"], weight: Float[Array, " n"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h h"]:
     """Sum over each group of weight row row'."""
-    (row, weight), group = _blocks((row, weight), group, ROWS)
+    (row, weight), group = _blocks(
+        (row, weight), group, rows_of_block(ROWS, row.shape[1], row.dtype)
+    )
 
     def more(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         row, weight, group = at
@@ -66,8 +74,8 @@ def _forms(
     products: Float[Array, "k h h"], row: Float[Array, "n h"], group: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     """Row' products[group] row, a block of rows at a time."""
-    n = row.shape[0]
-    (row,), group = _blocks((row,), group, min(ROWS, n))
+    n, h = row.shape
+    (row,), group = _blocks((row,), group, rows_of_block(min(ROWS, n), h, row.dtype))
 
     def one(at: tuple[Array, Array]) -> Array:
         row, group = at
