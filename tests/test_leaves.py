@@ -75,6 +75,69 @@ def test_the_average_s_interval_holds_the_coefficients_error(effects):
     assert float(interval.lower) < 2 < float(interval.upper)
 
 
+@pytest.mark.x64
+@pytest.mark.parametrize("target", ["population", "sample"])
+def test_the_variance_by_hand(effects, target):
+    """sigma2 of each leaf by NumPy's least squares; the treated's by the nearest of their arm."""
+    sample, leaf = effects.sample, np.asarray(effects.matching.leaf)
+    x, t, y = (np.asarray(a, float) for a in (sample.x, sample.t, sample.y))
+    query, count = np.flatnonzero(t), t.sum()
+    coefficient, single = np.zeros(sample.n), np.zeros(sample.n)
+    coefficient[query] = single[query] = 1 / count
+    noise, ite = np.zeros(sample.n), np.zeros(query.size)
+    for k in np.unique(leaf[query]):
+        rows, mine = np.flatnonzero((leaf == k) & (t == 0)), query[leaf[query] == k]
+        design, asked = (np.column_stack([np.ones(at.size), x[at]]) for at in (rows, mine))
+        share = asked @ np.linalg.pinv(design)
+        coefficient[rows] -= share.sum(0) / count
+        single[rows] += (share**2).sum(0) / count**2
+        ite[np.searchsorted(query, mine)] = y[mine] - share @ y[rows]
+        residual = y[rows] - design @ np.linalg.pinv(design) @ y[rows]
+        noise[rows] = (residual**2).sum() / (rows.size - design.shape[1])
+    single[query] = 1 / count**2
+    if target == "population":
+        expected = ((ite - ite.mean()) ** 2).sum() / count**2
+        expected += ((coefficient**2 - single) * noise).sum()
+    else:
+        z = x / x.std(0)
+        far = ((z[query, None] - z[query]) ** 2).sum(2) + 1e9 * np.eye(query.size)
+        noise[query] = (y[query] - y[query[far.argmin(1)]]) ** 2 / 2
+        expected = (coefficient**2 * noise).sum()
+    found = jc.interval(effects, jc.AbadieImbens(target=target))
+    assert float(found.estimate) == pytest.approx(ite.mean(), abs=1e-4)
+    assert float(found.error) == pytest.approx(expected**0.5, rel=1e-3)
+
+
+def test_leaves_as_small_as_their_regression_have_no_variance():
+    x, t, y = draw(13, n=40)
+    method = jc.M5Model(jc.M5Tree(min_controls=1, max_depth=0))
+    few = np.flatnonzero(~t)[:4]
+    rows = np.concatenate([few, np.flatnonzero(t)])
+    with pytest.warns(jc.TreeWarning, match="one leaf of 4 controls"):
+        effects = jc.estimate(jc.Sample(x[rows], t[rows], y[rows]), method)
+    with pytest.raises(ValueError, match="no leaf has more controls .* larger min_controls"):
+        jc.interval(effects, jc.AbadieImbens())
+
+
+def test_under_jit_it_gives_what_the_host_gives():
+    x, t, y = draw(14)
+    method = jc.M5Model(jc.M5Tree(min_controls=30))
+    effects = jc.estimate(jc.Sample(x, t, y), method)
+
+    @jax.jit
+    def ite(x, y):
+        found = jc.estimate(jc.Sample(x, t, y), method, throw=False)
+        interval = jc.interval(found, jc.AbadieImbens())
+        return found.ite, found.matching.extrapolated, interval.error
+
+    found, outside, error = ite(jnp.asarray(x), jnp.asarray(y))
+    assert len(np.unique(effects.matching.leaf)) > 2
+    np.testing.assert_allclose(np.asarray(found)[t], effects.ite, atol=2e-3)
+    np.testing.assert_array_equal(np.asarray(outside)[t], effects.matching.extrapolated)
+    assert np.isnan(np.asarray(found)[~t]).all()
+    np.testing.assert_allclose(error, jc.interval(effects, jc.AbadieImbens()).error, rtol=1e-3)
+
+
 def test_what_cannot_be_compared_and_what_is_extrapolated():
     x, t, y = draw(12)
     far = x.copy()

@@ -79,6 +79,31 @@ def test_boxes_are_drawn_where_they_are():
         assert (np.abs(size - (found.upper - found.lower)[i, [a, b]]) < 0.02 * wide).all()
 
 
+def test_tree():
+    """Every leaf with its units and effect, every branch with its words; a cut-off node adds up."""
+    data = jc.datasets.lalonde("psid")
+    effects = jc.estimate(data, jc.M5Model(jc.M5Tree(min_controls=150)))
+    found = effects.matching.trees[0]
+    frame = found.to_frame(effects=effects)
+    said = [text.get_text() for text in jc.plot.tree(found, effects=effects, depth=20).texts]
+    boxes = [words for words in said if "controls\n" in words]
+    assert len(boxes) == found.leaves == len(frame) and len(said) == 3 * found.leaves - 2
+    for line, words in zip(frame.itertuples(), boxes):
+        mean = jc.data.number_in_words(line.att) if line.matched else "none"
+        expected = f"{line.controls:,} controls\n{line.treated:,} treated\nadj. R2 "
+        assert words.startswith(expected) and words.endswith(f"ATT {mean}"), (words, mean)
+    for part in ", ".join(frame["rule"]).split(", "):
+        if " at most " in part and " above " not in part:
+            assert part in said
+    short = [text.get_text() for text in jc.plot.tree(found, effects=effects, depth=1).texts]
+    boxes = [words.split("\n") for words in short if "controls\n" in words]
+    assert len(boxes) == 2
+    held = [int(next(w for w in words if "treated" in w).split()[0]) for words in boxes]
+    assert sum(held) == 185
+    with pytest.raises(ValueError, match="depth is 0: draw at least one level"):
+        jc.plot.tree(found, depth=0)
+
+
 def test_allocation():
     """Bars, the band between the ends of those that decide it, sums for every K."""
     value = np.array([0.5, 0.9, 0.2, 0.6, -0.1])

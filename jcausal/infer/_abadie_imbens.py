@@ -87,9 +87,9 @@ def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
     found = leaves.residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
     if not is_traced(found) and np.isnan(np.asarray(found)).all():
         raise ValueError(
-            "no leaf has more controls than coefficients, so that its regression leaves nothing to "
-            "tell their noise by: use jc.M5Tree(min_controls=) above the number of features + 1, "
-            "or jc.Bootstrap()."
+            "no leaf has more controls than its regression has coefficients, so that nothing is "
+            "left to tell their noise by: give jc.M5Tree a larger min_controls, or use "
+            "jc.Bootstrap()."
         )
     return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
 
