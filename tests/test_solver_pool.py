@@ -4,9 +4,12 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,14 +246,25 @@ def test_an_iterator_is_asked_for_a_few_at_a_time():
 
 
 def test_each_thread_keeps_one_solver(monkeypatch):
-    made, real = [], _highs.highspy.Highs
-    monkeypatch.setattr(_highs.highspy, "Highs", lambda: made.append(real()) or made[-1])
+    made, real = [], _highs.Quiet
+    monkeypatch.setattr(_highs, "Quiet", lambda: made.append(real()) or made[-1])
     with jc.SolverPool(1) as pool:
         pool.solve([SMALL] * 20)
         pool.solve([SMALL] * 20)
     assert len(made) == 1
     for name, value in (("threads", 1), ("output_flag", False), ("mip_rel_gap", 0.0)):
         assert made[0].getOptionValue(name)[1] == value
+
+
+def test_the_solver_says_nothing(repository_on_path):
+    """Not even its header, which it may print as it is made: stdout is the user's."""
+    script = (
+        "from oracles.programs import SMALL; import jcausal as jc; "
+        "print(jc.SolverPool(1).solve([SMALL])[0].ended)"
+    )
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "optimal\n"), done.stderr
 
 
 def test_a_program_that_fails_stops_the_others_and_the_pool_goes_on():

@@ -49,4 +49,7 @@ def check_whole(name: str, value: object) -> None:
 
 def _named(value: object) -> str:
     """The class of an object, or that it is a class."""
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"a{'n' if name[0] in 'AEIOU' else ''} {name}"

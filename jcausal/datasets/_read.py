@@ -12,8 +12,10 @@ from jcausal.data import DataError
 def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
     """The file's table, if it has every column that the file of `what` has.
 
-    **Raises:** `DataError`.
+    **Raises:** `DataError`; OSError when it cannot be opened.
     """
+    if not isinstance(path, str | PathLike):
+        raise DataError(f"the path of the file of {what} is {path!r}: give a string or a Path.")
     try:
         frame = pd.read_csv(path, low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from jcausal.data import Sample, observed_means, readable_columns
+from jcausal.data import FROM_FRAME, Sample, check_kind, observed_means, readable_columns
 from jcausal.diagnose._overlap import common_area, largest_gap
 from jcausal.match import Estimand, Matching, check_same_rows
 
@@ -33,7 +33,7 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
     `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
     hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
 
-    **Raises:** ValueError when the matching was made on other rows.
+    **Raises:** ValueError for other objects, and when the matching was made on other rows.
 
     **Source:** Stuart (2010); denominators as in MatchIt and cobalt.
 
@@ -45,6 +45,8 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         >>> list(jc.balance(test, boxes).columns[-3:])
         ['vr_before', 'vr_after', 'ok']
     """
+    check_kind(test, Sample, "balance", FROM_FRAME)
+    check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects.matching")
     check_same_rows(test, matching)
     labels, columns, shares = readable_columns(test)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)

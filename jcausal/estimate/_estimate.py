@@ -8,7 +8,17 @@ import jax
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import DataError, HonestyError, Sample, as_key, is_traced, step_key
+from jcausal.data import (
+    FROM_FRAME,
+    DataError,
+    HonestyError,
+    Sample,
+    as_key,
+    check_kind,
+    check_object,
+    is_traced,
+    step_key,
+)
 from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
 from jcausal.estimate._words import poor_fit
 from jcausal.match import (
@@ -75,6 +85,8 @@ def estimate(
         >>> effects.share_matched
         1.0
     """
+    check_kind(sample, Sample, "estimate", FROM_FRAME)
+    check_object(method)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
     if tau not in ("a", "b"):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaincc
 
+from jcausal.data import check_kind
 from jcausal.infer._interval import Interval
 
 
@@ -55,10 +56,10 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
         >>> jc.heterogeneity(table).freedom >= 1
         True
     """
+    pass_ = "pass jc.interval(effects, method, by=...)"
+    check_kind(interval, Interval, "heterogeneity", pass_)
     if interval.groups is None:
-        raise ValueError(
-            "heterogeneity compares groups: pass jc.interval(effects, method, by=...)."
-        )
+        raise ValueError(f"heterogeneity compares groups: {pass_}.")
     estimate, error = (np.asarray(a, float) for a in (interval.estimate, interval.error))
     enough = np.asarray(interval.groups.matched) >= min_queries
     use = enough & np.isfinite(estimate) & np.isfinite(error) & (error > 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, like, number_in_words, step_key
+from jcausal.data import as_key, check_kind, like, number_in_words, step_key
 from jcausal.infer._interval import Interval, normal_interval
 from jcausal.infer._panel import run_again
 from jcausal.panel import Completion, Panel, check_pattern
@@ -161,6 +161,7 @@ def placebo(
         >>> round(jc.placebo(found).p_value(), 4)
         0.0833
     """
+    check_kind(found, Completion, "placebo", "pass what jc.complete returns")
     if over not in ("units", "times"):
         raise ValueError(f"over is {over!r}: use 'units' or 'times'.")
     if pool not in ("untreated", "all"):

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from jcausal.data import as_key, step_key
+from jcausal.data import as_key, check_kind, check_object, step_key
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Measure, average_interval
 from jcausal.infer._interval import Interval, IntervalMethod
@@ -50,6 +50,9 @@ def interval(
         >>> table["queries"].tolist()
         [54, 131]
     """
+    if not isinstance(effects, Completion):
+        check_kind(effects, Effects, "interval", "pass what jc.estimate returns, or jc.complete")
+    check_object(method)
     if not isinstance(method, IntervalMethod | PanelMethod):
         raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
     if not 0 < method.level < 1:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jcausal.allocate import Allocation, TopK
+from jcausal.data import check_kind
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def allocation(
         >>> jc.plot.allocation(found).get_title()
         '2 of 4 groups treated: at least 92.9% of the best value'
     """
+    check_kind(found, Allocation, "plot.allocation", "pass what jc.allocate returns")
     top_k = isinstance(found.budget, TopK)
     if below is not None and (ax is None or not top_k):
         raise ValueError("below is for the values under jc.TopK, beside an ax for the estimates.")

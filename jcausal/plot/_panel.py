@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from jcausal.data import check_kind
 from jcausal.infer import Placebos
 from jcausal.panel import Completion
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
@@ -45,6 +46,7 @@ def panel(
         >>> jc.plot.panel(found).get_title()
         'California: two-way fixed effects'
     """
+    check_kind(found, Completion, "plot.panel", "pass what jc.complete returns")
     if show not in ("unit", "effects", "spectrum", "gaps"):
         raise ValueError(f"show is {show!r}: use 'unit', 'effects', 'spectrum' or 'gaps'.")
     if unit is not None and show != "unit":

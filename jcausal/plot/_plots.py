@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Schema, number_in_words
+from jcausal.data import Schema, check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
 from jcausal.match import Boxes
@@ -73,6 +73,7 @@ def boxes(
     """
     from matplotlib.patches import Rectangle
 
+    check_kind(matching, Boxes, "plot.boxes", "pass what jc.match(..., jc.FastAHB()) returns")
     schema = matching.sample.schema
     a, b = _columns(schema, covariates)
     ax = _axes(ax, (7, 5))
@@ -132,6 +133,7 @@ def effects(
 
     **Returns:** the axes. ValueError when `interval` is not of these queries.
     """
+    check_kind(found, Effects, "plot.effects", "pass what jc.estimate returns")
     ax = _axes(ax, (7, 4.5))
     ite, keep = np.asarray(found.ite), np.asarray(found.matched)
     if interval is not None and interval.estimate.shape != ite.shape:
@@ -167,6 +169,8 @@ def love(table: pd.DataFrame, *, threshold: float = 0.1, ax: Axes | None = None)
 
     **Returns:** the axes. ValueError for another table.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"plot.love takes jc.balance's table, not {type(table).__name__}.")
     missing = {"smd_before", "smd_after"} - set(table.columns)
     if missing:
         raise ValueError(f"the table lacks {sorted(missing)}: pass what jc.balance returns.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jcausal.data import number_in_words
+from jcausal.data import check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.match import Tree
 from jcausal.match.tree import conditions
@@ -73,6 +73,7 @@ def tree(
     import matplotlib.pyplot as plt
     from matplotlib import colors
 
+    check_kind(found, Tree, "plot.tree", "pass jc.fit(sample, jc.M5Tree()) or matching.trees[0]")
     if depth < 1:
         raise ValueError(f"depth is {depth}: draw at least one level.")
     drawn = _laid_out(found, depth)

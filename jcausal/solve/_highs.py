@@ -63,10 +63,19 @@ def forget(call: str) -> None:
     _STOPPED.discard(call)
 
 
+class Quiet(highspy.Highs):
+    """HiGHS without a word: from 1.16 on the callbacks, enabled as it is made, print its header."""
+
+    def enableCallbacks(self) -> None:
+        """As HiGHS has it, once it is quiet."""
+        _option(self, "output_flag", False)
+        super().enableCallbacks()
+
+
 def _solver() -> highspy.Highs:
     """The HiGHS of this thread."""
     if not hasattr(_HERE, "solver"):
-        solver = highspy.Highs()
+        solver = Quiet()
         for name, value in _OPTIONS.items():
             _option(solver, name, value)
         for event in (solver.cbSimplexInterrupt, solver.cbIpmInterrupt, solver.cbMipInterrupt):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.data import DataError, Sample, check_whole, is_traced, whole
+from jcausal.data import DataError, Sample, check_kind, check_whole, is_traced, whole
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
 from jcausal.match.neighbors import Pairs
@@ -92,6 +92,7 @@ class M5Match(Matcher):
     pool: SolverPool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
+        check_kind(self.tree, M5Tree, "M5Match(tree=)", "such as jc.M5Tree(min_controls=50)")
         words = dict(
             metric=("weighted", "euclidean"),
             balance=("mean", "sum"),

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import bucket, is_traced, pad_rows
+from jcausal.data import bucket, check_kind, is_traced, pad_rows
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._results import RESULTS, code
 from jcausal.match.tree._finish import ranges
@@ -52,6 +52,9 @@ class M5Model(Matcher):
 
     tree: M5Tree = M5Tree()
     honest: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        check_kind(self.tree, M5Tree, "M5Model(tree=)", "such as jc.M5Tree(min_controls=50)")
 
     @property
     def outcome(self) -> M5Tree:  # pyright: ignore[reportIncompatibleVariableOverride]
