@@ -257,3 +257,31 @@ def test_a_matching_brings_its_own_queries():
     for more in (dict(repeats=3), dict(estimand="ate"), dict(query=np.arange(3))):
         with pytest.raises(ValueError, match="are the matching's own"):
             jc.estimate(sample, boxes, **more)
+
+
+def test_objects_of_another_kind_are_told_by_name(unchecked):
+    sample = jc.datasets.lalonde("experiment")
+    effects = jc.estimate(sample, jc.M5Model(jc.M5Tree(min_controls=60)))
+    matching = effects.matching
+    for call, words in (
+        (lambda: jc.estimate(sample.points, jc.M5Model()), "estimate takes a jc.Sample, not a nda"),
+        (lambda: jc.estimate(sample, jc.M5Model), "M5Model is a class"),
+        (lambda: jc.balance(sample, effects), "balance takes a jc.Matching, not an Effects"),
+        (lambda: jc.balance("x", matching), "balance takes a jc.Sample, not a str"),
+        (lambda: jc.interval(matching, jc.AbadieImbens()), "takes a jc.Effects, not a Leaves"),
+        (lambda: jc.interval(effects, jc.AbadieImbens), "AbadieImbens is a class"),
+        (lambda: jc.heterogeneity(effects), "heterogeneity takes a jc.Interval, not an Effects"),
+        (lambda: jc.placebo(effects), "placebo takes a jc.Completion, not an Effects"),
+        (lambda: jc.plot.tree(matching), "plot.tree takes a jc.Tree, not a Leaves"),
+        (lambda: jc.plot.boxes(matching), "plot.boxes takes a jc.Boxes, not a Leaves"),
+        (lambda: jc.plot.effects(matching), "plot.effects takes a jc.Effects, not a Leaves"),
+        (lambda: jc.plot.love(effects), "plot.love takes jc.balance's table, not Effects"),
+        (lambda: jc.plot.panel(effects), "plot.panel takes a jc.Completion, not an Effects"),
+        (lambda: jc.plot.allocation(effects), "plot.allocation takes a jc.Allocation, not an Eff"),
+        (lambda: jc.M5Match(tree=jc.Ridge()), "M5Match.tree=. takes a jc.M5Tree, not a Ridge"),
+        (lambda: jc.M5Model(tree=jc.M5Tree), "M5Model.tree=. takes a jc.M5Tree, not the class"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+    with pytest.raises(jc.DataError, match="the path of the file of health indicators is None"):
+        jc.datasets.diabetes(None)
