@@ -217,6 +217,13 @@ def test_wide_frames_bring_their_labels():
     assert panel.unit.tolist() == list("abc") and panel.time.tolist() == [2000, 2001, 2002, 2003]
     with pytest.raises(jc.DataError, match="rows of d are labelled otherwise"):
         jc.Panel(frames[0], frames[1].iloc[::-1])
+    seen = frames[1].eq(frames[1])
+    with pytest.raises(jc.DataError, match="columns of mask are labelled otherwise"):
+        jc.Panel(*frames, mask=seen.rename(columns=str))
+    z = pd.DataFrame(dict(size=[1.0, 2, 3]), index=list("abc"))
+    assert jc.Panel(*frames, mask=seen, covariates=z).covariates[:, 0, 0].tolist() == [1, 2, 3]
+    with pytest.raises(jc.DataError, match=r"covariates.reindex\(y.index\)"):
+        jc.Panel(*frames, covariates=z.iloc[::-1])
 
 
 def test_another_treatment_is_checked():

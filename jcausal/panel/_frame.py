@@ -152,22 +152,28 @@ def _warn_lost(what: str, labels: np.ndarray, kept: np.ndarray) -> None:
         )
 
 
-def wide_labels(y: Any, d: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def wide_labels(
+    y: Any, d: Any, mask: Any, covariates: Any
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Units and times of a wide pandas frame of outcomes; None where they are only positions.
 
-    **Raises:** `DataError` when a frame of treatments has others, or these in another order.
+    **Raises:** `DataError` when a frame beside it has others, or these in another order.
     """
     if not isinstance(y, pd.DataFrame):
         return None, None
-    names = (("rows", y.index), ("columns", y.columns))
-    for what, own in names:
-        other = getattr(d, "index" if what == "rows" else "columns", None)
-        if isinstance(d, pd.DataFrame) and not own.equals(other):
-            raise DataError(
-                f"the {what} of d are labelled otherwise than those of y: pass "
-                "d.reindex_like(y), so that each cell stands beside its own."
-            )
-    found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for _, own in names]
+    for name, other in (("d", d), ("mask", mask), ("covariates", covariates)):
+        if not isinstance(other, pd.DataFrame):
+            continue
+        pairs = [("rows", y.index, other.index), ("columns", y.columns, other.columns)]
+        for what, own, theirs in pairs[:1] if name == "covariates" else pairs:
+            if not own.equals(theirs):
+                put = "reindex(y.index)" if name == "covariates" else "reindex_like(y)"
+                raise DataError(
+                    f"the {what} of {name} are labelled otherwise than those of y: pass "
+                    f"{name}.{put}, so that each value stands beside its own."
+                )
+    names = (y.index, y.columns)
+    found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for own in names]
     return found[0], found[1]
 
 

@@ -39,7 +39,7 @@ class Panel(eqx.Module):
     - `covariates`: (n, m, k) numbers that may move with time, or (n, k); where `y` was not observed
       they may be NaN.
     - `unit`, `time`: n and m labels, each once; times stand in their order. Default: those of a
-      pandas frame of outcomes (one of treatments must then have the same), else positions.
+      pandas frame of outcomes (frames beside it must then have the same), else positions.
     - `outcome`: a word for the outcome, for pictures and summaries.
 
     **Raises:** `DataError`.
@@ -75,7 +75,7 @@ class Panel(eqx.Module):
         if is_traced(y, d, mask, covariates):
             parts = _traced_parts(y, d, mask, covariates)
         else:
-            rows, columns = wide_labels(y, d)
+            rows, columns = wide_labels(y, d, mask, covariates)
             unit, time = rows if unit is None else unit, columns if time is None else time
             parts = host_parts(y, d, mask, covariates, unit, time)
         dtype = jnp.result_type(float)
