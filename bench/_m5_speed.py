@@ -108,7 +108,7 @@ def against_programs(queries: int, few: int, k: int = 10, f: int = 20) -> pd.Dat
     With a number alpha one program a unit, the paper's. A, then B: three, the last for the ties.
     """
     gap, ones = np.random.default_rng(1).normal(size=(queries, k, f)), np.ones(k)
-    problems = [problem(each, ones) for each in gap[:few]]
+    problems = [problem(each, ones, "mean") for each in gap[:few]]
     lines = []
     for words, alpha in ((f"{ALPHA:g} A + B", ALPHA), ("A, then B, and ties", None)):
         with jax.enable_x64(True):

@@ -1,5 +1,8 @@
 """Real data: LaLonde's published counts and differences, the shared copies, health indicators."""
 
+import gzip
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,8 +94,25 @@ def test_another_file_is_refused(tmp_path, change, words):
         jc.datasets.diabetes(tmp_path / "other.csv")
 
 
+def test_the_file_drawn_by_the_outcome_is_refused(tmp_path):
+    frame = health_frame()
+    pd.concat([frame] * 177).head(70_692).to_csv(tmp_path / "half.csv", index=False)
+    with pytest.raises(jc.DataError, match="70,692 rows: .* drawn by the outcome"):
+        jc.datasets.diabetes(tmp_path / "half.csv")
+
+
 def test_what_is_no_table_is_refused(tmp_path):
-    for name, content in (("empty.csv", b""), ("binary.csv", bytes(range(128, 256)) * 9)):
+    packed = gzip.compress(health_frame().to_csv().encode())
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a")
+        archive.writestr("b.csv", "b")
+    for name, content in (
+        ("empty.csv", b""),
+        ("binary.csv", bytes(range(128, 256)) * 9),
+        ("short.csv.gz", packed[:200]),
+        ("broken.zip", b"PK"),
+        ("two.zip", (tmp_path / "two.zip").read_bytes()),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(jc.DataError, match=f"{name} is no CSV file"):
             jc.datasets.diabetes(tmp_path / name)

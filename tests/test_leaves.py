@@ -115,8 +115,18 @@ def test_leaves_as_small_as_their_regression_have_no_variance():
     rows = np.concatenate([few, np.flatnonzero(t)])
     with pytest.warns(jc.TreeWarning, match="one leaf of 4 controls"):
         effects = jc.estimate(jc.Sample(x[rows], t[rows], y[rows]), method)
-    with pytest.raises(ValueError, match="no leaf has more controls .* larger min_controls"):
-        jc.interval(effects, jc.AbadieImbens())
+    for kind in (jc.AbadieImbens(), jc.Bootstrap()):
+        with pytest.raises(ValueError, match="no leaf has more controls .* larger min_controls"):
+            jc.interval(effects, kind, key=0)
+
+    @jax.jit
+    def traced(x, y):
+        found = jc.estimate(jc.Sample(x, t[rows], y), method, throw=False)
+        return found.att, jc.interval(found, jc.AbadieImbens()).error
+
+    att, error = traced(jnp.asarray(x[rows]), jnp.asarray(y[rows]))
+    np.testing.assert_allclose(att, effects.att, atol=1e-3)
+    assert np.isnan(error)
 
 
 def test_under_jit_it_gives_what_the_host_gives():

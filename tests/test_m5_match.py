@@ -7,8 +7,10 @@ from oracles.subsets import best_subset
 
 import jcausal as jc
 from jcausal.match import RESULTS, code
+from jcausal.match.tree import _subsets
 
 TREE = jc.M5Tree(min_controls=20)
+STATES = (RESULTS.matched, RESULTS.growing)
 
 
 def draw_units(seed=0, n=160, **options):
@@ -86,7 +88,8 @@ def test_groups_are_those_found_by_hand(grown):
 
 def test_both_engines_give_one_answer(grown):
     sample, tree = grown
-    for options in (dict(), dict(balance="sum"), dict(priority=1e4)):
+    sums = dict(balance="sum", priority=2.0)
+    for options in (dict(), dict(balance="sum"), dict(priority=1e4), sums):
         device = matched(sample, tree, k=6, engine="device", **options)
         with jc.SolverPool(1) as pool:
             solved = matched(sample, tree, k=6, engine="highs", pool=pool, **options)
@@ -175,24 +178,30 @@ def test_honest_matching_cross_fits_and_says_so():
 
 
 class Stopping(jc.SolverPool):
-    """A pool that is stopped by the user in its third call."""
+    """A pool that is stopped by the user in its fifth call."""
 
     calls = 0
 
     def solve(self, programs, **options):
         self.calls += 1
-        if self.calls == 3:
+        if self.calls == 5:
             raise jc.Interrupted([])
         return super().solve(programs, **options)
 
 
-def test_ctrl_c_keeps_what_is_finished(grown):
+def test_ctrl_c_keeps_what_is_finished(grown, monkeypatch):
+    """Three calls for four queries: the second four are stopped half-way."""
+    monkeypatch.setattr(_subsets, "PROGRAMS", 4)
     sample, tree = grown
     with Stopping(1) as pool, pytest.raises(jc.Interrupted) as stopped:
         matched(sample, tree, k=3, engine="highs", pool=pool)
     found = stopped.value.found
     assert isinstance(found, jc.Pairs)
-    assert (np.asarray(found.status) == int(code(RESULTS.growing))).all()
+    whole = matched(sample, tree, k=3)
+    done, growing = (np.asarray(found.status) == int(code(k)) for k in STATES)
+    assert done.sum() == 4 and growing.sum() == done.size - 4 > 4
+    np.testing.assert_array_equal(np.asarray(found.rows)[done], np.asarray(whole.rows)[done])
+    assert (np.asarray(found.rows)[growing] == -1).all()
 
 
 def test_bad_options_and_queries_are_refused(grown, unchecked):

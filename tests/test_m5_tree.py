@@ -150,18 +150,30 @@ def test_one_leaf_warns_and_says_why(x, y, words):
     assert tree.leaves == 1
 
 
-def test_constant_and_collinear_covariates_change_no_prediction():
+@pytest.mark.x64
+def test_constant_and_collinear_covariates_are_as_in_the_recursion():
+    """A linear map of another, and one that is the same for all controls: regressions bear both."""
     x, t, y = draw(7)
-    plain = jc.fit(jc.Sample(x, t, y), jc.M5Tree(min_controls=20))
-    names = ["a", "b", "c", "d"]
-    twin = jc.Sample(np.column_stack([x, 2 * x[:, 0] + 1]), t, y, names=names)
-    tree = jc.fit(twin, jc.M5Tree(min_controls=20, criterion="residual_variance"))
-    assert np.isfinite(np.asarray(tree(twin.x))[:, 0]).all()
-    alone = jc.fit(jc.Sample(x, t, y), jc.M5Tree(max_depth=0))
-    both = jc.fit(twin, jc.M5Tree(max_depth=0))
-    first, second = np.asarray(alone(jnp.asarray(x, twin.x.dtype))), np.asarray(both(twin.x))
-    np.testing.assert_allclose(second[:, 0], first[:, 0], atol=1e-3)
-    assert plain.leaves > 1
+    x = np.round(256 * x) / 256  # so that the linear map is exact in float32
+    odd = np.where(t, np.random.default_rng(7).normal(size=t.size), 1)
+    x = np.column_stack([x, 2 * x[:, 0] + 1, odd])
+    sample = jc.Sample(x, t, y)
+    tree = jc.fit(sample, jc.M5Tree(min_controls=20))
+    x, y = np.asarray(sample.x, float), np.asarray(sample.y, float)
+    controls, leaf = np.flatnonzero(~t), np.asarray(tree.leaf(sample.x))
+    leaves = grow(x[~t], y[~t], 20)
+    expected = sorted(tuple(controls[rows]) for rows, _ in leaves)
+    mine = [np.flatnonzero((leaf == k) & ~t) for k in range(tree.leaves)]
+    assert sorted(map(tuple, mine)) == expected and tree.leaves > 2
+    f0 = np.asarray(tree(sample.x))[:, 0]
+    for rows in mine:
+        design = np.column_stack([np.ones(rows.size), x[rows]])
+        plain = design @ np.linalg.lstsq(design, y[rows], rcond=None)[0]
+        np.testing.assert_allclose(f0[rows], plain, atol=2e-3)
+    assert np.isfinite(f0).all()
+    splits, _ = jitted(jc.M5Tree(min_controls=20), x, t, y)
+    inner = np.asarray(tree.nodes.feature) >= 0
+    assert [f for f, _ in splits] == sorted(np.asarray(tree.nodes.feature)[inner].tolist())
 
 
 def test_words_frame_and_wrong_options(unchecked):
@@ -238,14 +250,17 @@ def jitted(method, x, t, y):
     return sorted(zip(np.asarray(feature)[used].tolist(), np.asarray(threshold)[used])), values
 
 
+@pytest.mark.parametrize("many", [60, 540])
+@pytest.mark.parametrize("collinear", [False, True])
 @pytest.mark.parametrize("far_away", [10.0, 1e3, 1e5])
-def test_a_few_far_values_hide_no_split(far_away):
-    """As with 999 for "unknown": what is left of a node's sums without them has lost its digits."""
+def test_far_values_hide_no_split(far_away, collinear, many):
+    """As with 999 for "unknown": the sums about one unit have lost the digits of those far off."""
     rng = np.random.default_rng(0)
     n = 600
     u, v, w = rng.uniform(size=n), rng.normal(size=n), rng.uniform(size=n)
-    far = rng.permutation(n) < 60
+    far = rng.permutation(n) < many
     x = np.column_stack([np.where(far, far_away * (1 + u), u), v, w])
+    x = np.column_stack([x, 1.1 * x[:, 0] + 1]) if collinear else x
     y = np.where(far, 20, 8 * u * np.where(v > 0, 1, -1)) + 3 * (v > 0) + 0.2 * rng.normal(size=n)
     t = np.arange(n) >= n - 30
     method = jc.M5Tree(min_controls=20, max_depth=2)

@@ -47,6 +47,18 @@ def test_factors_are_those_of_a_full_svd(shape):
     close(_svd.rank_part(jnp.asarray(a), found, 3), low, atol=loose * s[0] / 60)
 
 
+@pytest.mark.parametrize("size", [1e-14, 1e14])
+def test_factors_do_not_depend_on_the_units(size):
+    """Three products of a step would leave what float32 can hold."""
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=(60, 3)) * [9, 6, 4] @ rng.normal(size=(3, 70)) + rng.normal(size=(60, 70))
+    a = a.astype(np.float32)
+    for keep in (0, 3):
+        plain, found = (_svd.top_factors(jnp.asarray(b), 3, keep) for b in (a, a * size))
+        assert bool(found.converged)
+        close(found.s / size, plain.s, rtol=1e-5)
+
+
 @pytest.mark.x64
 def test_the_gradient_of_a_rank_part_is_its_difference_quotient():
     rng = np.random.default_rng(1)

@@ -19,6 +19,7 @@ class Column(NamedTuple):
 
 
 TREATMENT, POOR, OUTCOME = "GenHlth", 5, "Diabetes_binary"
+HALF = 70_692  # rows of the set's other file with these columns
 YES_OR_NO = Column(0, 1)
 COLUMNS = {
     "HighBP": YES_OR_NO,
@@ -86,6 +87,11 @@ def diabetes(path: str | PathLike) -> Sample:
     System 2015; used by Yang and Noor-E-Alam (arXiv 2604.27307), section 8.
     """
     frame = read_table(path, "health indicators", [OUTCOME, TREATMENT, *COLUMNS])
+    if len(frame) == HALF:
+        raise DataError(
+            f"{path} has {HALF:,} rows: it is the file with as many diabetics as others, drawn by "
+            "the outcome; use the one of 253,680 rows."
+        )
     x = np.stack([_numbers(frame, name, column) for name, column in COLUMNS.items()], axis=1)
     health = _numbers(frame, TREATMENT, Column(1, POOR))
     income = list(COLUMNS).index("Income")

@@ -1,5 +1,7 @@
 """CSV files of one known data set."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -18,8 +20,9 @@ def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
         raise DataError(f"the path of the file of {what} is {path!r}: give a string or a Path.")
     try:
         frame = pd.read_csv(path, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file: {error}.") from None
+    except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        words = str(error).strip().rstrip(".")
+        raise DataError(f"{path} is no CSV file, nor the archive of one: {words}.") from None
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         names = ", ".join(map(str, frame.columns[:20])) + (

@@ -325,7 +325,7 @@ def effects_of(
     if is_traced(sample, matching):
         totals = matching.totals(jnp.where(sample.valid, sample.y - centre, 0))
         own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)
-        bad = matching.matched & ~(jnp.isfinite(totals).all((1, 2)) & jnp.isfinite(own))
+        bad = matching.matched & ~(jnp.isfinite(totals[..., :2]).all((1, 2)) & jnp.isfinite(own))
         status = jnp.where(bad, code(RESULTS.bad_input), matching.status)
         matching = eqx.tree_at(lambda m: m.status, matching, status)
     else:

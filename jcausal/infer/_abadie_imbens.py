@@ -78,19 +78,10 @@ class AbadieImbens(AverageMethod):
 
 
 def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
-    """The residual variance of each control's leaf; 0 for others.
-
-    **Raises:** ValueError where every leaf is as small as its regression.
-    """
+    """The residual variance of each control's leaf; 0 for others."""
     sample = effects.sample
     assert sample.y is not None
-    found = leaves.residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
-    if not is_traced(found) and np.isnan(np.asarray(found)).all():
-        raise ValueError(
-            "no leaf has more controls than its regression has coefficients, so that nothing is "
-            "left to tell their noise by: give jc.M5Tree a larger min_controls, or use "
-            "jc.Bootstrap()."
-        )
+    found = leaves.checked_residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
     return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
 
 

@@ -166,7 +166,7 @@ def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"
     """
     y = effects.sample.y
     assert y is not None
-    residual, leverage, variance = leaves.residuals(y - effects.centre)
+    residual, leverage, variance = leaves.checked_residuals(y - effects.centre)
     free = leverage < 0.99
     lifted = residual / jnp.sqrt(jnp.where(free, 1 - leverage, 1))
     lifted = jnp.where(free, lifted, jnp.sqrt(variance[leaves.leaf]))

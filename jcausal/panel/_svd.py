@@ -75,7 +75,7 @@ def top_factors(a: Float[Array, "n m"], k: int, keep: Int[Array, ""] | int = 0) 
     column = jnp.arange(wide)
 
     def step(state: _State) -> _State:
-        u, s, v = turned(a, product(a, product(a.T, state.image)))
+        u, s, v = turned(a, product(a, of_size_1(product(a.T, of_size_1(state.image)))))
         image = product(a, v)
         scale = jnp.where(s[0] > 0, s[0], 1)
         change = jnp.where(column < k, jnp.abs(s - state.s), 0).max() / scale
@@ -94,6 +94,12 @@ def top_factors(a: Float[Array, "n m"], k: int, keep: Int[Array, ""] | int = 0) 
     state = lax.while_loop(going, step, state)
     done = (state.change <= tolerance) & (state.residual <= tolerance)
     return Factors(state.u[:, :k], state.s[:k], state.v[:, :k], done)
+
+
+def of_size_1(columns: Array) -> Array:
+    """The same span in numbers that neither overflow nor vanish in further products."""
+    largest = jnp.abs(columns).max()
+    return columns / jnp.where(largest > 0, largest, 1)
 
 
 def sketch(m: int, wide: int, dtype: jnp.dtype) -> Float[Array, "m l"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jcausal.data import check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.match import Tree
-from jcausal.match.tree import conditions
+from jcausal.match.tree import conditions, sums_by_leaf
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def tree(
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     frame = found.to_frame(effects=effects)
     frame = frame if hasattr(frame, "iloc") else frame.to_pandas()
-    att = _means(frame, drawn) if effects is not None else {}
+    att = _means(found, effects, drawn) if effects is not None else {}
     most = max([abs(v) for v in att.values() if np.isfinite(v)], default=0.0) or 1.0
     colours, norm = mpl.colormaps["PuOr"], colors.Normalize(-most, most)
     for i, (x, y) in drawn.place.items():
@@ -113,14 +113,11 @@ def tree(
 _PLAIN = dict(boxstyle="round,pad=0.15", fc="white", ec="none", alpha=0.9)
 
 
-def _means(frame: object, drawn: _Drawn) -> dict[int, float]:
+def _means(found: Tree, effects: Effects, drawn: _Drawn) -> dict[int, float]:
     """The mean effect on the matched treated of each leaf that is drawn; NaN without any."""
-    weight, att = (np.asarray(frame[name], float) for name in ("matched", "att"))  # type: ignore[index]
-    found = {}
-    for i, held in drawn.leaves.items():
-        use = [k for k in held if weight[k] > 0]
-        found[i] = float(np.average(att[use], weights=weight[use])) if use else float("nan")
-    return found
+    _, weight, total = sums_by_leaf(found, effects)
+    sums = {i: (weight[held].sum(), total[held].sum()) for i, held in drawn.leaves.items()}
+    return {i: float(part / mass) if mass > 0 else float("nan") for i, (mass, part) in sums.items()}
 
 
 def _leaf_words(frame: object, held: list[int], att: float | None) -> str:

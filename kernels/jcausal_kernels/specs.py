@@ -123,6 +123,8 @@ SUBSET_SPECS = (
     SubsetSpec(b=7, k=6, f=3, balance="sum", alpha=None, max_bytes=2**20),
     SubsetSpec(b=5, k=7, f=9, balance="mean", alpha=2.5, max_bytes=2**20),
     SubsetSpec(b=3, k=2, f=0, balance="sum", alpha=1.0, max_bytes=2**20),
+    SubsetSpec(b=3, k=12, f=4, balance="mean", alpha=None, max_bytes=2**20),
+    SubsetSpec(b=3, k=11, f=3, balance="sum", alpha=0.5, max_bytes=2**16),
 )
 
 

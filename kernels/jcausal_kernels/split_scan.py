@@ -8,7 +8,8 @@
     shares of sd(T) rounded to 1/2^30 (float32: 1/2^16): of equal ones the lowest rung is taken, so
     that neither rounding nor row order decides.
 n units, p covariates, k nodes, r rungs. Outcomes are centred in each node before they are squared.
-Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes.
+Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes, or
+256 MB where that is more than 256 MB, for some covariates at a time.
 Sorted (any number of rungs): a sort of n units for each covariate unless `order` is given, and two
 segmented scans, about 40 n p operations; 80 n p bytes.
 """
@@ -27,6 +28,7 @@ Implementation = Literal["auto", "reference", "histogram", "sorted"]
 FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
 BLOCK = 1024  # units that are looked at together where sums are products
 SHORT = 2**10  # float32 numbers that are added up one by one
+BYTES = 2**28  # of histograms that are made together
 WINDOWS = 256  # units that are added up at a time where all covariates of a unit are one window
 
 
@@ -300,14 +302,17 @@ def many_rungs(rungs: tuple[int, ...]) -> list[int]:
 
 
 def _few(rest: tuple, codes: Array, rungs: tuple[int, ...]) -> list:
-    """Histograms, one size after the other."""
-    return [
-        _two_rungs(codes[:, jnp.asarray(which)], *rest)
-        if size == 2
-        else _histogram(codes[:, jnp.asarray(which)], *rest, rungs=size)
-        for size, which in _by_size(rungs).items()
-        if size
-    ]
+    """Histograms, one size after the other, of some covariates at a time."""
+    (nodes, d), found = rest[2].shape, []
+    for size, which in _by_size(rungs).items():
+        if size == 2:
+            found.append(_two_rungs(codes[:, jnp.asarray(which)], *rest))
+        elif size:
+            most = max(1, BYTES // ((nodes + 1) * size * d * rest[2].dtype.itemsize))
+            for first in range(0, len(which), most):
+                some = jnp.asarray(which[first : first + most])
+                found.append(_histogram(codes[:, some], *rest, rungs=size))
+    return found
 
 
 def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None) -> list:

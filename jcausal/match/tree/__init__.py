@@ -8,3 +8,4 @@ from jcausal.match.tree._m5_tree import TreeWarning as TreeWarning
 from jcausal.match.tree._tree import Tree as Tree
 from jcausal.match.tree._words import conditions as conditions
 from jcausal.match.tree._words import feature_names as feature_names
+from jcausal.match.tree._words import sums_by_leaf as sums_by_leaf

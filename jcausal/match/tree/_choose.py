@@ -12,6 +12,7 @@ from jcausal.match.tree._fit import (
     Design,
     Groups,
     Quality,
+    about_another,
     cross_products,
     moments,
     precision_of,
@@ -126,13 +127,14 @@ def _attempt(
     """Which of the cuts of some slots stand, and the quality of their sides (k, c, 2)."""
     at = jnp.maximum(growth.frontier.node[slot], 0)
     count = growth.nodes.units[at][:, None]
-    first = growth.order[growth.nodes.start[at]]
     start, units, left, low = (a[slot] for a in (wave.start, wave.units, wave.left, wave.low))
-    cuts = units.shape[1]
-    groups = Groups(start.ravel(), units.ravel(), jnp.repeat(first, cuts))
+    own = wave.listed[jnp.minimum(start, wave.listed.shape[0] - 1)]
+    groups = Groups(start.ravel(), units.ravel(), own.ravel())
     small = cross_products(design, wave.listed, groups, plan.blocks)
     small = small.reshape(*units.shape, *small.shape[1:])
-    other = _larger(design, growth, plan, slot, gram, small, wave)
+    first = growth.order[growth.nodes.start[at]]
+    moved = about_another(small, design.z[own] - design.z[first][:, None])
+    other = _larger(design, growth, plan, slot, gram, moved, wave)
     lower = low[..., None, None]
     sides = jnp.stack([jnp.where(lower, small, other), jnp.where(lower, other, small)], axis=2)
     found = quality(sides, jnp.stack([left, count - left], axis=2), limits.free)
@@ -151,8 +153,9 @@ def _larger(
 ) -> Float[Array, "k c h h"]:
     """Cross products of the larger sides: what the smaller side leaves of the node's.
 
-    Where a column varies far less there than in the node, the difference has lost its digits, and
-    the side is summed by itself. In float64 a column with less than 64 eps of the node's variance
+    `small` about the node's unit. Where a column varies far less there than in the node, the
+    difference has lost digits (more than the trifle that collinear columns bear), and the side is
+    summed by itself. In float64 a column with less than 64 eps of the node's variance
     counts as constant (its square is set to 0), as all columns are that a cut makes constant; in
     float32 such a column may be a real one beside a few far values, and is summed too.
     """
@@ -164,7 +167,8 @@ def _larger(
     node = jnp.diagonal(moments(gram).product, axis1=-2, axis2=-1)[:, None]
     eps = float(jnp.finfo(gram.dtype).eps)
     constant = (spread <= 64 * eps * node) & (gram.dtype == jnp.float64)
-    lost = ((spread <= eps**0.45 * node) & ~constant).any(2) & (wave.units[slot] > 0)
+    digits = 4 * eps / precision_of(gram.dtype)[0]
+    lost = ((spread <= digits * node) & ~constant).any(2) & (wave.units[slot] > 0)
     feature, cut, low = (a[slot].ravel() for a in (wave.feature, wave.cut, wave.low))
 
     def counts(own: Array, unit: Array) -> Array:

@@ -111,6 +111,18 @@ def cross_products(
     return lax.while_loop(lambda carry: carry[0] < ends[-1], more, start)[1]
 
 
+def about_another(
+    gram: Float[Array, "... h h"], far: Float[Array, "... g"]
+) -> Float[Array, "... h h"]:
+    """Cross products about a unit as those about another one, which the first is `far` from."""
+    weight, sums = gram[..., 0, 0], gram[..., 0, 1:]
+    moved = sums + weight[..., None] * far
+    cross = far[..., :, None] * sums[..., None, :] + moved[..., :, None] * far[..., None, :]
+    top = jnp.concatenate([weight[..., None], moved], -1)[..., None, :]
+    rest = jnp.concatenate([moved[..., None], gram[..., 1:, 1:] + cross], -1)
+    return jnp.concatenate([top, rest], -2)
+
+
 def whole(
     design: Design, order: Int[Array, " n"], start: Array, count: Array, blocks: Blocks
 ) -> Float[Array, "k h h"]:

@@ -88,7 +88,8 @@ class Leaves(Matching):
         here = row[self.query]
         if power == 1:
             totals = sums_by_group(row * weight[:, None], clean, design.leaf, groups)
-            control = (totals[at] * here[:, :, None]).sum(1)
+            each = [(totals[..., i][at] * here).sum(1) for i in range(totals.shape[2])]
+            control = jnp.stack(each, axis=1) if each else jnp.zeros((len(here), 0), row.dtype)
         else:
             columns = clean * jnp.square(weight)[:, None]
             control = square_sums(row, columns, design.leaf, here, at, groups)
@@ -203,6 +204,21 @@ class Leaves(Matching):
         own = square / jnp.where(known, mass, 1) * n / jnp.where(known, freedom, 1)
         pooled = jnp.where(known, mass * own, 0).sum() / jnp.where(known, mass, 0).sum()
         return residual, leverage, jnp.where(known, own, pooled)
+
+    def checked_residuals(
+        self, y: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " l"]]:
+        """`residuals`, for errors.
+
+        **Raises:** ValueError on concrete input where every leaf is as small as its regression.
+        """
+        found = self.residuals(y)
+        if not is_traced(found) and np.isnan(np.asarray(found[2])).all():
+            raise ValueError(
+                "no leaf has more controls than its regression has coefficients, so that nothing "
+                "is left to tell their noise by: give jc.M5Tree a larger min_controls."
+            )
+        return found
 
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, over the trees of all folds."""

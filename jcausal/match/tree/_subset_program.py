@@ -24,7 +24,8 @@ class Rule(NamedTuple):
 class Problem(NamedTuple):
     """One query's k candidates in the order that breaks ties.
 
-    `d` (k, f): deviations over their largest absolute value; `s` (k,): weights over the largest.
+    `d` (k, f): deviations over their largest absolute value; `s` (k,): weights, over the largest
+    for the mean, which does not see their scale.
     """
 
     d: Float[np.ndarray, "k f"]
@@ -47,10 +48,13 @@ class Bounds(NamedTuple):
     both: float
 
 
-def problem(deviations: Float[np.ndarray, "k f"], weight: Float[np.ndarray, " k"]) -> Problem:
+def problem(
+    deviations: Float[np.ndarray, "k f"], weight: Float[np.ndarray, " k"], balance: Balance
+) -> Problem:
     """Scaled to numbers of size 1."""
     most = np.abs(deviations).max(initial=0)
-    return Problem(deviations / (most if most > 0 else 1), weight / weight.max())
+    scale = weight.max() if balance == "mean" else 1.0
+    return Problem(deviations / (most if most > 0 else 1), weight / scale)
 
 
 def measure(one: Problem, chosen: Set, balance: Balance) -> tuple[float, float]:

@@ -82,7 +82,7 @@ def _solved(
     """The same by integer programs."""
     rows, gap = part.rows[some], deviations(part.ground, part.queries[some], part.rows[some])
     held = rows >= 0
-    problems = [problem(d[h], w[h]) for d, w, h in zip(gap, part.weight[some], held)]
+    problems = [problem(d[h], w[h], rule.balance) for d, w, h in zip(gap, part.weight[some], held)]
     chosen = np.zeros(rows.shape, bool)
     for i, best in enumerate(solve_subsets(problems, rule, pool)):
         chosen[i, : best.size] = best

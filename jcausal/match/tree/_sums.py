@@ -24,10 +24,16 @@ def _add(columns: Array, group: Array, groups: int) -> Array:
         return jax.ops.segment_sum(columns, place, groups + 1)[:groups]
 
     def members(columns: Array, group: Array) -> Array:
-        one = (group == jnp.arange(groups)[:, None]).astype(columns.dtype)
         flat = columns.reshape(columns.shape[0], -1)
-        flat = jnp.matmul(one, flat, precision=lax.Precision.HIGHEST)
-        return flat.reshape(groups, *columns.shape[1:])
+        (flat,), group = _blocks((flat,), group, min(ROWS, group.shape[0]))
+
+        def more(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
+            one = (at[1] == jnp.arange(groups)[:, None]).astype(flat.dtype)
+            return total + jnp.matmul(one, at[0], precision=lax.Precision.HIGHEST), None
+
+        none = jnp.zeros((groups, flat.shape[2]), flat.dtype)
+        total = lax.scan(more, none, (flat, group))[0]
+        return total.reshape(groups, *columns.shape[1:])
 
     return lax.platform_dependent(columns, group, cpu=scatter, default=members)
 

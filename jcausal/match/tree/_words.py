@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,9 @@ def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
         residual_sd=np.sqrt(np.asarray(tree.sigma2)),
     )
     if effects is not None:
-        columns |= _effects_by_leaf(tree, effects)
+        matched, weight, total = sums_by_leaf(tree, effects)
+        att = np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
+        columns |= dict(matched=matched, att=att)
     return like("pandas" if sample is None else sample.home, pd.DataFrame(columns))
 
 
@@ -142,18 +145,21 @@ def units_frame(leaves: Leaves) -> pd.DataFrame:
 def queries_frame(leaves: Leaves) -> pd.DataFrame:
     """One row a query."""
     query, rules = np.asarray(leaves.query), np.array(leaves.rules(), object)
-    leaf = np.asarray(leaves.leaf)[query]
+    leaf, matched = np.asarray(leaves.leaf)[query], np.asarray(leaves.matched)
+    counts = (np.asarray(a) for a in (leaves.design.controls, leaves.design.treated))
+    controls, treated = (np.where(leaf >= 0, a[leaf], 0) for a in counts)
+    outside = np.asarray(leaves.outside) & matched[:, None]
     names = np.array(feature_names(leaves.trees[0].schema, leaves.trees[0].encoding), object)
     return pd.DataFrame(
         dict(
             id=leaves.sample.id[query],
-            matched=np.asarray(leaves.matched),
+            matched=matched,
             status=np.asarray(leaves.status),
             leaf=leaf,
             rule=np.where(leaf >= 0, rules[leaf], ""),
-            controls_in_leaf=np.asarray(leaves.design.controls)[leaf],
-            treated_in_leaf=np.asarray(leaves.design.treated)[leaf],
-            outside=[" | ".join(names[row]) for row in np.asarray(leaves.outside)],
+            controls_in_leaf=controls,
+            treated_in_leaf=treated,
+            outside=[" | ".join(names[row]) for row in outside],
         )
     )
 
@@ -182,13 +188,12 @@ def feature_names(schema: Schema, encoding: Encoding) -> list[str]:
     ]
 
 
-def _effects_by_leaf(tree: Tree, effects: Any) -> dict[str, object]:
-    """Matched treated queries and their mean effect in each leaf; NaN without any."""
+def sums_by_leaf(tree: Tree, effects: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each leaf the matched treated queries, their weight, and their effects times weight."""
     query = np.asarray(effects.matching.query)
     use = np.asarray(effects.matched & effects.matching.query_treated) & (query >= 0)
     leaf = np.asarray(tree.leaf(effects.sample.x))[query[use]]
     weight = np.asarray(effects.matching.query_weight, float)[use]
-    total = np.bincount(leaf, weight, tree.leaves)
-    sums = np.bincount(leaf, weight * np.asarray(effects.ite, float)[use], tree.leaves)
-    att = np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
-    return dict(matched=np.bincount(leaf, minlength=tree.leaves), att=att)
+    total = weight * np.asarray(effects.ite, float)[use]
+    count, of = np.bincount(leaf, minlength=tree.leaves), partial(np.bincount, leaf)
+    return count, of(weight, tree.leaves), of(total, tree.leaves)
