@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jcausal import kernels
+from jcausal.match.tree._grow import order_of
 from jcausal_kernels.specs import SPLIT_SPECS
 
 IMPLEMENTATIONS = ["reference", "histogram", "sorted", "auto"]
@@ -158,6 +159,15 @@ def test_running_and_segmented_sums(n):
     start = np.maximum.accumulate(np.where(new, np.arange(n), 0))
     before = np.concatenate([np.zeros((1, 2)), values.cumsum(0)])
     assert (out == values.cumsum(0) - before[start]).all()
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("rungs", [7, 2**28])
+def test_units_by_code(rungs):
+    """As one number, and where that would overflow by a stable sort."""
+    codes = np.random.default_rng(0).integers(0, 7, (3, 50))
+    found = order_of(jnp.asarray(codes, jnp.int32), rungs)
+    np.testing.assert_array_equal(found, np.argsort(codes, axis=1, kind="stable"))
 
 
 def test_long_sums_keep_their_digits():

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from jcausal.match.tree._choose import choose, scan
 from jcausal.match.tree._fit import Design, Quality, quality, whole
@@ -17,13 +17,11 @@ def begin(
     design: Design, use: Bool[Array, " n"], limits: Limits, plan: Plan, nodes: int, slots: int
 ) -> Growth:
     """One node with all units in use."""
-    n = use.shape[0]
     order = jnp.argsort(~use, stable=True).astype(jnp.int32)
     count = use.sum().astype(jnp.int32)
     kept = design.codes[:, jnp.asarray(many_rungs(plan.rungs), jnp.int32)].T
-    keys = (jnp.broadcast_to(~use, kept.shape), kept)
-    place = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), kept.shape)
-    arranged = lax.sort((*keys, place), dimension=1, num_keys=2, is_stable=True)[2]
+    top = max(plan.rungs, default=1)
+    arranged = order_of(jnp.where(use, kept, top), top + 1)
     gram = whole(design, order, jnp.zeros(1, jnp.int32), count[None], plan.blocks)
     own = quality(gram, count[None], limits.free)
     pad = partial(jnp.pad, pad_width=(0, slots - 1))
@@ -36,6 +34,16 @@ def begin(
     slot = jnp.where(use & (root == 0), 0, NOWHERE).astype(jnp.int32)
     one = jnp.ones((), jnp.int32)
     return Growth(tree, one, 0 * one, frontier, order, arranged, slot)
+
+
+def order_of(codes: Int[Array, "g n"], rungs: int) -> Int[Array, "g n"]:
+    """Units by code, stable: sorted as one number, code n + unit, where an integer holds it."""
+    n = codes.shape[1]
+    whole_number = jax.dtypes.canonicalize_dtype(jnp.int64)
+    if rungs * n > jnp.iinfo(whole_number).max:
+        return jnp.argsort(codes, axis=1, stable=True).astype(jnp.int32)
+    key = codes.astype(whole_number) * n + jnp.arange(n, dtype=whole_number)
+    return (lax.sort(key, dimension=1, is_stable=False) % n).astype(jnp.int32)
 
 
 def unfinished(growth: Growth) -> Bool[Array, ""]:
