@@ -74,7 +74,11 @@ def fits_of(
     leaves: int,
     blocks: Blocks,
 ) -> Fits:
-    """The regression of every leaf in the features' own units; `leaves` a multiple of the chunk."""
+    """The regression of every leaf in the features' own units; `leaves` a multiple of the chunk.
+
+    The adjusted R2 waits for the slopes (0 rss is no 0 to a compiler, which knows of NaN): two
+    batched factorisations at a time can stop a CPU with two threads for ever.
+    """
     listed = leaf_numbers(growth, leaves)[1]
     chunk = min(CHUNK, leaves)
     start = jnp.where(listed >= 0, growth.nodes.start[listed], 0)
@@ -99,7 +103,7 @@ def fits_of(
             root=done.root / scale[:, None],
             rank=done.rank,
             sigma2=per * y_scale**2,
-            adjusted_r2=quality(gram, n, free).adjusted,
+            adjusted_r2=quality(gram + 0 * done.rss[:, None, None], n, free).adjusted,
         )
 
     parts = lax.map(some, (by_chunk(start), by_chunk(count)))
