@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, allocation, exact, kernels, m5, panel
+from bench import ahb, allocation, exact, kernels, m5, panel, real
 
 HERE = Path(__file__).parent
 
@@ -51,10 +51,20 @@ def main() -> int:
     six.add_argument("--quick", action="store_true", help="a small version of each part")
     six.add_argument("--parts", nargs="+", choices=panel.PARTS, default=panel.PARTS)
     six.add_argument("--runs", type=int, help="runs of each row (default: 10; coverage 200)")
-    for each in (one, two, three, four, five, six):
+    seven = names.add_parser("real", help="real data beside other estimators, coverage, seconds")
+    seven.add_argument("--quick", action="store_true", help="a small version of a few parts")
+    seven.add_argument("--parts", nargs="+", choices=real.WORDS, help="default: all")
+    seven.add_argument("--sets", nargs="+", choices=real.SETS, default=list(real.SETS))
+    seven.add_argument("--partitions", type=int, default=20, help="random partitions (estimates)")
+    seven.add_argument("--runs", type=int, help="data sets of each row (coverage)")
+    seven.add_argument("--workers", type=int, default=1, help="processes (coverage)")
+    seven.add_argument("--limit", type=float, default=300.0, help="seconds of a slow method's run")
+    for each in (one, two, three, four, five, six, seven):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
-    others = dict(kernels=kernels, exact=exact, m5=m5, allocation=allocation, panel=panel)
+    others = dict(
+        kernels=kernels, exact=exact, m5=m5, allocation=allocation, panel=panel, real=real
+    )
     if options.name in others:
         others[options.name].main(options)
         return 0

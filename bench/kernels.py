@@ -17,6 +17,7 @@ from jcausal.kernels import (
     Units,
     bootstrap_sums,
     box_counts,
+    box_levels,
     box_sums,
     box_weights,
     grid_variance,
@@ -125,7 +126,27 @@ def cases(n: int) -> list[Case]:
             12.0 * n,
             lambda: bootstrap_sums(values[:, :2], identity, every, key, draws=100),
         ),
+        level_case(rng, 1000, 10_000, p),
     ]
+
+
+def level_case(rng: np.random.Generator, q: int, n: int, p: int) -> Case:
+    """Levels of 64 cells a column that grow with the distance from the query's own cell."""
+    cells, own = rng.integers(0, 64, (n, p)), rng.integers(0, 64, (q, p))
+    lines = np.abs(np.arange(64) - own[:, :, None]).reshape(q, 64 * p)
+    values, home = (np.repeat(each.mean(1)[:, None], 2, 1) for each in (cells, own))
+    places = jnp.asarray(cells + 64 * np.arange(p), jnp.int32)
+    table, values, home = (jnp.asarray(each, jnp.float32) for each in (lines, values, home))
+    arm, ones = jnp.asarray(rng.uniform(size=n) < 0.5), jnp.ones(2, jnp.float32)
+    rule = dict(noise=ones, use=jnp.ones((q, 2)), minimum=jnp.ones(2, jnp.int32), share=ones)
+    return Case(
+        "box_levels",
+        f"{q:,} queries, {n:,} units, p {p}, 64 cells each",
+        4.0 * q * n,
+        1.0 * q * n * p,
+        4.0 * n * p + 4.0 * q * 64 * p,
+        lambda: box_levels(table, places, values, arm, jnp.ones(n), home, **rule),
+    )
 
 
 def random_boxes(rng: np.random.Generator, n: int, q: int, p: int) -> tuple[Units, Rungs]:

@@ -48,6 +48,8 @@ from jcausal.diagnose import balance as balance
 from jcausal.diagnose import describe as describe
 
 # estimate: effects from a matching
+from jcausal.estimate import AIPW as AIPW
+from jcausal.estimate import Average as Average
 from jcausal.estimate import Effects as Effects
 from jcausal.estimate import estimate as estimate
 
@@ -71,6 +73,7 @@ from jcausal.infer import placebo as placebo
 
 # match: who is compared with whom
 from jcausal.match import RESULTS as RESULTS
+from jcausal.match import AHB as AHB
 from jcausal.match import Boxes as Boxes
 from jcausal.match import ExactAHB as ExactAHB
 from jcausal.match import FastAHB as FastAHB
@@ -92,6 +95,8 @@ from jcausal.match import tune as tune
 from jcausal.outcome import BART as BART
 from jcausal.outcome import MLP as MLP
 from jcausal.outcome import BARTSurface as BARTSurface
+from jcausal.outcome import BoostedSurface as BoostedSurface
+from jcausal.outcome import BoostedTrees as BoostedTrees
 from jcausal.outcome import FitWarning as FitWarning
 from jcausal.outcome import Function as Function
 from jcausal.outcome import MLPSurface as MLPSurface

@@ -2,6 +2,7 @@
 
 from jcausal_kernels import MISSING as MISSING
 from jcausal_kernels import BoxProblems as BoxProblems
+from jcausal_kernels import Levels as Levels
 from jcausal_kernels import Nodes as Nodes
 from jcausal_kernels import Rungs as Rungs
 from jcausal_kernels import Search as Search
@@ -11,6 +12,7 @@ from jcausal_kernels import Subset as Subset
 from jcausal_kernels import Units as Units
 from jcausal_kernels import bootstrap_sums as bootstrap_sums
 from jcausal_kernels import box_counts as box_counts
+from jcausal_kernels import box_levels as box_levels
 from jcausal_kernels import box_problems as box_problems
 from jcausal_kernels import box_search as box_search
 from jcausal_kernels import box_sums as box_sums

@@ -16,8 +16,7 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
     check_folder(out)
     bar, began = Bar(quiet), time.perf_counter()
     sample = jc.datasets.lalonde("cps" if controls == "cps" else "psid")
-    method = jc.FastAHB(gamma1=0.0, reach=0.01, levels=20, outcome=jc.BART())
-    effects = jc.estimate(sample, method, key=seed, progress=bar)
+    effects = jc.estimate(sample, jc.AHB(), key=seed, progress=bar)
     bar("intervals, balance and figures", 0, 1)
     results = measure(effects, 0.95, seed)
     truth, error = EXPERIMENT
@@ -28,7 +27,7 @@ def demo(controls: str, seed: int, out: Path, quiet: bool) -> None:
     treated, others = int(sample.t.sum()), int((~sample.t).sum())
     text = (
         "What did job training do to income in 1978 ($)?\n"
-        f"Fast AHB: {treated} treated men of LaLonde's data, {others:,} {controls.upper()} men\n\n"
+        f"AHB: {treated} treated men of LaLonde's data, {others:,} {controls.upper()} men\n\n"
         f"{report(results, [experiment])}\n\n{versions(sample, seed)}"
     )
     pair = ["age", "income 1975"]

@@ -1,6 +1,7 @@
 """`jcausal estimate FILE`: effects from a user's own data."""
 
 import argparse
+import dataclasses
 import time
 
 import numpy as np
@@ -11,8 +12,8 @@ from jcausal.cli._files import check_folder, column_names, read_table, write_who
 from jcausal.cli._report import files, measure, report, versions
 from jcausal.cli._terminal import Bar, UserError
 
-SURFACES = {"bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
-METHODS = {"fast-ahb": jc.FastAHB}
+SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
+METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
 KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
@@ -33,13 +34,15 @@ def estimate(options: argparse.Namespace) -> None:
         folds=options.folds,
         repeats=options.repeats,
         key=options.seed,
+        adjust=None if options.adjust == "none" else options.adjust,
+        support=options.support,
         progress=bar,
     )
     bar("intervals, balance and figures", 0, 1)
     results = measure(effects, options.level, options.seed, options.by)
     text = (
         f"the effect of {options.treatment} on {options.outcome}\n"
-        f"{type(method).__name__} with a {options.surface.upper()} surface: "
+        f"{type(method).__name__} with {type(method.outcome).__name__}: "
         f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
         f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
     )
@@ -55,7 +58,16 @@ def make_method(options: argparse.Namespace) -> jc.Matcher:
     """The matching method of the options; where they say nothing, the library's defaults."""
     said = {name: getattr(options, name) for name in KNOBS}
     said = {name: value for name, value in said.items() if value is not None}
-    return METHODS[options.method](outcome=SURFACES[options.surface](), **said)
+    method = METHODS[options.method]
+    fields = {field.name for field in dataclasses.fields(method)}
+    for name in said:
+        if name not in fields:
+            others = [word for word, one in METHODS.items() if hasattr(one, name)]
+            raise UserError(
+                f"--{name.replace('_', '-')} is no option of --method {options.method}, but of "
+                f"{', '.join(others)}."
+            )
+    return method(outcome=SURFACES[options.surface](), **said)
 
 
 def read_columns(options: argparse.Namespace) -> pd.DataFrame:

@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
 def _demo_options(commands: Any) -> None:
     one = commands.add_parser(
         "demo",
-        help="estimate the effect of LaLonde's job training with Fast AHB",
-        description="Fast AHB on LaLonde's data: 185 treated men against survey controls.",
+        help="estimate the effect of LaLonde's job training with AHB",
+        description="AHB on LaLonde's data: 185 treated men against survey controls.",
     )
     one.add_argument("--controls", choices=("psid", "cps"), default="psid")
     _common(one, Path("jcausal-demo"))
@@ -131,16 +131,35 @@ def _columns(one: argparse.ArgumentParser, required: bool) -> None:
 
 def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--missing", choices=("error", "drop", "indicator"), default="error")
-    one.add_argument("--method", choices=tuple(METHODS), default="fast-ahb")
-    one.add_argument("--surface", choices=tuple(SURFACES), default="bart", help="outcome model")
+    one.add_argument("--method", choices=tuple(METHODS), default="ahb")
+    one.add_argument(
+        "--surface",
+        choices=tuple(SURFACES),
+        default="boosted",
+        help="outcome model (default boosted)",
+    )
     one.add_argument("--estimand", choices=("att", "atc", "ate"), default="att")
     one.add_argument("--gamma0", type=float, help="weight of the controls' surface")
     one.add_argument("--gamma1", type=float, help="weight of the treated's surface (0: unused)")
-    one.add_argument("--reach", type=float, help="how far a box may go, in outcome variances")
+    one.add_argument(
+        "--reach", type=float, help="fast-ahb: how far a box may go, in outcome variances"
+    )
     for arm in ("controls", "treated"):
         one.add_argument(f"--min-{arm}", type=_count, help=f"{arm} that a group needs (default 1)")
     one.add_argument(
-        "--levels", type=_count, help="stops on a side of a box (default: every value)"
+        "--levels", type=_count, help="fast-ahb: stops on a side of a box (default: all)"
+    )
+    one.add_argument(
+        "--adjust",
+        choices=("auto", "surface", "none"),
+        default="auto",
+        help="average residuals from the outcome model (default: where it is honest), or outcomes",
+    )
+    one.add_argument(
+        "--support",
+        choices=("all", "common"),
+        default="all",
+        help="common: leave out units outside the values of the other arm",
     )
     one.add_argument("--folds", type=_count, default=2, help="honest folds (default 2)")
     one.add_argument("--repeats", type=_count, default=1, help="partitions, the median is shown")

@@ -41,7 +41,7 @@ def measure(effects: jc.Effects, level: float, seed: int, by: Sequence[str] = ()
         effects,
         jc.interval(effects, method, key=seed),
         units,
-        jc.balance(effects.sample, effects.matching),
+        jc.balance(effects.sample, effects),
         {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by},
         notes,
     )

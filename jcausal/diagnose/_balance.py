@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 
 from jcausal.data import FROM_FRAME, Sample, check_kind, observed_means, readable_columns
 from jcausal.diagnose._overlap import common_area, largest_gap
-from jcausal.match import Estimand, Matching, check_same_rows
+from jcausal.estimate import Effects
+from jcausal.match import Estimand, Matching, Prognosis, check_same_rows
 
 
 class Moments(NamedTuple):
@@ -18,7 +19,7 @@ class Moments(NamedTuple):
     variance: Float[np.ndarray, " r"]
 
 
-def balance(test: Sample, matching: Matching) -> pd.DataFrame:
+def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
     """How alike the two arms are in each covariate, before and after matching.
 
     The standardised mean difference (SMD) is (mean treated - mean control) over a standard
@@ -26,6 +27,12 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
     for ATE. A binary covariate, and each level of a category, shows the raw difference of shares.
     The variance ratio (VR, treated over control) is blank for them. A number with missing values
     is compared over the rows that have it, and the share "NAME missing" has its own row.
+
+    Where an outcome model guided the matching (or adjusted the effects), the first row is its
+    prediction, the prognostic score, which sums up the covariates by what they are worth for the
+    outcome: without the treatment for ATT, with it for ATC, a row each for ATE.
+
+    **Arguments:** `test` the sample that was matched; `matching`, or effects made from one.
 
     **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
     `smd_after`, `ks_before`, `ks_after` (largest gap of the weighted distribution functions),
@@ -35,7 +42,8 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
 
     **Raises:** ValueError for other objects, and when the matching was made on other rows.
 
-    **Source:** Stuart (2010); denominators as in MatchIt and cobalt.
+    **Source:** Stuart (2010); denominators as in MatchIt and cobalt; prognostic scores: Hansen
+    (2008), Biometrika 95(2); Stuart, Lee and Leacy (2013), J Clin Epidemiol 66(8).
 
     **Example:**
 
@@ -46,9 +54,13 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         ['vr_before', 'vr_after', 'ok']
     """
     check_kind(test, Sample, "balance", FROM_FRAME)
-    check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects.matching")
+    if isinstance(matching, Effects):
+        prognosis, matching = matching.prognosis, matching.matching
+    else:
+        check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects")
+        prognosis = matching.prognosis
     check_same_rows(test, matching)
-    labels, columns, shares = readable_columns(test)
+    labels, columns, shares = _columns(test, matching, prognosis)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)
     before = np.where(valid, np.asarray(test.weight, np.float64), 0)
     after = np.asarray(matching.matched_weights(), np.float64)
@@ -82,6 +94,27 @@ def balance(test: Sample, matching: Matching) -> pd.DataFrame:
         },
     )
     return frame
+
+
+def _columns(
+    test: Sample, matching: Matching, prognosis: Prognosis | None
+) -> tuple[list[str], Float[np.ndarray, "n r"], Bool[np.ndarray, " r"]]:
+    """Rows of the table: prognostic scores, then covariates; and which rows are shares."""
+    labels, columns, shares = readable_columns(test)
+    if prognosis is None:
+        return labels, columns, shares
+    scores = np.asarray(prognosis.units, np.float64)
+    use = np.asarray(test.valid) & (np.asarray(matching.fold) >= 0)
+    names = dict(att=(0,), atc=(1,), ate=(0, 1))[matching.estimand]
+    words = ("prognostic score, untreated", "prognostic score, treated")
+    found = [a for a in names if np.isfinite(scores[use, a]).all()]
+    score_labels = ["prognostic score"] if len(names) == 1 else [words[a] for a in found]
+    picked = scores[:, found]
+    return (
+        score_labels[: len(found)] + list(labels),
+        np.concatenate([picked, columns], axis=1),
+        np.concatenate([np.zeros(len(found), bool), shares]),
+    )
 
 
 def _distances(

@@ -1,5 +1,7 @@
 """Effects from a matching."""
 
+from jcausal.estimate._aipw import AIPW as AIPW
+from jcausal.estimate._average import Average as Average
 from jcausal.estimate._effects import Effects as Effects
 from jcausal.estimate._effects import Partitions as Partitions
 from jcausal.estimate._estimate import estimate as estimate

@@ -1,7 +1,8 @@
 """Effects from a matching: of every query, on average, by group."""
 
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,17 +12,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
 from jcausal.estimate import _words
-from jcausal.match import RESULTS, Estimand, Leaves, Matching, code
+from jcausal.estimate._aipw import aipw_of
+from jcausal.estimate._average import Average
+from jcausal.estimate._residuals import drift_of, explained, own_predictions, residuals
+from jcausal.match import RESULTS, Estimand, Leaves, Matching, Prognosis, code, queries_of
+from jcausal.match._matcher import Tau
 from jcausal.outcome import ResponseSurface
 
-Tau = Literal["a", "b"]
 ALONE = 1.01  # effective units below which an arm counts as one unit: the digits end there
 
 
 class Partitions(eqx.Module):
-    """The average effect under each of several random partitions into folds."""
+    """The average effect under each of several random partitions into folds.
+
+    `runs` are the effects of all partitions, of which `shown` is the one with the median average.
+    """
 
     average: Float[np.ndarray, " r"]
+    runs: "tuple[Effects, ...]"
     shown: int = eqx.field(static=True)
 
     @property
@@ -44,6 +52,16 @@ class Effects(eqx.Module):
     arm, on the rows of that fold, which it has not seen (see `ResponseSurface.r2`); (0, 2) when
     the effects were made from a matching.
     A query without a match is NaN with `matched` False.
+
+    With `adjusted` groups average residuals y_k - f(x_k) in place of outcomes, f of the unit's own
+    arm by `prognosis`, and a query gets its own prediction back: for a treated query
+    y0 = f0(x_i) + mean over the group's controls of (y_k - f0(x_k)). What the model sees of how the
+    members differ from the query is gone, the rest is what matching is for. `totals` are then sums
+    of residuals. `foretold` (q, 2) is the mean prediction in each group by arm; None without a
+    model. Where one arm's surface was not fitted the other's stands in.
+
+    **Source:** Abadie and Imbens (2011), JBES 29(1), with a model of other rows in place of a
+    regression on the matched ones; Lin, Ding and Han (2023), Econometrica 91(6).
     """
 
     sample: Sample
@@ -54,9 +72,12 @@ class Effects(eqx.Module):
     effective: Float[Array, "q 2"]
     heavy: Float[Array, "q 2"]
     centre: Float[Array, ""]
-    partitions: Partitions | None
+    prognosis: Prognosis | None
+    foretold: Float[Array, "q 2"] | None
+    partitions: "Partitions | None"
     r2: Float[Array, "k 2"]
     tau: Tau = eqx.field(static=True)
+    adjusted: bool = eqx.field(static=True)
 
     @property
     def estimand(self) -> Estimand:
@@ -69,9 +90,77 @@ class Effects(eqx.Module):
         return self.matching.matched
 
     @property
-    def means(self) -> Float[Array, "q 2"]:
-        """Weighted mean outcome of each group by arm; NaN without a match or without weight."""
+    def residual(self) -> Float[Array, " n"]:
+        """What groups average: y - f(x) of the unit's own arm, or the outcome if not adjusted."""
+        assert self.sample.y is not None
+        if self.prognosis is None or not self.adjusted:
+            return self.sample.y
+        return residuals(self.sample, self.matching.fold, self.prognosis)
+
+    @property
+    def residual_means(self) -> Float[Array, "q 2"]:
+        """Weighted mean of `residual` in each group by arm; NaN without a match or weight."""
         return _means(self.totals, self.centre, self.matched)
+
+    @property
+    def means(self) -> Float[Array, "q 2"]:
+        """Mean outcome of each group by arm, as it would be at the query if adjusted.
+
+        NaN without a match or without weight.
+        """
+        means = self.residual_means
+        if self.prognosis is None or not self.adjusted:
+            return means
+        return means + own_predictions(self.sample, self.matching.fold, self.prognosis)
+
+    @property
+    def drift(self) -> Float[Array, " q"]:
+        """How far each group's mean prediction is from the query's own, in sd of the outcome.
+
+        Of the arm that the query is compared with (for points: the controls); NaN without a match.
+
+        **Raises:** ValueError where no outcome model guided the matching or adjusted the effects.
+        """
+        if self.prognosis is None or self.foretold is None:
+            raise ValueError(
+                "these groups have no drift: no outcome model made them; pass adjust=jc.Ridge() "
+                "to jc.estimate."
+            )
+        own = own_predictions(self.sample, self.matching.fold, self.prognosis)
+        treated = self.matching.query_treated | (self.matching.query < 0)
+        return drift_of(self.sample, own, self.foretold, treated, self.matched)
+
+    def second_opinion(self) -> Average | None:
+        """The same average by `jc.AIPW`, with the same folds and surfaces; nothing is matched.
+
+        **Returns:** an `Average` over all units of the estimand; None where the groups were not
+        made by an outcome model that has not seen their outcomes, or where only some of the
+        estimand's units, or points, are queried.
+        """
+        matching, prognosis = self.matching, self.matching.prognosis
+        if prognosis is None or not prognosis.adjusts or not self.surfaces:
+            return None
+        if not is_traced(matching.query) and not _asks_all(self.sample, matching):
+            return None
+        fold = matching.fold
+        return aipw_of(self.sample, fold, len(self.surfaces), prognosis.units, self.estimand)
+
+    @property
+    def unadjusted(self) -> "Effects":
+        """The same groups with plain means of outcomes (the papers' estimators)."""
+        if not self.adjusted:
+            return self
+        return effects_of(
+            self.sample, self.matching, self.surfaces, self.tau, self.prognosis, adjusted=False
+        )
+
+    @property
+    def plain_average(self) -> Float[Array, ""]:
+        """The average of the estimand by plain means, without summing anew."""
+        if self.prognosis is None or self.foretold is None or not self.adjusted:
+            return self.average
+        values = self.residual_means + self.foretold
+        return self._mean(self._arm(1, values) - self._arm(0, values))
 
     @property
     def y0(self) -> Float[Array, " q"]:
@@ -98,16 +187,17 @@ class Effects(eqx.Module):
         """Treated in each group, the query itself included."""
         return self.sizes[:, 1]
 
-    def _arm(self, arm: int) -> Float[Array, " q"]:
+    def _arm(self, arm: int, means: Float[Array, "q 2"] | None = None) -> Float[Array, " q"]:
+        means = self.means if means is None else means
         if self.tau == "a":
-            return self.means[:, arm]
+            return means[:, arm]
         assert self.sample.y is not None
         query = self.matching.query
-        return _with_own(self.means, query, self.matched, self.sample.t, self.sample.y, arm)
+        return _with_own(means, query, self.matched, self.sample.t, self.sample.y, arm)
 
     @property
     def variances(self) -> Float[Array, "q 2"]:
-        """Variance of the outcomes in each group by arm, sum w (y - mean)^2 / (S_1 - S_2 / S_1).
+        """Variance of `residual` in each group by arm, sum w (y - mean)^2 / (S_1 - S_2 / S_1).
 
         With equal weights that divides by n - 1. NaN where a unit is `alone`.
         """
@@ -232,7 +322,11 @@ class Effects(eqx.Module):
 
     @property
     def contributions(self) -> Float[Array, " n"]:
-        """The coefficients c (n,) of the average in the outcomes: average = sum_k c_k y_k."""
+        """The coefficients c (n,) of the average in the outcomes: average = sum_k c_k y_k.
+
+        Adjusted effects are linear in the outcomes too, given the model: the same c, and a constant
+        of predictions: for the ATT sum_k c_k (y_k - f0(x_k)).
+        """
         return self.coefficients(self.share())
 
     def coefficients(self, share: Float[Array, " q"], power: int = 1) -> Float[Array, " n"]:
@@ -307,43 +401,108 @@ def _with_own(
     return jnp.where(own, y[query], means[:, arm])
 
 
+def _asks_all(sample: Sample, matching: Matching) -> bool:
+    """Whether every unit of the estimand is queried."""
+    query, asked = np.asarray(matching.query), np.asarray(matching.asked)
+    wanted = np.asarray(queries_of(sample, matching.estimand))
+    return bool(np.isin(np.flatnonzero(wanted), query[asked]).all())
+
+
 def effects_of(
     sample: Sample,
     matching: Matching,
     surfaces: tuple[ResponseSurface, ...],
     tau: Tau,
+    prognosis: Prognosis | None,
+    *,
+    adjusted: bool,
 ) -> Effects:
-    """Sum the outcomes over every group and measure the surfaces, once."""
+    """Sum outcomes or residuals over every group and measure the surfaces, once."""
     assert sample.y is not None
     if tau == "a" and isinstance(matching, Leaves):
         raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
-    usable = sample.valid & jnp.isfinite(sample.y)
-    weight = jnp.where(usable, sample.weight, 0)
-    centre = (weight * jnp.where(usable, sample.y, 0)).sum() / weight.sum()
-    binary = (~usable | (sample.y == 0) | (sample.y == 1)).all()
-    centre = jnp.where(binary, 0, centre)  # so that a risk of 0 is 0 exactly
-    if is_traced(sample, matching):
-        totals = matching.totals(jnp.where(sample.valid, sample.y - centre, 0))
-        own = jnp.where(matching.query >= 0, sample.y[matching.query], 0)
-        bad = matching.matched & ~(jnp.isfinite(totals[..., :2]).all((1, 2)) & jnp.isfinite(own))
-        status = jnp.where(bad, code(RESULTS.bad_input), matching.status)
-        matching = eqx.tree_at(lambda m: m.status, matching, status)
-    else:
-        with jax.enable_x64(True):  # squares around a group's mean need the digits
-            y = jnp.where(sample.valid, sample.y - np.float64(centre), 0)
-            totals = np.asarray(matching.totals(y))
-        totals = totals.astype(sample.x.dtype)
-    r2 = _r2(sample, matching, surfaces)
-    sums, effective, heavy = map(jnp.asarray, (totals[..., :3], totals[..., 3], totals[..., 4]))
-    sizes = matching.sizes
-    return Effects(sample, matching, surfaces, sums, sizes, effective, heavy, centre, None, r2, tau)
+    matching, totals, foretold, centre = _summed(sample, matching, prognosis, adjusted)
+    r2 = jnp.zeros((0, 2), sample.x.dtype)
+    if surfaces and prognosis is not None:
+        r2 = explained(sample, matching.fold, prognosis, len(surfaces))
+    return Effects(
+        sample=sample,
+        matching=matching,
+        surfaces=surfaces,
+        totals=totals[..., :3],
+        sizes=matching.sizes,
+        effective=totals[..., 3],
+        heavy=totals[..., 4],
+        centre=centre,
+        prognosis=prognosis,
+        foretold=foretold,
+        partitions=None,
+        r2=r2,
+        tau=tau,
+        adjusted=adjusted,
+    )
 
 
-def _r2(
-    sample: Sample, matching: Matching, surfaces: tuple[ResponseSurface, ...]
-) -> Float[Array, "k 2"]:
-    """Each fold's surface on the rows of that fold."""
-    if not surfaces:
-        return jnp.zeros((0, 2), sample.x.dtype)
-    parts = [sample.with_valid(matching.fold == k) for k in range(len(surfaces))]
-    return jnp.stack([surface.r2(part) for surface, part in zip(surfaces, parts)])
+def _summed(
+    sample: Sample, matching: Matching, prognosis: Prognosis | None, adjusted: bool
+) -> tuple[Matching, Float[Array, "q 2 5"], Float[Array, "q 2"] | None, Float[Array, ""]]:
+    """Group sums of what is averaged, and mean predictions; queries that are not finite are marked.
+
+    On concrete arrays in float64: squares around a group's mean need the digits.
+    """
+    assert sample.y is not None
+    values, own, predicted = sample.y, None, None
+    if prognosis is not None:
+        own = residuals(sample, matching.fold, prognosis)
+        predicted = sample.y - own
+        values = own if adjusted else values
+    centre = _centre(values, sample.valid, sample.weight, adjusted)
+    traced = is_traced(sample, matching, values)
+    with nullcontext() if traced else jax.enable_x64(True):
+        wide = values.dtype if traced else np.float64
+        away = jnp.where(sample.valid, values.astype(wide) - centre.astype(wide), 0)
+        totals, foretold = matching.totals(away), None
+        if predicted is not None:
+            sums = matching.sums(predicted.astype(wide)[:, None])[..., 0]
+            weight = totals[..., 0]
+            foretold = jnp.where(weight > 0, sums / jnp.where(weight > 0, weight, 1), 0)
+    totals = jnp.asarray(totals, sample.x.dtype)
+    foretold = None if foretold is None else jnp.asarray(foretold, sample.x.dtype)
+    return _marked(sample, matching, totals, prognosis, adjusted), totals, foretold, centre
+
+
+@partial(jax.jit, static_argnames="adjusted")
+def _centre(
+    values: Float[Array, " n"],
+    valid: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+    adjusted: bool,
+) -> Float[Array, ""]:
+    """The weighted mean of what is averaged; 0 for risks, so that a risk of 0 is 0 exactly."""
+    usable = valid & jnp.isfinite(values)
+    weight = jnp.where(usable, weight, 0)
+    centre = (weight * jnp.where(usable, values, 0)).sum() / weight.sum()
+    binary = (~usable | (values == 0) | (values == 1)).all()
+    return jnp.where(binary & (not adjusted), 0, centre)
+
+
+def _marked(
+    sample: Sample,
+    matching: Matching,
+    totals: Float[Array, "q 2 5"],
+    prognosis: Prognosis | None,
+    adjusted: bool,
+) -> Matching:
+    """The matching with a status for matched queries whose group or own outcome is not finite."""
+    assert sample.y is not None
+    outcomes = jnp.where(sample.valid, sample.y, 0)
+    own = jnp.where(matching.query >= 0, outcomes[matching.query], 0)
+    fine = jnp.isfinite(totals[..., :2]).all((1, 2)) & jnp.isfinite(own)
+    reason = code(RESULTS.bad_input)
+    if adjusted and prognosis is not None:
+        fine &= jnp.isfinite(prognosis.queries).any(1)
+        reason = jnp.where(jnp.isfinite(outcomes).all(), code(RESULTS.surface_nan), reason)
+    status = jnp.where(matching.matched & ~fine, reason, matching.status)
+    if not is_traced(status) and (np.asarray(status) == np.asarray(matching.status)).all():
+        return matching
+    return eqx.tree_at(lambda m: m.status, matching, status)

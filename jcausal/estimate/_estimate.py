@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import equinox as eqx
 import jax
@@ -19,7 +20,11 @@ from jcausal.data import (
     is_traced,
     step_key,
 )
-from jcausal.estimate._effects import Effects, Partitions, Tau, effects_of
+from jcausal.estimate._adjust import Adjust, adjustment
+from jcausal.estimate._aipw import AIPW, estimate_aipw
+from jcausal.estimate._average import Average
+from jcausal.estimate._effects import Effects, Partitions, effects_of
+from jcausal.estimate._support import on_common_support
 from jcausal.estimate._words import poor_fit
 from jcausal.match import (
     Estimand,
@@ -30,14 +35,60 @@ from jcausal.match import (
     make_task,
     raise_unusable,
 )
-from jcausal.match._matcher import prefixed
+from jcausal.match._match import raise_failed
+from jcausal.match._matcher import Tau, prefixed
 from jcausal.outcome import FitWarning, Function, OutcomeModel
 from jcausal.outcome._folds import deal_folds, fold_surface
+
+Support = Literal["all", "common"]
+
+
+class Ask(NamedTuple):
+    """What is asked of a method, as in `estimate`."""
+
+    estimand: Estimand
+    folds: int
+    query: Any = None
+    tau: Tau = "b"
+    adjust: Adjust = "auto"
+    support: Support = "all"
+    throw: bool = True
+
+
+@overload
+def estimate(
+    sample: Sample,
+    method: AIPW,
+    *,
+    estimand: Estimand = ...,
+    folds: int = ...,
+    key: PRNGKeyArray | Array | int | None = ...,
+    progress: Progress | None = ...,
+    throw: bool = ...,
+) -> Average: ...
+
+
+@overload
+def estimate(
+    sample: Sample,
+    method: Matcher | Matching,
+    *,
+    estimand: Estimand = ...,
+    folds: int = ...,
+    repeats: int = ...,
+    query: np.ndarray | Array | Sequence | None = ...,
+    key: PRNGKeyArray | Array | int | None = ...,
+    tau: Tau = ...,
+    adjust: Adjust = ...,
+    support: Support = ...,
+    progress: Progress | None = ...,
+    throw: bool = ...,
+) -> Effects: ...
 
 
 def estimate(
     sample: Sample,
-    method: Matcher | Matching,
+    method: Matcher | Matching | AIPW,
     *,
     estimand: Estimand = "att",
     folds: int = 2,
@@ -45,9 +96,11 @@ def estimate(
     query: np.ndarray | Array | Sequence | None = None,
     key: PRNGKeyArray | Array | int | None = None,
     tau: Tau = "b",
+    adjust: Adjust = "auto",
+    support: Support = "all",
     progress: Progress | None = None,
     throw: bool = True,
-) -> Effects:
+) -> Effects | Average:
     """Effects of every query and on average.
 
     With a matching: the outcomes of `sample` averaged over its groups. With a method: rows are
@@ -64,10 +117,16 @@ def estimate(
       `effects.partitions` holds the others' averages.
     - `key`: a JAX key or an int for the partitions and the surfaces' draws.
     - `tau`: "b" or "a", see `Effects`.
+    - `adjust`: "surface" averages residuals from the surface that guided the matching (see
+      `Effects`), None plain outcomes, an outcome model (or a surface, or a function) residuals from
+      that, cross-fitted on the same folds. "auto" is "surface" where there is one that has not
+      seen the outcomes averaged, or a regression of the matching's own, else None.
+    - `support`: "common" leaves queries out that lie outside the values which the other arm has in
+      a covariate; the average is then of the others, and says so.
     - `progress`: called with (stage, done, total).
     - `throw`: as in `jc.match`; must be False under jit and vmap.
 
-    **Returns:** `Effects`.
+    **Returns:** `Effects`; of `jc.AIPW()`, which makes no groups, an `Average`.
 
     **Raises:** `DataError` without outcomes or when a fold lacks an arm; `HonestyError`,
     `MatchError`, ValueError.
@@ -81,7 +140,7 @@ def estimate(
 
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
         >>> effects.share_matched
         1.0
     """
@@ -91,23 +150,22 @@ def estimate(
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
     if tau not in ("a", "b"):
         raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
+    if support not in ("all", "common"):
+        raise ValueError(f"support is {support!r}: use 'all' or 'common'.")
+    ask = Ask(estimand, folds, query, tau, adjust, support, throw)
     if isinstance(method, Matching):
-        check_same_rows(sample, method)
-        if repeats != 1 or query is not None or estimand not in ("att", method.estimand):
-            raise ValueError(
-                "estimand, query and repeats are the matching's own: give them to jc.match, or "
-                "pass the method itself."
-            )
-        return effects_of(sample, method, (), tau)
+        return _of_matching(sample, method, ask, repeats, key)
+    if isinstance(method, AIPW):
+        return _doubly_robust(sample, method, ask, repeats, key, progress)
     if not isinstance(method, Matcher):
         raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
     if not method.cross_fits:
-        folds = _one_fold(method, repeats)
-    _check_folds(method, folds, repeats)
+        ask = ask._replace(folds=_one_fold(method, repeats))
+    _check_folds(method, ask.folds, repeats)
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
     keys = [None] * repeats
-    if folds > 1:
+    if ask.folds > 1:
         base = step_key(as_key(key, "estimate"), "estimate")
         keys = [jax.random.fold_in(base, r) for r in range(repeats)]
     if repeats > 1 and is_traced(sample, key):
@@ -115,23 +173,66 @@ def estimate(
     runs = []
     for r, one in enumerate(keys):
         told = prefixed(progress, f"partition {r + 1} of {repeats}: " if repeats > 1 else "")
-        runs.append(_cross_fit(sample, method, estimand, folds, query, one, tau, told, throw))
+        runs.append(_cross_fit(sample, method, ask, one, told))
     effects = runs[0] if repeats == 1 else _median(runs)
     _warn_of_fit(effects)
     return effects
 
 
-def _host_only(method: Matcher) -> str:
+def _of_matching(
+    sample: Sample, matching: Matching, ask: Ask, repeats: int, key: PRNGKeyArray | Any
+) -> Effects:
+    """Effects from groups that are at hand."""
+    check_same_rows(sample, matching)
+    if repeats != 1 or ask.query is not None or ask.estimand not in ("att", matching.estimand):
+        raise ValueError(
+            "estimand, query and repeats are the matching's own: give them to jc.match, or "
+            "pass the method itself."
+        )
+    base = None if key is None else step_key(as_key(key, "estimate"), "estimate")
+    prognosis, adjusted = adjustment(sample, matching, ask.adjust, ask.tau, base)
+    if ask.support == "common":
+        matching = on_common_support(sample, matching)
+    effects = effects_of(sample, matching, (), ask.tau, prognosis, adjusted=adjusted)
+    if ask.throw and adjusted:
+        raise_failed(effects.matching)
+    return effects
+
+
+def _doubly_robust(
+    sample: Sample,
+    method: AIPW,
+    ask: Ask,
+    repeats: int,
+    key: PRNGKeyArray | Any,
+    progress: Progress | None,
+) -> Average:
+    """The average of a method that makes no groups, with the folds of the first partition."""
+    plain = Ask(ask.estimand, ask.folds, throw=ask.throw)
+    if repeats != 1 or ask != plain:
+        raise ValueError(
+            "jc.AIPW() makes no groups: query, repeats, tau, adjust and support are for matchings."
+        )
+    if not method.traceable and is_traced(sample, key):
+        raise ValueError(_host_only(method))
+    one = None
+    if ask.folds > 1:
+        one = jax.random.fold_in(step_key(as_key(key, "estimate"), "estimate"), 0)
+    return estimate_aipw(sample, method, ask.estimand, ask.folds, one, progress)
+
+
+def _host_only(method: Matcher | AIPW) -> str:
     """Why a method cannot be traced: itself, or its outcome model."""
     model = method.outcome
     if isinstance(model, OutcomeModel) and not model.traceable:
         return (
             f"{type(model).__name__} runs on the host and cannot be used under jit, vmap or grad: "
-            "use jc.Ridge(), jc.MLP() or jc.Function as the outcome, or match outside."
+            "use jc.BoostedTrees(), jc.MLP(), jc.Ridge() or jc.Function as the outcome, or match "
+            "outside."
         )
     return (
         f"{type(method).__name__} runs on the host and cannot be used under jit, vmap or grad: "
-        "estimate outside, or use jc.FastAHB."
+        "estimate outside, or use jc.AHB."
     )
 
 
@@ -166,28 +267,31 @@ def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
 def _cross_fit(
     sample: Sample,
     method: Matcher,
-    estimand: Estimand,
-    folds: int,
-    query: object,
+    ask: Ask,
     key: PRNGKeyArray | None,
-    tau: Tau,
     progress: Progress | None,
-    throw: bool,
 ) -> Effects:
     """One partition: deal, train apart, match inside the folds, sum."""
-    fold = deal_folds(sample, folds, key)
-    surfaces = []
+    folds, fold = ask.folds, deal_folds(sample, ask.folds, key)
+    surfaces, arms = [], method.arms(ask.estimand, ask.tau)
     for k in range(folds if method.cross_fits else 0):
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
-        surfaces.append(fold_surface(sample, method.outcome, method.arms, fold, k, key))
-    task = make_task(sample, fold, estimand, query)
+        surfaces.append(fold_surface(sample, method.outcome, arms, fold, k, key))
+    task = make_task(sample, fold, ask.estimand, ask.query)._replace(tau=ask.tau)
     if key is not None:
         task = task._replace(key=step_key(key, "match"))
     found = method.run(task, surfaces, progress)
-    if throw:
+    if ask.throw:
         raise_unusable(found)
-    return effects_of(sample, found, tuple(surfaces), tau)
+    if ask.support == "common":
+        found = on_common_support(sample, found)
+    prognosis, adjusted = adjustment(sample, found, ask.adjust, ask.tau, key, folds)
+    used = tuple(surfaces)
+    effects = effects_of(sample, found, used, ask.tau, prognosis, adjusted=adjusted)
+    if ask.throw:
+        raise_failed(effects.matching)
+    return effects
 
 
 def _median(runs: list[Effects]) -> Effects:
@@ -198,6 +302,6 @@ def _median(runs: list[Effects]) -> Effects:
     return eqx.tree_at(
         lambda e: e.partitions,
         chosen,
-        Partitions(averages, shown),
+        Partitions(averages, tuple(runs), shown),
         is_leaf=lambda leaf: leaf is None,
     )

@@ -18,7 +18,13 @@ from jcausal.data import (
     readable_columns,
     rows_in_words,
 )
-from jcausal.match import Boxes, Leaves, Pairs, sentence
+from jcausal.estimate._notes import (
+    adjustment_words,
+    careful_words,
+    drift_words,
+    second_words,
+)
+from jcausal.match import RESULTS, Boxes, Leaves, Pairs, code, sentence
 
 if TYPE_CHECKING:
     from jcausal.estimate._effects import Effects
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 def summary(effects: Effects, interval: object = None) -> str:
     """The average, the share matched and why not, group sizes."""
     matched, asked = int(effects.matched.sum()), int(effects.matching.asked.sum())
-    name = effects.estimand.upper()
+    name, error = _estimand_name(effects), _error(interval)
     points = int((np.asarray(effects.matching.query) < 0).sum())
     if points:
         lines = [f"effects at {points} points (matched {matched} of {asked})"]
@@ -36,6 +42,7 @@ def summary(effects: Effects, interval: object = None) -> str:
         plain = interval is None or of_ratio
         value = number_in_words(float(effects.average)) if plain else str(interval)
         lines = [f"{name} (matched {matched} of {asked}): {value}"]
+        lines += [*second_words(effects, error), *adjustment_words(effects)]
         lines += risks(effects, str(interval) if of_ratio else None)
     if effects.partitions is not None:
         low, high = effects.partitions.spread
@@ -57,7 +64,21 @@ def summary(effects: Effects, interval: object = None) -> str:
                 f"{word} in a group: median {middle:,.0f}, 10% to 90% {low:,.0f} to {high:,.0f}"
             )
     said = [*_proof(effects), *_regressions(effects), *_caution(effects)]
-    return "\n".join(lines + said + surface_words(effects))
+    known = [*drift_words(effects), *surface_words(effects)]
+    return "\n".join([*lines, *said, *known, *careful_words(effects, error)])
+
+
+def _estimand_name(effects: Effects) -> str:
+    """ATT, ATC or ATE, and of whom where some were left out on purpose."""
+    left = np.asarray(effects.matching.status) == int(code(RESULTS.outside_support))
+    return effects.estimand.upper() + (" on common support" if left.any() else "")
+
+
+def _error(interval: object) -> float:
+    """The standard error of an interval of the average; NaN where there is none."""
+    error = np.asarray(getattr(interval, "error", np.nan), float)
+    of_average = str(getattr(interval, "target", "")).endswith("average")
+    return float(error) if of_average and error.ndim == 0 else float("nan")
 
 
 def _caution(effects: Effects) -> list[str]:
@@ -181,6 +202,8 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
         matched=np.asarray(effects.matched),
         reason=[sentence(s) for s in np.asarray(matching.status)],
     )
+    if effects.prognosis is not None:
+        columns["drift"] = np.asarray(effects.drift)
     if isinstance(matching, Leaves):
         columns |= dict(
             leaf=np.asarray(matching.leaf)[query], extrapolated=np.asarray(matching.extrapolated)

@@ -22,7 +22,8 @@ class AbadieImbens(AverageMethod):
     With the average sum_k c_k y_k and the queries' shares v (1/n1 each without weights),
     population: V = sum_q v_q^2 (tau_q - average)^2 + sum_k (c_k^2 - sum_q c_kq^2) sigma_k^2,
     sample:     V = sum_k c_k^2 sigma_k^2, where c_kq is unit k's coefficient in query q's effect.
-    sigma_k^2 = J/(J+1) (y_k - mean of its J nearest units of the same arm)^2; distances over
+    sigma_k^2 = J/(J+1) (y_k - mean of its J nearest units of the same arm)^2, of residuals where
+    effects are adjusted (the average is then linear in them, given the model); distances over
     standardised covariates, a category counting 1 when levels differ; all units tied at the J-th
     distance are taken, so that row order changes nothing. For `jc.M5Model` sigma_k^2 of a control
     is the residual variance of its leaf, so that V holds x' (X'X)^-1 x sigma^2, the error of the
@@ -60,7 +61,7 @@ class AbadieImbens(AverageMethod):
         wanted = effects.coefficients(share) != 0
         if isinstance(effects.matching, Leaves):
             wanted &= effects.sample.t & (self.target == "sample")
-        sigma = noise_variance(effects.sample, self.variance_neighbors, wanted)
+        sigma = noise_variance(effects.sample, effects.residual, self.variance_neighbors, wanted)
         if isinstance(effects.matching, Leaves):
             sigma += _leaf_noise(effects, effects.matching)
         arm = effects.sample.t.astype(jnp.int32)
@@ -85,12 +86,15 @@ def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
     return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
 
 
-def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> Float[Array, " n"]:
+def noise_variance(
+    sample: Sample, y: Float[Array, " n"], neighbors: int, wanted: Bool[Array, " n"]
+) -> Float[Array, " n"]:
     """sigma^2 (n,) of the wanted units from their nearest neighbours of the same arm; 0 elsewhere.
+
+    **Arguments:** `y` (n,) outcomes, or residuals where these are averaged.
 
     **Raises:** ValueError when an arm with wanted units has too few.
     """
-    assert sample.y is not None
     features = _standardised(sample)
     if is_traced(sample, wanted):
         rows, use = jnp.arange(sample.n), wanted
@@ -101,7 +105,7 @@ def noise_variance(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) ->
             return jnp.zeros(sample.n, features.dtype)
         rows = jnp.asarray(np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge"))
         use = jnp.ones(rows.shape[0], bool)
-    found = _residuals(features, sample.t, sample.y, sample.valid, rows, neighbors)
+    found = _residuals(features, sample.t, y, sample.valid, rows, neighbors)
     return jnp.zeros(sample.n, found.dtype).at[rows].set(jnp.where(use, found, 0))
 
 

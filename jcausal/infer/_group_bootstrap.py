@@ -132,9 +132,8 @@ def _weighted(
 ) -> Float[Array, "q 2"]:
     """Variance of self-normalised means under weights that all groups share, in blocks of draws."""
     sample, dtype = effects.sample, effects.sample.x.dtype
-    assert sample.y is not None
-    y = jnp.where(sample.valid, sample.y - effects.centre, 0)[:, None]
-    mean = (effects.means - effects.centre)[..., None]
+    y = jnp.where(sample.valid, effects.residual - effects.centre, 0)[:, None]
+    mean = (effects.residual_means - effects.centre)[..., None]
     rows = sample.n + 4 * effects.matching.query.shape[0]
     needed = -(-draws // BLOCK)
     blocks = min(needed, max(1, max_bytes // (16 * BLOCK * rows)))
@@ -166,7 +165,7 @@ def _picked(
             "weights='poisson' or 'bayesian' under jit and vmap."
         )
     words, arm = np.asarray(sample.row), np.asarray(sample.t).astype(int)
-    y = np.asarray(sample.y) - np.asarray(effects.centre)
+    y = np.asarray(effects.residual) - np.asarray(effects.centre)
     query, out = np.asarray(matching.query), np.full(wanted.shape, np.nan)
     for i in np.flatnonzero(np.asarray(wanted).any(1)):
         rows, weight = matching.group(int(i))

@@ -10,9 +10,12 @@ from jcausal.match._matching import MatchError as MatchError
 from jcausal.match._matching import Matching as Matching
 from jcausal.match._matching import check_same_rows as check_same_rows
 from jcausal.match._matching import queries_of as queries_of
+from jcausal.match._prognosis import Prognosis as Prognosis
+from jcausal.match._prognosis import foretell as foretell
 from jcausal.match._results import RESULTS as RESULTS
 from jcausal.match._results import code as code
 from jcausal.match._results import sentence as sentence
+from jcausal.match.boxes import AHB as AHB
 from jcausal.match.boxes import Boxes as Boxes
 from jcausal.match.boxes import ExactAHB as ExactAHB
 from jcausal.match.boxes import FastAHB as FastAHB

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -13,13 +13,14 @@ from jcausal.match._matching import Estimand, Matching
 from jcausal.outcome import OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
 
+Tau = Literal["a", "b"]  # how the effect of a query is formed: see `Effects`
 Progress = Callable[[str, int, int], None]
 
 
 class Task(NamedTuple):
     """What is to be matched: folds of the sample, and queries that are rows or points.
 
-    `honest`: surfaces that are given were trained on other rows.
+    `honest`: surfaces that are given were trained on other rows. `tau`: how effects are formed.
     """
 
     sample: Sample
@@ -31,6 +32,7 @@ class Task(NamedTuple):
     estimand: Estimand
     key: PRNGKeyArray | None = None
     honest: bool = True
+    tau: Tau = "b"
 
 
 class Matcher(eqx.Module):
@@ -38,9 +40,8 @@ class Matcher(eqx.Module):
 
     outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]
 
-    @property
     @abstractmethod
-    def arms(self) -> Arms:
+    def arms(self, estimand: Estimand, tau: Tau) -> Arms:
         """Which response surfaces the method looks at."""
 
     @property

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, is_traced, like
+from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import RESULTS, code, sentence
 
 Estimand = Literal["att", "atc", "ate"]
@@ -27,7 +28,8 @@ class Matching(eqx.Module):
 
     A unit is a member of a query's group only if `fold` (n,) and `query_fold` (q,) agree; rows of
     fold -1 belong to nobody. `query` (q,) holds the row of each query, or -1 for a point outside
-    the sample; `status` (q,) a code of `jc.RESULTS`.
+    the sample; `status` (q,) a code of `jc.RESULTS`. `prognosis` is what the model that guided the
+    matching foretells of units and queries, or None.
     """
 
     sample: eqx.AbstractVar[Sample]
@@ -36,6 +38,7 @@ class Matching(eqx.Module):
     query_fold: eqx.AbstractVar[Int[Array, " q"]]
     status: eqx.AbstractVar[Int[Array, " q"]]
     estimand: eqx.AbstractVar[Estimand]
+    prognosis: eqx.AbstractVar[Prognosis | None]
 
     @abstractmethod
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:

@@ -31,6 +31,9 @@ class RESULTS(eqx.Enumeration):
         "its leaf holds no control of its fold: grow a smaller tree with a larger min_controls, "
         "use fewer folds, or give more controls"
     )
+    outside_support = (
+        "left out by support='common': outside the values that the other arm has in a covariate"
+    )
 
 
 def code(result: Any) -> Int[Array, ""]:
@@ -49,6 +52,7 @@ _SENTENCES = {
         RESULTS.growing,
         RESULTS.not_asked,
         RESULTS.no_leaf_control,
+        RESULTS.outside_support,
     )
 }
 

@@ -40,7 +40,7 @@ def _r_squared(
     weight: Float[Array, " n"],
 ) -> Float[Array, " 2"]:
     """Two passes over the outcomes, so that no digits are lost; NaN for a constant outcome."""
-    fitted = _by_blocks(surface, x)
+    fitted = by_blocks(surface, x)
     columns = []
     for arm in (False, True):
         mine = use & (t == arm)
@@ -55,9 +55,18 @@ def _r_squared(
     return jnp.stack(columns)
 
 
-def _by_blocks(
+@eqx.filter_jit
+def predictions(
     surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[Array, "n p"]
 ) -> Float[Array, "n 2"]:
+    """Both outcomes at every point, as a program of its own."""
+    return by_blocks(surface, x)
+
+
+def by_blocks(
+    surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[Array, "n p"]
+) -> Float[Array, "n 2"]:
+    """Evaluate block by block of rows, so that no more than one block's work is held."""
     n = x.shape[0]
     if n <= BLOCK:
         return surface(x)

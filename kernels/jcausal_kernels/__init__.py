@@ -2,6 +2,8 @@
 
 from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
 from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
+from jcausal_kernels.box_levels import Levels as Levels
+from jcausal_kernels.box_levels import box_levels as box_levels
 from jcausal_kernels.box_members import MISSING as MISSING
 from jcausal_kernels.box_members import Rungs as Rungs
 from jcausal_kernels.box_members import Units as Units

@@ -163,3 +163,34 @@ SPLIT_SPECS = (
     SplitSpec(n=257, p=3, nodes=5, rungs=7, minimum=4, few=True),
     SplitSpec(n=300, p=2, nodes=3, rungs=300, minimum=20),
 )
+
+
+class LevelSpec(NamedTuple):
+    """n units, q queries, d columns of `cells` cells whose levels are one of `levels` numbers.
+
+    A share `never` of the cells is never opened, a share `nobody` of the units has no weight.
+    """
+
+    n: int
+    q: int
+    d: int
+    cells: int
+    levels: int
+    max_bytes: int
+    never: float = 0.0
+    nobody: float = 0.0
+    minimum: tuple[int, int] = (1, 1)
+
+
+LEVEL_SPECS = (
+    LevelSpec(n=1, q=1, d=1, cells=1, levels=1, max_bytes=2**20, minimum=(0, 0)),
+    LevelSpec(n=7, q=3, d=2, cells=3, levels=4, max_bytes=2**20),
+    LevelSpec(n=60, q=67, d=3, cells=4, levels=5, max_bytes=1, never=0.1, nobody=0.2),
+    LevelSpec(n=97, q=5, d=2, cells=80, levels=10_000, max_bytes=2**12, never=0.1),
+    LevelSpec(n=130, q=9, d=17, cells=5, levels=10_000, max_bytes=2**20, nobody=0.1),
+    LevelSpec(n=300, q=4, d=33, cells=2, levels=6, max_bytes=2**16, minimum=(20, 3)),
+    LevelSpec(n=50, q=6, d=2, cells=4, levels=9, max_bytes=2**20, minimum=(0, 90)),
+    LevelSpec(n=40, q=3, d=0, cells=1, levels=1, max_bytes=2**20, nobody=0.1),
+    LevelSpec(n=0, q=3, d=2, cells=3, levels=3, max_bytes=2**20),
+    LevelSpec(n=5, q=0, d=2, cells=3, levels=3, max_bytes=2**20),
+)

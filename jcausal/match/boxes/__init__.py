@@ -1,5 +1,6 @@
 """Adaptive Hyper-Boxes."""
 
+from jcausal.match.boxes._ahb import AHB as AHB
 from jcausal.match.boxes._boxes import Boxes as Boxes
 from jcausal.match.boxes._exact import ExactAHB as ExactAHB
 from jcausal.match.boxes._fast import FastAHB as FastAHB

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jcausal.data import Sample, bucket, check_place, first_rows, is_traced, like, pad_rows
 from jcausal.match._frames import counts_in_words, matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
+from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
 from jcausal.match.boxes._grow import box_rungs
@@ -61,6 +62,7 @@ class Boxes(Matching):
     status: Int[Array, " q"]
     estimand: Estimand = eqx.field(static=True)
     proof: Proof | None = None
+    prognosis: Prognosis | None = None
 
     @property
     def objective(self) -> Float[np.ndarray, " q"]:

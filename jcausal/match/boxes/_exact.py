@@ -6,13 +6,14 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows
-from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.data import Sample, is_traced
+from jcausal.match._matcher import Matcher, Progress, Task, Tau
+from jcausal.match._matching import Estimand
 from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._around import Ground, Pruning, Quest, Start
 from jcausal.match.boxes._boxes import Boxes
+from jcausal.match.boxes._fast import prognosis_of
 from jcausal.match.boxes._prove import Engine, prove
 from jcausal.match.boxes._search import Limits
 from jcausal.match.boxes._sheet import Sheet
@@ -23,7 +24,6 @@ from jcausal.solve import Interrupted, SolverPool
 from jcausal_kernels import prune_pairs
 
 Scale = Literal["sd", "variance", "none"]
-BLOCK = 2**14  # rows of the surface that are evaluated at a time
 
 
 class ExactAHB(Matcher):
@@ -119,8 +119,7 @@ class ExactAHB(Matcher):
         if self.max_nodes < 1 or (self.time_limit is not None and not self.time_limit > 0):
             raise ValueError("max_nodes must be at least 1, time_limit above 0 or None.")
 
-    @property
-    def arms(self) -> Arms:
+    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
         """Only the surfaces with a positive weight."""
         control, treated = self.gamma0 > 0, self.gamma1 > 0
         return "both" if control and treated else ("control" if control else "treated")
@@ -148,7 +147,8 @@ class ExactAHB(Matcher):
                 "ExactAHB runs on the host and cannot be used under jit, vmap or grad: match "
                 "outside, or use jc.FastAHB."
             )
-        sheet, limits = Sheet(task), Limits(self.max_nodes, self.time_limit, self.gap)
+        sheet = Sheet(task, prognosis_of(task, surfaces))
+        limits = Limits(self.max_nodes, self.time_limit, self.gap)
         try:
             for k, surface in enumerate(surfaces):
                 told = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
@@ -169,8 +169,8 @@ class ExactAHB(Matcher):
         rows = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
         members = np.flatnonzero(held)
         used = np.array([self.gamma0 > 0, self.gamma1 > 0])
-        values = _predictions(surface, np.asarray(sample.x)[members])[:, used]
-        at = _predictions(surface, sheet.x[rows])[:, used]
+        values = np.asarray(sheet.prognosis.units, np.float64)[members][:, used]
+        at = np.asarray(sheet.prognosis.queries, np.float64)[rows][:, used]
         noise = np.asarray(surface.noise, np.float64)[used]
         bad = ~np.isfinite(at).all(1) | ~(np.isfinite(values).all() & np.isfinite(noise).all())
         sheet.status[rows[bad]] = int(code(RESULTS.surface_nan))
@@ -249,18 +249,3 @@ def _ground(sample: Sample, members: np.ndarray, weight: np.ndarray, scores: np.
         weight / weight.mean(),
         scores,
     )
-
-
-def _predictions(surface: ResponseSurface, x: np.ndarray) -> np.ndarray:
-    """Both surfaces at some points, in float64, in blocks of bucketed sizes."""
-    surface, parts = surface.lean(), []
-    for first in range(0, x.shape[0], BLOCK):
-        block = x[first : first + BLOCK]
-        wide = jnp.asarray(pad_rows(block, bucket(block.shape[0])))
-        parts.append(np.asarray(_evaluate(surface, wide), np.float64)[: block.shape[0]])
-    return np.concatenate(parts)
-
-
-@eqx.filter_jit
-def _evaluate(surface: ResponseSurface, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
-    return surface(x)

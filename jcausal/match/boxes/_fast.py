@@ -10,7 +10,9 @@ from jax import lax
 from jaxtyping import Array
 
 from jcausal.data import bucket, first_rows, is_traced
-from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.match._matcher import Matcher, Progress, Task, Tau
+from jcausal.match._matching import Estimand
+from jcausal.match._prognosis import Prognosis, foretell
 from jcausal.match.boxes._boxes import Boxes
 from jcausal.match.boxes._grow import Grid, Rules, pose, rungs_of
 from jcausal.match.boxes._rounds import grow_all
@@ -110,8 +112,7 @@ class FastAHB(Matcher):
         if self.levels is not None and self.levels < 1:
             raise ValueError(f"levels is {self.levels}: it must be at least 1, or None.")
 
-    @property
-    def arms(self) -> Arms:
+    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
         """Only the surfaces with a positive weight."""
         if is_traced(self.gamma0, self.gamma1):
             return "both"
@@ -138,6 +139,7 @@ class FastAHB(Matcher):
             parts.append(self._fold(task, k, surface, where, progress))
         lower, upper, opened, status = _join(task, parts)
         return Boxes(
+            prognosis=prognosis_of(task, surfaces),
             sample=task.sample,
             fold=task.fold,
             query=task.query,
@@ -189,6 +191,20 @@ class FastAHB(Matcher):
             minimum=jnp.asarray([self.min_controls, self.min_treated], jnp.int32),
             levels=None if self.levels is None else jnp.asarray(self.levels, jnp.int32),
         )
+
+
+def prognosis_of(task: Task, surfaces: Sequence[ResponseSurface]) -> Prognosis:
+    """What the surfaces foretell of the units and queries of a task."""
+    points = None if task.at is None else queries_of(task).x
+    return foretell(
+        task.sample.plain(),
+        task.fold,
+        task.query,
+        surfaces,
+        at=points,
+        query_fold=task.query_fold,
+        adjusts=task.honest,
+    )
 
 
 def points_of(task: Task) -> np.ndarray | Array:

@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcausal.match._matcher import Task
+from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._around import Quest, Start, candidates, edges
 from jcausal.match.boxes._boxes import Boxes, Proof
@@ -16,10 +17,9 @@ from jcausal.match.boxes._words import ENDED
 class Sheet:
     """One row a query: where its box starts, and the box when it is found."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, prognosis: Prognosis) -> None:
+        self.task, self.prognosis = task, prognosis
         queries = queries_of(task)
-        self.x = np.asarray(queries.x)
         self.lower, self.upper = np.array(queries.lower), np.array(queries.upper)
         self.open, self.point = np.array(queries.open), np.asarray(points_of(task))
         asked = np.asarray(task.asked)
@@ -82,4 +82,5 @@ class Sheet:
             status=status,
             estimand=task.estimand,
             proof=self.proof,
+            prognosis=self.prognosis,
         )

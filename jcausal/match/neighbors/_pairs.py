@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.data import Sample, check_place, is_traced, like
 from jcausal.match._frames import matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
+from jcausal.match._prognosis import Prognosis
 from jcausal.match.neighbors import _words
 
 
@@ -42,6 +43,7 @@ class Pairs(Matching):
       `place` (q,) the place that each query is in, counted over the guides one after another, -1
       for none; both may be left out.
     - `caution`: a sentence for the summary, such as that the matching is not honest.
+    - `prognosis`: what a model foretells of units and queries; effects are then adjusted by it.
 
     **Raises:** ValueError for rows that are none of the sample's or of another fold, weights below
     0 or that do not add up to 1, and partners of a query's own arm (concrete arrays only).
@@ -72,6 +74,7 @@ class Pairs(Matching):
     guides: tuple[Guide, ...] = ()
     place: Int[Array, " q"] | None = None
     caution: str = eqx.field(static=True, default="")
+    prognosis: Prognosis | None = None
 
     def __check_init__(self) -> None:
         if not is_traced(self):

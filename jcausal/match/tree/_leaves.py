@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, check_place, is_traced, like
 from jcausal.match._matching import Estimand, Matching
+from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import sentence
 from jcausal.match.tree import _words
 from jcausal.match.tree._sums import quadratic_forms, rows_of_block, square_sums, sums_by_group
@@ -62,6 +63,7 @@ class Leaves(Matching):
     trees: tuple[Tree, ...]
     estimand: Estimand = eqx.field(static=True)
     honest: bool = eqx.field(static=True)
+    prognosis: Prognosis | None = None
 
     @property
     def leaf(self) -> Int[Array, " n"]:

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jcausal.data import DataError, Sample, check_kind, check_whole, is_traced, whole
-from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.match._matcher import Matcher, Progress, Task, Tau
+from jcausal.match._matching import Estimand
+from jcausal.match._prognosis import foretell
 from jcausal.match._results import RESULTS, code
 from jcausal.match.neighbors import Pairs
 from jcausal.match.tree._candidates import Metric, Weights, make_ground, nearest
@@ -128,8 +130,7 @@ class M5Match(Matcher):
         """The tree is the outcome model."""
         return self.tree
 
-    @property
-    def arms(self) -> Arms:
+    def arms(self, estimand: Estimand = "att", tau: Tau = "b") -> Arms:
         """Only controls are looked at."""
         return "control"
 
@@ -269,4 +270,5 @@ class _Sheet:
             guides=trees,
             place=jnp.asarray(self.place),
             caution=caution,
+            prognosis=foretell(sample, self.task.fold, self.task.query, trees),
         )

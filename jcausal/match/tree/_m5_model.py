@@ -10,7 +10,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jcausal.data import bucket, check_kind, is_traced, pad_rows
-from jcausal.match._matcher import Matcher, Progress, Task
+from jcausal.match._matcher import Matcher, Progress, Task, Tau
+from jcausal.match._matching import Estimand
 from jcausal.match._results import RESULTS, code
 from jcausal.match.tree._finish import ranges
 from jcausal.match.tree._fit import Blocks, moments, solve, whole
@@ -61,8 +62,7 @@ class M5Model(Matcher):
         """The tree, as a model of the outcome."""
         return self.tree
 
-    @property
-    def arms(self) -> Arms:
+    def arms(self, estimand: Estimand = "att", tau: Tau = "b") -> Arms:
         """Controls only."""
         return "control"
 

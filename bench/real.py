@@ -1,0 +1,264 @@
+"""Real data beside other estimators, surfaces, seconds of the command, coverage of intervals."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+import jcausal as jc
+from bench import _coverage, _m5_simulated, _real_data, _real_peers
+from bench._keep import keep, markdown
+from bench._published import PAPER
+
+SIMULATED = {
+    "coverage-ridge": ("AHB", "Ridge", _coverage.SIZES),
+    "coverage-trees-300": ("AHB", "BoostedTrees", (300,)),
+    "coverage-trees-1000": ("AHB", "BoostedTrees", (1000,)),
+    "coverage-fast-ridge-300": ("Fast AHB", "Ridge", (300,)),
+    "coverage-fast-ridge-1000": ("Fast AHB", "Ridge", (1000,)),
+    "coverage-fast-trees-300": ("Fast AHB", "BoostedTrees", (300,)),
+    "coverage-fast-trees-1000": ("Fast AHB", "BoostedTrees", (1000,)),
+}
+READINGS = {"coverage-table2-paper": "paper", "coverage-table2-scripts": "scripts"}
+PARTS = ("estimates", "surfaces", "speed", *SIMULATED, *READINGS, "coverage-m5")
+QUICK = ("estimates", "surfaces", "speed", "coverage-ridge", "coverage-table2-scripts")
+WORDS = (*PARTS, "coverage")  # the last: every part that begins with it
+SETS = tuple(_real_data.ASK)
+RUNS = {"table2": 100, "m5": 30}
+FILES = {"nhefs": _real_data.nhefs, "rhc": _real_data.rhc}
+GLANCE = 0.02  # seconds between two looks at a process's memory
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run the parts that are asked for."""
+    warnings.simplefilter("ignore", jc.FitWarning)  # such data sets are among the simulated ones
+    warnings.simplefilter("ignore", jc.TreeWarning)
+    for part in chosen(options.parts, options.quick):
+        run = dict(estimates=_estimates, surfaces=_surfaces, speed=_speed)
+        if part in run:
+            run[part](options)
+        else:
+            _coverage_part(part, options)
+
+
+def chosen(words: list[str] | None, quick: bool) -> list[str]:
+    """The parts that words name; without words all, or quick ones."""
+    if words is None:
+        return list(QUICK if quick else PARTS)
+    return [part for part in PARTS if part in words or part.split("-")[0] in words]
+
+
+def command(options: argparse.Namespace, part: str) -> str:
+    """What makes a page again."""
+    words = ["python -m bench real --parts", part]
+    if options.quick:
+        words.append("--quick")
+    if part == "estimates":
+        if options.partitions != 20 and not options.quick:
+            words.append(f"--partitions {options.partitions}")
+        if options.sets != list(SETS):
+            words.append(f"--sets {' '.join(options.sets)}")
+    elif part.startswith("coverage") and options.runs and not options.quick:
+        words.append(f"--runs {options.runs}")
+    return " ".join(words)
+
+
+def _keep(options: argparse.Namespace, part: str, text: str, data: dict[str, Any]) -> str:
+    some = "-".join(["", *options.sets]) if options.sets != list(SETS) else ""
+    name = f"real-{part}" + (some if part == "estimates" else "")
+    name += "-quick" if options.quick else ""
+    return keep(options.out, name, command(options, part), text, data)
+
+
+def _shown(
+    options: argparse.Namespace, part: str, head: str, tables: Iterator[pd.DataFrame]
+) -> None:
+    """Keep the page anew with every table, and print the last."""
+    page = ""
+    for found in tables:
+        text = f"{head}\n\n{markdown(found)}"
+        page = _keep(options, part, text, {"rows": found.to_dict("records")})
+    print(page, flush=True)
+
+
+ESTIMATES = (
+    "# The ATT of real data\n\n"
+    "Each method at its defaults, on the same rows. Methods that draw folds: the estimate is the "
+    "median over the partitions (at most 3 for RHC, 5 for twins, 2 for CDC, and 3 for Fast AHB), "
+    "the interval is that of the median one; mean error, drift and SMDs are means, seconds and "
+    "second opinions (AIPW of the same folds and surfaces) medians. Plain means: the groups "
+    "without adjustment by the surface. Drift: mean |drift| of the groups in sd of the outcome. "
+    "Seconds: from the sample to the interval, compile time included in the first. Fast "
+    "AHB runs in a process of its own, all compile time included, and is ended at the limit. The "
+    "score: honest predictions of the outcome, SMD before and after; covariates: mean |SMD| before "
+    "and after, levels one by one. Intervals: 95%, Abadie-Imbens after matching, the estimator's "
+    "own else."
+)
+
+
+def _estimates(options: argparse.Namespace) -> None:
+    """Every question to every method; the page is kept after each answer."""
+    partitions = 2 if options.quick else options.partitions
+    names = ["psid", "nhefs"] if options.quick else options.sets
+    pages: dict[str, list[dict[str, Any]]] = {}
+    kept: list[dict[str, Any]] = []
+    page = ""
+    for question in _real_data.questions(names):
+        sample = question.sample
+        treated = int(sample.t.sum())
+        head = f"## {question.name}\n\n{treated:,} treated, {sample.n - treated:,} controls, "
+        head += f"{sample.p} covariates. Answer: {question.truth}."
+        for name in _real_peers.methods():
+            found, note = _real_peers.answers(question, name, partitions, options.limit)
+            row, whole = _real_peers.line(question, name, found, note)
+            pages.setdefault(head, []).append(row)
+            kept.append(whole)
+            print(f"  {question.name}, {name}: {row.get('estimate', note)}", flush=True)
+            body = [f"{one}\n\n{markdown(_filled(rows))}" for one, rows in pages.items()]
+            page = _keep(options, "estimates", "\n\n".join([ESTIMATES, *body]), {"rows": kept})
+    print(page, flush=True)
+
+
+def _filled(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table of rows, blank where a method does not tell; columns that tell nothing left out."""
+    found = pd.DataFrame(rows)
+    found = found.loc[:, [bool(found[c].notna().any() and (found[c] != "").any()) for c in found]]
+    return found.astype(object).where(found.notna(), "")
+
+
+def _surfaces(options: argparse.Namespace) -> None:
+    from bench import _surfaces as surfaces  # brings the models that only this part needs
+
+    head = "# Response surfaces\n\nOut of sample, at their defaults."
+    _shown(options, "surfaces", head, surfaces.collect(options.quick))
+
+
+def _speed(options: argparse.Namespace) -> None:
+    names = ["nhefs"] if options.quick else list(FILES)
+    head = (
+        "# Seconds of `jcausal estimate`\n\n"
+        "A whole process from a CSV file to the written report, at the defaults: the first run "
+        "with an empty cache of compiled programs, the next with what it left there; the most "
+        "memory that a run held. A command is ended at the limit."
+    )
+    _shown(options, "speed", head, timed_files(names, 2 * options.limit))
+
+
+class Run(NamedTuple):
+    """A command's seconds and peak memory, and its last words when it failed."""
+
+    seconds: float
+    memory: float
+    words: str
+
+
+def run_apart(words: list[str], cache: Path, limit: float) -> Run:
+    """One process, its compiled programs in `cache`; ended at the limit."""
+    kept = {"XDG_CACHE_HOME": str(cache), "MPLBACKEND": "Agg"}
+    besides = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    with tempfile.TemporaryFile("w+") as said:
+        began, memory = time.perf_counter(), 0.0
+        process = subprocess.Popen(words, env=besides | kept, stdout=said, stderr=said)
+        while process.poll() is None:
+            memory = max(memory, _peak(process.pid))
+            if time.perf_counter() - began > limit:
+                process.kill()
+                process.wait()
+                return Run(limit, memory, f"no answer in {limit:,.0f} s")
+            time.sleep(GLANCE)
+        seconds = time.perf_counter() - began
+        said.seek(0)
+        last = said.read().strip().splitlines()[-1:] if process.returncode else []
+    return Run(seconds, memory, " ".join(last))
+
+
+def _peak(pid: int) -> float:
+    """The most memory that a process held so far, GB; 0 when it has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0]) / 1e6 if found else 0.0
+
+
+def timed_files(names: Sequence[str], limit: float) -> Iterator[pd.DataFrame]:
+    """One line a file so far: without a cache of compiled programs, and with the one it left."""
+    lines: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            table = FILES[name]()
+        except _real_data.Absent as reason:
+            print(f"  {name}: skipped, {reason}", flush=True)
+            continue
+        lines.append(dict(file=f"{name}.csv") | timed_file(table, name, limit))
+        print(f"  {lines[-1]}", flush=True)
+        yield pd.DataFrame(lines)
+
+
+def timed_file(table: _real_data.Table, name: str, limit: float) -> dict[str, Any]:
+    """The first run and the next one of a file; a command that failed is not run again."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        file = place / f"{name}.csv"
+        table.frame.to_csv(file, index=False)
+        words = [sys.executable, "-m", "jcausal.cli", "estimate", *table.words(file)]
+        words += ["--out", str(place / "out")]
+        cold = run_apart(words, place / "cache", limit)
+        warm = cold if cold.words else run_apart(words, place / "cache", limit)
+        programs = sum(1 for one in (place / "cache").rglob("*") if one.is_file())
+    return {
+        "rows": len(table.frame),
+        "covariates": len(table.covariates),
+        "first run, s": cold.seconds,
+        "next run, s": warm.seconds if warm is not cold else float("nan"),
+        "peak memory, GB": max(cold.memory, warm.memory),
+        "files in the cache": programs,
+        "failed": warm.words,
+    }
+
+
+COVERED = (
+    "In brackets: Monte-Carlo errors. 93% to 97%: whether the coverage agrees with that range "
+    f"(Holm over the rows, {_coverage.ERROR:.0%} in all). Mean error / sd: stated over true "
+    "standard error. Plain means: the matched groups without adjustment by the surface."
+)
+
+
+def _coverage_part(part: str, options: argparse.Namespace) -> None:
+    head, job, columns = _jobs(part, options)
+    records = _coverage.collect(job, columns, options.workers)
+    text = f"# Coverage of 95% intervals of the ATT: {head}\n\n{COVERED}"
+    _shown(options, part, text, map(_coverage.table, records))
+
+
+def _jobs(part: str, options: argparse.Namespace) -> tuple[str, Callable, list[list[Any]]]:
+    """What a part is about, its job, and the columns of the job's arguments."""
+    quick = options.quick
+    if part in SIMULATED:
+        method, surface, sizes = SIMULATED[part]
+        names = list(_coverage.PROCESSES)[: 2 if quick else None]
+        sizes, sets = sizes[: 1 if quick else None], 20 if quick else options.runs or _coverage.SETS
+        head = f"{method} with {surface}, two folds, at the defaults, on processes of the bench"
+        columns = _coverage.grid(names, sizes, [method], [surface], [sets])
+        return head, _coverage.of_process, columns
+    if part in READINGS:
+        runs, rows = 3 if quick else options.runs or RUNS["table2"], list(PAPER)
+        reading = READINGS[part]
+        head = f'Table 2 of the AHB paper, reading "{reading}", AHB at its defaults, 600 units'
+        columns = _coverage.grid(rows[: 2 if quick else None], [reading], [runs])
+        return head, _coverage.of_table2, columns
+    runs, rows = (
+        1 if quick else options.runs or RUNS["m5"],
+        [row.process for row in _m5_simulated.ROWS],
+    )
+    columns = _coverage.grid(rows[: 1 if quick else None], [runs])
+    return "`jc.simulate.m5`, AHB at its defaults, 200 of 20,000 treated", _coverage.of_m5, columns

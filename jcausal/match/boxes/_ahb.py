@@ -1,0 +1,302 @@
+"""AHB by level boxes: the method's hyperparameters, and prepare / core / finish around them."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import Sample, bucket, is_traced, pad_rows, row_draws
+from jcausal.match._matcher import Matcher, Progress, Task, Tau
+from jcausal.match._matching import Estimand
+from jcausal.match._prognosis import Prognosis
+from jcausal.match.boxes._boxes import Boxes
+from jcausal.match.boxes._fast import points_of, prognosis_of, queries_of
+from jcausal.match.boxes._levels import Batch, Crowd, Found, Ground, lay_out, level_boxes
+from jcausal.match.boxes._space import Layout, Queries, layout, pick
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome._surface import Arms
+from jcausal_kernels import MISSING
+
+Number = float | int | Array
+PAIRS = 2**24  # queries times units from which units are sampled for the choice of a level
+FEWEST = 1024  # units that are looked at however many queries there are
+BYTES = 2**27  # of the points of a batch's lines, were they evaluated one by one
+
+
+class AHB(Matcher):
+    """Adaptive Hyper-Boxes by level boxes: one box per query, the best of a nested family.
+
+    Through each query i a line runs along every covariate j. m_ij(v) is the largest change of the
+    surface from x_i to any value between x_ij and v (of a category to the level v), all else as it
+    is. The box of level u holds the values with m_ij <= u for every j: boxes of growing levels hold
+    each other, and a covariate that the surface does not see is open from end to end at once. Of
+    all levels that a unit stands at the one is taken whose box minimises, over the arms whose means
+    are used,
+
+        (mean of f over the arm's units in the box - f(x_i))^2 + noise / effective units,
+
+    squared bias plus variance. Edges are values of the data; no outcome of the units matched is
+    looked at, and no hyperparameter is needed. Ladders of more than `bins` values are taken in
+    steps of about equally many units. Where numbers can be missing, missing is a level of its own,
+    and a box around a missing value takes in all known values in one step.
+
+    **Arguments:**
+
+    - `gamma0`, `gamma1`: how much the error of f0 and of f1 counts. None: 1 for the surface of the
+      arm that the query is compared with (f0 for a treated unit, f1 for a control, both for a point
+      and under tau "a" of an average over both arms), 0 for the other.
+    - `bins`: at most so many steps on a ladder.
+    - `min_controls`, `min_treated`: units (not weights) that a box needs.
+    - `outcome`: the model of the surfaces, for `jc.estimate`.
+
+    Beyond some millions of queries times units the level is chosen on a sample of the units, by
+    their identity; groups always hold all units in the box.
+
+    **Source:** the objective of Morucci, Orlandi, Roy, Rudin and Volfovsky, "Adaptive Hyper-box
+    Matching for Interpretable Individualized Treatment Effect Estimation" (UAI 2020), eqs 2 to 4;
+    the nested family and the choice in it are ours. `jc.FastAHB` is the paper's Algorithm 1,
+    `jc.ExactAHB` its program with proof.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
+        >>> effects.share_matched, effects.adjusted
+        (1.0, True)
+    """
+
+    gamma0: Number | None = None
+    gamma1: Number | None = None
+    bins: int = eqx.field(static=True, default=64)
+    min_controls: int = 1
+    min_treated: int = 1
+    outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
+
+    def __check_init__(self) -> None:
+        if self.bins < 2:
+            raise ValueError(f"bins is {self.bins}: a ladder needs at least 2 steps.")
+        counts = (self.min_controls, self.min_treated)
+        if not is_traced(counts) and min(counts) < 1:
+            raise ValueError("min_controls and min_treated must be at least 1.")
+        if is_traced(self.gamma0, self.gamma1):
+            return
+        given = [g for g in (self.gamma0, self.gamma1) if g is not None]
+        if any(not 0 <= g < np.inf for g in given):
+            raise ValueError("gamma0 and gamma1 must be finite and not negative, or None.")
+        if len(given) == 2 and sum(given) == 0:
+            raise ValueError("gamma0 and gamma1 are 0: one must be positive.")
+
+    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
+        """The surfaces that count for some query: of the partners, and those asked for."""
+        control, treated = (
+            wanted if gamma is None or is_traced(gamma) else bool(gamma > 0)
+            for gamma, wanted in (
+                (self.gamma0, estimand != "atc" or tau == "a"),
+                (self.gamma1, estimand != "att" or tau == "a"),
+            )
+        )
+        return "both" if control and treated else ("control" if control else "treated")
+
+    @property
+    def cross_fits(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def traceable(self) -> bool:
+        """As its outcome model."""
+        return not isinstance(self.outcome, OutcomeModel) or self.outcome.traceable
+
+    def run(
+        self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
+    ) -> Boxes:
+        """Choose the box of every query inside its own fold."""
+        prognosis = prognosis_of(task, surfaces)
+        whole = task.sample.plain()
+        plan = layout(whole)
+        ground = _laid_out(whole, plan, self.bins)
+        if is_traced(task, surfaces, prognosis):
+            found = self._traced(task, surfaces, prognosis, ground, plan)
+        else:
+            found = self._hosted(task, surfaces, prognosis, ground, plan, progress)
+        return Boxes(
+            sample=task.sample,
+            fold=task.fold,
+            query=task.query,
+            query_fold=task.query_fold,
+            point=points_of(task),
+            lower_rung=found.edges.lower,
+            upper_rung=found.edges.upper,
+            open=found.edges.open,
+            status=found.status,
+            estimand=task.estimand,
+            prognosis=prognosis,
+        )
+
+    def _traced(
+        self,
+        task: Task,
+        surfaces: Sequence[ResponseSurface],
+        prognosis: Prognosis,
+        ground: Ground,
+        plan: Layout,
+    ) -> Found:
+        """All queries at once in every fold, each taken from its own."""
+        sample, folds = task.sample.plain(), len(surfaces)
+        queries, found = queries_of(task), None
+        use = self._use(task)
+        for k, surface in enumerate(surfaces):
+            member = (task.fold == k) & (sample.weight > 0) & sample.valid
+            arms = jnp.stack([~sample.t, sample.t], axis=1) & member[:, None]
+            crowd = Crowd(
+                ground.cells,
+                sample.t,
+                jnp.where(member, sample.weight, 0),
+                prognosis.units,
+                jnp.ones(2, sample.x.dtype),
+                arms.sum(0),
+            )
+            mine = task.query_fold == k
+            batch = Batch(queries, prognosis.queries, use, task.asked & (mine | (folds == 1)))
+            one = level_boxes(surface.lean(), ground, crowd, batch, self._minimum, plan)
+            found = one if found is None else _where(mine, one, found)
+        assert found is not None
+        return found
+
+    def _hosted(
+        self,
+        task: Task,
+        surfaces: Sequence[ResponseSurface],
+        prognosis: Prognosis,
+        ground: Ground,
+        plan: Layout,
+        progress: Progress | None,
+    ) -> Found:
+        """Fold by fold and batch by batch, in bucketed shapes that near sizes share."""
+        wide = len(plan.ordered) * self.bins * task.sample.p * 4
+        most = int(np.clip(BYTES // max(wide, 1), 32, 4096))
+        where, parts, done = [], [], 0
+        query_fold, total = np.asarray(task.query_fold), task.query.shape[0]
+        use = np.asarray(self._use(task))
+        for k, surface in enumerate(surfaces):
+            mine = np.flatnonzero(query_fold == k)
+            if not mine.size:
+                continue
+            needed = (use[mine] > 0).any(0) | (np.asarray(self._minimum) > 1)
+            most_units = max(FEWEST, PAIRS // mine.size)
+            crowd, lean = _crowd(task, k, prognosis, ground, needed, most_units), surface.lean()
+            size = min(bucket(mine.size), most)
+            for start in range(0, mine.size, size):
+                rows = mine[start : start + size]
+                wide_rows = np.pad(rows, (0, size - rows.size), mode="edge")
+                batch = _batch(task, wide_rows, rows.size, prognosis, use)
+                one = level_boxes(lean, ground, crowd, batch, self._minimum, plan)
+                parts.append(jax.tree.map(lambda a: np.asarray(a)[: rows.size], one))  # noqa: B023
+                where.append(rows)
+                done += rows.size
+                if progress is not None:
+                    progress("boxes", done, total)
+        order = np.argsort(np.concatenate(where), kind="stable")
+        return jax.tree.map(lambda *a: jnp.asarray(np.concatenate(a)[order]), *parts)
+
+    @property
+    def _minimum(self) -> Int[Array, " 2"]:
+        return jnp.asarray([self.min_controls, self.min_treated], jnp.int32)
+
+    def _use(self, task: Task) -> Float[Array, "q 2"]:
+        """What the error of each surface counts for each query."""
+        dtype, query = task.sample.x.dtype, task.query
+        both = (query < 0) | (task.tau == "a")
+        treated = task.sample.t[query]
+        columns = [
+            (both | wanted).astype(dtype) if gamma is None else jnp.full(query.shape, gamma, dtype)
+            for gamma, wanted in ((self.gamma0, treated), (self.gamma1, ~treated))
+        ]
+        return jnp.stack(columns, axis=1)
+
+
+def _crowd(
+    task: Task,
+    k: int,
+    prognosis: Prognosis,
+    ground: Ground,
+    needed: Bool[np.ndarray, " 2"],
+    most: int,
+) -> Crowd:
+    """The units of a fold that may be matched, of the arms that are needed, in a bucketed shape.
+
+    At most so many of an arm: the first in an order that follows the units' identity.
+    """
+    sample = task.sample
+    arm, weight = np.asarray(sample.t), np.asarray(sample.weight)
+    member = (np.asarray(task.fold) == k) & (weight > 0) & np.asarray(sample.valid)
+    there = np.array([(member & ~arm).sum(), (member & arm).sum()], np.int32)
+    rows, share = [np.zeros(0, int)], np.ones(2, sample.x.dtype)
+    for a in np.flatnonzero(needed):
+        mine = np.flatnonzero(member & (arm == bool(a)))
+        if mine.size > most:
+            draw = np.asarray(row_draws(sample, jax.random.key(0)))[mine]
+            share[a] = most / mine.size
+            mine = np.sort(mine[np.argsort(draw, kind="stable")[:most]])
+        rows.append(mine)
+    chosen = np.concatenate(rows)
+    size = bucket(max(chosen.size, 1))
+    columns = (np.asarray(ground.cells), arm, weight, np.asarray(prognosis.units))
+    cells, arms, weights, values = (
+        jnp.asarray(pad_rows(column[chosen], size)) for column in columns
+    )
+    return Crowd(cells, arms, weights, values, jnp.asarray(share), jnp.asarray(there))
+
+
+def _where(mine: Bool[Array, " q"], one: Found, other: Found) -> Found:
+    """The boxes of some queries from one fold, of the others from another."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(mine.reshape(-1, *[1] * (a.ndim - 1)), a, b), one, other
+    )
+
+
+def _laid_out(sample: Sample, plan: Layout, most: int) -> Ground:
+    """The ground of a sample; concrete ones in a bucketed number of rows."""
+    x, codes, weight, valid = sample.x, sample.codes, sample.weight, sample.valid
+    ladder, rungs = sample.ladder[plan.ordered], sample.rungs
+    if not is_traced(x, codes, weight, valid, ladder, rungs):
+        size = bucket(sample.n)
+        x, codes, weight, valid = (
+            jnp.asarray(pad_rows(np.asarray(a), size)) for a in (x, codes, weight, valid)
+        )
+        ladder, rungs = np.asarray(ladder).astype(sample.x.dtype), np.asarray(rungs)
+    ladder, rungs = jnp.asarray(ladder), jnp.asarray(rungs[plan.ordered])
+    return lay_out(x, codes, weight, valid, ladder, rungs, sample.fill, plan, most)
+
+
+def _batch(
+    task: Task,
+    rows: Int[np.ndarray, " r"],
+    count: int,
+    prognosis: Prognosis,
+    use: Float[np.ndarray, "q 2"],
+) -> Batch:
+    """Some queries, of which the first `count` are asked for and the others repeat the last."""
+    asked = np.asarray(task.asked)[rows] & (np.arange(rows.size) < count)
+    if task.at is None:
+        queries = _rows_as_queries(task.sample, np.asarray(task.query)[rows])
+    else:
+        queries = pick(queries_of(task), rows)
+    home = np.asarray(prognosis.queries)[rows]
+    return Batch(queries, *map(jnp.asarray, (home, use[rows], asked)))
+
+
+def _rows_as_queries(sample: Sample, rows: Int[np.ndarray, " r"]) -> Queries:
+    """What `unit_queries` gives, without places, by NumPy alone."""
+    plan, codes = layout(sample.plain()), np.asarray(sample.codes)[rows]
+    rungs = np.asarray(sample.rungs)[plan.ordered]
+    rung, levels = codes[:, plan.ordered], codes[:, plan.categories]
+    missing = rung == MISSING
+    lower, upper = np.where(missing, 0, rung), np.where(missing, rungs - 1, rung)
+    opened = levels[:, :, None] == np.arange(plan.tallest)
+    x, place = np.asarray(sample.x)[rows], np.zeros((2, rows.size, 0), sample.x.dtype)
+    return Queries(*map(jnp.asarray, (x, place, lower, upper, opened)))

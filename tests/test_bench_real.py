@@ -1,0 +1,248 @@
+"""The arithmetic of the bench of real data: questions, peers, coverage, the command's seconds."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_sample
+
+import jcausal as jc
+
+data = pytest.importorskip("bench._real_data", reason="the bench is not part of the wheel")
+peers = pytest.importorskip("bench._real_peers", reason="the bench is not part of the wheel")
+coverage = pytest.importorskip("bench._coverage", reason="the bench is not part of the wheel")
+real = pytest.importorskip("bench.real", reason="the bench is not part of the wheel")
+
+LINEAR = jc.FastAHB(outcome=jc.Ridge())
+
+
+def there(name):
+    """Skip where a file is not beside the repository."""
+    return pytest.mark.skipif(not (data.DATA / name).exists(), reason=f"{name} is not there")
+
+
+def question(**changes):
+    """A question about a small sample."""
+    asked = data.Question("q", draw_sample(0), "2", (2.0, 2.5), (1.0, 3.0))
+    return asked._replace(**changes)
+
+
+def answer(att, error=1.0, **more):
+    return peers.normal(att, error)._replace(**more)
+
+
+@there("nhefs.csv.gz")
+def test_nhefs_is_that_of_the_book():
+    table = data.nhefs()
+    sample = table.sample()
+    assert sample.n == 1566 and int(sample.t.sum()) == 403
+    kinds = dict(zip(sample.schema.names, sample.schema.kinds))
+    assert {name for name, kind in kinds.items() if kind == "binary"} == {"sex", "race"}
+    assert {name for name, kind in kinds.items() if kind == "category"} == set(table.categorical)
+    assert peers.difference(sample, 0).att == pytest.approx(2.5406, abs=1e-4)
+    words = table.words(Path("nhefs.csv"))
+    assert words[:5] == ["nhefs.csv", "--treatment", "qsmk", "--outcome", "wt82_71"]
+    assert words[words.index("--covariates") + 1 : words.index("--categorical")] == list(data.NHEFS)
+
+
+@there("rhc.csv.gz")
+def test_right_heart_catheterisation_has_nothing_of_later_days():
+    table = data.rhc()
+    assert len(table.covariates) == 53 and {"surv2md1", "das2d3pc"} < set(table.covariates)
+    assert not {"death", "t3d30", "dth30", "swang1", "ptid", "sadmdte"} & set(table.covariates)
+    assert int(table.frame["wtkilo1"].isna().sum()) == 515 and table.frame["wtkilo1"].min() > 0
+    sample = table.sample()
+    assert sample.n == 5735 and int(sample.t.sum()) == 2184
+    rates = [float(np.asarray(sample.y)[np.asarray(sample.t) == arm].mean()) for arm in (1, 0)]
+    assert rates == pytest.approx([0.3800, 0.3064], abs=1e-4)
+    assert {"wtkilo1 missing", "adld3p missing", "urin1 missing"} < set(sample.schema.names)
+
+
+@there("twins.csv.gz")
+def test_of_twins_both_outcomes_are_known():
+    sample, att = data.twins()
+    frame = pd.read_csv(data.DATA / "twins.csv.gz")
+    heavier = np.asarray(sample.t)
+    died0, died1 = (np.asarray(frame[name] != data.ALIVE) for name in ("days0", "days1"))
+    np.testing.assert_array_equal(np.asarray(sample.y), np.where(heavier, died1, died0))
+    assert att == pytest.approx(died1[heavier].mean() - died0[heavier].mean())
+    assert peers.difference(sample, 0).lower > 0 > att  # confounded as drawn
+    assert data.twins()[1] == att != data.twins(1)[1]
+
+
+def test_sets_that_are_not_there_are_skipped_with_the_reason(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(data, "DATA", tmp_path)
+    found = list(data.questions(["nhefs", "psid", "rhc"]))
+    assert [one.source for one in found] == ["psid"] * 3
+    said = capsys.readouterr().out
+    assert "nhefs: skipped, nhefs.csv.gz is not in ../shared/data" in said and "rhc" in said
+    effect, *placebos = found
+    assert effect.published == (1794.34, 1794.34) and effect.accept == (900, 2700)
+    assert all(one.published == (0, 0) and one.truth.startswith("0") for one in placebos)
+
+
+def test_features_are_levels_but_the_first_and_gaps_at_the_mean():
+    frame = pd.DataFrame(
+        dict(t=[0, 1, 0, 1], y=[1.0, 2, 3, 4], c=list("abca"), z=[1.0, 2, np.nan, 6])
+    )
+    sample = jc.Sample.from_frame(
+        frame, treatment="t", outcome="y", categorical=["c"], missing="indicator"
+    )
+    found = {tuple(column) for column in peers.featured(sample).points.T}
+    # level c is the row with the gap: its column and the flag are one
+    assert found == {(0, 1, 0, 0), (0, 0, 1, 0), (1, 2, 3, 6)}
+
+
+def test_regression_is_least_squares_with_hc1():
+    sample = draw_sample(3, n=80, p=2, category=3)
+    t, y = np.asarray(sample.t, float), np.asarray(sample.y, float)
+    x = np.column_stack([np.ones(80), t, peers.featured(sample).points])
+    bread = np.linalg.inv(x.T @ x)
+    slope = bread @ x.T @ y
+    rest = y - x @ slope
+    variance = bread @ (x.T * rest**2) @ x @ bread * 80 / (80 - x.shape[1])
+    one = peers.regression(sample, 0)
+    assert one.att == pytest.approx(slope[1], rel=1e-6)
+    assert one.error == pytest.approx(np.sqrt(variance[1, 1]), rel=1e-6)
+    assert one.upper - one.lower == pytest.approx(2 * 1.959964 * one.error)
+
+
+def test_difference_and_weighting_by_hand():
+    sample = draw_sample(5, n=90)
+    t, y = np.asarray(sample.t), np.asarray(sample.y, float)
+    one = peers.difference(sample, 0)
+    assert one.att == pytest.approx(y[t].mean() - y[~t].mean())
+    assert one.error == pytest.approx(np.sqrt(y[t].var(ddof=1) / 30 + y[~t].var(ddof=1) / 60))
+    weighted, own = peers.weighting(sample, 0), peers.m5.weighting(sample, 0)
+    assert weighted.att == pytest.approx(own.att, abs=1e-6) and weighted.att != one.att
+
+
+def test_the_score_stands_apart_from_the_covariates():
+    table = pd.DataFrame(
+        dict(smd_before=[-0.5, 0.2, -0.4], smd_after=[0.1, 0.1, 0.0]),
+        index=["prognostic score", "age", "sex"],
+    )
+    found = peers.balance(table)
+    assert (found["score_before"], found["score_after"]) == (-0.5, 0.1)
+    assert (found["smd_before"], found["smd_after"]) == pytest.approx((0.3, 0.05))
+    assert np.isnan(peers.balance(table.iloc[1:])["score_before"])
+
+
+def test_matched_groups_are_told_with_their_interval():
+    sample = draw_sample(1, n=60)
+    one = peers.by_matching(LINEAR)(sample, 0)
+    effects = jc.estimate(sample, LINEAR, key=0)
+    assert one.att == pytest.approx(float(effects.att), rel=1e-6) and one.matched == 1
+    assert one.lower < one.att < one.upper and one.seconds > 0 and one.smd_before > 0
+
+
+def test_a_line_tells_medians_and_how_many_hold():
+    found = [answer(2.0, 0.1, second=1.0), answer(5.0, 0.2, second=3.0), answer(2.4, 0.3)]
+    assert [peers.holds(one, (2.0, 2.5)) for one in found] == [True, False, True]
+    row, kept = peers.line(question(), "M", found, "")
+    assert row["estimate"] == 2.4 and row["interval"] == "1.81 to 2.99"
+    assert row["intervals that hold it"] == row["estimates that agree"] == "2 of 3"
+    assert row["mean error"] == pytest.approx(0.2) and row["second opinion"] == 2
+    assert (row["5%"], row["95%"]) == pytest.approx((2.04, 4.74))
+    assert len(kept["answers"]) == 3 and kept["answers"][1]["att"] == 5
+    without, _ = peers.line(question(published=None, accept=None), "M", found[:1], "")
+    assert "intervals that hold it" not in without and np.isnan(without["5%"])
+    assert peers.line(question(), "M", [], "why")[0] == dict(method="M", note="why")
+
+
+def test_methods_that_draw_are_asked_many_times_and_slow_ones_apart(monkeypatch):
+    asked = []
+
+    def ask(sample, seed):
+        asked.append(seed)
+        return answer(1.0)
+
+    made = dict(one=peers.Method(ask), many=peers.Method(ask, draws=True))
+    made["slow"] = peers.Method(ask, draws=True, apart=True)
+    monkeypatch.setattr(peers, "methods", lambda: made)
+    monkeypatch.setattr(peers, "apart", lambda q, m, seed, limit: "late" if seed else answer(1.0))
+    few = question(partitions=2)
+    for asked_of, name, wanted in ((few, "one", [0]), (few, "many", [0, 1])):
+        asked.clear()
+        found, note = peers.answers(asked_of, name, 5, 1.0)
+        assert asked == wanted and len(found) == len(wanted) and note == ""
+    found, note = peers.answers(question(), "slow", 5, 1.0)
+    assert len(found) == 1 and note == "partition 2: late"
+
+
+def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_path):
+    monkeypatch.chdir(Path(peers.__file__).parents[1])
+    effect = next(data.questions(["psid"]))
+    one = peers.apart(effect, "difference of means", 0, 120)
+    assert one.att == pytest.approx(-15204.78, abs=0.01) and one.seconds > 0
+    assert peers.apart(effect, "difference of means", 0, 0.01) == "no answer in 0 s"
+    assert "there is none" in peers.apart(effect._replace(name="?"), "there is none", 0, 120)
+
+
+def test_processes_treat_as_they_say_and_know_their_average_effect():
+    for name, process in coverage.PROCESSES.items():
+        sample = coverage.draw(process, 4000, jax.random.key(0))
+        assert 0.15 < float(sample.t.mean()) < 0.6 and sample.p == process.p, name
+        own = np.asarray(process.effect(sample.x))[np.asarray(sample.t)].mean()
+        assert coverage.truth(name) == pytest.approx(own, abs=0.06), name
+    assert coverage.truth("linear") == pytest.approx(1)
+    assert coverage.truth("quad, heterogeneous") > 1.55  # 1.5 without confounding
+
+
+@pytest.mark.x64
+def test_data_sets_together_are_those_one_by_one(monkeypatch):
+    monkeypatch.setattr(coverage, "MAX_BYTES", 2 * 16 * 2 * 40**2)  # two at a time
+    process, case = coverage.PROCESSES["linear"], coverage.Case(LINEAR)
+    keys = jax.random.split(jax.random.key(1), 3)
+    asked = (process, 40, case, {"AI": jc.AbadieImbens()}, keys)
+    both = coverage.together(*asked), coverage.one_by_one(*asked)
+    assert list(both[0]) == list(both[1]) == ["adjusted/AI"]
+    assert both[0]["adjusted/AI"].shape == (3, 4)
+    np.testing.assert_allclose(both[0]["adjusted/AI"], both[1]["adjusted/AI"], rtol=1e-3)
+    estimate, error, lower, upper = both[0]["adjusted/AI"].T
+    np.testing.assert_allclose(upper - lower, 2 * 1.959964 * error, rtol=1e-4)
+    assert np.unique(estimate).size == 3
+
+
+def test_the_table_of_coverage_by_hand():
+    about = dict(data="d", n=5, method="M", reading="adjusted", interval="i", target="population")
+    bias, covered = [0.1, -0.1, 0.3, 0.1], [1, 1, 0, 1]
+    records = pd.DataFrame(dict(bias=bias, covered=covered, error=0.2, seconds=1.0)).assign(**about)
+    [line] = coverage.table(records).to_dict("records")
+    assert line["coverage of 95%"] == "0.750 (0.217)" and line["93% to 97%"] == "yes"
+    assert line["bias"] == pytest.approx(0.1) and line["rmse"] == pytest.approx(0.03**0.5)
+    assert line["mean error / sd"] == pytest.approx(0.2 / np.std(bias, ddof=1))
+    [line] = coverage.table(pd.concat([records] * 40)).to_dict("records")
+    assert (line["sets"], line["93% to 97%"]) == (160, "no")
+
+
+def test_coverage_is_refused_on_either_side_and_over_all_rows():
+    assert coverage.outside(950, 1000) == 1
+    assert coverage.outside(890, 1000) < 1e-4 > coverage.outside(1000, 1000)
+    assert coverage.outside(928, 1000) > 0.1
+    p_values = np.array([0.0049, 0.5, 0.0051, 0.001])
+    np.testing.assert_array_equal(coverage.refused(p_values), [False, False, False, True])
+    np.testing.assert_array_equal(coverage.refused(p_values[[1, 2]]), [False, False])
+    np.testing.assert_array_equal(coverage.refused(np.array([0.009])), [True])
+
+
+def test_parts_are_chosen_by_name_or_by_beginning():
+    assert real.chosen(None, False) == list(real.PARTS)
+    assert real.chosen(["coverage"], False) == [p for p in real.PARTS if p.startswith("coverage")]
+    assert real.chosen(["speed", "estimates"], True) == ["estimates", "speed"]
+    assert set(real.QUICK) < set(real.PARTS)
+
+
+def test_a_process_is_timed_its_memory_seen_and_its_failure_told(tmp_path):
+    hold = "import time; x = bytearray(300_000_000); x[::4096] = b'1' * len(x[::4096])"
+    one = real.run_apart([sys.executable, "-c", f"{hold}; time.sleep(.3)"], tmp_path, 60)
+    assert one.words == "" and 0.3 < one.seconds < 60 and 0.3 < one.memory < 1
+    failed = real.run_apart([sys.executable, "-c", "raise SystemExit('no file')"], tmp_path, 60)
+    assert failed.words == "no file"
+    late = real.run_apart([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.5)
+    assert late.words == "no answer in 0 s" and late.seconds == 0.5
+    told = "import os; raise SystemExit(os.environ['XDG_CACHE_HOME'])"
+    assert real.run_apart([sys.executable, "-c", told], tmp_path, 60).words == str(tmp_path)
