@@ -160,6 +160,17 @@ def methods() -> dict[str, Method]:
     }
 
 
+REFUSED = (ValueError, jc.DataError, jc.HonestyError, jc.MatchError)
+
+
+def here(question: Question, method: Method, seed: int) -> Answer | str:
+    """An answer, or the words of the method's refusal."""
+    try:
+        return timed(method, question.sample, seed)
+    except REFUSED as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def timed(method: Method, sample: jc.Sample, seed: int) -> Answer:
     """An answer with its seconds: to the interval, without balance and second opinion."""
     began = time.perf_counter()
@@ -192,11 +203,7 @@ def answers(
     many = min(partitions, question.partitions or partitions) if method.draws else 1
     found: list[Answer] = []
     for seed in range(min(many, 3) if method.apart else many):
-        one = (
-            apart(question, name, seed, limit)
-            if method.apart
-            else timed(method, question.sample, seed)
-        )
+        one = apart(question, name, seed, limit) if method.apart else here(question, method, seed)
         if isinstance(one, str):
             return found, f"partition {seed + 1}: {one}"
         found.append(one)

@@ -99,7 +99,7 @@ def measure(model: jc.OutcomeModel, case: Case, seed: int) -> tuple[float, float
 
 
 def collect(quick: bool) -> Iterator[pd.DataFrame]:
-    """One line for each data set and surface, so far: mean R2, seconds of the first and a later fit.
+    """One line for each data set and surface so far: mean R2, seconds of a first and a later fit.
 
     Sets of many controls are drawn once; there the later fit is the same fit again, and the slower
     surfaces are left out of the largest.

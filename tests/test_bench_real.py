@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,6 +172,8 @@ def test_methods_that_draw_are_asked_many_times_and_slow_ones_apart(monkeypatch)
         assert asked == wanted and len(found) == len(wanted) and note == ""
     found, note = peers.answers(question(), "slow", 5, 1.0)
     assert len(found) == 1 and note == "partition 2: late"
+    made["refusing"] = peers.Method(lambda sample, seed: jc.Sample(sample.x, sample.t[:3]))
+    assert peers.answers(question(), "refusing", 1, 1.0)[1].startswith("partition 1: DataError: ")
 
 
 def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_path):
@@ -179,7 +182,7 @@ def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_pat
     one = peers.apart(effect, "difference of means", 0, 120)
     assert one.att == pytest.approx(-15204.78, abs=0.01) and one.seconds > 0
     assert peers.apart(effect, "difference of means", 0, 0.01) == "no answer in 0 s"
-    assert "there is none" in peers.apart(effect._replace(name="?"), "there is none", 0, 120)
+    assert "'no such method'" in peers.apart(effect, "no such method", 0, 120)
 
 
 def test_processes_treat_as_they_say_and_know_their_average_effect():
@@ -193,18 +196,33 @@ def test_processes_treat_as_they_say_and_know_their_average_effect():
 
 
 @pytest.mark.x64
+def test_every_reading_of_the_effects_has_every_interval():
+    sample, key = draw_sample(1, n=60), jax.random.key(0)
+    intervals = {"AI": jc.AbadieImbens(), "own": coverage.OWN}
+    found = coverage.measure(sample, coverage.Case(LINEAR), intervals, key)
+    assert list(found) == ["adjusted/AI", "adjusted/own"]
+    effects = jc.estimate(sample, LINEAR, key=key)
+    for name, interval in intervals.items():
+        bounds = jc.interval(effects, interval)
+        wanted = [bounds.estimate, bounds.error, bounds.lower, bounds.upper]
+        np.testing.assert_allclose(found[f"adjusted/{name}"], wanted, rtol=1e-5)
+    assert found["adjusted/own"][1] != found["adjusted/AI"][1]
+
+
+@pytest.mark.x64
 def test_data_sets_together_are_those_one_by_one(monkeypatch):
+    def differ(sample, case, intervals, key):
+        shares = [jnp.where(sample.t == arm, 1, 0) for arm in (True, False)]
+        mean1, mean0 = ((share * sample.y).sum() / share.sum() for share in shares)
+        return {"adjusted/none": jnp.stack([mean1 - mean0, jax.random.normal(key)])}
+
+    monkeypatch.setattr(coverage, "measure", differ)
     monkeypatch.setattr(coverage, "MAX_BYTES", 2 * 16 * 2 * 40**2)  # two at a time
-    process, case = coverage.PROCESSES["linear"], coverage.Case(LINEAR)
-    keys = jax.random.split(jax.random.key(1), 3)
-    asked = (process, 40, case, {"AI": jc.AbadieImbens()}, keys)
-    both = coverage.together(*asked), coverage.one_by_one(*asked)
-    assert list(both[0]) == list(both[1]) == ["adjusted/AI"]
-    assert both[0]["adjusted/AI"].shape == (3, 4)
-    np.testing.assert_allclose(both[0]["adjusted/AI"], both[1]["adjusted/AI"], rtol=1e-3)
-    estimate, error, lower, upper = both[0]["adjusted/AI"].T
-    np.testing.assert_allclose(upper - lower, 2 * 1.959964 * error, rtol=1e-4)
-    assert np.unique(estimate).size == 3
+    keys = jax.random.split(jax.random.key(1), 5)
+    asked = (coverage.PROCESSES["linear"], 40, coverage.Case(LINEAR), {}, keys)
+    both = [way(*asked)["adjusted/none"] for way in (coverage.together, coverage.one_by_one)]
+    assert both[0].shape == (5, 2) and np.unique(both[0]).size == 10
+    np.testing.assert_allclose(*both, rtol=1e-5)
 
 
 def test_the_table_of_coverage_by_hand():

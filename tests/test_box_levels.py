@@ -1,5 +1,6 @@
 """Level boxes: every implementation beside a loop over all levels, and what must not matter."""
 
+from importlib import import_module
 from itertools import pairwise
 
 import jax
@@ -269,14 +270,40 @@ def test_more_noise_takes_a_larger_box_around_the_smaller(implementation):
     assert (found[0].counts.sum(1) < 20).any() and (found[-1].counts.sum(1) > 50).all()
 
 
-@pytest.mark.parametrize("implementation", TUNED)
+def two_controls(lines, values):
+    """One query at 0, and two controls in cells of their own."""
+    return dict(
+        lines=np.array([lines]),
+        cells=np.array([[0], [1]]),
+        values=np.stack([values, values], 1),
+        arm=np.zeros(2, bool),
+        weight=np.ones(2),
+        home=np.zeros((1, 2)),
+        noise=np.zeros(2),
+        use=np.array([[1.0, 0.0]]),
+        minimum=np.array([1, 0]),
+        share=np.ones(2),
+    )
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_millionth_is_no_difference_and_more_is(implementation):
+    """Costs that differ by four parts in ten million, and by four in a million."""
+    step = 2.0**-23
+    for steps, count in ((4, 2), (32, 1)):
+        problem = two_controls([0.5, 1.5], np.array([1, 1 + steps * step]))
+        found = solve(problem, implementation=implementation)
+        assert found.counts.tolist() == [[count, 0]] and found.level == count - 0.5
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_minus_zero_is_zero_and_levels_below_zero_are_levels(implementation):
-    problem = level_problem(SPEC)
-    zero = np.where(problem["lines"] < 1, 0, problem["lines"])
-    found = solve(problem | dict(lines=zero), implementation=implementation)
-    minus = np.where((zero == 0) & (np.arange(15) % 2 == 0), -0.0, zero)
-    same(solve(problem | dict(lines=minus), implementation=implementation), found, rtol=0)
-    lower = problem | dict(lines=problem["lines"] - 2)
+    """The first control alone would be better, but both are opened at the same level."""
+    for lines in ([-0.0, 0.0], [0.0, -0.0], [-1.5, -1.5]):
+        found = solve(two_controls(lines, np.array([0.0, 1.0])), implementation=implementation)
+        assert found.counts.tolist() == [[2, 0]] and found.level == lines[0]
+    lower = level_problem(SPEC)
+    lower["lines"] -= 2
     agree(solve(lower, implementation=implementation), lower, 2e-5)
 
 
@@ -311,14 +338,18 @@ def test_float32_loses_nothing_on_a_large_sample_far_from_zero(implementation):
         double = solve(problem, np.float64, implementation=implementation)
     agree(double, problem, 1e-9)
     same(single, double, rtol=2e-5)
-    everyone = problem | dict(lines=np.zeros_like(problem["lines"]))
-    everyone["values"] = problem["home"][:1] + np.full((100_000, 2), 0.1)  # one bin of equals
-    found = solve(everyone, np.float32, implementation=implementation)
-    drift = np.float32(problem["home"][0, 0] + 0.1) - np.float32(problem["home"][0, 0])
-    equal = everyone | dict(values=problem["home"][:1] + np.full((100_000, 2), drift))
-    cost = cost_of(equal, 0, np.ones(100_000, bool))[0]
-    close(found.cost[0], cost, rtol=3e-5)
-    assert found.counts[0].sum() == 100_000
+
+
+@pytest.mark.parametrize(("chunk", "error"), [(1024, 1.2e-5), (16, 5e-7)])
+def test_rounding_grows_with_a_chunk_and_not_with_the_sample(monkeypatch, chunk, error):
+    """The worst for a sum in one direction: as many times the same number."""
+    monkeypatch.setattr(import_module("jcausal_kernels.box_levels"), "CHUNK", chunk)
+    n = 300_000 + chunk  # a trace of its own
+    problem = two_controls([0.5], np.full(n, 0.1))
+    problem |= dict(cells=np.zeros((n, 1)), arm=np.zeros(n, bool), weight=np.ones(n))
+    found = solve(problem, np.float32)
+    close(np.sqrt(found.cost), [np.float32(0.1)], rtol=error)
+    assert found.counts.tolist() == [[n, 0]]
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -52,7 +52,8 @@ def report(results: Results, after: Sequence[str] = ()) -> str:
     effects = results.effects
     parts = [
         "\n".join([effects.summary(results.average), *results.notes, *after]),
-        "balance before and after matching (|SMD| below 0.1 is good; shares: raw difference)\n"
+        "balance before and after matching (|SMD| below 0.1 is good; shares: raw difference; "
+        "worth: what the\ndifference left in that covariate alone moves the predicted outcome)\n"
         + _balance_words(results.balance),
     ]
     for name, table in results.groups.items():
@@ -130,6 +131,8 @@ def _balance_words(table: pd.DataFrame) -> str:
     shown = shown.map(lambda v: f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.2f}")
     for column in ("smd_before", "smd_after", "vr_after"):
         shown[column] = [" " if np.isnan(v) else f"{v:.2f}" for v in table[column]]
+    if "worth" in table:
+        shown["worth"] = [" " if np.isnan(v) else number_in_words(float(v)) for v in table["worth"]]
     arm = "treated" if table.attrs["estimand"] == "atc" else "control"
     sizes = [table.attrs[f"ess_{arm}_{when}"] for when in ("before", "after")]
     return (

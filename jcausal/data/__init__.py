@@ -1,6 +1,7 @@
 """Samples, frames in, honest splits."""
 
 from jcausal.data._assemble import level_label as level_label
+from jcausal.data._columns import covariate_of_columns as covariate_of_columns
 from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError

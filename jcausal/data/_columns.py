@@ -1,9 +1,10 @@
 """Covariates as columns that can be averaged: numbers as they are, one 0/1 column a level."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from jcausal.data._sample import Sample
+from jcausal.data._schema import Schema
 
 
 def readable_columns(
@@ -28,6 +29,16 @@ def readable_columns(
             columns.append(points[:, j])
             shares.append(kind == "binary")
     return labels, np.stack(columns, axis=1), np.array(shares)
+
+
+def covariate_of_columns(schema: Schema) -> Int[np.ndarray, " r"]:
+    """Which covariate each of the readable columns is of."""
+    flags = schema.flag_of.values()
+    counts = [
+        len(schema.levels[j]) if kind == "category" and j not in flags else 1
+        for j, kind in enumerate(schema.kinds)
+    ]
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def observed_means(

@@ -6,8 +6,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from jcausal.data import FROM_FRAME, Sample, check_kind, observed_means, readable_columns
+from jcausal.data import (
+    FROM_FRAME,
+    Sample,
+    check_kind,
+    covariate_of_columns,
+    observed_means,
+    readable_columns,
+)
 from jcausal.diagnose._overlap import common_area, largest_gap
+from jcausal.diagnose._worth import worth
 from jcausal.estimate import Effects
 from jcausal.match import Estimand, Matching, Prognosis, check_same_rows
 
@@ -37,7 +45,9 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
     **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
     `smd_after`, `ks_before`, `ks_after` (largest gap of the weighted distribution functions),
     `overlap_before`, `overlap_after` (area that the weighted densities share: 1 = equal),
-    `vr_before`, `vr_after`, and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
+    `vr_before`, `vr_after`; of effects with surfaces `worth`, how far predictions of the queries
+    move when a covariate alone is as among their partners (what the difference left is worth, in
+    outcome units); and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
     hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
 
     **Raises:** ValueError for other objects, and when the matching was made on other rows.
@@ -54,6 +64,7 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
         ['vr_before', 'vr_after', 'ok']
     """
     check_kind(test, Sample, "balance", FROM_FRAME)
+    effects = matching if isinstance(matching, Effects) else None
     if isinstance(matching, Effects):
         prognosis, matching = matching.prognosis, matching.matching
     else:
@@ -81,6 +92,10 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
         ),
         index=pd.Index(labels, name="covariate"),
     )
+    if effects is not None and effects.surfaces:
+        of = covariate_of_columns(test.schema)
+        scores = len(labels) - len(of)
+        frame["worth"] = np.r_[np.full(scores, np.nan), worth(effects, after)[of]]
     inside = frame["vr_after"].between(0.5, 2) | frame["vr_after"].isna()
     frame["ok"] = (frame["smd_after"].abs() < 0.1) & inside
     asked = np.asarray(matching.asked)

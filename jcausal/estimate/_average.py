@@ -19,10 +19,10 @@ class Average(eqx.Module):
     `average` and its `std_error`; `influence` (n,), how far each unit moves the average: with N
     units that count, std_error^2 = sum influence^2 / N^2, or of the sums of clusters. `propensity`
     (n,) the chance of treatment as fitted, `predicted` (n, 2) outcomes without and with the
-    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (folds, f) are the standardised
-    slopes of each fold's regression. By arm, controls first: `counts` (2,) of units, `effective`
-    (2,) units by the weights that the average gives them, (sum)^2 / sum of squares, and `beyond`
-    (2,), the share of units that the other arm hardly reaches in the chance of treatment.
+    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (1, f) are the standardised
+    slopes of the regression for the chance. By arm, controls first: `counts` (2,) of units,
+    `effective` (2,) units by the weights that the average gives them, (sum)^2 / sum of squares, and
+    `beyond` (2,), the share of units that the other arm hardly reaches in the chance of treatment.
     `clipped` counts units whose chance was held at `clip`.
     """
 
@@ -69,9 +69,8 @@ class Average(eqx.Module):
         units = [f"{int(c):,} {word}" for c, word in zip(self.counts, ("controls", "treated"))]
         count = [number_in_words(round(float(e), 1)) for e in self.effective]
         behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
-        folds = f" ({self.slope.shape[0]} folds)" if self.slope.shape[0] > 1 else ""
         first = f"{self.estimand.upper()}: {self.line(level)}"
-        return "\n".join([first, behind + folds, *self.notes()])
+        return "\n".join([first, behind, *self.notes()])
 
     def __str__(self) -> str:
         """Its summary."""

@@ -142,8 +142,7 @@ class Effects(eqx.Module):
             return None
         if not is_traced(matching.query) and not _asks_all(self.sample, matching):
             return None
-        fold = matching.fold
-        return aipw_of(self.sample, fold, len(self.surfaces), prognosis.units, self.estimand)
+        return aipw_of(self.sample, matching.fold, prognosis.units, self.estimand)
 
     @property
     def unadjusted(self) -> "Effects":

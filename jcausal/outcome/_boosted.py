@@ -18,7 +18,8 @@ from jcausal.data import (
     step_key,
 )
 from jcausal.outcome._boosted_lines import boosted_lines, evaluate_boosted
-from jcausal.outcome._boosting import Boosted, Plan, Rows, Shape, Trees, boost
+from jcausal.outcome._boosted_tree import Plan, Trees
+from jcausal.outcome._boosting import Boosted, Rows, Shape, boost
 from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
     Arms,
@@ -32,7 +33,7 @@ from jcausal.outcome._surface import (
 )
 
 FEW = 2048  # rows: an arm of fewer is padded up to the other's size, so that both share a program
-DENSE = 8  # points on a line for each bin from which whole lines are cheaper than points
+DENSE = 3  # points asked of a row, for each bin, from which whole lines are cheaper
 
 
 class BoostedSurface(ResponseSurface):
@@ -60,7 +61,7 @@ class BoostedSurface(ResponseSurface):
         at: Float[Array, "m k g"],
         wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
-        """Of many points a table for each bin, of few by evaluation."""
+        """Few points by evaluation, many from a table of all bins of each covariate."""
         bins = self.arms.cuts.shape[-1] + 1
         if at.shape[1] * at.shape[2] < DENSE * bins:
             return evaluate_along(self, centre, j, at, wanted)
@@ -121,7 +122,7 @@ class BoostedTrees(OutcomeModel):
     least: float | Float[Array, ""] = 5.0
     penalty: float | Float[Array, ""] = 1.0
     patience: int | Int[Array, ""] = 25
-    bins: int = eqx.field(static=True, default=64)
+    bins: int = eqx.field(static=True, default=128)
     traceable: bool = eqx.field(static=True, init=False, default=True)
     needs_key: bool = eqx.field(static=True, init=False, default=True)
 

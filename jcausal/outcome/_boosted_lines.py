@@ -1,11 +1,15 @@
 """Boosted trees at points and along lines."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from jcausal.outcome._boosting import Boosted, Trees, binned, tree_values
+from jcausal.outcome._boosted_tree import Trees, binned, tree_values
+from jcausal.outcome._boosting import Boosted
 
 BYTES = 2**26  # of what is held for a block of rows, at most
 
@@ -37,7 +41,7 @@ def _tree(trees: Trees, t: Int[Array, ""]) -> Trees:
     return Trees(*(lax.dynamic_index_in_dim(a, t, keepdims=False) for a in trees))
 
 
-def _by_blocks(f, rows, row_bytes: int):
+def _by_blocks(f: Callable[[Any], Array], rows: Any, row_bytes: int) -> Array:
     """A function of rows in blocks that hold at most `BYTES`."""
     size = max(1, BYTES // row_bytes)
     n = len(jax.tree.leaves(rows)[0])
@@ -85,7 +89,8 @@ def boosted_lines(
             there = (value[..., None] > one.cuts[own][:, :, None]).sum(-1, dtype=jnp.int32)
             stairs = table[place[..., None] + there] - table[place + start][..., None]
             way = value - jnp.take_along_axis(z, own, 1)[..., None]
-            return stairs + way * one.slope[own][..., None] + one.level * 0
+            known = jnp.where(jnp.isnan(one.level), jnp.nan, 0)  # NaN for an arm that is not fitted
+            return stairs + way * one.slope[own][..., None] + known
 
         width = at.dtype.itemsize * (ordered + k) * bins + 3 * k * g * at.dtype.itemsize
         return _by_blocks(block, (centre, feature, at), width)

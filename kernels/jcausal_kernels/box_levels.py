@@ -19,7 +19,7 @@ x columns of 64 cells: 1,000 x 1,775 x 50 .28 (of 16 cells .11), 92 x 8,000 x 8 
 
 Predictions are centred at the query's own before they are summed. On CPU what rounding takes off a
 sum is carried beside it from chunk to chunk of c = max(1024, s) units, so that a sum is wrong by
-less than c eps / 2 of its absolute terms, whatever n is, and commonly by the root of c; elsewhere
+less than c eps / 2 of its absolute terms, whatever n is (1e-5 for 1e7 equal numbers); elsewhere
 by as much as the platform's running sum. Counts are exact.
 """
 
