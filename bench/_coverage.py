@@ -23,6 +23,7 @@ from jcausal.simulate import Simulated
 Column = Callable[[Array], Array]  # x (n, p) -> (n,)
 EDGES, ERROR = (0.93, 0.97), 0.01  # coverage that passes, and the share of sound rows refused
 SETS, FEW = 1000, 300  # data sets where they are cheap, and where not
+CHEAP, LARGE = 300, 5000  # units up to which traced data sets are; up to which they are traced
 MAX_BYTES = 2**28
 BRUTE = 2**20  # units from which a population's ATT is computed
 
@@ -87,11 +88,10 @@ def truth(name: str) -> float:
 
 
 class Case(NamedTuple):
-    """A method; whether its plain means are shown beside; up to which n its data sets are cheap."""
+    """A method, and whether its plain means are shown beside."""
 
     method: jc.Matcher
     unadjusted: bool = False
-    cheap: int = 1000
 
 
 def case_of(method: str, surface: str | None = None) -> Case:
@@ -100,42 +100,49 @@ def case_of(method: str, surface: str | None = None) -> Case:
     options = {} if surface is None else {"outcome": surfaces[surface]()}
     if method == "AHB":
         return Case(jc.AHB(**options), unadjusted=True)
-    return Case(jc.FastAHB(**options), cheap=300)
+    return Case(jc.FastAHB(**options))
 
 
-INTERVALS = {"Abadie-Imbens": jc.AbadieImbens(), "bootstrap": jc.Bootstrap()}
-OWN = jc.AbadieImbens(target="sample")  # for the ATT of a data set's own treated
-Found = dict[str, Array]  # by reading and interval: estimate, error, lower, upper (4,)
+INTERVALS = {
+    "Abadie-Imbens/population": jc.AbadieImbens(),
+    "bootstrap/population": jc.Bootstrap(),
+}
+OWN = {"Abadie-Imbens/sample": jc.AbadieImbens(target="sample")}  # of a data set's own treated
+BOTH = OWN | {"Abadie-Imbens/population": jc.AbadieImbens()}  # where every unit's effect is one
+Intervals = dict[str, Any]  # by interval and target
+Make = Callable[[Array], tuple[jc.Sample, Array]]  # a key's data set, and the ATT to be covered
 
 
-def measure(sample: jc.Sample, case: Case, intervals: dict[str, Any], key: Array) -> Found:
-    """Every interval of one data set."""
-    effects = jc.estimate(sample, case.method, key=key, throw=False)
+class Study(NamedTuple):
+    """Data sets of one kind, and what is asked of them."""
+
+    make: Make
+    n: int
+    p: int
+    case: Case
+    intervals: Intervals
+
+
+def measure(study: Study, key: Array) -> dict[str, Array]:
+    """Estimate, error, lower, upper and truth (5,) of one data set, by reading and interval."""
+    sample, target = study.make(key)
+    effects = jc.estimate(sample, study.case.method, key=key, throw=False)
     readings = {"adjusted": effects}
-    if case.unadjusted:
+    if study.case.unadjusted:
         readings["plain means"] = effects.unadjusted
     found = {}
     for reading, one in readings.items():
-        for name, interval in intervals.items():
+        for name, interval in study.intervals.items():
             bounds = jc.interval(one, interval, key=key)
-            numbers = (bounds.estimate, bounds.error, bounds.lower, bounds.upper)
+            numbers = (bounds.estimate, bounds.error, bounds.lower, bounds.upper, target)
             found[f"{reading}/{name}"] = jnp.stack([jnp.asarray(v) for v in numbers])
     return found
 
 
-def together(
-    process: Process, n: int, case: Case, intervals: dict[str, Any], keys: Array
-) -> dict[str, np.ndarray]:
+def together(study: Study, keys: Array) -> dict[str, np.ndarray]:
     """All data sets in one compiled call a chunk, as many at once as the byte budget holds."""
-    block = min(len(keys), max(1, MAX_BYTES // (16 * process.p * n * n)))
-
-    @eqx.filter_jit
-    def chunk(keys: Array) -> Found:
-        def one(key: Array) -> Found:
-            return measure(draw(process, n, key), case, intervals, key)
-
-        return jax.vmap(one)(keys)
-
+    block = min(len(keys), max(1, MAX_BYTES // (16 * study.p * study.n**2)))
+    chunk = eqx.filter_jit(jax.vmap(lambda key: measure(study, key)))
     parts = []
     for start in range(0, len(keys), block):
         some = keys[jnp.minimum(start + jnp.arange(block), len(keys) - 1)]  # one shape
@@ -143,83 +150,67 @@ def together(
     return {name: np.concatenate([p[name] for p in parts])[: len(keys)] for name in parts[0]}
 
 
-def one_by_one(
-    process: Process, n: int, case: Case, intervals: dict[str, Any], keys: Array
-) -> dict[str, np.ndarray]:
-    """The same where a method runs on the host."""
-    made = eqx.filter_jit(lambda key: draw(process, n, key))
-    parts = []
-    for key in keys:
-        drawn = made(key)
-        sample = jc.Sample(drawn.x, drawn.t, drawn.y)
-        parts.append(jax.tree.map(np.asarray, measure(sample, case, intervals, key)))
+def one_by_one(study: Study, keys: Array) -> dict[str, np.ndarray]:
+    """The same where a method runs on the host, or one data set is enough for it."""
+    parts = [jax.tree.map(np.asarray, measure(study, key)) for key in keys]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
-def of_process(name: str, n: int, method: str, surface: str, sets: int) -> list[dict[str, Any]]:
-    """A method with a surface on the data sets of a process at one size."""
-    records = of_case(name, n, f"{method}, {surface}", case_of(method, surface), INTERVALS, sets)
+def records_of(study: Study, about: dict[str, Any], sets: int) -> list[dict[str, Any]]:
+    """One record a data set, reading and interval: how far off, stated error, covered or not."""
+    traced = study.case.method.traceable and study.n <= LARGE
+    keys = jax.random.split(jax.random.key(study.n), sets)
+    began = time.perf_counter()
+    found = (together if traced else one_by_one)(study, keys)
+    about = dict(about, n=study.n, seconds=(time.perf_counter() - began) / sets)
+    records = []
+    for words, rows in found.items():
+        said = dict(zip(("reading", "interval", "target"), words.split("/")))
+        for estimate, error, lower, upper, target in rows.astype(float).tolist():
+            held = dict(
+                bias=estimate - target, error=error, covered=float(lower <= target <= upper)
+            )
+            records.append(about | said | held)
     jax.clear_caches()
     return records
 
 
-def of_case(
-    name: str, n: int, label: str, case: Case, intervals: dict[str, Any], sets: int
-) -> list[dict[str, Any]]:
-    """One method there, on all data sets where they are cheap, else on `FEW`."""
-    traced = case.method.traceable
-    cheap = traced and n <= case.cheap
-    keys = jax.random.split(jax.random.key(n), sets if cheap else min(sets, FEW))
-    began = time.perf_counter()
-    found = (together if traced else one_by_one)(PROCESSES[name], n, case, intervals, keys)
-    spent = (time.perf_counter() - began) / len(keys)
-    target = truth(name)
-    records = []
-    for word, numbers in found.items():
-        reading, interval = word.split("/")
-        about = dict(data=name, n=n, method=label, reading=reading, interval=interval)
-        about |= dict(target="population", seconds=spent)
-        records += [about | _judged(one, target) for one in numbers]
-    return records
-
-
-def _judged(numbers: np.ndarray, target: float) -> dict[str, float]:
-    """How far an estimate is off, what error it states, whether its interval holds the target."""
-    estimate, error, lower, upper = map(float, numbers)
-    return dict(bias=estimate - target, error=error, covered=float(lower <= target <= upper))
+def of_process(name: str, n: int, method: str, surface: str, sets: int) -> list[dict[str, Any]]:
+    """A method with a surface on data sets of a process, fewer of them where they are not cheap."""
+    process, case = PROCESSES[name], case_of(method, surface)
+    target = jnp.asarray(truth(name))
+    cheap = case.method.traceable and n <= CHEAP
+    study = Study(lambda key: (draw(process, n, key), target), n, process.p, case, INTERVALS)
+    about = dict(data=name, method=f"{method}, {surface}")
+    return records_of(study, about, sets if cheap else min(sets, FEW))
 
 
 def of_simulated(
-    name: str, make: Callable[[int], Simulated], runs: int, reading: str = ""
+    name: str, simulate: Callable[[Array], Simulated], constant: bool, runs: int
 ) -> list[dict[str, Any]]:
     """The default method on data sets of the papers' processes, whose own ATT is known."""
-    case, records = case_of("AHB"), []
-    for seed in range(runs):
-        data = make(seed)
-        began = time.perf_counter()
-        constant = float(jnp.ptp(data.ite)) == 0  # then it is the population's ATT too
-        intervals = {"sample": OWN} | ({"population": jc.AbadieImbens()} if constant else {})
-        found = measure(data.sample, case, intervals, jax.random.key(seed))
-        spent = time.perf_counter() - began
-        for word, one in found.items():
-            adjusted, target = word.split("/")
-            about = dict(data=name, n=data.sample.n, method="AHB", reading=adjusted)
-            about |= dict(interval="Abadie-Imbens", target=target, seconds=spent)
-            records.append(about | _judged(np.asarray(one), float(data.att)))
-    jax.clear_caches()
-    return records
+
+    def make(key: Array) -> tuple[jc.Sample, Array]:
+        data = simulate(key)
+        return data.sample, data.att
+
+    n, p = jax.eval_shape(lambda key: simulate(key).sample.x, jax.random.key(0)).shape
+    study = Study(make, n, p, case_of("AHB"), BOTH if constant else OWN)
+    return records_of(study, dict(data=name, method="AHB"), runs)
 
 
 def of_table2(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
     """A row of Table 2 under a reading, 600 units cross-fitted."""
-    return of_simulated(
-        row, lambda seed: jc.simulate.ahb_table2(row, key=seed, reading=reading), runs
-    )
+
+    def simulate(key: Array) -> Simulated:
+        return jc.simulate.ahb_table2(row, key=key, reading=reading)
+
+    return of_simulated(row, simulate, row.split("+")[0].endswith("/const"), runs)
 
 
 def of_m5(row: str, runs: int) -> list[dict[str, Any]]:
     """A process for trees of regressions, 200 treated among 20,000."""
-    return of_simulated(row, lambda seed: jc.simulate.m5(row, key=seed), runs)
+    return of_simulated(row, lambda key: jc.simulate.m5(row, key=key), row != "s2", runs)
 
 
 def collect(
@@ -237,6 +228,7 @@ def collect(
         for about, part in zip(zip(*columns), parts):
             records += part
             print(f"  {about}: {time.perf_counter() - began:.0f} s", flush=True)
+            jax.clear_caches()  # a process can hold the compiled code of some shapes only
             yield pd.DataFrame(records)
 
 

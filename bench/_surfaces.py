@@ -37,7 +37,7 @@ def models() -> dict[str, jc.OutcomeModel]:
     plain = GradientBoostingRegressor(
         n_estimators=200, max_depth=3, learning_rate=0.05, subsample=0.7
     )
-    histograms = HistGradientBoostingRegressor(max_leaf_nodes=31, early_stopping=True)
+    histograms = HistGradientBoostingRegressor(learning_rate=0.05, max_leaf_nodes=15)
     light = LGBMRegressor(num_leaves=15, learning_rate=0.05, n_estimators=200, verbose=-1, n_jobs=2)
     return {
         "BoostedTrees": BoostedTrees(),

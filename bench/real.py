@@ -19,7 +19,8 @@ from bench._keep import keep, markdown
 from bench._published import PAPER
 
 SIMULATED = {
-    "coverage-ridge": ("AHB", "Ridge", _coverage.SIZES),
+    "coverage-ridge-300": ("AHB", "Ridge", (300,)),
+    "coverage-ridge-1000": ("AHB", "Ridge", (1000,)),
     "coverage-trees-300": ("AHB", "BoostedTrees", (300,)),
     "coverage-trees-1000": ("AHB", "BoostedTrees", (1000,)),
     "coverage-fast-ridge-300": ("Fast AHB", "Ridge", (300,)),
@@ -29,7 +30,7 @@ SIMULATED = {
 }
 READINGS = {"coverage-table2-paper": "paper", "coverage-table2-scripts": "scripts"}
 PARTS = ("estimates", "surfaces", "speed", *SIMULATED, *READINGS, "coverage-m5")
-QUICK = ("estimates", "surfaces", "speed", "coverage-ridge", "coverage-table2-scripts")
+QUICK = ("estimates", "surfaces", "speed", "coverage-ridge-300", "coverage-table2-scripts")
 WORDS = (*PARTS, "coverage")  # the last: every part that begins with it
 SETS = tuple(_real_data.ASK)
 RUNS = {"table2": 100, "m5": 30}

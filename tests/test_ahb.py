@@ -236,6 +236,7 @@ def test_a_sample_of_the_units_chooses_where_there_are_very_many(surface, monkey
     sample = draw_sample(9, n=3000, p=2)
     whole = jc.match(sample, jc.AHB(), surface=surface)
     monkeypatch.setattr(sys.modules[jc.AHB.__module__], "PAIRS", 2**16)
+    monkeypatch.setattr(sys.modules[jc.AHB.__module__], "FEWEST", 64)
     some = jc.match(sample, jc.AHB(), surface=surface)
     assert some.matched.all()
     assert (np.asarray(some.sizes)[:, 0] >= 1).all()

@@ -198,31 +198,45 @@ def test_processes_treat_as_they_say_and_know_their_average_effect():
 @pytest.mark.x64
 def test_every_reading_of_the_effects_has_every_interval():
     sample, key = draw_sample(1, n=60), jax.random.key(0)
-    intervals = {"AI": jc.AbadieImbens(), "own": coverage.OWN}
-    found = coverage.measure(sample, coverage.Case(LINEAR), intervals, key)
-    assert list(found) == ["adjusted/AI", "adjusted/own"]
+    ask = coverage.Study(
+        lambda _: (sample, jnp.asarray(2.0)), 60, 3, coverage.Case(LINEAR), coverage.BOTH
+    )
+    found = coverage.measure(ask, key)
+    assert list(found) == ["adjusted/Abadie-Imbens/sample", "adjusted/Abadie-Imbens/population"]
     effects = jc.estimate(sample, LINEAR, key=key)
-    for name, interval in intervals.items():
+    for name, interval in coverage.BOTH.items():
         bounds = jc.interval(effects, interval)
-        wanted = [bounds.estimate, bounds.error, bounds.lower, bounds.upper]
+        wanted = [bounds.estimate, bounds.error, bounds.lower, bounds.upper, 2]
         np.testing.assert_allclose(found[f"adjusted/{name}"], wanted, rtol=1e-5)
-    assert found["adjusted/own"][1] != found["adjusted/AI"][1]
 
 
 @pytest.mark.x64
 def test_data_sets_together_are_those_one_by_one(monkeypatch):
-    def differ(sample, case, intervals, key):
+    def differ(study, key):
+        sample, target = study.make(key)
         shares = [jnp.where(sample.t == arm, 1, 0) for arm in (True, False)]
         mean1, mean0 = ((share * sample.y).sum() / share.sum() for share in shares)
-        return {"adjusted/none": jnp.stack([mean1 - mean0, jax.random.normal(key)])}
+        gap, error = mean1 - mean0, 0.1 + jnp.abs(sample.y[0])
+        return {"adjusted/i/sample": jnp.stack([gap, error, gap - error, gap + error, target])}
 
     monkeypatch.setattr(coverage, "measure", differ)
     monkeypatch.setattr(coverage, "MAX_BYTES", 2 * 16 * 2 * 40**2)  # two at a time
-    keys = jax.random.split(jax.random.key(1), 5)
-    asked = (coverage.PROCESSES["linear"], 40, coverage.Case(LINEAR), {}, keys)
-    both = [way(*asked)["adjusted/none"] for way in (coverage.together, coverage.one_by_one)]
-    assert both[0].shape == (5, 2) and np.unique(both[0]).size == 10
+
+    def make(key):
+        data = jc.simulate.ahb_table2("box/box", key=key, n=40)
+        return data.sample, data.att
+
+    ask = coverage.Study(make, 40, 2, coverage.Case(LINEAR), {})
+    keys = jax.random.split(jax.random.key(40), 5)
+    both = [way(ask, keys)["adjusted/i/sample"] for way in (coverage.together, coverage.one_by_one)]
+    assert both[0].shape == (5, 5) and np.unique(both[0]).size == 25
     np.testing.assert_allclose(*both, rtol=1e-5)
+    records = coverage.records_of(ask, dict(data="d"), 5)
+    estimate, error, _, _, target = both[0].T
+    found = pd.DataFrame(records)
+    np.testing.assert_allclose(found["bias"], estimate - target, atol=1e-5)
+    np.testing.assert_array_equal(found["covered"], np.abs(estimate - target) <= error)
+    assert (found["n"] == 40).all() and (found["target"] == "sample").all()
 
 
 def test_the_table_of_coverage_by_hand():

@@ -1,6 +1,5 @@
 """Effects from a matching: of every query, on average, by group."""
 
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,8 +14,10 @@ from jcausal.estimate import _words
 from jcausal.estimate._aipw import aipw_of
 from jcausal.estimate._average import Average
 from jcausal.estimate._residuals import drift_of, explained, own_predictions, residuals
+from jcausal.estimate._sums import summed
 from jcausal.match import RESULTS, Estimand, Leaves, Matching, Prognosis, code, queries_of
 from jcausal.match._matcher import Tau
+from jcausal.match._matching import arm_shares
 from jcausal.outcome import ResponseSurface
 
 ALONE = 1.01  # effective units below which an arm counts as one unit: the digits end there
@@ -336,9 +337,12 @@ class Effects(eqx.Module):
         matching, treated, t = self.matching, self.matching.query_treated, self.sample.t
         sign = jnp.where(t, 1, -1) if power == 1 else jnp.ones(self.sample.n, share.dtype)
         if self.tau == "a":
-            return sign * matching.unit_weights(share, power)
-        partners = matching.unit_weights(jnp.where(treated, share, 0), power) * ~t
-        partners += matching.unit_weights(jnp.where(treated, 0, share), power) * t
+            each = jnp.stack([share, share], axis=1)
+        else:
+            each = jnp.stack([jnp.where(treated, share, 0), jnp.where(treated, 0, share)], axis=1)
+        partners = matching.spread(arm_shares(each, self.totals[..., 0], power), power)
+        if self.tau == "a":
+            return sign * partners
         return sign * partners.at[matching.query].add(jnp.where(self.matched, share, 0) ** power)
 
     def cate(self, by: str | np.ndarray | Array) -> Any:
@@ -420,7 +424,7 @@ def effects_of(
     assert sample.y is not None
     if tau == "a" and isinstance(matching, Leaves):
         raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
-    matching, totals, foretold, centre = _summed(sample, matching, prognosis, adjusted)
+    matching, totals, foretold, centre = summed(sample, matching, prognosis, adjusted)
     r2 = jnp.zeros((0, 2), sample.x.dtype)
     if surfaces and prognosis is not None:
         r2 = explained(sample, matching.fold, prognosis, len(surfaces))
@@ -440,68 +444,3 @@ def effects_of(
         tau=tau,
         adjusted=adjusted,
     )
-
-
-def _summed(
-    sample: Sample, matching: Matching, prognosis: Prognosis | None, adjusted: bool
-) -> tuple[Matching, Float[Array, "q 2 5"], Float[Array, "q 2"] | None, Float[Array, ""]]:
-    """Group sums of what is averaged, and mean predictions; queries that are not finite are marked.
-
-    On concrete arrays in float64: squares around a group's mean need the digits.
-    """
-    assert sample.y is not None
-    values, own, predicted = sample.y, None, None
-    if prognosis is not None:
-        own = residuals(sample, matching.fold, prognosis)
-        predicted = sample.y - own
-        values = own if adjusted else values
-    centre = _centre(values, sample.valid, sample.weight, adjusted)
-    traced = is_traced(sample, matching, values)
-    with nullcontext() if traced else jax.enable_x64(True):
-        wide = values.dtype if traced else np.float64
-        away = jnp.where(sample.valid, values.astype(wide) - centre.astype(wide), 0)
-        totals, foretold = matching.totals(away), None
-        if predicted is not None:
-            sums = matching.sums(predicted.astype(wide)[:, None])[..., 0]
-            weight = totals[..., 0]
-            foretold = jnp.where(weight > 0, sums / jnp.where(weight > 0, weight, 1), 0)
-    totals = jnp.asarray(totals, sample.x.dtype)
-    foretold = None if foretold is None else jnp.asarray(foretold, sample.x.dtype)
-    return _marked(sample, matching, totals, prognosis, adjusted), totals, foretold, centre
-
-
-@partial(jax.jit, static_argnames="adjusted")
-def _centre(
-    values: Float[Array, " n"],
-    valid: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    adjusted: bool,
-) -> Float[Array, ""]:
-    """The weighted mean of what is averaged; 0 for risks, so that a risk of 0 is 0 exactly."""
-    usable = valid & jnp.isfinite(values)
-    weight = jnp.where(usable, weight, 0)
-    centre = (weight * jnp.where(usable, values, 0)).sum() / weight.sum()
-    binary = (~usable | (values == 0) | (values == 1)).all()
-    return jnp.where(binary & (not adjusted), 0, centre)
-
-
-def _marked(
-    sample: Sample,
-    matching: Matching,
-    totals: Float[Array, "q 2 5"],
-    prognosis: Prognosis | None,
-    adjusted: bool,
-) -> Matching:
-    """The matching with a status for matched queries whose group or own outcome is not finite."""
-    assert sample.y is not None
-    outcomes = jnp.where(sample.valid, sample.y, 0)
-    own = jnp.where(matching.query >= 0, outcomes[matching.query], 0)
-    fine = jnp.isfinite(totals[..., :2]).all((1, 2)) & jnp.isfinite(own)
-    reason = code(RESULTS.bad_input)
-    if adjusted and prognosis is not None:
-        fine &= jnp.isfinite(prognosis.queries).any(1)
-        reason = jnp.where(jnp.isfinite(outcomes).all(), code(RESULTS.surface_nan), reason)
-    status = jnp.where(matching.matched & ~fine, reason, matching.status)
-    if not is_traced(status) and (np.asarray(status) == np.asarray(matching.status)).all():
-        return matching
-    return eqx.tree_at(lambda m: m.status, matching, status)

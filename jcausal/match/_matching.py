@@ -49,11 +49,13 @@ class Matching(eqx.Module):
         """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
 
     @abstractmethod
-    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
         """What effects are made of, by arm of each group, in the dtype of y.
 
         Sums of weight, weight y and weight (y - mean)^2; with S_p the sum of weight^p, effective
-        units S_1^2 / S_2, and S_3 / (S_1 S_2).
+        units S_1^2 / S_2, and S_3 / (S_1 S_2); then the sums of `also`.
         """
 
     @property
@@ -90,8 +92,11 @@ class Matching(eqx.Module):
 
         With `power=2` each term of that sum is squared before it is added up.
         """
-        total = self.sums(jnp.ones((self.sample.n, 1), self.sample.x.dtype))[..., 0]
-        return self.spread(_shares(v, total, power), power)
+        return self.spread(arm_shares(jnp.stack([v, v], axis=1), self._mass(), power), power)
+
+    def _mass(self) -> Float[Array, "q 2"]:
+        """The weight of each group by arm."""
+        return self.sums(jnp.ones((self.sample.n, 1), self.sample.x.dtype))[..., 0]
 
     def groups(self, limit: int = 100) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The first `limit` groups as (i, rows, weights), made one at a time."""
@@ -102,8 +107,8 @@ class Matching(eqx.Module):
         """Matched-data weights: a matched query counts as itself, its partners share its weight."""
         v = jnp.where(self.matched & (self.query >= 0), self.query_weight, 0)
         treated = self.query_treated
-        partners = self.unit_weights(jnp.where(treated, v, 0)) * ~self.sample.t
-        partners += self.unit_weights(jnp.where(treated, 0, v)) * self.sample.t
+        each = jnp.stack([jnp.where(treated, v, 0), jnp.where(treated, 0, v)], axis=1)
+        partners = self.spread(arm_shares(each, self._mass(), 1))
         return partners.at[self.query].add(v)
 
     def unmatched(self) -> Any:
@@ -127,14 +132,16 @@ def _of_rows(query: Int[Array, " q"], values: Array, outside: Array | float | bo
 
 
 @partial(jax.jit, static_argnames="power")
-def _shares(v: Float[Array, " q"], total: Float[Array, "q 2"], power: int) -> Float[Array, "q 2"]:
+def arm_shares(
+    v: Float[Array, "q 2"], total: Float[Array, "q 2"], power: int
+) -> Float[Array, "q 2"]:
     """What each unit of weight carries of v, by arm; 0 in an arm without weight."""
-    return jnp.where(total > 0, v[:, None] / jnp.where(total > 0, total, 1), 0) ** power
+    return jnp.where(total > 0, v / jnp.where(total > 0, total, 1), 0) ** power
 
 
 @jax.jit
-def around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Float[Array, "q 2 5"]:
-    """`Matching.totals` from sums of g (1, y, y^2, g / largest, (g / largest)^2), g the weights.
+def around_means(sums: Float[Array, "q 2 e"], largest: Float[Array, ""]) -> Float[Array, "q 2 e"]:
+    """`Matching.totals` from sums of g (1, y, y^2, g / largest, (g / largest)^2, ...), g weights.
 
     Weights are taken relative to the largest, so that cubes stay finite.
     """
@@ -143,7 +150,8 @@ def around_means(sums: Float[Array, "q 2 5"], largest: Float[Array, ""]) -> Floa
     second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
     effective = sums[..., 0] / largest * (sums[..., 0] / second)
     heavy = sums[..., 4] / second * largest / weight
-    return jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
+    first = jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
+    return jnp.concatenate([first, sums[..., 5:]], axis=2)
 
 
 def check_same_rows(sample: Sample, matching: Matching) -> None:

@@ -18,7 +18,7 @@ from jcausal.data import (
     step_key,
 )
 from jcausal.outcome._boosted_lines import boosted_lines, evaluate_boosted
-from jcausal.outcome._boosted_tree import Plan, Trees
+from jcausal.outcome._boosted_tree import Plan
 from jcausal.outcome._boosting import Boosted, Rows, Shape, boost
 from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
@@ -176,9 +176,13 @@ class BoostedTrees(OutcomeModel):
         )
 
     def _plan(self, dtype: jnp.dtype) -> Plan:
-        numbers = (self.learning_rate, self.penalty, self.least, self.share)
-        patience = jnp.asarray(self.patience, jnp.int32)
-        return Plan(*(jnp.asarray(value, dtype) for value in numbers), patience)
+        return Plan(
+            jnp.asarray(self.learning_rate, dtype),
+            jnp.asarray(self.penalty, dtype),
+            jnp.asarray(self.least, dtype),
+            jnp.asarray(self.share, dtype),
+            jnp.asarray(self.patience, jnp.int32),
+        )
 
 
 @eqx.filter_jit
@@ -223,7 +227,7 @@ def _traced(
     return jax.tree.map(lambda a: a[jnp.zeros(2, jnp.int32)], fitted)._replace(
         **{
             name: jnp.where(jnp.arange(2) == wanted[0], getattr(fitted, name)[0], blank)
-            for name, blank in dict(level=jnp.nan, noise=jnp.nan, count=0).items()
+            for name, blank in dict(level=jnp.nan, noise=jnp.nan, grown=0).items()
         }
     )
 
@@ -236,24 +240,22 @@ def _concrete(
     plan: Plan,
     shape: Shape,
 ) -> Boosted:
-    """The rows of each arm alone, in a bucketed shape, and only as many trees as were kept."""
-    host = Rows(*(np.asarray(a) for a in raw))
+    """The rows of each arm alone, in bucketed shapes; room for all trees, so folds share traces."""
+    fold = np.asarray(raw.fold)
     together = min(bucket(max(map(len, rows.values()))), FEW)
     found = {}
     for arm, index in rows.items():
-        _check_rows(host.fold[index], arm)
+        _check_rows(fold[index], arm)
         size = max(bucket(len(index)), together)
-        part = Rows(*(jnp.asarray(pad_rows(a[index], size)) for a in host))
+        part = Rows(*(jnp.asarray(pad_rows(np.asarray(a)[index], size)) for a in raw))
         found[arm] = jax.tree.map(np.asarray, _core(encoding, part, key, plan, shape))
     for arm in {0, 1} - set(found):
         there = found[1 - arm]
         blank = dict(level=np.nan, noise=np.nan)
         blank = {name: np.asarray(v, there.level.dtype) for name, v in blank.items()}
-        found[arm] = there._replace(count=np.zeros_like(there.count), **blank)
+        found[arm] = there._replace(grown=np.zeros_like(there.grown), **blank)
     both = jax.tree.map(lambda a, b: np.stack([a, b]), found[0], found[1])
-    most = min(bucket(int(both.count.max())), both.trees.leaf.shape[1])
-    trees = Trees(*(a[:, :most] for a in both.trees))
-    return jax.tree.map(jnp.asarray, both._replace(trees=trees))
+    return jax.tree.map(jnp.asarray, both)
 
 
 def _check_rows(fold: np.ndarray, arm: int) -> None:

@@ -29,7 +29,7 @@ def evaluate_boosted(arms: Boosted, z: Float[Array, "m f"], depth: int) -> Float
             def more(t: Array, total: Array) -> Array:
                 return total + tree_values(bins, _tree(inside.trees, t), depth)
 
-            return lax.fori_loop(0, inside.count, more, jnp.zeros(len(z), one.level.dtype))
+            return lax.fori_loop(0, inside.grown, more, jnp.zeros(len(z), one.level.dtype))
 
         stairs = _by_blocks(block, lax.stop_gradient(z), z.shape[1] + 32)
         return one.level + _product(z, one.slope) + stairs
@@ -102,7 +102,7 @@ def _terms(one: Boosted, ordered: int) -> tuple[Int[Array, " s"], Int[Array, ""]
     """Nodes (tree times nodes of a tree + node) with an ordered feature new in the tree, first."""
     feature, cut = one.trees.feature, one.trees.cut
     splits = (cut <= one.cuts.shape[-1]) & (feature < ordered)
-    splits &= (jnp.arange(len(cut)) < one.count)[:, None]
+    splits &= (jnp.arange(len(cut)) < one.grown)[:, None]
     nodes = jnp.arange(feature.shape[1])
     same = (feature[:, :, None] == feature[:, None]) & splits[:, None]
     needed = splits & ~(same & (nodes < nodes[:, None])).any(-1)

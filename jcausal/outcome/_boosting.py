@@ -36,11 +36,11 @@ class Rows(NamedTuple):
 class Boosted(NamedTuple):
     """Boosted trees on top of a line, for one arm, in the outcome's units.
 
-    f(z) = level + z slope + sum of the first `count` trees on the bins that `cuts` make of z.
+    f(z) = level + z slope + sum of the first `grown` trees on the bins that `cuts` make of z.
     """
 
     trees: Trees
-    count: Int[Array, ""]
+    grown: Int[Array, ""]
     cuts: Float[Array, "f c"]
     level: Float[Array, ""]
     slope: Float[Array, " f"]

@@ -15,7 +15,7 @@ gathers, n additions of 4 numbers by index, and a sort of m = min(s, n). Elsewhe
 sorted with their units. Bytes a query, float32: about 12 n + 260 m on CPU, 150 n elsewhere; as
 many queries at once, 64 at most, as `max_bytes` allows. Seconds on two CPU cores, queries x units
 x columns of 64 cells: 1,000 x 1,775 x 50 .28 (of 16 cells .11), 92 x 8,000 x 8 .011,
-10,000 x 2,000 x 10 .99, 64 x 100,000 x 10 .16; by the sort .55 (.37), .28, -, 2.3.
+10,000 x 2,000 x 10 .74, 64 x 100,000 x 10 .08; by the sort .55 (.37), .28, -, 2.3.
 
 Predictions are centred at the query's own before they are summed. On CPU what rounding takes off a
 sum is carried beside it from chunk to chunk of c = max(1024, s) units, so that a sum is wrong by

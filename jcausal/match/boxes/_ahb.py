@@ -21,8 +21,8 @@ from jcausal.outcome._surface import Arms
 from jcausal_kernels import MISSING
 
 Number = float | int | Array
-PAIRS = 2**24  # queries times units from which units are sampled for the choice of a level
-FEWEST = 1024  # units that are looked at however many queries there are
+PAIRS = 2**28  # queries times units from which units are sampled for the choice of a level
+FEWEST = 4096  # units that are looked at however many queries there are
 BYTES = 2**27  # of the points of a batch's lines, were they evaluated one by one
 
 
@@ -52,8 +52,8 @@ class AHB(Matcher):
     - `min_controls`, `min_treated`: units (not weights) that a box needs.
     - `outcome`: the model of the surfaces, for `jc.estimate`.
 
-    Beyond some millions of queries times units the level is chosen on a sample of the units, by
-    their identity; groups always hold all units in the box.
+    Beyond some hundred millions of queries times units the level is chosen on a sample of the
+    units, by their identity; groups always hold all units in the box.
 
     **Source:** the objective of Morucci, Orlandi, Roy, Rudin and Volfovsky, "Adaptive Hyper-box
     Matching for Interpretable Individualized Treatment Effect Estimation" (UAI 2020), eqs 2 to 4;

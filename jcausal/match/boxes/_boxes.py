@@ -177,9 +177,11 @@ class Boxes(Matching):
         total = box_weights(self.units, rungs, shares[:, :, None], ladder=self._bound)[:, 0]
         return total * self.sample.weight**power
 
-    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
         """Sums of weight, weight y, weight (y - mean)^2, effective units, heavy, in one stream."""
-        columns, largest = _columns(y, self.sample.valid, self.sample.weight)
+        columns, largest = _columns(y, self.sample.valid, self.sample.weight, also)
         return around_means(self.sums(columns), largest)
 
     @property
@@ -248,10 +250,14 @@ def _weighted(
 
 @jax.jit
 def _columns(
-    y: Float[Array, " n"], valid: Bool[Array, " n"], weight: Float[Array, " n"]
-) -> tuple[Float[Array, "n 5"], Float[Array, ""]]:
+    y: Float[Array, " n"],
+    valid: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+    also: Float[Array, "n d"] | None,
+) -> tuple[Float[Array, "n e"], Float[Array, ""]]:
     """What `around_means` takes the sums of, and the largest weight."""
     w = jnp.where(valid, weight, 0).astype(y.dtype)
     largest = w.max()
     w = w / jnp.where(largest > 0, largest, 1)
-    return jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1), largest
+    columns = jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)
+    return columns if also is None else jnp.concatenate([columns, also], axis=1), largest

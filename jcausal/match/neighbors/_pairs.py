@@ -109,11 +109,14 @@ class Pairs(Matching):
         rows, weights = self._members
         return _sums(rows, weights.astype(values.dtype) ** power, self.sample.t, values)
 
-    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
         """Sums of weight, weight y and weight (y - mean)^2, effective units, heavy."""
         columns = jnp.stack([jnp.ones_like(y), y, y**2], axis=1)
         ones = columns[:, :1]
         parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]
+        parts += [] if also is None else [self.sums(also)]
         return around_means(jnp.concatenate(parts, axis=2), jnp.ones((), y.dtype))
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:

@@ -113,7 +113,9 @@ class Leaves(Matching):
         found = jnp.where(design.leaf >= 0, found, 0) * self._carries.astype(shares.dtype) ** power
         return found.at[self.query].add(shares[:, 1] * self._own.astype(shares.dtype) ** power)
 
-    def totals(self, y: Float[Array, " n"]) -> Float[Array, "q 2 5"]:
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
         """Sums of predictions; a group's variance is that of its leaf's residuals."""
         sums = self.sums(jnp.stack([jnp.ones_like(y), y], axis=1))
         total, square = sums[..., 0], self.squares.astype(y.dtype)
@@ -123,7 +125,8 @@ class Leaves(Matching):
         spread = jnp.stack([spread, jnp.zeros_like(spread)], axis=1)
         spread *= total * (1 - 1 / jnp.where(effective > 1, effective, 1))
         heavy = 1 / jnp.where(effective > 0, effective, 1)
-        return jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
+        found = jnp.stack([total, sums[..., 1], spread, effective, heavy], axis=2)
+        return found if also is None else jnp.concatenate([found, self.sums(also)], axis=2)
 
     @property
     def squares(self) -> Float[Array, "q 2"]:
