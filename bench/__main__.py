@@ -58,7 +58,7 @@ def main() -> int:
     seven.add_argument("--partitions", type=int, default=20, help="random partitions (estimates)")
     seven.add_argument("--runs", type=int, help="data sets of each row (coverage)")
     seven.add_argument("--workers", type=int, default=1, help="processes (coverage)")
-    seven.add_argument("--limit", type=float, default=300.0, help="seconds of a slow method's run")
+    seven.add_argument("--limit", type=float, default=real.LIMIT, help="seconds of a slow method")
     for each in (one, two, three, four, five, six, seven):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()

@@ -65,7 +65,6 @@ PROCESSES = {
     "six, strong": Process(_six, _one, lambda x: 3 * (x[:, 0] + x[:, 1] + x[:, 2]) - 5.5, 6),
     "step": Process(_step, _one, lambda x: 1.5 * (x[:, 0] > 0.5) + 1.0 * (x[:, 1] > 0.5) - 1.8),
 }
-SIZES = (300, 1000)
 
 
 def draw(process: Process, n: int, key: Array) -> jc.Sample:
@@ -243,13 +242,13 @@ BY = ["data", "n", "method", "reading", "interval", "target"]
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """Coverage with its Monte-Carlo error, bias, RMSE, spread, stated over true error."""
     lines, p_values = [], []
-    for about, seen in records.groupby(BY, sort=False):
+    for _, seen in records.groupby(BY, sort=False):
         runs, covered, bias = len(seen), seen["covered"], seen["bias"]
         sd = bias.std() if runs > 1 else np.nan
         share = covered.mean()
-        p_values.append(outside(int(covered.sum()), runs))
+        p_values.append(outside(int(np.sum(covered)), runs))
         lines.append(
-            dict(zip(BY, about))
+            seen[BY].iloc[0].to_dict()
             | {
                 "sets": runs,
                 "coverage of 95%": f"{share:.3f} ({np.sqrt(share * (1 - share) / runs):.3f})",

@@ -119,21 +119,22 @@ def by_matching(method: jc.Matcher, honest: bool = False) -> Callable[[jc.Sample
 
 def beside(effects: jc.Effects) -> dict[str, float]:
     """What an honest surface lets one tell beside the estimate."""
+    second = effects.second_opinion()
     return dict(
         plain=float(effects.unadjusted.att),
-        second=float(effects.second_opinion().average),
+        second=np.nan if second is None else float(second.average),
         drift=float(np.nanmean(np.abs(np.asarray(effects.drift)))),
     )
 
 
 def balance(table: pd.DataFrame) -> dict[str, float]:
     """Of a table of `jc.balance`: the score's SMD, and the covariates' mean |SMD|."""
-    score = table.index == SCORE
+    score = np.asarray(table.index == SCORE)
     found = {}
     for when in ("before", "after"):
-        smd = table[f"smd_{when}"]
-        found[f"score_{when}"] = float(smd[score].iloc[0]) if score.any() else np.nan
-        found[f"smd_{when}"] = float(smd[~score].abs().mean())
+        smd = np.asarray(table[f"smd_{when}"], np.float64)
+        found[f"score_{when}"] = float(smd[score][0]) if score.any() else np.nan
+        found[f"smd_{when}"] = float(np.nanmean(np.abs(smd[~score])))
     return found
 
 
@@ -242,8 +243,8 @@ def line(
     for words, one in (("score's SMD", "score"), ("covariates' mean abs SMD", "smd")):
         pair = [of[f"{one}_{when}"].mean() for when in ("before", "after")]
         row[words] = "" if np.isnan(pair).any() else f"{pair[0]:.2f}, {pair[1]:.2f}"
-    row |= dict(matched=of["matched"].mean(), s=of["seconds"].median(), note=note)
-    row["first, s"] = of["seconds"].iloc[0] if several else np.nan
+    row |= dict(matched=of["matched"].mean(), s=of["seconds"].median())
+    row |= {"first, s": of["seconds"].iloc[0] if several else np.nan, "note": note}
     return row, kept
 
 

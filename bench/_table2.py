@@ -40,12 +40,18 @@ def prepare(row: str, reading: Any, seed: int) -> Run:
     return divide(jc.simulate.ahb_table2(row, key=seed, reading=reading), seed)
 
 
-def divide(data: Simulated, seed: int, share: float = 2 / 3, everyone: bool = False) -> Run:
+def divide(
+    data: Simulated,
+    seed: int,
+    share: float = 2 / 3,
+    everyone: bool = False,
+    model: jc.OutcomeModel = MODEL,
+) -> Run:
     """A share of the units for the surface; the true effects of the treated (or all) others."""
     train, test = jc.split(data.sample, share=share, key=seed)
     asked = np.asarray(test.t) | everyone
     place = np.asarray(test.row[:, 1])[asked]
-    return Run(test, np.asarray(data.ite)[place], jc.fit(train, MODEL, key=seed))
+    return Run(test, np.asarray(data.ite)[place], jc.fit(train, model, key=seed))
 
 
 def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
@@ -81,7 +87,7 @@ def row_of_runs(
             if isinstance(method, jc.FastAHB):
                 method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
-            effects = jc.estimate(run.test, boxes, tau="a")
+            effects = jc.estimate(run.test, boxes, tau="a", adjust=None)
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             records.append(dict(about, method=name, size=size, **found))

@@ -1,5 +1,6 @@
 """The arithmetic of the bench of real data: questions, peers, coverage, the command's seconds."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -236,7 +237,7 @@ def test_data_sets_together_are_those_one_by_one(monkeypatch):
     found = pd.DataFrame(records)
     np.testing.assert_allclose(found["bias"], estimate - target, atol=1e-5)
     np.testing.assert_array_equal(found["covered"], np.abs(estimate - target) <= error)
-    assert (found["n"] == 40).all() and (found["target"] == "sample").all()
+    assert set(found["n"]) == {40} and set(found["target"]) == {"sample"}
 
 
 def test_the_table_of_coverage_by_hand():
@@ -266,6 +267,19 @@ def test_parts_are_chosen_by_name_or_by_beginning():
     assert real.chosen(["coverage"], False) == [p for p in real.PARTS if p.startswith("coverage")]
     assert real.chosen(["speed", "estimates"], True) == ["estimates", "speed"]
     assert set(real.QUICK) < set(real.PARTS)
+    assert real.chosen(["coverage-m5"], False) == list(real.ROWS)
+    assert list(real.ROWS.values()) == ["s1/conf", "s1/rand", "s2", "s3"]
+
+
+def test_a_part_is_run_alone_with_all_its_rows():
+    asked = argparse.Namespace(quick=False, runs=None, partitions=20, limit=60, sets=["nhefs"])
+    for part in real.PARTS[3:]:
+        head, job, columns = real._jobs(part, asked)
+        assert head and callable(job) and len({len(column) for column in columns}) == 1, part
+    assert len(real._jobs("coverage-table2-paper", asked)[2][0]) == 9
+    assert real._jobs("coverage-trees-1000", asked)[2][1] == [1000] * 5
+    words = "python -m bench real --parts estimates --sets nhefs --limit 60"
+    assert real.command(asked, "estimates") == words
 
 
 def test_a_process_is_timed_its_memory_seen_and_its_failure_told(tmp_path):

@@ -41,6 +41,22 @@ class Levelled(eqx.Module):
         return wavy(x[:, :2]) + self.effect[x[:, 2].astype(int)][:, None]
 
 
+class Scaled(eqx.Module):
+    """`wavy` as it is for outcomes that were multiplied and shifted."""
+
+    shift: jnp.ndarray
+    factor: jnp.ndarray
+
+    def __call__(self, x):
+        return self.shift + self.factor * wavy(x)
+
+
+def same_averages(first, second):
+    """Adjusted and by plain means."""
+    np.testing.assert_allclose(first.average, second.average, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.plain_average, second.plain_average, rtol=1e-4, atol=1e-5)
+
+
 def arms_swapped(x):
     return wavy(x)[:, ::-1]
 
@@ -87,31 +103,52 @@ def test_sums_and_weights_are_adjoint_and_equal_brute_force(matched):
     assert [i for i, _, _ in matching.groups(limit=4)] == [0, 1, 2, 3]
 
 
+def parts_of_the_outcome(sample):
+    """What `wavy` leaves of each outcome, by the unit's own arm, and both its predictions."""
+    both, t = np.asarray(wavy(sample.x), float), np.asarray(sample.t).astype(int)
+    return np.asarray(sample.y, float) - both[np.arange(sample.n), t], both
+
+
 @pytest.mark.x64
+@pytest.mark.parametrize("adjust", ["auto", None])
 @pytest.mark.parametrize("tau", ["a", "b"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
-def test_every_average_is_linear_in_the_outcomes(estimand, tau, surface):
+def test_every_average_is_linear_in_the_outcomes(estimand, tau, adjust, surface):
     sample = draw_sample(12, n=50, weight=np.random.default_rng(2).random(50) + 0.1)
     effects = jc.estimate(
-        sample, jc.FastAHB(outcome=surface), folds=2, key=0, estimand=estimand, tau=tau
+        sample,
+        jc.FastAHB(outcome=surface),
+        folds=2,
+        key=0,
+        estimand=estimand,
+        tau=tau,
+        adjust=adjust,
     )
-    average = getattr(effects, estimand)
-    np.testing.assert_allclose(effects.contributions @ sample.y, average, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(effects.contributions.sum(), 0, atol=1e-5)
-    weight = np.asarray(sample.weight)[np.asarray(effects.matching.query)]
+    average, query = getattr(effects, estimand), np.asarray(effects.matching.query)
+    weight = np.asarray(sample.weight)[query]
+    values, both = np.asarray(sample.y, float), np.zeros((sample.n, 2))
+    if adjust == "auto":
+        values, both = parts_of_the_outcome(sample)
+    known = np.average((both[:, 1] - both[:, 0])[query], weights=weight)
+    c = np.asarray(effects.contributions, float)
+    np.testing.assert_allclose(c @ values + known, average, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(c.sum(), 0, atol=1e-5)
     expected = np.average(np.asarray(effects.ite), weights=weight)
     np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_unit_effects_by_brute_force(matched):
+@pytest.mark.parametrize("adjust", ["auto", None])
+def test_unit_effects_by_brute_force(matched, adjust):
     sample, matching = matched
     y, t, w = (np.asarray(a) for a in (sample.y, sample.t, sample.weight))
+    values, both = (y, np.zeros((60, 2))) if adjust is None else parts_of_the_outcome(sample)
     for tau in "ab":
-        effects = jc.estimate(sample, matching, tau=tau)
+        effects = jc.estimate(sample, matching, tau=tau, adjust=adjust)
         for i in range(0, 60, 5):
             rows, _ = matching.group(i)
-            mean = [np.average(y[r], weights=w[r]) for r in (rows[~t[rows]], rows[t[rows]])]
+            mean = [np.average(values[r], weights=w[r]) for r in (rows[~t[rows]], rows[t[rows]])]
             own = int(matching.query[i])
+            mean = [a + b for a, b in zip(mean, both[own])]
             if tau == "b":
                 mean[int(t[own])] = y[own]
             np.testing.assert_allclose(effects.ite[i], mean[1] - mean[0], rtol=1e-3, atol=1e-4)
@@ -144,7 +181,7 @@ def test_unit_order_changes_nothing(seed):
     )
     first = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
     second = jc.estimate(mixed, jc.FastAHB(outcome=surface), folds=1)
-    np.testing.assert_allclose(first.att, second.att, rtol=1e-4, atol=1e-5)
+    same_averages(first, second)
     place = {int(k): i for i, k in enumerate(order[np.asarray(second.matching.query)])}
     for i, row in enumerate(np.asarray(first.matching.query)):
         assert (first.matching.lower[i] == second.matching.lower[place[int(row)]]).all()
@@ -191,7 +228,7 @@ def test_duplicated_units_change_no_box_and_no_average(seed):
     first, second = (jc.estimate(s, method, folds=1) for s in (sample, copied))
     half = first.matching.query.shape[0]
     assert (first.matching.lower == second.matching.lower[:half]).all()
-    np.testing.assert_allclose(first.att, second.att, rtol=1e-4, atol=1e-5)
+    same_averages(first, second)
 
 
 @given(SEEDS)
@@ -212,7 +249,7 @@ def test_a_weight_of_two_is_a_duplicated_row(seed):
         first, second = (
             jc.estimate(s, method, folds=1, estimand=estimand) for s in (weighted, copied)
         )
-        np.testing.assert_allclose(first.average, second.average, rtol=1e-4, atol=1e-5)
+        same_averages(first, second)
 
 
 @given(SEEDS)
@@ -231,12 +268,19 @@ def test_renamed_levels_change_no_group(seed):
         assert first.group(i)[0].tolist() == second.group(i)[0].tolist()
 
 
-@given(SEEDS, st.floats(-1e3, 1e3), st.sampled_from([-3.0, 0.01, 7.0]))
-def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor):
+@given(SEEDS, st.floats(-1e3, 1e3), st.sampled_from([-3.0, 0.01, 7.0]), st.booleans())
+def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor, adjusted):
     sample = draw_sample(seed, n=40)
     found = jc.match(sample, jc.FastAHB(min_treated=2), surface=jc.Function(wavy))
-    first = jc.estimate(sample, found)
-    second = jc.estimate(sample.with_outcome(shift + factor * np.asarray(sample.y, float)), found)
+    other = sample.with_outcome(shift + factor * np.asarray(sample.y, float))
+    models = [
+        jc.Function(Scaled(jnp.asarray(a), jnp.asarray(b)))
+        for a, b in ((0.0, 1.0), (shift, factor))
+    ]
+    first, second = (
+        jc.estimate(s, found, adjust=model if adjusted else None)
+        for s, model in zip((sample, other), models)
+    )
     scale = abs(factor)
     np.testing.assert_allclose(
         second.ite, factor * first.ite, atol=3e-3 * scale + 1e-6 * abs(shift)
@@ -256,6 +300,8 @@ def test_swapped_arms_turn_att_into_minus_atc(seed):
     first = jc.estimate(sample, jc.FastAHB(outcome=plain), folds=1, estimand="att")
     second = jc.estimate(swapped, jc.FastAHB(outcome=turned), folds=1, estimand="atc")
     np.testing.assert_allclose(first.att, -second.atc, rtol=1e-4, atol=1e-5)
+    plain = -second.plain_average
+    np.testing.assert_allclose(first.plain_average, plain, rtol=1e-4, atol=1e-5)
 
 
 @given(SEEDS)
@@ -338,7 +384,8 @@ def test_two_units_and_one_covariate():
     sample = jc.Sample([[1.0], [3.0]], [0, 1], [10.0, 14.0])
     surface = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1))
     effects = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1)
-    assert float(effects.att) == 4
+    assert float(effects.unadjusted.att) == 4
+    assert float(effects.att) == 2  # the surface foretells 2 of it
     assert effects.matching.lower.tolist() == [[1]] and effects.matching.upper.tolist() == [[3]]
     with pytest.raises(ValueError, match="no group holds two controls"):
         jc.interval(effects, jc.ConservativeNormal())

@@ -4,15 +4,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw_sample
+from conftest import draw_sample, wavy
 from scipy.stats import norm
 
 import jcausal as jc
 
 
-def written_out(sample, effects, neighbors, target):
-    """Abadie and Imbens' variance by loops."""
-    x, t, y = sample.points, np.asarray(sample.t), np.asarray(sample.y, float)
+def averaged(sample, adjust):
+    """What groups average: outcomes, or what `wavy` leaves of them by the unit's own arm."""
+    y, t = np.asarray(sample.y, float), np.asarray(sample.t).astype(int)
+    if adjust is None:
+        return y
+    return y - np.asarray(wavy(sample.x), float)[np.arange(sample.n), t]
+
+
+def written_out(sample, effects, neighbors, target, y):
+    """Abadie and Imbens' variance by loops, of what the groups average."""
+    x, t = sample.points, np.asarray(sample.t)
     z = (x - x.mean(0)) / x.std(0)
     n, matching = len(y), effects.matching
     coefficient = np.zeros((matching.query.shape[0], n))
@@ -40,27 +48,31 @@ def written_out(sample, effects, neighbors, target):
     return (share**2 * (tau - average) ** 2).sum() + ((c**2 - square) * sigma).sum()
 
 
+@pytest.mark.parametrize("adjust", ["auto", None])
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("target", ["population", "sample"])
 @pytest.mark.parametrize(("neighbors", "estimand"), [(1, "att"), (3, "ate")])
-def test_abadie_imbens_equals_the_formula(neighbors, estimand, target, integers, surface):
+def test_abadie_imbens_equals_the_formula(neighbors, estimand, target, integers, adjust, surface):
     sample = draw_sample(3, n=50, integers=integers)
-    effects = jc.estimate(sample, jc.FastAHB(outcome=surface), folds=1, estimand=estimand)
+    effects = jc.estimate(
+        sample, jc.FastAHB(outcome=surface), folds=1, estimand=estimand, adjust=adjust
+    )
     method = jc.AbadieImbens(variance_neighbors=neighbors, target=target, level=0.9)
     found = jc.interval(effects, method)
-    variance = written_out(sample, effects, neighbors, target)
+    variance = written_out(sample, effects, neighbors, target, averaged(sample, adjust))
     np.testing.assert_allclose(found.error, np.sqrt(variance), rtol=1e-3)
     width = norm.ppf(0.95) * np.sqrt(variance)
     np.testing.assert_allclose(found.upper - found.lower, 2 * width, rtol=1e-3)
     assert found.target == f"{target} average" and "90% interval" in str(found)
 
 
-def test_conservative_normal_by_hand(surface):
-    sample = draw_sample(4, n=60)
+@pytest.mark.parametrize("adjust", ["auto", None])
+def test_conservative_normal_by_hand(surface, adjust):
+    sample, method = draw_sample(4, n=60), jc.FastAHB(outcome=surface, min_controls=2)
     for tau in "ab":
-        effects = jc.estimate(sample, jc.FastAHB(outcome=surface, min_controls=2), folds=1, tau=tau)
+        effects = jc.estimate(sample, method, folds=1, tau=tau, adjust=adjust)
         found = jc.interval(effects, jc.ConservativeNormal())
-        y, t = np.asarray(sample.y, float), np.asarray(sample.t)
+        y, t = averaged(sample, adjust), np.asarray(sample.t)
         pools = {0: [], 1: []}
         groups = [effects.matching.group(i)[0] for i in range(effects.matching.query.shape[0])]
         for rows in groups:

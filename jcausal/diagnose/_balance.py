@@ -59,7 +59,7 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
 
         >>> import jcausal as jc
         >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
-        >>> boxes = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> boxes = jc.match(test, jc.AHB(), surface=jc.fit(train, jc.Ridge()))
         >>> list(jc.balance(test, boxes).columns[-3:])
         ['vr_before', 'vr_after', 'ok']
     """

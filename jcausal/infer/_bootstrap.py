@@ -63,7 +63,7 @@ class Bootstrap(AverageMethod):
 
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
         >>> bounds = jc.interval(effects, jc.Bootstrap(draws=200), key=1)
         >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
         True

@@ -49,7 +49,7 @@ class GroupBootstrap(IntervalMethod):
 
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge(), min_controls=5), key=0)
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge(), min_controls=5), key=0)
         >>> print(jc.interval(effects, jc.GroupBootstrap(draws=200), key=1))
         185 95% intervals of tau(x) (group bootstrap, 200 poisson draws)
     """

@@ -42,7 +42,7 @@ def interval(
 
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
         >>> bounds = jc.interval(effects, jc.AbadieImbens())
         >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
         True

@@ -45,7 +45,7 @@ def match(
 
     **Arguments:**
 
-    - `matcher`: a method, such as `jc.FastAHB()`.
+    - `matcher`: a method, such as `jc.AHB()`.
     - `surface`: a response surface trained on other rows, or a function (m, p) -> (m, 2); None
       for a method that makes its own of the rows that are matched (`jc.M5Model()`).
     - `estimand`: "att" queries all treated rows, "atc" all controls, "ate" both.
@@ -64,7 +64,7 @@ def match(
 
         >>> import jcausal as jc
         >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
-        >>> matching = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> matching = jc.match(test, jc.AHB(), surface=jc.fit(train, jc.Ridge()))
         >>> int(matching.matched.sum())
         93
     """

@@ -67,13 +67,13 @@ def boxes(
 
         >>> import jcausal as jc
         >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
-        >>> found = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> found = jc.match(test, jc.AHB(), surface=jc.fit(train, jc.Ridge()))
         >>> jc.plot.boxes(found, covariates=["age", "income 1975"]).get_xlabel()
         'age (years)'
     """
     from matplotlib.patches import Rectangle
 
-    check_kind(matching, Boxes, "plot.boxes", "pass what jc.match(..., jc.FastAHB()) returns")
+    check_kind(matching, Boxes, "plot.boxes", "pass what jc.match(..., jc.AHB()) returns")
     schema = matching.sample.schema
     a, b = _columns(schema, covariates)
     ax = _axes(ax, (7, 5))

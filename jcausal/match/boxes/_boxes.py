@@ -46,7 +46,7 @@ class Boxes(Matching):
 
         >>> import jcausal as jc
         >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
-        >>> boxes = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
+        >>> boxes = jc.match(test, jc.AHB(), surface=jc.fit(train, jc.Ridge()))
         >>> boxes.lower.shape
         (93, 8)
     """
