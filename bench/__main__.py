@@ -56,6 +56,7 @@ def main() -> int:
     seven.add_argument("--parts", nargs="+", choices=real.WORDS, help="default: all")
     seven.add_argument("--sets", nargs="+", choices=real.SETS, default=list(real.SETS))
     seven.add_argument("--partitions", type=int, default=20, help="random partitions (estimates)")
+    seven.add_argument("--methods", nargs="+", choices=real.METHODS, default=list(real.METHODS))
     seven.add_argument("--runs", type=int, help="data sets of each row (coverage)")
     seven.add_argument("--workers", type=int, default=1, help="processes (coverage)")
     seven.add_argument("--limit", type=float, default=real.LIMIT, help="seconds of a slow method")

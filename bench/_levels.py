@@ -18,10 +18,8 @@ from bench import _table2
 from bench._published import PAPER
 
 MODEL = jc.BoostedTrees()
-FAST_RUNS, EXACT_RUNS = 20, 10  # of the slower methods on the same surfaces
 SHOWN = ("AHB, tau_a", "AHB, tau_a, plain means", "AHB, tau_b", "AHB, tau_b, plain means")
-OTHERS = ("Fast AHB, tau_a, plain means", "Exact AHB, tau_a, plain means")
-NAMES = (*SHOWN, *OTHERS, "f1 - f0 of the surface")
+NAMES = (*SHOWN, "f1 - f0 of the surface")
 
 
 def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
@@ -31,7 +29,7 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
         data = jc.simulate.ahb_table2(row, key=seed, reading=reading)
         run = _table2.divide(data, seed, model=MODEL)
         about = dict(reading=reading, row=row, seed=seed)
-        for name, effects in _effects(run, seed):
+        for name, effects in _effects(run):
             found = _table2.errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             bounds = jc.interval(effects, jc.AbadieImbens(target="sample"))
@@ -45,18 +43,12 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
     return records
 
 
-def _effects(run: _table2.Run, seed: int) -> Iterator[tuple[str, jc.Effects]]:
-    """Effects by each method; the slower ones in the first runs only."""
+def _effects(run: _table2.Run) -> Iterator[tuple[str, jc.Effects]]:
+    """Effects formed both ways, adjusted and plain."""
     for tau in ("a", "b"):
-        method = jc.AHB(outcome=run.surface)
-        effects = jc.estimate(run.test, method, folds=1, tau=tau)
+        effects = jc.estimate(run.test, jc.AHB(outcome=run.surface), folds=1, tau=tau)
         yield f"AHB, tau_{tau}", effects
         yield f"AHB, tau_{tau}, plain means", effects.unadjusted
-    others = ((jc.FastAHB(), FAST_RUNS), (jc.ExactAHB(), EXACT_RUNS))
-    for name, (method, most) in zip(OTHERS, others):
-        if seed < most:
-            boxes = jc.match(run.test, method, surface=run.surface, throw=False)
-            yield name, jc.estimate(run.test, boxes, tau="a", adjust=None)
 
 
 def collect(runs: int, workers: int, rows: tuple[str, ...]) -> Iterator[pd.DataFrame]:

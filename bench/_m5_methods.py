@@ -82,8 +82,23 @@ def pairs(sample: jc.Sample, rows: np.ndarray) -> jc.Pairs:
     )
 
 
+def _plain(method: jc.Matcher) -> Callable[[jc.Sample, int], Found]:
+    """The same with plain means of the groups."""
+    return lambda sample, seed: found(jc.estimate(sample, method, key=seed, adjust=None))
+
+
+def _doubly_robust(sample: jc.Sample, seed: int) -> Found:
+    """AIPW with the default surface."""
+    one = jc.estimate(sample, jc.AIPW(), key=seed)
+    return Found(float(one.average), *(float(bound) for bound in one.bounds()))
+
+
 METHODS: dict[str, Callable[[jc.Sample, int], Found]] = {
+    "AHB": _by(jc.AHB()),
+    "AHB, plain means": _plain(jc.AHB()),
+    "AIPW": _doubly_robust,
     "M5Match": _by(jc.M5Match(tree=PASSING)),
+    "M5Match, plain means": _plain(jc.M5Match(tree=PASSING)),
     "M5Match, euclidean": _by(jc.M5Match(tree=PASSING, metric="euclidean")),
     "M5Match, best": _by(jc.M5Match(tree=BEST)),
     "M5Match, best, euclidean": _by(jc.M5Match(tree=BEST, metric="euclidean")),
@@ -94,6 +109,9 @@ METHODS: dict[str, Callable[[jc.Sample, int], Found]] = {
     "IPTW (the bench's own)": weighting,
     "1-NN propensity (the bench's own)": nearest_propensity,
 }
+
+
+DEFAULTS = ("AHB", "AHB, plain means", "AIPW", "M5Match", "M5Match, plain means", "M5Model")
 
 
 def record(call: Callable[[], Found], truth: float) -> dict[str, Any]:

@@ -44,10 +44,20 @@ Job = Callable[[Row, int], list[dict[str, Any]]]
 
 def compare(row: Row, runs: int) -> list[dict[str, Any]]:
     """Every method on each run of a row."""
+    return _ask(row, runs, tuple(METHODS))
+
+
+def compare_defaults(row: Row, runs: int) -> list[dict[str, Any]]:
+    """The same of the library's own methods at their defaults, adjusted and plain."""
+    return _ask(row, runs, methods.DEFAULTS)
+
+
+def _ask(row: Row, runs: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
     records = []
     for seed in range(runs):
         data = row.draw(seed)
-        for name, method in METHODS.items():
+        for name in names:
+            method = METHODS[name]
             about = dict(row=row.name, seed=seed, method=name)
             found = methods.record(lambda: method(data.sample, seed), float(data.att))  # noqa: B023
             records.append(about | found)

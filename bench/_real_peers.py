@@ -108,7 +108,8 @@ def by_matching(method: jc.Matcher, honest: bool = False) -> Callable[[jc.Sample
     def ask(sample: jc.Sample, seed: int) -> Answer:
         began = time.perf_counter()
         effects = jc.estimate(sample, method, key=seed, throw=False)
-        bounds = jc.interval(effects, jc.AbadieImbens())
+        shared = sample.n >= LARGE  # as the command: neighbours of so many take too long
+        bounds = jc.interval(effects, jc.Bootstrap() if shared else jc.AbadieImbens(), key=seed)
         numbers = [float(getattr(bounds, name)) for name in ("estimate", "lower", "upper", "error")]
         seconds = time.perf_counter() - began
         told = balance(jc.balance(sample, effects)) | (beside(effects) if honest else {})
@@ -161,6 +162,7 @@ def methods() -> dict[str, Method]:
     }
 
 
+LARGE = 50_000  # rows
 REFUSED = (ValueError, jc.DataError, jc.HonestyError, jc.MatchError)
 
 

@@ -69,9 +69,8 @@ def _levels_part(runs: int, options: argparse.Namespace) -> None:
             "the box (the paper's); tau_b: the unit's own outcome less the mean of the controls, "
             "what `jc.estimate` gives, which has the noise of one outcome in it. Adjusted by the "
             "surface unless it says plain means. 600 units, 400 for the surface (BoostedTrees), "
-            f"the other 200 matched. Fast AHB in the first {_levels.FAST_RUNS} runs, Exact AHB in "
-            f"the first {_levels.EXACT_RUNS}, on the same surfaces; beside them what "
-            "`--parts table2` and `bench exact --parts table2` kept, on surfaces of BART. "
+            "the other 200 matched. Beside them what `--parts table2` and `bench exact --parts "
+            "table2` kept of Fast and Exact AHB: tau_a, plain means, surfaces of BART. "
             "Coverage: of the ATT of the run's treated by 95% Abadie-Imbens intervals for the "
             "sample.\n\n" + "\n\n".join(parts)
         )

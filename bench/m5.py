@@ -11,8 +11,8 @@ from bench import _m5_cdc, _m5_methods, _m5_simulated, _m5_speed, _m5_time
 from bench._keep import keep, markdown
 from jcausal.match.tree import TreeWarning
 
-PARTS = ("cdc", "simulated", "ablations", "time", "speed")
-RUNS = {"cdc": 30, "simulated": 30, "ablations": 30}
+PARTS = ("cdc", "defaults", "simulated", "ablations", "time", "speed")
+RUNS = {"cdc": 30, "defaults": 20, "simulated": 30, "ablations": 30}
 QUICK_CONTROLS = 4000
 
 
@@ -22,6 +22,7 @@ def main(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore", TreeWarning)  # the tables tell how many leaves there are
     run = dict(
         cdc=_cdc_part,
+        defaults=_defaults_part,
         simulated=_simulated_part,
         ablations=_ablations_part,
         time=_time_part,
@@ -67,6 +68,24 @@ def _cdc_part(options: argparse.Namespace) -> None:
         )
         kept = dict(note=_m5_cdc.NO_EFFECT, compile=compiled, rows=records.to_dict("records"))
         page = _keep(options, "cdc", text, kept)
+    print(page, flush=True)
+
+
+def _defaults_part(options: argparse.Namespace) -> None:
+    runs, page = _runs(options, "defaults"), ""
+    rows = _m5_simulated.FEW if options.quick else _m5_simulated.ROWS
+    job = _m5_simulated.compare_defaults
+    for records in _m5_simulated.collect(job, rows, runs, options.workers):
+        found = _m5_simulated.table(records, dict(seconds="s, median"))
+        text = (
+            f"# The library's defaults on the M5 processes, {runs} runs\n\n"
+            "Errors of the ATT (in brackets: the standard error of the mean), and coverage of 95% "
+            "Abadie-Imbens intervals (AIPW: its own). The processes are `jc.simulate.m5`. AHB: "
+            "level boxes with BoostedTrees; effects are adjusted by the surface, those of M5Match "
+            "by its leaf's regression, unless it says plain means.\n\n"
+            f"{markdown(found)}"
+        )
+        page = _keep(options, "defaults", text, {"rows": found.to_dict("records")})
     print(page, flush=True)
 
 

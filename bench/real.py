@@ -34,6 +34,7 @@ PARTS = ("estimates", "surfaces", "speed", *SIMULATED, *READINGS, *ROWS)
 QUICK = ("estimates", "surfaces", "speed", "coverage-ridge-300", "coverage-table2-scripts")
 WORDS = (*PARTS, "coverage", "coverage-table2", "coverage-m5")  # every part that begins so
 SETS = tuple(_real_data.ASK)
+METHODS = tuple(_real_peers.methods())
 RUNS = {"table2": 100, "m5": 30}
 FILES = {"nhefs": _real_data.nhefs, "rhc": _real_data.rhc}
 LIMIT = 300.0  # seconds of a slow method's run; the command has twice that
@@ -69,6 +70,8 @@ def command(options: argparse.Namespace, part: str) -> str:
             words.append(f"--partitions {options.partitions}")
         if options.sets != list(SETS):
             words.append(f"--sets {' '.join(options.sets)}")
+        if options.methods != list(METHODS):
+            words.append("--methods " + " ".join(map(repr, options.methods)))
     if part in ("estimates", "speed") and options.limit != LIMIT:
         words.append(f"--limit {options.limit:g}")
     if part.startswith("coverage") and options.runs and not options.quick:
@@ -121,7 +124,7 @@ def _estimates(options: argparse.Namespace) -> None:
         treated = int(sample.t.sum())
         head = f"## {question.name}\n\n{treated:,} treated, {sample.n - treated:,} controls, "
         head += f"{sample.p} covariates. Answer: {question.truth}."
-        for name in _real_peers.methods():
+        for name in options.methods:
             found, note = _real_peers.answers(question, name, partitions, options.limit)
             row, whole = _real_peers.line(question, name, found, note)
             pages.setdefault(head, []).append(row)

@@ -70,10 +70,10 @@ from jcausal.infer import Placebos as Placebos
 from jcausal.infer import heterogeneity as heterogeneity
 from jcausal.infer import interval as interval
 from jcausal.infer import placebo as placebo
+from jcausal.match import AHB as AHB
 
 # match: who is compared with whom
 from jcausal.match import RESULTS as RESULTS
-from jcausal.match import AHB as AHB
 from jcausal.match import Boxes as Boxes
 from jcausal.match import ExactAHB as ExactAHB
 from jcausal.match import FastAHB as FastAHB

@@ -259,6 +259,13 @@ def test_who_cannot_be_matched_is_told():
         jc.match(sample, jc.AHB(), surface=jc.Function(lambda x: jnp.full((len(x), 2), jnp.nan)))
 
 
+def test_gammas_that_leave_nothing_to_choose_by_are_refused(surface):
+    sample = draw_sample(1, n=30, p=2)
+    with pytest.raises(ValueError, match="no surface counts"):
+        jc.match(sample, jc.AHB(gamma0=0.0), surface=surface)
+    assert jc.match(sample, jc.AHB(gamma0=0.0), surface=surface, estimand="atc").matched.all()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

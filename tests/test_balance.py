@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import draw_sample
+from conftest import draw_sample, wavy
 
 import jcausal as jc
 from jcausal.diagnose import effective_size
@@ -25,7 +25,11 @@ def test_formulas(matched, estimand, surface):
     sample, _ = matched
     matching = jc.match(sample, jc.FastAHB(), surface=surface, estimand=estimand)
     table = jc.balance(sample, matching)
-    assert table.index.tolist() == ["x0", "x1", "x2: 0", "x2: 1", "x2: 2"]
+    arms = dict(att=[0], atc=[1], ate=[0, 1])[estimand]
+    scores = ["prognostic score"]
+    if estimand == "ate":
+        scores = ["prognostic score, untreated", "prognostic score, treated"]
+    assert table.index.tolist() == [*scores, "x0", "x1", "x2: 0", "x2: 1", "x2: 2"]
     x, t, w = sample.points, np.asarray(sample.t), np.asarray(sample.weight, float)
 
     def moments(values, weight):
@@ -34,21 +38,25 @@ def test_formulas(matched, estimand, surface):
         freedom = total - (weight**2).sum() / total
         return mean, (weight * (values - mean) ** 2).sum() / freedom
 
-    m1, v1 = moments(x[t, 0], w[t])
-    m0, v0 = moments(x[~t, 0], w[~t])
-    scale = np.sqrt(dict(att=v1, atc=v0, ate=(v1 + v0) / 2)[estimand])
-    np.testing.assert_allclose(table.loc["x0", "smd_before"], (m1 - m0) / scale, rtol=1e-5)
-    np.testing.assert_allclose(table.loc["x0", "vr_before"], v1 / v0, rtol=1e-5)
     after = np.zeros(80)
     for i, own in enumerate(np.asarray(matching.query)):
         rows, shares = matching.group(i)
         other = t[rows] != t[own]
         after[rows[other]] += w[own] * shares[other]
         after[own] += w[own]
-    m1, v1 = moments(x[t, 0], after[t])
-    m0, v0 = moments(x[~t, 0], after[~t])
-    np.testing.assert_allclose(table.loc["x0", "smd_after"], (m1 - m0) / scale, atol=1e-5)
-    np.testing.assert_allclose(table.loc["x0", "vr_after"], v1 / v0, rtol=1e-4)
+    foretold = np.asarray(wavy(sample.x), float)
+    numbers = [*zip(scores, foretold.T[arms]), ("x0", x[:, 0])]
+    for name, column in numbers:
+        row = table.loc[name]
+        m1, v1 = moments(column[t], w[t])
+        m0, v0 = moments(column[~t], w[~t])
+        scale = np.sqrt(dict(att=v1, atc=v0, ate=(v1 + v0) / 2)[estimand])
+        np.testing.assert_allclose(row["smd_before"], (m1 - m0) / scale, rtol=1e-5)
+        np.testing.assert_allclose(row["vr_before"], v1 / v0, rtol=1e-5)
+        m1, v1 = moments(column[t], after[t])
+        m0, v0 = moments(column[~t], after[~t])
+        np.testing.assert_allclose(row["smd_after"], (m1 - m0) / scale, atol=1e-5)
+        np.testing.assert_allclose(row["vr_after"], v1 / v0, rtol=1e-4)
     raw = np.average(x[t, 1], weights=w[t]) - np.average(x[~t, 1], weights=w[~t])
     np.testing.assert_allclose(table.loc["x1", "smd_before"], raw, atol=1e-6)
     shares = table.loc[["x2: 0", "x2: 1", "x2: 2"], "smd_before"]
@@ -74,7 +82,7 @@ def test_effective_size():
 def test_matching_balances_lalonde(halves):
     train, test = halves
     matching = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))
-    assert len(jc.balance(test, matching)) == 8
+    assert len(jc.balance(test, matching)) == 1 + 8
     with pytest.raises(ValueError, match=r"made on other rows \(223\)"):
         jc.balance(train, matching)
     with pytest.raises(ValueError, match=r"this sample's \(40\)"):

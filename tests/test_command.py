@@ -48,8 +48,8 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module")
-def in_python(people):
-    sample = jc.Sample.from_frame(
+def sample(people):
+    return jc.Sample.from_frame(
         people,
         treatment="treat",
         outcome="earnings",
@@ -59,7 +59,11 @@ def in_python(people):
         cluster="school",
         id="name",
     )
-    return jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=3)
+
+
+@pytest.fixture(scope="module")
+def in_python(sample):
+    return jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=3)
 
 
 def same(written, expected):
@@ -96,7 +100,7 @@ def test_command_and_python_agree_to_the_last_digit(
     assert "no intervals for single units: jc.ConservativeNormal would ignore" in printed
     same(back("matched"), in_python.matching.to_frame())
     same(back("boxes"), in_python.matching.to_frame("boxes"))
-    same(back("balance"), jc.balance(in_python.sample, in_python.matching).reset_index())
+    same(back("balance"), jc.balance(in_python.sample, in_python).reset_index())
     average = jc.interval(in_python, jc.Bootstrap(), key=3)
     assert f"{average}" in printed and in_python.matching.describe(0).split(";")[0]
     groups = jc.interval(in_python, jc.Bootstrap(), by="town", key=3).to_frame()
@@ -105,6 +109,17 @@ def test_command_and_python_agree_to_the_last_digit(
     pictures = {"effects.png", "love.png", "boxes.png"}
     assert pictures < {f.name for f in out.iterdir()}
     assert all((out / p).read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for p in pictures)
+
+
+def test_the_method_its_knobs_and_what_is_averaged_are_options(file, sample, tmp_path):
+    knobs = ["--method", "fast-ahb", "--reach", "0.1", "--levels", "7", "--min-controls", "3"]
+    asked = [*knobs, "--adjust", "none", "--support", "common", "--estimand", "atc"]
+    arguments = ["estimate", str(file), *ROLES, *OPTIONS, *asked]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+    method = jc.FastAHB(reach=0.1, levels=7, min_controls=3, outcome=jc.Ridge())
+    expected = jc.estimate(sample, method, estimand="atc", adjust=None, support="common", key=3)
+    assert not expected.adjusted and not expected.matched.all()
+    same(pd.read_csv(tmp_path / "effects.csv", **_files.EXACT), expected.to_frame())
 
 
 def mistakes(folder):
@@ -168,6 +183,9 @@ def mistakes(folder):
         (["estimate", good, *ROLES, *ages, "--level", "95"], "between 0 and 1"),
         (["estimate", good, *ROLES, *ages, "--method", "magic"], "invalid choice: 'magic'"),
         (["estimate", good, *ROLES, *ages, "--gamma0", "-1", "--surface", "ridge"], "gamma0"),
+        (["estimate", good, *ROLES, *ages, "--levels", "7"], "of --method ahb, but of fast-ahb"),
+        (["estimate", good, *ROLES, *ages, "--adjust", "ridge"], "invalid choice: 'ridge'"),
+        (["estimate", good, *ROLES, *ages, "--support", "own"], "invalid choice: 'own'"),
         (["estimate", good, "--outcome", "earnings"], "required: --treatment"),
         (["describe", good, "--treatment", "treet"], "did you mean 'treat'?"),
     ]
@@ -246,7 +264,8 @@ def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
     assert list(out.iterdir()) == []
 
 
-def test_a_million_rows(tmp_path, capsys):
+@pytest.mark.parametrize("method", [["ahb"], ["fast-ahb", "--levels", "20"]], ids=lambda m: m[0])
+def test_a_million_rows(method, tmp_path, capsys):
     rng = np.random.default_rng(0)
     n = 1_000_000
     frame = pd.DataFrame(dict(treat=(rng.uniform(size=n) < 2e-4).astype(int)))
@@ -257,7 +276,7 @@ def test_a_million_rows(tmp_path, capsys):
     roles = [str(path), "--treatment", "treat", "--outcome", "y"]
     assert cli.main(["describe", *roles]) == 0
     assert "1,000,000 rows" in capsys.readouterr().out
-    arguments = ["estimate", *roles, "--surface", "ridge", "--levels", "20"]
+    arguments = ["estimate", *roles, "--surface", "ridge", "--method", *method]
     assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
     treated = int(frame["treat"].sum())
     assert f"matched {treated} of {treated}" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_a_category_in_a_padding_row_may_be_anything():
     t, y, valid = [0, 1, 0, 1, 0], [1.0, 2, 3, 4, np.nan], [True] * 4 + [False]
     sample = jc.Sample(x, t, y, valid=valid, kinds=["number", "category"])
     effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Function(wavy)), folds=1)
-    assert len(jc.balance(sample, effects.matching)) == 4
+    assert len(jc.balance(sample, effects.matching)) == 1 + 4
     assert effects.cate("x1")["queries"].sum() == 2
     assert effects.unmatched().index.tolist() == ["queries", "x0", "x1: 0", "x1: 1", "x1: 2"]
 
@@ -266,7 +266,7 @@ def test_objects_of_another_kind_are_told_by_name(unchecked):
     for call, words in (
         (lambda: jc.estimate(sample.points, jc.M5Model()), "estimate takes a jc.Sample, not a nda"),
         (lambda: jc.estimate(sample, jc.M5Model), "M5Model is a class"),
-        (lambda: jc.balance(sample, effects), "balance takes a jc.Matching, not an Effects"),
+        (lambda: jc.balance(sample, sample), "balance takes a jc.Matching, not a Sample"),
         (lambda: jc.balance("x", matching), "balance takes a jc.Sample, not a str"),
         (lambda: jc.interval(matching, jc.AbadieImbens()), "takes a jc.Effects, not a Leaves"),
         (lambda: jc.interval(effects, jc.AbadieImbens), "AbadieImbens is a class"),

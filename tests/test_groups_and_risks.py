@@ -1,11 +1,13 @@
 """Averages by group and risk ratios against single groups, formulas written out, and loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw_sample
-from test_infer import written_out
+from conftest import draw_sample, wavy
+from test_infer import averaged, written_out
 
 import jcausal as jc
 
@@ -90,7 +92,8 @@ def test_by_and_measure_that_do_not_fit_are_refused(effects, risks, unchecked):
     with pytest.raises(ValueError, match="are others"):
         _ = effects.risk0
     sample = risks.sample
-    none = jc.estimate(sample.with_outcome(np.asarray(sample.t, float)), risks.matching)
+    certain = sample.with_outcome(np.asarray(sample.t, float))
+    none = jc.estimate(certain, risks.matching, adjust=None)
     assert float(none.risk0) == 0 and float(none.risk1) == 1
     with pytest.raises(ValueError, match="risk0 is 0, so the risk ratio has no value"):
         _ = none.risk_ratio
@@ -101,7 +104,9 @@ def test_by_and_measure_that_do_not_fit_are_refused(effects, risks, unchecked):
     assert "ratio none, since the first is 0" in none.summary()
 
 
-def test_risks_are_means_over_the_matched(risks):
+@pytest.mark.parametrize("adjusted", [True, False])
+def test_risks_are_means_over_the_matched(risks, adjusted):
+    risks = risks if adjusted else risks.unadjusted
     low, high = np.nanmean(risks.y0), np.nanmean(risks.y1)
     found = [risks.risk0, risks.risk1, risks.risk_difference, risks.risk_ratio]
     np.testing.assert_allclose(found, [low, high, high - low, high / low], rtol=1e-5)
@@ -110,15 +115,17 @@ def test_risks_are_means_over_the_matched(risks):
     assert f"risk {low:.4g} without treatment" in text and f"ratio {high / low:.4g}" in text
 
 
+@pytest.mark.parametrize("adjust", ["auto", None])
 @pytest.mark.parametrize("target", ["population", "sample"])
-def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target):
+def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target, adjust):
     """The delta method by hand: outcomes over their arm's risk, in the formula for differences."""
+    risks = risks.unadjusted if adjust is None else risks
     low, high = float(risks.risk0), float(risks.risk1)
-    scaled = risks.sample.with_outcome(
-        np.asarray(risks.sample.y) / np.where(np.asarray(risks.sample.t), high, low)
-    )
-    form = jc.estimate(scaled, risks.matching)
-    variance = written_out(scaled, form, 1, target)
+    by = np.where(np.asarray(risks.sample.t), high, low)
+    scaled = risks.sample.with_outcome(np.asarray(risks.sample.y) / by)
+    model = None if adjust is None else (lambda x: wavy(x) / jnp.array([low, high]))
+    form = jc.estimate(scaled, risks.matching, adjust=model)
+    variance = written_out(scaled, form, 1, target, averaged(risks.sample, adjust) / by)
     found = jc.interval(risks, jc.AbadieImbens(target=target), measure="ratio")
     np.testing.assert_allclose(found.error, np.sqrt(variance), rtol=2e-3)
     np.testing.assert_allclose(found.estimate, high / low, rtol=1e-5)
@@ -142,8 +149,9 @@ def test_ratios_by_group_and_under_jit(risks):
         ratio = np.mean(np.asarray(risks.y1)[mine]) / np.mean(np.asarray(risks.y0)[mine])
         np.testing.assert_allclose(table["estimate"][group], ratio, rtol=1e-5)
 
-    def traced(y):
-        again = jc.estimate(risks.sample.with_outcome(y), risks.matching)
+    def traced(y, adjust="auto"):
+        sample = risks.sample.with_outcome(y)
+        again = jc.estimate(sample, risks.matching, adjust=adjust, throw=False)
         made = jc.interval(again, jc.AbadieImbens(), by=labels, measure="ratio")
         return made.lower, made.upper, again.risk_ratio
 
@@ -152,4 +160,5 @@ def test_ratios_by_group_and_under_jit(risks):
     np.testing.assert_allclose(upper, table["upper"], rtol=1e-3)
     np.testing.assert_allclose(ratio, risks.risk_ratio, rtol=1e-5)
     assert np.isnan(jax.jit(traced)(risks.sample.y + 0.5)[2])
-    assert np.isnan(jax.jit(traced)(jnp.asarray(risks.sample.t, jnp.float32))[2])
+    certain = jnp.asarray(risks.sample.t, jnp.float32)
+    assert np.isnan(jax.jit(partial(traced, adjust=None))(certain)[2])

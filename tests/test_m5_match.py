@@ -160,6 +160,14 @@ def test_honest_matching_cross_fits_and_says_so():
     plain = jc.estimate(sample, jc.M5Match(k=5, tree=TREE))
     assert "not honest" in plain.summary() and len(plain.surfaces) == 0
     np.testing.assert_allclose(plain.att, plain.ite[plain.matched].mean(), rtol=1e-4)
+    f0 = np.asarray(plain.matching.guides[0](sample.x), float)[:, 0]
+    y, t, pairs = np.asarray(sample.y, float), np.asarray(sample.t), plain.matching
+    assert plain.adjusted and not jc.estimate(sample, pairs, adjust=None).adjusted
+    for i, own in enumerate(np.asarray(pairs.query)):
+        rows, weights = pairs.group(i)
+        for effects, values in ((plain, y - f0), (plain.unadjusted, y)):
+            partners = (weights * ~t[rows]) @ values[rows]
+            np.testing.assert_allclose(effects.ite[i], values[own] - partners, atol=1e-4)
     rule = plain.matching.guides[0].rules()[int(plain.matching.place[0])]
     assert plain.matching.describe(0).startswith(rule)
     by_leaf = jc.interval(plain, jc.AbadieImbens(), by=plain.matching.places)

@@ -251,7 +251,7 @@ def test_averages_are_over_the_observed():
     frame, t = holed_frame(), np.asarray(sample.t)
     table = jc.balance(sample, found)
     assert table.index.tolist() == [
-        *("pay", "pay missing", "age"),
+        *("prognostic score", "pay", "pay missing", "age"),
         *("town: a", "town: b", "town: missing"),
     ]
     np.testing.assert_allclose(table.loc["pay", "mean_treated"], frame["pay"][t].mean(), rtol=1e-5)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw_sample
+from conftest import draw_sample, wavy
 
 import jcausal as jc
 from jcausal.match import RESULTS, code
@@ -84,18 +84,21 @@ def test_both_ways_to_add_by_row_are_one():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_effects_are_outcomes_against_weighted_partners(pairs):
+@pytest.mark.parametrize("adjust", [None, wavy])
+def test_effects_are_outcomes_against_weighted_partners(pairs, adjust):
     sample, whole = pairs.sample, matrix(pairs)
     y, t, w = (np.asarray(a, float) for a in (sample.y, sample.t, sample.weight))
-    effects = jc.estimate(sample, pairs)
+    effects = jc.estimate(sample, pairs, adjust=adjust)
     matched, query = np.asarray(pairs.matched), np.asarray(pairs.query)
-    expected = y[query] - (whole * (1 - t)) @ y
+    f0 = np.zeros(60) if adjust is None else np.asarray(wavy(sample.x), float)[:, 0]
+    expected = y[query] - f0[query] - (whole * (1 - t)) @ (y - f0)
     np.testing.assert_allclose(np.asarray(effects.ite)[matched], expected[matched], atol=1e-4)
     assert np.isnan(np.asarray(effects.ite)[~matched]).all() and not matched[-1]
     att = np.average(expected[matched], weights=w[query[matched]])
     np.testing.assert_allclose(effects.att, att, rtol=1e-4)
-    np.testing.assert_allclose(effects.contributions @ sample.y, att, rtol=1e-3)
-    np.testing.assert_allclose(jc.estimate(sample, pairs, tau="a").att, att, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(effects.contributions) @ (y - f0), att, rtol=1e-3)
+    smoothed = jc.estimate(sample, pairs, tau="a", adjust=adjust)
+    np.testing.assert_allclose(smoothed.att, att, rtol=1e-4)
     control = whole * (1 - t)
     units = control.sum(1) ** 2 / np.where(matched, (control**2).sum(1), 1)
     np.testing.assert_allclose(np.asarray(effects.effective)[:, 0], units, rtol=1e-4)

@@ -51,7 +51,7 @@ def test_effects(effects):
 def test_love(effects):
     table = jc.balance(effects.sample, effects.matching)
     ax = jc.plot.love(table)
-    assert labelled(ax) and len(ax.get_yticklabels()) == 8
+    assert labelled(ax) and len(ax.get_yticklabels()) == 1 + 8
     with pytest.raises(ValueError, match="the table lacks"):
         jc.plot.love(table.drop(columns="smd_after"))
     plt.close("all")

@@ -75,6 +75,28 @@ def test_effects_hold_the_r2_of_each_fold_on_its_own_rows():
     assert f"surface, out of sample {line}" in effects.summary()
 
 
+def test_r2_is_of_the_surfaces_whatever_effects_are_adjusted_by():
+    sample, method = draw_sample(3), jc.FastAHB(outcome=jc.Ridge())
+    own = jc.estimate(sample, method, key=0)
+    assert "adjusted by the Ridge surface; plain means" in own.summary()
+    np.testing.assert_array_equal(own.unadjusted.r2, own.r2)
+    other = jc.estimate(sample, method, key=0, adjust=wavy)
+    np.testing.assert_array_equal(other.r2, own.r2)
+    assert "adjusted by the outcome model; plain means" in other.summary()
+
+
+def test_the_trees_of_honest_regressions_are_measured_too():
+    sample = draw_sample(4, n=120)
+    effects = jc.estimate(sample, jc.M5Model(jc.M5Tree(min_controls=20), honest=True), key=0)
+    fold = np.asarray(effects.matching.fold)
+    for k, tree in enumerate(effects.surfaces):
+        expected = by_hand(tree, *parts(sample), fold == k)
+        np.testing.assert_allclose(effects.r2[k, 0], expected[0], rtol=1e-3, atol=1e-4)
+    assert np.isfinite(effects.r2[:, 0]).all()
+    value = f"{float(effects.r2[:, 0].mean()):.2f}".replace("0.", ".")
+    assert f"R2: controls {value} (means over 2 folds)" in effects.summary()
+
+
 def test_only_fitted_arms_are_told_and_a_matching_has_none(surface):
     sample = draw_sample(4)
     effects = jc.estimate(sample, jc.FastAHB(gamma1=0.0, outcome=jc.Ridge()), key=0)

@@ -53,20 +53,27 @@ def test_the_traced_boxes_are_the_host_boxes(surface):
 def test_gradient_of_the_att_is_the_contributions(surface):
     sample = draw_sample(4, n=40)
     matching = jc.match(sample, jc.FastAHB(), surface=surface)
-    effects = jc.estimate(sample, matching)
+    for adjust in ("auto", None):
+        effects = jc.estimate(sample, matching, adjust=adjust)
 
-    def att(y):
-        return jc.estimate(sample.with_outcome(y), matching).att
+        def att(y, adjust=adjust):
+            return jc.estimate(sample.with_outcome(y), matching, adjust=adjust, throw=False).att
 
-    np.testing.assert_allclose(jax.grad(att)(sample.y), effects.contributions, atol=1e-5)
+        np.testing.assert_allclose(jax.grad(att)(sample.y), effects.contributions, atol=1e-5)
 
-    def through_everything(y):
-        method = jc.FastAHB(outcome=jc.Ridge())
-        return jc.estimate(sample.with_outcome(y), method, key=0, throw=False).att
+    method = jc.FastAHB(outcome=jc.Ridge())
 
-    whole = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=0)
-    gradient = jax.grad(through_everything)(sample.y)
+    def through_everything(y, adjust):
+        again = sample.with_outcome(y)
+        return jc.estimate(again, method, key=0, adjust=adjust, throw=False).att
+
+    whole = jc.estimate(sample, method, key=0)
+    gradient = jax.grad(through_everything)(sample.y, None)
     np.testing.assert_allclose(gradient, whole.contributions, atol=1e-5)
+    # adjusted, the model moves with the outcomes: twice the outcomes are twice the effect
+    gradient = jax.grad(through_everything)(sample.y, "auto")
+    np.testing.assert_allclose(gradient @ sample.y, whole.att, rtol=1e-3)
+    assert np.abs(gradient - whole.contributions).max() > 1e-3
 
 
 def test_one_trace_a_shape_whatever_the_names_and_numbers():

@@ -15,7 +15,16 @@ from jcausal.estimate._aipw import aipw_of
 from jcausal.estimate._average import Average
 from jcausal.estimate._residuals import drift_of, explained, own_predictions, residuals
 from jcausal.estimate._sums import summed
-from jcausal.match import RESULTS, Estimand, Leaves, Matching, Prognosis, code, queries_of
+from jcausal.match import (
+    RESULTS,
+    Estimand,
+    Leaves,
+    Matching,
+    Prognosis,
+    code,
+    foretell,
+    queries_of,
+)
 from jcausal.match._matcher import Tau
 from jcausal.match._matching import arm_shares
 from jcausal.outcome import ResponseSurface
@@ -426,8 +435,10 @@ def effects_of(
         raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
     matching, totals, foretold, centre = summed(sample, matching, prognosis, adjusted)
     r2 = jnp.zeros((0, 2), sample.x.dtype)
-    if surfaces and prognosis is not None:
-        r2 = explained(sample, matching.fold, prognosis, len(surfaces))
+    if surfaces:
+        fold, own = matching.fold, matching.prognosis
+        own = own or foretell(sample.plain(), fold, matching.query, surfaces)
+        r2 = explained(sample, fold, own, len(surfaces))
     return Effects(
         sample=sample,
         matching=matching,

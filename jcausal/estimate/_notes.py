@@ -41,8 +41,14 @@ def adjustment_words(effects: Effects) -> list[str]:
 
 
 def _model(effects: Effects) -> str:
+    """The surface that guided the matching by its name, any other model not."""
+    used, own = effects.prognosis, effects.matching.prognosis
+    if used is None or own is None or not np.array_equal(used.units, own.units, equal_nan=True):
+        return "the outcome model"
     names = {type(surface).__name__.removesuffix("Surface") for surface in effects.surfaces}
-    return f"the {' and '.join(sorted(names))} surface" if names else "the outcome model"
+    if not names or effects.prognosis is not effects.matching.prognosis:
+        return "the outcome model"
+    return f"the {' and '.join(sorted(names))} surface"
 
 
 def second_words(effects: Effects, error: float) -> list[str]:

@@ -15,9 +15,10 @@ from jcausal.match import Leaves
 class ConservativeNormal(IntervalMethod):
     """Normal intervals for tau(x) of every query, from the spread of its group.
 
-    V = max(2 s0^2, 2 s1^2, s0^2 + s1^2), with s_a^2 the variance of arm a's outcomes in the group;
-    se^2 = V / min(n0, n1) (`scale="smaller arm"`) or V (`scale="none"`). With sampling weights
-    s_a^2 is sum w (y - mean)^2 / (sum w - sum w^2 / sum w) and n_a the effective units
+    V = max(2 s0^2, 2 s1^2, s0^2 + s1^2), with s_a^2 the variance of arm a's outcomes in the group,
+    or of their residuals from the model where effects are adjusted; se^2 = V / min(n0, n1)
+    (`scale="smaller arm"`) or V (`scale="none"`). With sampling weights s_a^2 is
+    sum w (y - mean)^2 / (sum w - sum w^2 / sum w) and n_a the effective units
     (sum w)^2 / sum w^2. Under tau "b" the query's own outcome adds the variance s_a^2 of its arm.
     An arm of one unit has no variance: the arm's variance pooled over all groups of two and more,
     by n_a - 1, stands in, marked `pooled`. ValueError for a sample with clusters.

@@ -25,8 +25,9 @@ BLOCK = 32  # draws that resampling_weights makes at once
 class GroupBootstrap(IntervalMethod):
     """Normal intervals for tau(x) of every query: its group's units resampled within each arm.
 
-    The group is held fixed; a draw is the self-normalised mean sum w y / sum w of an arm, and the
-    draws' variance is that of the mean. Over the group's variance s^2 (with n, not n - 1) it is
+    The group is held fixed; a draw is the self-normalised mean sum w y / sum w of an arm, of
+    residuals from the model where effects are adjusted, and the draws' variance is that of the
+    mean. Over the group's variance s^2 (with n, not n - 1) it is
     1/n for "multinomial", 1/(n + 1) for "bayesian", E[1/N | N > 0] for "poisson" with N a Poisson
     count of mean n (.258 at n = 5, .113 at n = 10; draws with N = 0 are left out). Since s^2 falls
     short of sigma^2 by (n - 1)/n, poisson comes nearest to sigma^2/n: 1.03 times it at n = 5, where

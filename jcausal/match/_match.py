@@ -71,10 +71,10 @@ def match(
     check_kind(sample, Sample, "match", FROM_FRAME)
     check_object(matcher)
     if not isinstance(matcher, Matcher):
-        raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.FastAHB().")
+        raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.AHB().")
     if surface is None and matcher.cross_fits:
         raise ValueError(
-            "a surface is needed: pass surface=jc.fit(train, jc.BART(), key=...), or let "
+            "a surface is needed: pass surface=jc.fit(train, jc.BoostedTrees(), key=...), or let "
             "jc.estimate(sample, method) cross-fit."
         )
     surfaces = [] if surface is None else [as_surface(surface)]

@@ -27,9 +27,9 @@ def fit(
 ) -> ResponseSurface:
     """Train a response surface on a sample.
 
-    **Arguments:** `model` an outcome model (`jc.BART()`, `jc.MLP()`, `jc.Ridge()`), or a surface
-    or function, which is returned as it is; `arms` which of f0 and f1 to fit (the other column is
-    NaN); `key` a JAX key or an int, needed by models that draw.
+    **Arguments:** `model` an outcome model (`jc.BoostedTrees()`, `jc.BART()`, `jc.MLP()`,
+    `jc.Ridge()`), or a surface or function, which is returned as it is; `arms` which of f0 and f1
+    to fit (the other column is NaN); `key` a JAX key or an int, needed by models that draw.
 
     **Returns:** a `ResponseSurface` that remembers its training rows.
 
@@ -55,7 +55,7 @@ def fit(
     if not model.traceable and is_traced(train, key):
         raise ValueError(
             f"{name} runs on the host and cannot be fitted under jit, vmap or grad: fit it "
-            "outside, or use jc.Ridge, jc.MLP or jc.Function."
+            "outside, or use jc.BoostedTrees, jc.MLP, jc.Ridge or jc.Function."
         )
     drawn = step_key(as_key(key, name), "fit") if model.needs_key else None
     return model.fit(train, drawn, arms)

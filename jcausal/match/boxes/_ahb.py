@@ -182,6 +182,11 @@ class AHB(Matcher):
         where, parts, done = [], [], 0
         query_fold, total = np.asarray(task.query_fold), task.query.shape[0]
         use = np.asarray(self._use(task))
+        if not (use > 0).any(1).all():
+            raise ValueError(
+                "with these gammas no surface counts for some queries, so that any box is as good: "
+                "leave gamma0 and gamma1 at None, or give the other one too."
+            )
         for k, surface in enumerate(surfaces):
             mine = np.flatnonzero(query_fold == k)
             if not mine.size:

@@ -145,7 +145,7 @@ class ExactAHB(Matcher):
         if is_traced(task, surfaces):
             raise ValueError(
                 "ExactAHB runs on the host and cannot be used under jit, vmap or grad: match "
-                "outside, or use jc.FastAHB."
+                "outside, or use jc.AHB."
             )
         sheet = Sheet(task, prognosis_of(task, surfaces))
         limits = Limits(self.max_nodes, self.time_limit, self.gap)

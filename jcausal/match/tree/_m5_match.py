@@ -212,7 +212,7 @@ def _check_task(task: Task) -> None:
     if is_traced(task):
         raise ValueError(
             "M5Match runs on the host and cannot be used under jit, vmap or grad: match outside, "
-            "or use jc.FastAHB."
+            "or use jc.AHB."
         )
     if task.at is not None:
         raise ValueError("M5Match matches rows of the sample: query= takes them, at= does not.")
