@@ -95,8 +95,8 @@ from jcausal.match import tune as tune
 from jcausal.outcome import BART as BART
 from jcausal.outcome import MLP as MLP
 from jcausal.outcome import BARTSurface as BARTSurface
-from jcausal.outcome import BoostedSurface as BoostedSurface
 from jcausal.outcome import BoostedTrees as BoostedTrees
+from jcausal.outcome import BoostedTreesSurface as BoostedTreesSurface
 from jcausal.outcome import FitWarning as FitWarning
 from jcausal.outcome import Function as Function
 from jcausal.outcome import MLPSurface as MLPSurface

@@ -94,8 +94,7 @@ class Same(Matcher):
 
     outcome: object = None
 
-    @property
-    def arms(self):
+    def arms(self, estimand, tau):
         return "control"
 
     @property

@@ -2,8 +2,8 @@
 
 from jcausal.outcome._bart import BART as BART
 from jcausal.outcome._bart import BARTSurface as BARTSurface
-from jcausal.outcome._boosted import BoostedSurface as BoostedSurface
 from jcausal.outcome._boosted import BoostedTrees as BoostedTrees
+from jcausal.outcome._boosted import BoostedTreesSurface as BoostedTreesSurface
 from jcausal.outcome._ensemble import Trees as Trees
 from jcausal.outcome._ensemble import TreesSurface as TreesSurface
 from jcausal.outcome._fit import fit as fit

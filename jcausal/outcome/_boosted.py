@@ -36,7 +36,7 @@ FEW = 2048  # rows: an arm of fewer is padded up to the other's size, so that bo
 DENSE = 3  # points asked of a row, for each bin, from which whole lines are cheaper
 
 
-class BoostedSurface(ResponseSurface):
+class BoostedTreesSurface(ResponseSurface):
     """Boosted trees, each arm's perhaps on a line. Made by `jc.fit(sample, jc.BoostedTrees())`.
 
     `noise` (2,) is the mean squared residual of each arm, every row foretold by the member that
@@ -67,7 +67,7 @@ class BoostedSurface(ResponseSurface):
             return evaluate_along(self, centre, j, at, wanted)
         return _lines(self.arms, self.encoding, centre, j, at, self.depth, self.ordered)
 
-    def lean(self) -> "BoostedSurface":
+    def lean(self) -> "BoostedTreesSurface":
         """Without the training rows."""
         return without_training(self)  # type: ignore[return-value]
 
@@ -149,7 +149,7 @@ class BoostedTrees(OutcomeModel):
         if not is_traced(self.penalty) and not 0 <= self.penalty < np.inf:
             raise ValueError(f"penalty is {self.penalty}: it must not be negative.")
 
-    def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> BoostedSurface:
+    def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> BoostedTreesSurface:
         """Boost each wanted arm; an arm with too few rows is NaN under tracing."""
         assert key is not None and sample.y is not None
         wanted = {"both": (0, 1), "control": (0,), "treated": (1,)}[arms]
@@ -166,7 +166,7 @@ class BoostedTrees(OutcomeModel):
             rows = {arm: np.flatnonzero(used & (treated == bool(arm))) for arm in wanted}
             fitted = _concrete(encoding, raw, rows, key, plan, shape)
             kept = trained_on(sample, np.sort(np.concatenate(list(rows.values()))))
-        return BoostedSurface(
+        return BoostedTreesSurface(
             arms=fitted,
             noise=fitted.noise,
             encoding=encoding,
