@@ -124,26 +124,19 @@ def test_the_att_is_linear_given_the_model():
 
 def test_the_gradient_holds_the_weight_of_every_outcome_through_the_model_too():
     sample = draw_sample(7, n=40)
+    boxes = jc.match(sample, jc.AHB(), surface=jc.Function(wavy))
 
-    def att(y):
+    def att(y, adjust):
         one = eqx.tree_at(lambda s: s.y, sample, y)
-        return jc.estimate(one, jc.AHB(outcome=jc.Ridge()), key=0, throw=False).att
+        return jc.estimate(one, boxes, adjust=adjust, key=0, throw=False).att
 
-    def fixed(y):
-        one = eqx.tree_at(lambda s: s.y, sample, y)
-        return jc.estimate(one, jc.AHB(outcome=jc.Function(wavy)), key=0, throw=False).att
-
-    weight = np.asarray(jax.grad(fixed)(sample.y))
-    close(
-        weight,
-        jc.estimate(sample, jc.AHB(outcome=jc.Function(wavy)), key=0).contributions,
-        atol=1e-6,
-    )
-    slope = np.asarray(jax.grad(att)(sample.y), float)
-    y = np.asarray(sample.y)
-    assert not np.allclose(slope, weight, atol=1e-3)
-    step = 0.02 * np.random.default_rng(0).normal(size=40).astype(np.float32)
-    close(att(y + step) - att(y - step), 2 * slope @ step, rtol=0.02, atol=2e-5)
+    fixed = jax.grad(att)(sample.y, wavy)
+    close(fixed, jc.estimate(sample, boxes).contributions, atol=1e-6)
+    slope = np.asarray(jax.grad(att)(sample.y, jc.Ridge()), float)
+    assert not np.allclose(slope, fixed, atol=1e-3)
+    y, step = np.asarray(sample.y), np.random.default_rng(0).normal(size=40).astype(np.float32)
+    gap = att(y + step, jc.Ridge()) - att(y - step, jc.Ridge())
+    close(gap, 2 * slope @ step, rtol=1e-3, atol=1e-4)  # the ATT is linear in y, model and all
 
 
 def test_intervals_take_the_residuals(experiment):
@@ -185,11 +178,11 @@ def test_the_second_opinion_is_aipw_of_the_same_folds_and_surface(experiment):
 def test_the_summary_says_when_the_opinions_differ():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 2))
-    t = rng.random(800) < 1 / (1 + np.exp(1.5 - x[:, 0]))
-    y = 6 * np.where(x[:, 0] > 1, x[:, 0] - 1, 0) ** 2 + rng.normal(size=800) * 0.1
+    t = rng.random(800) < 1 / (1 + np.exp(1 - x[:, 0]))
+    y = 3 * x[:, 0] + 0.1 * rng.normal(size=800)
     sample = jc.Sample(x, t, y)
-    constant = jc.Function(lambda x: jnp.stack([x[:, 1], x[:, 1]], axis=1))
-    effects = jc.estimate(sample, jc.AHB(outcome=constant), key=0)
+    blind = jc.Function(lambda x: jnp.stack([x[:, 1], x[:, 1]], axis=1))  # to the confounder
+    effects = jc.estimate(sample, jc.AHB(outcome=blind), key=0)
     text = effects.summary(jc.interval(effects, jc.AbadieImbens()))
     second = effects.second_opinion()
     assert abs(float(second.average)) < 0.5 * abs(float(effects.att))
@@ -229,9 +222,9 @@ def test_m5_match_is_adjusted_by_its_leaf(experiment):
     close(effects.ite[3], expected, rtol=1e-3)
 
 
-def test_common_support_leaves_out_who_has_no_like():
+def test_common_support_leaves_out_who_has_no_like(unchecked):
     sample = draw_sample(8, n=60, p=2)
-    x = np.array(sample.points)
+    x = np.clip(sample.points, -1, 1)
     treated = np.flatnonzero(sample.t)
     x[treated[0], 0], x[treated[1], 1] = 50.0, -60.0
     sample = jc.Sample(x, sample.t, sample.y)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,8 +88,8 @@ def files(
     )
     if isinstance(matching, jc.Boxes):
         tables |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
-        if len(matching.sample.schema.ordered) >= 2:
-            which = _some_boxes(effects)
+        which = _drawable(effects, pair)
+        if which:
             pictures["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
     for name, table in results.groups.items():
         tables[_file_name(f"effects by {name}", tables)] = table
@@ -178,9 +178,24 @@ def _boxes_words(effects: jc.Effects) -> str:
     )
 
 
-def _some_boxes(effects: jc.Effects) -> list[int]:
+def _are(schema: Any, kind: str) -> list[bool]:
+    return [own == kind for own in schema.kinds]
+
+
+def _drawable(effects: jc.Effects, pair: Sequence[str] | None) -> list[int]:
+    """Some boxes that have edges in the two covariates of a picture; none without two ladders."""
+    boxes = effects.matching
+    assert isinstance(boxes, jc.Boxes)
+    schema = boxes.sample.schema
+    numbers = [j for kind in ("number", "binary") for j in np.flatnonzero(_are(schema, kind))]
+    columns = numbers[:2] if pair is None else [schema.names.index(name) for name in pair]
+    known = ~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1)
+    return _some_boxes(effects, known) if len(columns) == 2 else []
+
+
+def _some_boxes(effects: jc.Effects, use: np.ndarray | bool = True) -> list[int]:
     """Queries at a quarter, the middle and nine tenths of the matched, by their controls."""
-    matched = np.flatnonzero(np.asarray(effects.matched))
+    matched = np.flatnonzero(np.asarray(effects.matched) & use)
     order = matched[np.argsort(np.asarray(effects.n_control)[matched], kind="stable")]
-    places = (int(share * (len(order) - 1)) for share in (0.25, 0.6, 0.9))
+    places = (int(share * (len(order) - 1)) for share in (0.25, 0.6, 0.9) if len(order))
     return [int(order[place]) for place in dict.fromkeys(places)]

@@ -46,9 +46,7 @@ def _model(effects: Effects) -> str:
     if used is None or own is None or not np.array_equal(used.units, own.units, equal_nan=True):
         return "the outcome model"
     names = {type(surface).__name__.removesuffix("Surface") for surface in effects.surfaces}
-    if not names or effects.prognosis is not effects.matching.prognosis:
-        return "the outcome model"
-    return f"the {' and '.join(sorted(names))} surface"
+    return f"the {' and '.join(sorted(names))} surface" if names else "the outcome model"
 
 
 def second_words(effects: Effects, error: float) -> list[str]:

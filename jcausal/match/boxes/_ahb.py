@@ -118,8 +118,9 @@ class AHB(Matcher):
         prognosis = prognosis_of(task, surfaces)
         whole = task.sample.plain()
         plan = layout(whole)
-        ground = _laid_out(whole, plan, self.bins)
-        if is_traced(task, surfaces, prognosis):
+        traced = is_traced(task, surfaces, prognosis)
+        ground = _laid_out(whole, plan, self.bins, traced)
+        if traced:
             found = self._traced(task, surfaces, prognosis, ground, plan)
         else:
             found = self._hosted(task, surfaces, prognosis, ground, plan, progress)
@@ -264,11 +265,11 @@ def _where(mine: Bool[Array, " q"], one: Found, other: Found) -> Found:
     )
 
 
-def _laid_out(sample: Sample, plan: Layout, most: int) -> Ground:
-    """The ground of a sample; concrete ones in a bucketed number of rows."""
+def _laid_out(sample: Sample, plan: Layout, most: int, traced: bool) -> Ground:
+    """The ground of a sample; on the host in a bucketed number of rows."""
     x, codes, weight, valid = sample.x, sample.codes, sample.weight, sample.valid
     ladder, rungs = sample.ladder[plan.ordered], sample.rungs
-    if not is_traced(x, codes, weight, valid, ladder, rungs):
+    if not traced:
         size = bucket(sample.n)
         x, codes, weight, valid = (
             jnp.asarray(pad_rows(np.asarray(a), size)) for a in (x, codes, weight, valid)
