@@ -40,7 +40,7 @@ def make_bins(
     wide = min(most, ladder.shape[1])
 
     def one(code: Array, values: Array, height: Array) -> tuple[Array, ...]:
-        rung = jnp.arange(values.shape[0])
+        rung = jnp.arange(values.shape[0], dtype=jnp.int32)
         present = use & (code != MISSING) & (code >= 0)
         units = jax.ops.segment_sum(
             present.astype(jnp.int32), jnp.where(present, code, values.shape[0] - 1), len(values)
