@@ -12,7 +12,7 @@ import pandas as pd
 
 import jcausal as jc
 from bench._published import GLPK_SECONDS
-from jcausal.match import make_task
+from jcausal.match import foretell, make_task
 from jcausal.match.boxes._around import Quest, around
 from jcausal.match.boxes._programs import Around, big_m_program, ladder_program, objective
 from jcausal.match.boxes._sheet import Sheet
@@ -162,7 +162,9 @@ def _arounds(case: Case, units: int) -> Iterator[Around]:
     method, fold = jc.ExactAHB(), jnp.zeros(case.sample.n, int)
     rows = np.flatnonzero(case.sample.t)[:units]
     task = make_task(case.sample, fold, "att", rows)
-    quest: Quest = method.quest(task, 0, as_surface(case.surface), Sheet(task))
+    surface = as_surface(case.surface)
+    sheet = Sheet(task, foretell(case.sample.plain(), fold, task.query, [surface]))
+    quest: Quest = method.quest(task, 0, surface, sheet)
     yield from (around(quest, i) for i in range(units))
 
 

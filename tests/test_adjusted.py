@@ -139,6 +139,17 @@ def test_the_gradient_holds_the_weight_of_every_outcome_through_the_model_too():
     close(gap, 2 * slope @ step, rtol=1e-3, atol=1e-4)  # the ATT is linear in y, model and all
 
 
+def test_a_gradient_takes_trees_that_were_trained_as_given():
+    sample = draw_sample(7, n=40)
+    method = jc.AHB(outcome=jc.BoostedTrees(rounds=3))
+
+    def att(y):
+        one = eqx.tree_at(lambda s: s.y, sample, y)
+        return jc.estimate(one, method, key=0, throw=False).att
+
+    close(jax.grad(att)(sample.y), jc.estimate(sample, method, key=0).contributions, atol=1e-5)
+
+
 def test_intervals_take_the_residuals(experiment):
     effects = jc.estimate(experiment, jc.AHB(outcome=jc.Ridge()), key=0)
     made = experiment.with_outcome(np.asarray(effects.residual))

@@ -84,7 +84,7 @@ class BoostedTrees(OutcomeModel):
     into stairs and could not extend; the mean elsewhere) and is the `noise`. The surface is the
     members' mean. Features are binned at quantiles; a category has one feature per level. Draws
     follow a row's id or position: neither row order nor padding matters. Weights count by their
-    ratios. Traceable: may run under jit and vmap.
+    ratios. Traceable: may run under jit and vmap; a gradient takes the trained surface as given.
 
     **Arguments:**
 
@@ -156,7 +156,7 @@ class BoostedTrees(OutcomeModel):
         encoding, plan = Encoding(sample.schema), self._plan(sample.x.dtype)
         shape = Shape(self.ensemble, self.rounds, self.depth, self.bins)
         fold, draw = _dealt(sample.plain(), key, self.ensemble)
-        raw = Rows(sample.x, sample.y, sample.weight, fold, draw, sample.row)
+        raw = lax.stop_gradient(Rows(sample.x, sample.y, sample.weight, fold, draw, sample.row))
         use = sample.valid & (sample.weight > 0)
         if is_traced(raw, use, sample.t, plan):
             fitted = _traced(encoding, raw, use, sample.t, wanted, key, plan, shape)

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jcausal.data import (
@@ -85,7 +86,8 @@ class MLP(OutcomeModel):
     out; each keeps the weights with the least held-out loss. The surface is their mean. Features
     are standardised over all rows, outcomes within the arm; a category has one feature per level.
     Held-out rows follow a row's id or position (whole clusters where there are any), so neither
-    row order nor padding matters. Traceable: may run under jit and vmap.
+    row order nor padding matters. Traceable: may run under jit and vmap; a gradient takes the
+    trained surface as given.
 
     **Arguments:**
 
@@ -149,7 +151,7 @@ class MLP(OutcomeModel):
         plan = self._plan(sample.x.dtype)
         index, weight = _rows(used)
         x, y, t, row = (_pick(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
-        raw = Rows(x, y, t, weight, row)
+        raw = lax.stop_gradient(Rows(x, y, t, weight, row))
         networks, scales, noise, good = _core(
             encoding, raw, held[:, index], known, keys, plan, sizes, self.batch
         )
