@@ -9,7 +9,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 
@@ -39,7 +38,6 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
         both = np.asarray(run.surface(run.test.x))[np.asarray(run.test.t)]
         found = _table2.errors(run, both[:, 1] - both[:, 0], np.ones(len(both), bool))
         records.append(dict(about, method=NAMES[-1], **found))
-    jax.clear_caches()
     return records
 
 
