@@ -95,7 +95,7 @@ def test_an_adjusted_effect_by_hand(estimand, tau):
     sample = draw_sample(5, n=50, weight=weight)
     effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=2, estimand=estimand, tau=tau)
     y, t = np.asarray(sample.y, float), np.asarray(sample.t).astype(int)
-    f = np.asarray(effects.prognosis.units, float)
+    f = np.array(effects.prognosis.units, float)
     for a in (0, 1):  # an arm that was not fitted
         f[:, a] = f[:, 1 - a] if np.isnan(f[:, a]).all() else f[:, a]
     residual = y - f[np.arange(50), t]
