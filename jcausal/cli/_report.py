@@ -189,7 +189,7 @@ def _drawable(effects: jc.Effects, pair: Sequence[str] | None) -> list[int]:
     schema = boxes.sample.schema
     numbers = [j for kind in ("number", "binary") for j in np.flatnonzero(_are(schema, kind))]
     columns = numbers[:2] if pair is None else [schema.names.index(name) for name in pair]
-    known = ~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1)
+    known = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
     return _some_boxes(effects, known) if len(columns) == 2 else []
 
 
