@@ -244,6 +244,8 @@ def test_common_support_leaves_out_who_has_no_like(unchecked):
     assert "2 treated lie outside" in whole.summary() and "x0 1, x1 1" in whole.summary()
     kept = jc.estimate(sample, method, key=0, support="common")
     assert "ATT on common support (matched 18 of 20)" in kept.summary()
+    assert "second opinion, over all units, " in kept.summary()
+    assert "over all units" not in whole.summary()
     out = np.isin(np.asarray(kept.matching.query), treated[:2])
     assert np.isnan(np.asarray(kept.ite)[out]).all() and not np.asarray(kept.matched)[out].any()
     close(kept.att, np.asarray(whole.ite)[~out].mean(), rtol=1e-4)

@@ -8,6 +8,7 @@ import numpy as np
 
 from jcausal.data import DataError, number_in_words
 from jcausal.estimate._support import outside_of
+from jcausal.match import RESULTS, code
 
 if TYPE_CHECKING:
     from jcausal.estimate._average import Average
@@ -57,7 +58,8 @@ def second_words(effects: Effects, error: float) -> list[str]:
         return [f"second opinion: none, since {reason}"]
     if second is None:
         return []
-    line = f"second opinion, {second.line()}"
+    left = np.asarray(effects.matching.status) == int(code(RESULTS.outside_support))
+    line = f"second opinion{', over all units' * bool(left.any())}, {second.line()}"
     return [line, *second.notes(), *_disagreement(effects, second, error)]
 
 
