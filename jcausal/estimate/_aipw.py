@@ -47,10 +47,8 @@ class AIPW(eqx.Module):
     ATE = mean of f1 - f0, plus the mean over treated of y - f1 by w / e, less the mean over
     controls of y - f0 by w / (1 - e).
     The outcome model is trained without the fold that it predicts. e is a logistic regression on
-    the standardised covariates of all rows: it sees no outcome, so nothing is lost by that, and
-    intervals of small samples come out right (300 units, 2 folds, linear truth: the ATT's standard
-    deviation is .177, and its mean error 1.00 of that, where e is fitted on all rows, .198 and .94
-    where it is cross-fitted). No unit is matched.
+    the standardised covariates of all rows: it sees no outcome, and with fewer rows it would only
+    be less precise. No unit is matched.
 
     **Arguments:**
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample
 from jcausal.match import Prognosis
+from jcausal.outcome._quality import share_explained
 
 
 def residuals(sample: Sample, fold: Int[Array, " n"], prognosis: Prognosis) -> Float[Array, " n"]:
@@ -107,17 +108,7 @@ def _explained(
     units: Float[Array, "n 2"],
     folds: int,
 ) -> Float[Array, "k 2"]:
-    """Two passes over the outcomes, so that no digits are lost; NaN for a constant outcome."""
-    arm = jnp.stack([~t, t], axis=1)
-
     def of_fold(k: Array) -> Array:
-        mine = arm & (use & (fold == k))[:, None]
-        w, inside = jnp.where(mine, weight[:, None], 0), jnp.where(mine, y[:, None], 0)
-        mean = (w * inside).sum(0) / jnp.where(mine.any(0), w.sum(0), 1)
-        total = (w * jnp.square(inside - mean)).sum(0)
-        high = jnp.where(mine, inside, -jnp.inf).max(0)
-        varies = high > jnp.where(mine, inside, jnp.inf).min(0)
-        left = (w * jnp.square(jnp.where(mine, inside - units, 0))).sum(0)
-        return jnp.where(varies, 1 - left / jnp.where(varies, total, 1), jnp.nan)
+        return share_explained(units, y, t, use & (fold == k), weight)
 
     return jax.vmap(of_fold)(jnp.arange(folds))

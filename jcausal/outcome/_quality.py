@@ -39,8 +39,20 @@ def _r_squared(
     use: Bool[Array, " n"],
     weight: Float[Array, " n"],
 ) -> Float[Array, " 2"]:
-    """Two passes over the outcomes, so that no digits are lost; NaN for a constant outcome."""
-    fitted = by_blocks(surface, x)
+    return share_explained(by_blocks(surface, x), y, t, use, weight)
+
+
+def share_explained(
+    fitted: Float[Array, "n 2"],
+    y: Float[Array, " n"],
+    t: Bool[Array, " n"],
+    use: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+) -> Float[Array, " 2"]:
+    """R2 by arm from predictions, over the rows in use; NaN for a constant outcome.
+
+    Two passes over the outcomes, so that no digits are lost.
+    """
     columns = []
     for arm in (False, True):
         mine = use & (t == arm)
