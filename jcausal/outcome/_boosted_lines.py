@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jcausal.outcome._boosted_tree import Trees, binned, tree_values
 from jcausal.outcome._boosting import Boosted
+from jcausal.outcome._ridge import product
 
 BYTES = 2**26  # of what is held for a block of rows, at most
 
@@ -32,7 +33,7 @@ def evaluate_boosted(arms: Boosted, z: Float[Array, "m f"], depth: int) -> Float
             return lax.fori_loop(0, inside.grown, more, jnp.zeros(len(z), one.level.dtype))
 
         stairs = _by_blocks(block, lax.stop_gradient(z), z.shape[1] + 32)
-        return one.level + _product(z, one.slope) + stairs
+        return one.level + product(z, one.slope) + stairs
 
     return lax.map(arm, arms).T
 
@@ -141,8 +142,3 @@ def _tables(
 
     none = jnp.zeros((max(ordered, 1), m, bins), trees.leaf.dtype)
     return lax.fori_loop(0, count, add, none).ravel()
-
-
-def _product(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, also where a GPU would round."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -8,6 +8,8 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, Int
 
+from jcausal.outcome._ridge import product
+
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # tried, in units of a standardised feature's variance
 
 
@@ -33,7 +35,7 @@ def starts(
     def member(k: Int[Array, ""]) -> tuple[Start, Float[Array, " c"]]:
         w = jnp.where(fold == k, 0, weight)
         level, intercept, slope = _lines(z, y, w, penalties)
-        fitted = intercept[:, None] + _product(slope, z.T)
+        fitted = intercept[:, None] + product(slope, z.T)
         apart = jnp.where(fold == k, weight, 0)
         errors = (apart * jnp.square(y - fitted)).sum(1)
         return Start(jnp.full_like(intercept, level), intercept, slope, fitted), errors
@@ -48,14 +50,14 @@ def _lines(
 ) -> tuple[Float[Array, ""], Float[Array, " c"], Float[Array, "c f"]]:
     """Mean of y, and intercept and slopes for each penalty; features centred and scaled."""
     share = w / jnp.where(w.sum() > 0, w.sum(), 1)
-    centre, level = _product(share, z), _product(share, y)
-    scale = jnp.sqrt(_product(share, jnp.square(z - centre)))
+    centre, level = product(share, z), product(share, y)
+    scale = jnp.sqrt(product(share, jnp.square(z - centre)))
     largest = jnp.where(w[:, None] > 0, jnp.abs(z), 0).max(0)
     varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
     scale = jnp.where(varies, scale, 1)
     inside = jnp.where(varies, (z - centre) / scale, 0)
     weighed = (inside * share[:, None]).T
-    gram, right = _product(weighed, inside), _product(weighed, y - level)
+    gram, right = product(weighed, inside), product(weighed, y - level)
     eye = jnp.eye(len(gram), dtype=gram.dtype)
 
     def solve(penalty: Array) -> Array:
@@ -63,9 +65,4 @@ def _lines(
 
     solved = jax.vmap(solve)(penalties)
     slope = jnp.where(varies, solved / scale, 0)
-    return level, level - _product(slope, centre), slope
-
-
-def _product(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, also where a GPU would round."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    return level, level - product(slope, centre), slope

@@ -38,7 +38,7 @@ class RidgeSurface(ResponseSurface):
         """Both linear predictions."""
         features = self.encoding(x)
         if features.shape[1] > FEW:
-            return self.intercept + _product(features, self.slope)
+            return self.intercept + product(features, self.slope)
         return self.intercept + (features[:, :, None] * self.slope).sum(1)
 
     def along(
@@ -91,8 +91,8 @@ class Ridge(OutcomeModel):
             solved = _solve(features, sample.y, w, jnp.asarray(self.penalty, features.dtype))
             missing = arms == ("control" if arm else "treated")
             columns.append(jnp.where(missing, jnp.nan, solved))
-            residual = sample.y - solved[0] - _product(features, solved[1:])
-            spread = _product(w, jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
+            residual = sample.y - solved[0] - product(features, solved[1:])
+            spread = product(w, jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
             noise.append(jnp.where(missing, jnp.nan, spread))
         both = jnp.stack(columns, axis=1)
         kept = None if is_traced(rows) else trained_on(sample, np.flatnonzero(np.asarray(rows)))
@@ -122,19 +122,19 @@ def _solve(
     """Intercept and slopes of one weighted ridge regression, centred and scaled."""
     total = jnp.where(w.sum() > 0, w.sum(), 1)
     share = w / total
-    centre = _product(share, features)
+    centre = product(share, features)
     z = features - centre
-    scale = jnp.sqrt(_product(share, jnp.square(z)))
+    scale = jnp.sqrt(product(share, jnp.square(z)))
     largest = jnp.max(jnp.where(w[:, None] > 0, jnp.abs(features), 0), axis=0)
     varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
     scale = jnp.where(varies, scale, 1)
-    z, level = jnp.where(varies, z / scale, 0), _product(share, y)
-    gram = _product((z * share[:, None]).T, z) + penalty * jnp.eye(z.shape[1], dtype=z.dtype)
-    slope = jnp.linalg.solve(gram, _product((z * share[:, None]).T, y - level)) / scale
+    z, level = jnp.where(varies, z / scale, 0), product(share, y)
+    gram = product((z * share[:, None]).T, z) + penalty * jnp.eye(z.shape[1], dtype=z.dtype)
+    slope = jnp.linalg.solve(gram, product((z * share[:, None]).T, y - level)) / scale
     slope = jnp.where(varies, slope, 0)
-    return jnp.concatenate([(level - _product(centre, slope))[None], slope])
+    return jnp.concatenate([(level - product(centre, slope))[None], slope])
 
 
-def _product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
     """A matrix product in full precision, also where a GPU would round."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
