@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
+from jcausal.outcome._ridge import product
 from jcausal.outcome._surface import Encoding
 
 PENALTY = 1e-3
@@ -117,7 +118,7 @@ def _chances(
         b = logistic(design, t, share, penalty.astype(x.dtype))
         both = (train & t).any() & (train & ~t).any()
         b = jnp.where(both, b, jnp.nan)
-        return Chances(jax.nn.sigmoid(_product(design, b)), b[1:])
+        return Chances(jax.nn.sigmoid(product(design, b)), b[1:])
 
     found = lax.map(one, jnp.arange(folds))
     own = jnp.take_along_axis(found.chance, jnp.maximum(fold, 0)[None], axis=0)[0]
@@ -128,9 +129,9 @@ def _standardised(
     features: Float[Array, "n f"], share: Float[Array, " n"], train: Bool[Array, " n"]
 ) -> Float[Array, "n f"]:
     """Features less their mean over their sd, by weight, of the training rows; constants are 0."""
-    z = features - _product(share, features)
-    z = z - _product(share, z)  # the mean of what is left: the first was rounded
-    scale = jnp.sqrt(_product(share, jnp.square(z)))
+    z = features - product(share, features)
+    z = z - product(share, z)  # the mean of what is left: the first was rounded
+    scale = jnp.sqrt(product(share, jnp.square(z)))
     largest = jnp.max(jnp.where(train[:, None], jnp.abs(features), 0), axis=0)
     varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
     return jnp.where(varies, z / jnp.where(varies, scale, 1), 0)
@@ -149,14 +150,14 @@ def logistic(
     sign = jnp.where(t, -1, 1).astype(design.dtype)
 
     def loss(b: Array) -> Array:
-        logs = jax.nn.softplus(sign * _product(design, b))
-        return _product(share, logs) + (ridge * b**2).sum() / 2
+        logs = jax.nn.softplus(sign * product(design, b))
+        return product(share, logs) + (ridge * b**2).sum() / 2
 
     def step(b: Array) -> Array:
-        score = _product(design, b)
+        score = product(design, b)
         up, down = jax.nn.sigmoid(score), jax.nn.sigmoid(-score)
-        gradient = _product(share * jnp.where(t, -down, up), design) + ridge * b
-        curve = _product((design * (share * up * down)[:, None]).T, design)
+        gradient = product(share * jnp.where(t, -down, up), design) + ridge * b
+        curve = product((design * (share * up * down)[:, None]).T, design)
         return jnp.linalg.solve(curve + jnp.diag(ridge.at[0].set(eps**2)), gradient)
 
     def better(state: tuple) -> tuple:
@@ -175,7 +176,7 @@ def logistic(
         moved = size * jnp.abs(way).max() / (1 + jnp.abs(b).max())
         return b - size * way, found, moved, count + 1
 
-    treated = jnp.clip(_product(share, t.astype(share.dtype)), eps, 1 - eps)
+    treated = jnp.clip(product(share, t.astype(share.dtype)), eps, 1 - eps)
     start = jnp.zeros(design.shape[1], design.dtype)
     start = start.at[0].set(jnp.log(treated) - jnp.log1p(-treated))
     state = start, loss(start), jnp.full((), jnp.inf, design.dtype), 0
@@ -208,8 +209,3 @@ def tells_apart(schema: Schema, slope: Float[np.ndarray, "k f"]) -> str:
     """The covariate with the largest standardised slope, on average over the folds."""
     size = np.abs(np.asarray(slope, np.float64)).mean(0)
     return schema.names[int(Encoding(schema).column[int(size.argmax())])]
-
-
-def _product(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, also where a GPU would round."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
