@@ -6,6 +6,8 @@ from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._host import add_at as add_at
+from jcausal.data._host import on_host as on_host
 from jcausal.data._kinds import FROM_FRAME as FROM_FRAME
 from jcausal.data._kinds import check_kind as check_kind
 from jcausal.data._kinds import check_object as check_object
