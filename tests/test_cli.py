@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+import time
 
+import jax
+import jax.numpy as jnp
 import pandas as pd
 import pytest
 
 from jcausal import cli
+from jcausal.cli import _terminal
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -96,10 +100,62 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "before"
 
 
-def test_the_bar_draws_only_on_a_terminal(capsys, monkeypatch):
+def as_terminal(monkeypatch):
+    """Standard error as a terminal of 100 columns."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_the_bar_draws_only_on_a_terminal(capsys, monkeypatch):
+    as_terminal(monkeypatch)
     bar = cli.Bar(quiet=False)
     bar("boxes", 5, 10)
-    assert f"[{'#' * 15}{'.' * 15}] 5/10 boxes" in capsys.readouterr().err
-    cli.Bar(quiet=True)("boxes", 5, 10)
+    assert f"[{'#' * 8}{'.' * 8}] 5/10 boxes; 0 s in all" in capsys.readouterr().err
+    with cli.Bar(quiet=True) as bar:
+        bar("boxes", 5, 10)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    with cli.Bar(quiet=False) as bar:
+        bar("boxes", 5, 10)
     assert capsys.readouterr().err == ""
+
+
+def test_the_bar_says_that_jax_compiles_and_goes_on_by_itself(capsys, monkeypatch):
+    as_terminal(monkeypatch)
+    event = "/jax/core/compile/backend_compile_duration"
+    with cli.Bar(quiet=False) as bar:
+        bar("reading", 0, 1)
+        assert "compiling" not in capsys.readouterr().err
+        jax.monitoring.record_scalar(event, 0.0)
+        time.sleep(5 * _terminal.BEAT)
+        assert "] reading (compiling); " in capsys.readouterr().err
+        jax.monitoring.record_event_duration_secs(event, 0.1)
+        capsys.readouterr()
+        bar("reading", 0, 1)
+        assert "compiling" not in capsys.readouterr().err
+        jax.jit(lambda x: jnp.cos(x) * 3)(1.0)  # the names of the events are JAX's own
+        bar.say("a note")
+        assert capsys.readouterr().err.endswith(f"\r{' ' * 38}\ra note\n")
+        bar("reading", 0, 1)
+    capsys.readouterr()
+    jax.monitoring.record_scalar(event, 0.0)
+    time.sleep(2 * _terminal.BEAT)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_time_left_is_foretold_from_what_is_done_of_the_stage():
+    stage = _terminal.Stage("boxes", total=100, first=20, began=50.0, done=60, heard=58.0)
+    assert stage.left(58.0) == pytest.approx(8.0)  # 40 more at 5 a second
+    assert stage.left(61.0) == pytest.approx(5.0) and stage.left(90.0) == 0
+    assert stage._replace(done=20).left(58.0) == 0
+    assert stage._replace(heard=50.5).left(50.5) == 0
+
+
+def test_after_the_boxes_come_the_effects():
+    seen = []
+    told = _terminal.until_effects(lambda *stage: seen.append(stage))
+    told("partition 1 of 2: boxes", 5, 10)
+    told("partition 1 of 2: boxes", 10, 10)
+    told("training the surface", 1, 2)
+    assert seen[0] == ("partition 1 of 2: boxes", 5, 10)
+    assert seen[1] == ("partition 1 of 2: effects", 0, 1)
+    assert seen[2] == ("training the surface", 1, 2)

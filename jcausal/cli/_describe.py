@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 
 from jcausal.cli._estimate import read_columns
+from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 from jcausal.diagnose import describe as described
 
 THIN = 0.5  # overlap below this is worth a line
 
 
-def describe(options: argparse.Namespace) -> None:
+def describe(options: argparse.Namespace, bar: Bar) -> None:
     """Print kinds, missing values, arms and overlap."""
+    bar("reading", 0, 1)
     frame = read_columns(options)
     apart = [name for name in (options.id, options.cluster) if name is not None]
     frame = frame.drop(columns=[name for name in apart if name not in (options.covariates or ())])
+    bar("arms and overlap", 0, 1)
     table = described(
         frame,
         treatment=options.treatment,
@@ -25,6 +28,7 @@ def describe(options: argparse.Namespace) -> None:
         categorical=options.categorical,
         weight=options.weight,
     )
+    bar.close()
     print(
         f"{options.file}: {len(frame):,} rows, {table.attrs['complete']:,} without a missing value"
     )

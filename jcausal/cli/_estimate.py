@@ -10,23 +10,24 @@ import pandas as pd
 import jcausal as jc
 from jcausal.cli._files import check_folder, column_names, read_table, write_whole
 from jcausal.cli._report import files, measure, report, versions
-from jcausal.cli._terminal import Bar, UserError
+from jcausal.cli._terminal import Bar, UserError, until_effects
 
 SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
 KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
-def estimate(options: argparse.Namespace) -> None:
+def estimate(options: argparse.Namespace, bar: Bar) -> None:
     """Read, estimate, print the summary and write tables and figures into `--out`."""
+    began = time.perf_counter()
     check_folder(options.out)
-    bar, began = Bar(options.quiet), time.perf_counter()
     bar("reading", 0, 1)
     sample = read_sample(options)
     for name in options.by:
         if name not in sample.schema.names:
             raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
     method = make_method(options)
+    bar("folds", 0, 1)
     effects = jc.estimate(
         sample,
         method,
@@ -36,10 +37,10 @@ def estimate(options: argparse.Namespace) -> None:
         key=options.seed,
         adjust=None if options.adjust == "none" else options.adjust,
         support=options.support,
-        progress=bar,
+        progress=until_effects(bar),
     )
-    bar("intervals, balance and figures", 0, 1)
-    results = measure(effects, options.level, options.seed, options.by)
+    results = measure(effects, options.level, options.seed, bar, options.by)
+    bar("second opinion and summary", 2, 4)
     text = (
         f"the effect of {options.treatment} on {options.outcome}\n"
         f"{type(method).__name__} with {type(method.outcome).__name__}: "
@@ -47,6 +48,7 @@ def estimate(options: argparse.Namespace) -> None:
         f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
     )
     parquet = options.format == "parquet"
+    bar("tables and figures", 3, 4)
     write_whole(options.out, files(results, text, parquet=parquet, unit="", pair=None))
     bar.close()
     if not options.quiet:

@@ -11,10 +11,11 @@ from types import FrameType
 from typing import Any
 
 import jcausal as jc
+from jcausal.cli._cache import cache_place, kept_programs
 from jcausal.cli._demo import demo
 from jcausal.cli._describe import describe
 from jcausal.cli._estimate import METHODS, SURFACES, estimate
-from jcausal.cli._terminal import UserError
+from jcausal.cli._terminal import Bar, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,12 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with _told(), _ended():
-            _run(options)
+        with Bar(options.quiet) as bar, _told(bar), _ended(), kept_programs(options.cache):
+            _run(options, bar)
     except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
-        print(
-            f"\njcausal: {error}" if sys.stderr.isatty() else f"jcausal: {error}", file=sys.stderr
-        )
+        print(f"jcausal: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jcausal: stopped; nothing was written.", file=sys.stderr)
@@ -38,22 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, bar: Bar) -> None:
     if options.command == "demo":
-        demo(options.controls, options.seed, options.out, options.quiet)
+        demo(options, bar)
     elif options.command == "describe":
-        describe(options)
+        describe(options, bar)
     else:
-        estimate(options)
+        estimate(options, bar)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(bar: Bar) -> Iterator[None]:
     """Warnings as one line each on standard error, without their place in the code."""
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
         if issubclass(category, UserWarning):
-            print(f"jcausal: note: {message}", file=sys.stderr)
+            bar.say(f"jcausal: note: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -77,7 +76,9 @@ def _ended() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="jcausal", description="Matching and heterogeneous treatment effects."
+        prog="jcausal",
+        description="Matching and heterogeneous treatment effects.",
+        epilog=f"Compiled programs are kept {_kept()}, so that the next run starts faster.",
     )
     parser.add_argument("--version", action="version", version=f"jcausal {jc.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Kinds, missing values, arms and overlap of a CSV or Parquet file.",
     )
     _columns(two, required=False)
+    _manners(two, "no progress bar")
     return parser
 
 
@@ -112,7 +114,22 @@ def _demo_options(commands: Any) -> None:
 def _common(one: argparse.ArgumentParser, out: Path) -> None:
     one.add_argument("--seed", type=_seed, default=0, help="of folds and draws (default 0)")
     one.add_argument("--out", type=Path, default=out, help=f"folder for files (default {out})")
-    one.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    _manners(one, "no progress bar, no summary")
+
+
+def _manners(one: argparse.ArgumentParser, quiet: str) -> None:
+    one.add_argument("--quiet", action="store_true", help=quiet)
+    one.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="keep no compiled programs and use none; they are kept " + _kept().replace("%", "%%"),
+    )
+
+
+def _kept() -> str:
+    place = cache_place()
+    return "nowhere, for want of a home folder" if place is None else f"in {place}"
 
 
 def _columns(one: argparse.ArgumentParser, required: bool) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
+from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
@@ -27,24 +28,23 @@ class Results(NamedTuple):
     notes: list[str]
 
 
-def measure(effects: jc.Effects, level: float, seed: int, by: Sequence[str] = ()) -> Results:
+def measure(
+    effects: jc.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
+) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
     shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
     method = jc.Bootstrap(level=level) if shared else jc.AbadieImbens(level=level)
     notes = []
+    bar("intervals", 0, 4)
     try:
         units = jc.interval(effects, jc.ConservativeNormal(level=level))
     except ValueError as error:
         units = None
         notes.append(f"no intervals for single units: {error}")
-    return Results(
-        effects,
-        jc.interval(effects, method, key=seed),
-        units,
-        jc.balance(effects.sample, effects),
-        {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by},
-        notes,
-    )
+    average = jc.interval(effects, method, key=seed)
+    groups = {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by}
+    bar("balance", 1, 4)
+    return Results(effects, average, units, jc.balance(effects.sample, effects), groups, notes)
 
 
 def report(results: Results, after: Sequence[str] = ()) -> str:
