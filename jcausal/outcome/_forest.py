@@ -237,16 +237,22 @@ def _partners(first: np.ndarray, pairs: Pairs, features: int) -> Pairs:
 def _bins(
     cuts: Float32[Array, "f c"], feature: Int[Array, "*#r"], value: Float[Array, "*r"]
 ) -> Int[Array, "*r"]:
-    """How many cut points of the feature lie below the value, by bisection."""
-    low = jnp.zeros(value.shape, jnp.int32)
-    high = jnp.full(value.shape, cuts.shape[1], jnp.int32)
+    """How many cut points of the feature lie below the value, by bisection.
+
+    In a loop, since what is written out is worked out again for every table that reads a bin.
+    """
     value = value.astype(cuts.dtype)
-    for _ in range(cuts.shape[1].bit_length()):
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
         middle = (low + high) // 2
         above = read(cuts, feature, jnp.minimum(middle, cuts.shape[1] - 1)) < value
         go = low < high
-        low, high = jnp.where(go & above, middle + 1, low), jnp.where(go & ~above, middle, high)
-    return low
+        return jnp.where(go & above, middle + 1, low), jnp.where(go & ~above, middle, high)
+
+    low = jnp.zeros(value.shape, jnp.int32)
+    high = jnp.full(value.shape, cuts.shape[1], jnp.int32)
+    return lax.fori_loop(0, cuts.shape[1].bit_length(), halve, (low, high))[0]
 
 
 def _in_blocks(function, arrays: tuple[Array, ...], block: int) -> Array:  # noqa: ANN001
