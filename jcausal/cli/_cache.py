@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 UNUSED = 30 * 86_400.0  # seconds after which a program that no run has read goes
 MOST = 500_000_000  # bytes, beyond which the longest unused go
+QUIET = (0, 10, 2)  # JAX before it writes a page of alarm for each program that it reads
 FOLDER = "jax_compilation_cache_dir"
 FAILED = re.compile(r"Error (reading|writing) persistent compilation cache entry for '(.*?)'")
 
@@ -57,7 +58,9 @@ def _set(settings: dict[str, Any]) -> None:
 
 
 def _own_folder() -> Path | None:
-    """`jcausal` in the user's cache folder; None for a user without a home."""
+    """`jcausal` in the user's cache folder; None without a home, or with a JAX too old."""
+    if jax.__version_info__ < QUIET:
+        return None
     named = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(named):
         return Path(named) / "jcausal"

@@ -129,7 +129,7 @@ def _manners(one: argparse.ArgumentParser, quiet: str) -> None:
 
 def _kept() -> str:
     place = cache_place()
-    return "nowhere, for want of a home folder" if place is None else f"in {place}"
+    return "nowhere (no home folder, or JAX before 0.10.2)" if place is None else f"in {place}"
 
 
 def _columns(one: argparse.ArgumentParser, required: bool) -> None:
