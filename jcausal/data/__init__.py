@@ -6,8 +6,11 @@ from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
+from jcausal.data._host import first_rows as first_rows
 from jcausal.data._host import on_host as on_host
+from jcausal.data._host import to_device as to_device
 from jcausal.data._kinds import FROM_FRAME as FROM_FRAME
 from jcausal.data._kinds import check_kind as check_kind
 from jcausal.data._kinds import check_object as check_object
@@ -23,7 +26,6 @@ from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
-from jcausal.data._shapes import first_rows as first_rows
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
 from jcausal.data._split import as_key as as_key

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jcausal.data import _check
 from jcausal.data._errors import DataError
+from jcausal.data._host import to_device
 from jcausal.data._ladder import host_ladders, traced_ladders
 from jcausal.data._schema import Schema, make_schema
 from jcausal.data._shapes import is_traced
@@ -48,7 +49,7 @@ def working_dtype(x: object) -> jnp.dtype:
     """The dtype of the data when it is a float type, else JAX's default float."""
     dtype = getattr(x, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-        return jnp.dtype(jnp.asarray(np.zeros(0, dtype)).dtype)
+        return jnp.dtype(to_device(np.zeros(0, dtype)).dtype)
     return jnp.dtype(jnp.result_type(float))
 
 
@@ -77,14 +78,14 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     fill = _fills(schema, x, np.where(valid, weight, 0))
     codes, ladder, rungs = _with_all_levels(schema, x, *host_ladders(x, valid, fill))
     return Parts(
-        x=jnp.asarray(np.where(missing, fill, x), dtype),
-        t=jnp.asarray(np.where(valid, t, 0) == 1),
-        weight=jnp.asarray(np.where(valid, weight, 0), dtype),
-        valid=jnp.asarray(valid),
-        codes=jnp.asarray(codes),
+        x=to_device(np.where(missing, fill, x).astype(dtype)),
+        t=to_device(np.where(valid, t, 0) == 1),
+        weight=to_device(np.where(valid, weight, 0).astype(dtype)),
+        valid=to_device(valid.copy()),
+        codes=to_device(codes),
         ladder=ladder,
-        rungs=jnp.asarray(rungs),
-        fill=jnp.asarray(fill, dtype),
+        rungs=to_device(rungs),
+        fill=to_device(fill.astype(dtype)),
         schema=schema,
     )
 
@@ -228,14 +229,14 @@ def _with_all_levels(
 def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"], Array]:
     """The user's ids, 64 bits that name each row, and the origin that tells samples apart."""
     if id is None:
-        position = jnp.arange(n, dtype=jnp.uint32)
-        rows = jnp.stack([jnp.zeros_like(position), position], axis=1)
-        return None, rows, jnp.asarray(next(_origins), jnp.uint32)
+        position = np.arange(n, dtype=np.uint32)
+        rows = np.stack([np.zeros_like(position), position], axis=1)
+        return None, to_device(rows), to_device(np.uint32(next(_origins)))
     ids = np.asarray(id)
     _check.check_ids(ids, n)
     digests = [hashlib.blake2b(str(v).encode(), digest_size=8).digest() for v in ids.tolist()]
     rows = np.frombuffer(b"".join(digests), np.uint32).reshape(n, 2)
-    return ids, jnp.asarray(rows), jnp.asarray(0, jnp.uint32)
+    return ids, to_device(rows), to_device(np.uint32(0))
 
 
 def cluster_codes(cluster: object, n: int) -> Int[Array, " n"]:
@@ -252,7 +253,7 @@ def cluster_codes(cluster: object, n: int) -> Int[Array, " n"]:
             "give each row a cluster, a label of its own if need be."
         )
     kept = labels.astype(str) if labels.dtype == object else labels
-    return jnp.asarray(np.unique(kept, return_inverse=True)[1], jnp.int32)
+    return to_device(np.unique(kept, return_inverse=True)[1].astype(np.int32))
 
 
 def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
@@ -266,4 +267,4 @@ def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
     array = _check.as_numbers("y", y, keep.shape[0])
     _check.check_finite("y", array, keep)
     _check.check_digits("y", array[keep], dtype)
-    return jnp.asarray(np.where(keep, array, 0), dtype)
+    return to_device(np.where(keep, array, 0).astype(dtype))

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from inspect import unwrap
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,11 +13,11 @@ from jaxtyping import Array, Int
 
 from jcausal.data._shapes import is_traced
 
-P = ParamSpec("P")
 R = TypeVar("R")
+Values = Array | np.ndarray  # what a formula gets
 
 
-def on_host(formula: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
+def on_host(formula: Callable[..., R]) -> Callable[..., R]:
     """A function of arrays from a formula whose first argument is `numpy` or `jax.numpy`.
 
     Concrete arrays are worked out by NumPy: each jnp operation outside a compiled function would be
@@ -24,27 +25,43 @@ def on_host(formula: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
     formula must mind that int32 times float32 is float64 in NumPy (rounded back at the end), and
     may not index with what only one of the two takes.
     """
+    plain = unwrap(formula)  # without checks of annotations, which are those of JAX arrays
 
     @wraps(formula)
-    def call(*args: P.args, **options: P.kwargs) -> R:
+    def call(*args: Any, **options: Any) -> R:
         if is_traced(args, options):
             return formula(jnp, *args, **options)
         args, options = jax.tree.map(_given, (args, options))
         with np.errstate(all="ignore"):
-            found = formula(np, *args, **options)
-        return jax.tree.map(jnp.asarray, found)
+            found = plain(np, *args, **options)
+        return jax.tree.map(to_device, found)
 
     return call
+
+
+def to_device(array: Any) -> Array:
+    """A JAX array of a concrete array that nobody writes to, in JAX's dtype; no program is made.
+
+    `jnp.asarray` copies by a program of its own for every shape. Arrays of JAX pass through.
+    """
+    return array if isinstance(array, Array) else jax.device_put(np.asarray(array))
+
+
+def first_rows(array: np.ndarray | Array, rows: int) -> Array:
+    """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
+    if rows == array.shape[0]:
+        return to_device(array)
+    return to_device(array[:rows] if is_traced(array) else np.asarray(array)[:rows])
 
 
 def _given(leaf: Any) -> Any:
     return np.asarray(leaf) if eqx.is_array(leaf) else leaf
 
 
-def add_at(lib: Any, rows: int, place: Int[Array, " q"], values: Array) -> Array:
+def add_at(lib: Any, rows: int, place: Int[Values, " q"], values: Values) -> Any:
     """Zeros (rows,) with each value added at its place; `lib` is `numpy` or `jax.numpy`."""
     if lib is jnp:
         return jnp.zeros(rows, values.dtype).at[place].add(values)
     out = np.zeros(rows, values.dtype)
     np.add.at(out, place, values)
-    return out  # type: ignore[return-value]
+    return out

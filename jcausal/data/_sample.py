@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
@@ -18,6 +17,7 @@ from jcausal.data._assemble import (
     traced_parts,
 )
 from jcausal.data._frame import Missing, read_frame
+from jcausal.data._host import on_host, to_device
 from jcausal.data._ladder import host_ladders
 from jcausal.data._like import FrameKind, beside_covariates, like
 from jcausal.data._schema import Schema, plain_schema
@@ -206,7 +206,7 @@ class Sample(eqx.Module):
 
     def with_valid(self, valid: Bool[Array, " n"]) -> "Sample":
         """The same arrays with only the rows `valid` (n,) counting, for use under tracing."""
-        return replace(self, valid=self.valid & valid)
+        return replace(self, valid=_both(self.valid, valid))
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
         """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
@@ -220,19 +220,27 @@ class Sample(eqx.Module):
             ladder[j] = np.minimum(np.arange(ladder.shape[1]), height - 1)
         by_row = ("x", "t", "y", "weight", "valid", "row", "cluster")
         picked = {name: getattr(self, name) for name in by_row}
-        picked = {name: None if a is None else a[rows] for name, a in picked.items()}
+        picked = {
+            name: None if a is None else to_device(np.asarray(a)[rows])
+            for name, a in picked.items()
+        }
         return replace(
             self,
             **picked,
-            codes=jnp.asarray(codes),
+            codes=to_device(codes),
             ladder=ladder,
-            rungs=jnp.asarray(rungs),
+            rungs=to_device(rungs),
             ids=None if self.ids is None else Ids(self.ids.values[rows]),
         )
 
     def plain(self) -> "Sample":
         """The arrays without the words: what a traced core may see."""
         return replace(self, schema=plain_schema(self.schema), ids=None, home="pandas")
+
+
+@on_host
+def _both(lib: Any, valid: Bool[Array, " n"], also: Bool[Array, " n"]) -> Bool[Array, " n"]:
+    return valid & also
 
 
 def replace(sample: Sample, **changes: Any) -> Sample:

@@ -1,8 +1,9 @@
 """Static shapes: bucketed sizes, so that samples of nearly one size share one trace."""
 
+from typing import Any
+
 import jax
 import jax.core
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -14,17 +15,10 @@ def bucket(size: int) -> int:
     return -(-size // step) * step
 
 
-def pad_rows(array: np.ndarray, rows: int, fill: float | np.generic = 0) -> np.ndarray:
-    """Append rows of `fill` up to `rows` rows."""
+def pad_rows(array: np.ndarray, rows: int, fill: float | np.generic = 0) -> Any:
+    """Append rows of `fill` up to `rows` rows: a NumPy array, for a compiled function."""
     widths = [(0, rows - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, constant_values=fill)
-
-
-def first_rows(array: np.ndarray | jax.Array, rows: int) -> jax.Array:
-    """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
-    if rows == array.shape[0]:
-        return jnp.asarray(array)
-    return jnp.asarray(array[:rows] if is_traced(array) else np.asarray(array)[:rows])
 
 
 def is_traced(*arrays: object) -> bool:

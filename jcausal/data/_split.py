@@ -1,14 +1,17 @@
 """Honest splits: rows dealt at random to a training part or to folds, clusters kept together."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data._errors import DataError, HonestyError
+from jcausal.data._host import first_rows, on_host
 from jcausal.data._ladder import traced_ladders
 from jcausal.data._sample import Sample, replace
-from jcausal.data._shapes import is_traced
+from jcausal.data._shapes import bucket, is_traced, pad_rows
 from jcausal_kernels import MISSING
 
 
@@ -35,7 +38,10 @@ def step_key(key: PRNGKeyArray, step: str) -> PRNGKeyArray:
 
 def row_draws(sample: Sample, key: PRNGKeyArray) -> Float[Array, " n"]:
     """One uniform number a row that follows the row's id (or position), not the row order."""
-    return _draws(sample.row, key)
+    if is_traced(sample.row, key):
+        return _draws(sample.row, key)
+    rows = pad_rows(np.asarray(sample.row), bucket(sample.n))
+    return first_rows(_draws(rows, key), sample.n)
 
 
 @jax.jit
@@ -51,15 +57,16 @@ def _place_in_arm(sample: Sample, draw: Float[Array, " n"]) -> Int[Array, " n"]:
     return _place(sample.t, sample.valid, draw)
 
 
-@jax.jit
+@on_host
 def _place(
-    t: Bool[Array, " n"], valid: Bool[Array, " n"], draw: Float[Array, " n"]
+    lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"], draw: Float[Array, " n"]
 ) -> Int[Array, " n"]:
-    arm = jnp.where(valid, t.astype(jnp.int32), 2)
-    order = jnp.lexsort((draw, arm))
-    first = jnp.searchsorted(arm[order], jnp.arange(3))
-    place = jnp.arange(t.shape[0]) - first[arm[order]]
-    return jnp.zeros(t.shape[0], jnp.int32).at[order].set(place.astype(jnp.int32))
+    arm = lib.where(valid, t.astype(np.int32), 2)
+    order = lib.lexsort((draw, arm))
+    ordered = arm[order]
+    first = lib.searchsorted(ordered, lib.arange(3))
+    place = lib.arange(t.shape[0]) - first[ordered]
+    return place[lib.argsort(order)].astype(np.int32)
 
 
 def _cluster_rank(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, ""]]:
@@ -83,28 +90,48 @@ def _rank(
 def deal(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
     """A fold number (n,) for each row: both arms evenly over the folds, or whole clusters."""
     if sample.cluster is not None:
-        return _cluster_rank(sample, key)[0] % folds
-    return _place_in_arm(sample, row_draws(sample, key)) % folds
+        return _remainder(_cluster_rank(sample, key)[0], folds)
+    return _remainder(_place_in_arm(sample, row_draws(sample, key)), folds)
+
+
+@on_host
+def _remainder(lib: Any, place: Int[Array, " n"], folds: int) -> Int[Array, " n"]:
+    return place % folds
 
 
 def _places(sample: Sample, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, "..."]]:
     """Each row's place in a random order of its arm or of the clusters, and how many there are."""
     if sample.cluster is not None:
         return _cluster_rank(sample, key)
-    treated = (sample.valid & sample.t).sum()
-    size = jnp.stack([sample.valid.sum() - treated, treated])[sample.t.astype(jnp.int32)]
-    return _place_in_arm(sample, row_draws(sample, key)), size
+    return _place_in_arm(sample, row_draws(sample, key)), _arm_size(sample.t, sample.valid)
+
+
+@on_host
+def _arm_size(lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"]) -> Int[Array, " n"]:
+    return lib.where(t, (valid & t).sum(), (valid & ~t).sum())
 
 
 def _training_rows(sample: Sample, share: float | int, key: PRNGKeyArray) -> Bool[Array, " n"]:
-    place, size = _places(sample, key)
-    return sample.valid & (place < jnp.round(share * size))
+    return _among_first(sample.valid, *_places(sample, key), share)
 
 
 def hold_out(sample: Sample, share: float | int | Array, key: PRNGKeyArray) -> Bool[Array, " n"]:
     """A random part of the valid rows of each arm, or of the clusters: at least one, never all."""
-    place, size = _places(sample, key)
-    return sample.valid & (place < jnp.clip(jnp.round(share * size), 1, size - 1))
+    return _among_first(sample.valid, *_places(sample, key), share, least=1)
+
+
+@on_host
+def _among_first(
+    lib: Any,
+    valid: Bool[Array, " n"],
+    place: Int[Array, " n"],
+    size: Int[Array, "..."],
+    share: float | int | Array,
+    least: int = 0,
+) -> Bool[Array, " n"]:
+    """Whose place is among the first `share` of so many; `least` of them, and never all but."""
+    wanted = lib.round(lib.asarray(share, np.float32) * size.astype(np.float32))
+    return valid & (place < lib.clip(wanted, least, size - least))
 
 
 def _relaid(part: Sample) -> Sample:

@@ -13,6 +13,7 @@ from jcausal.data import (
     covariate_of_columns,
     observed_means,
     readable_columns,
+    to_device,
 )
 from jcausal.diagnose._overlap import common_area, largest_gap
 from jcausal.diagnose._worth import worth
@@ -64,8 +65,9 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
         ['vr_before', 'vr_after', 'ok']
     """
     check_kind(test, Sample, "balance", FROM_FRAME)
-    effects = matching if isinstance(matching, Effects) else None
+    effects, mass = None, None
     if isinstance(matching, Effects):
+        effects, mass = matching, to_device(np.asarray(matching.totals)[..., 0])
         prognosis, matching = matching.prognosis, matching.matching
     else:
         check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects")
@@ -74,7 +76,7 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
     labels, columns, shares = _columns(test, matching, prognosis)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)
     before = np.where(valid, np.asarray(test.weight, np.float64), 0)
-    after = np.asarray(matching.matched_weights(), np.float64)
+    after = np.asarray(matching.matched_weights(mass), np.float64)
     raw = [_moments(columns, before * (treated == arm)) for arm in (False, True)]
     new = [_moments(columns, after * (treated == arm)) for arm in (False, True)]
     scale = _scale(raw, shares, matching.estimand)

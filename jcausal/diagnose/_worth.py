@@ -1,13 +1,11 @@
 """What a difference that is left in a covariate is worth to the outcome model."""
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jcausal.data import bucket, pad_rows
 from jcausal.estimate import Effects
 from jcausal.outcome import ResponseSurface
-from jcausal.outcome._quality import predictions
+from jcausal.outcome._quality import predicted
 
 MOST = 1000  # queries that are looked at
 
@@ -58,7 +56,5 @@ def _sums(
 ) -> Float[np.ndarray, " k"]:
     """The sum of one arm's predictions over q points, for each of k versions of them."""
     k, q, p = points.shape
-    flat = points.reshape(-1, p)
-    wide = jnp.asarray(pad_rows(flat, bucket(max(k * q, 1))))
-    found = np.asarray(predictions(surface.lean(), wide), np.float64)[: k * q, arm]
-    return found.reshape(k, q).sum(1)
+    found = predicted(surface.lean(), points.reshape(-1, p)).astype(np.float64)
+    return found[:, arm].reshape(k, q).sum(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,8 +16,10 @@ from jcausal.data import (
     Sample,
     bucket,
     is_traced,
+    on_host,
     pad_rows,
     rows_in_words,
+    to_device,
 )
 from jcausal.estimate._average import Average
 from jcausal.match import Estimand, Progress, foretell
@@ -129,7 +131,7 @@ def aipw_of(
     _check_clip(clip)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    chances = fitted_chances(sample, jnp.where(fold >= 0, 0, -1), 1, penalty)
+    chances = fitted_chances(sample, _one_fold(fold), 1, penalty)
     columns = _Columns(sample.y, sample.t, sample.weight, chances.chance, predicted, sample.cluster)
     if is_traced(columns, sample.valid, fold, clip):
         ours = jnp.where(sample.valid, fold, -1)
@@ -138,7 +140,7 @@ def aipw_of(
     else:
         ours = np.where(np.asarray(sample.valid), np.asarray(fold), -1)
         found = _on_host(columns, ours, clip, estimand)
-        ours = jnp.asarray(ours)
+        ours = to_device(ours)
     return Average(
         **found._asdict(),
         propensity=chances.chance,
@@ -148,6 +150,11 @@ def aipw_of(
         sample=sample,
         estimand=estimand,
     )
+
+
+@on_host
+def _one_fold(lib: Any, fold: Int[Array, " n"]) -> Int[Array, " n"]:
+    return lib.where(fold >= 0, 0, -1)
 
 
 def _on_host(
@@ -257,7 +264,7 @@ def estimate_aipw(
         if progress is not None and trains:
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, ARMS[estimand], fold, k, key))
-    predicted = foretell(sample, fold, jnp.zeros(0, jnp.int32), surfaces).units
+    predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
     return aipw_of(sample, fold, predicted, estimand, method.penalty, method.clip)
 
 

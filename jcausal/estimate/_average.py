@@ -1,16 +1,24 @@
 """An average effect with its error, in words."""
 
 from statistics import NormalDist
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, number_in_words
+from jcausal.data import Sample, number_in_words, on_host
 from jcausal.match import Estimand
 from jcausal.outcome._propensity import tells_apart
 
 APART = 0.5  # share of the averaged units beyond the other arm from which the arms do not overlap
+
+
+@on_host
+def _bounds(
+    lib: Any, average: Float[Array, ""], error: Float[Array, ""], quantile: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    return average - quantile * error, average + quantile * error
 
 
 class Average(eqx.Module):
@@ -45,8 +53,7 @@ class Average(eqx.Module):
         """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
         if not 0 < level < 1:
             raise ValueError(f"level is {level}: it must lie between 0 and 1.")
-        width = NormalDist().inv_cdf(0.5 + level / 2) * self.std_error
-        return self.average - width, self.average + width
+        return _bounds(self.average, self.std_error, NormalDist().inv_cdf(0.5 + level / 2))
 
     def line(self, level: float = 0.95) -> str:
         """The average with its interval, in one line."""
@@ -66,8 +73,11 @@ class Average(eqx.Module):
 
     def summary(self, level: float = 0.95) -> str:
         """The average, its interval, the units behind it and what to beware of, in words."""
-        units = [f"{int(c):,} {word}" for c, word in zip(self.counts, ("controls", "treated"))]
-        count = [number_in_words(round(float(e), 1)) for e in self.effective]
+        units = [
+            f"{int(c):,} {word}"
+            for c, word in zip(np.asarray(self.counts), ("controls", "treated"))
+        ]
+        count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
         behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
         first = f"{self.estimand.upper()}: {self.line(level)}"
         return "\n".join([first, behind, *self.notes()])
@@ -80,8 +90,9 @@ class Average(eqx.Module):
 def _overlap_notes(average: Average) -> list[str]:
     """A sentence when most of the averaged units have no like in the other arm."""
     sides = dict(att=(1,), atc=(0,), ate=(1, 0))[average.estimand]
-    arm = max(sides, key=lambda a: float(average.beyond[a]))
-    share = float(average.beyond[arm])
+    beyond = np.asarray(average.beyond)
+    arm = max(sides, key=lambda a: float(beyond[a]))
+    share = float(beyond[arm])
     if not share >= APART:
         return []
     mine, other = ("treated", "controls") if arm else ("controls", "treated")

@@ -23,7 +23,7 @@ NAMED = 3  # covariates that a sentence lists
 
 def drift_words(effects: Effects) -> list[str]:
     """One line on how far groups are from their units in what the model foretells."""
-    if effects.prognosis is None or not bool(effects.matched.any()):
+    if effects.prognosis is None or not np.asarray(effects.matched).any():
         return []
     drift = np.abs(np.asarray(effects.drift)[np.asarray(effects.matched)])
     middle, most = np.percentile(drift, [50, 90])
@@ -35,7 +35,7 @@ def drift_words(effects: Effects) -> list[str]:
 
 def adjustment_words(effects: Effects) -> list[str]:
     """By what effects are adjusted, and what plain means would give."""
-    if not effects.adjusted or not bool((effects.matching.query >= 0).all()):
+    if not effects.adjusted or not (np.asarray(effects.matching.query) >= 0).all():
         return []
     plain = number_in_words(float(effects.plain_average))
     return [f"adjusted by {_model(effects)}; plain means of the groups give {plain}"]
@@ -77,7 +77,7 @@ def _disagreement(effects: Effects, second: Average, error: float) -> list[str]:
 
 def careful_words(effects: Effects, error: float) -> list[str]:
     """Large drift, an adjustment that decides, few effective partners, units without their like."""
-    if not bool(effects.matched.any()) or bool((effects.matching.query < 0).any()):
+    if not np.asarray(effects.matched).any() or (np.asarray(effects.matching.query) < 0).any():
         return []
     return [
         f"beware: {words}"

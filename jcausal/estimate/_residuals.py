@@ -1,14 +1,12 @@
 """Residuals of outcomes from what a model foretells, and how much of the outcome it explains."""
 
-from functools import partial
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample
+from jcausal.data import Sample, Values, on_host
 from jcausal.match import Prognosis
-from jcausal.outcome._quality import share_explained
+from jcausal.outcome._quality import counted, share_explained
 
 
 def residuals(sample: Sample, fold: Int[Array, " n"], prognosis: Prognosis) -> Float[Array, " n"]:
@@ -41,18 +39,19 @@ def explained(
 ) -> Float[Array, "k 2"]:
     """R2 of each fold's surface by arm, on the rows of that fold (see `ResponseSurface.r2`)."""
     assert sample.y is not None
-    use = sample.valid & (sample.weight > 0)
+    use = counted(sample)
     return _explained(sample.y, sample.t, use, sample.weight, fold, prognosis.units, folds)
 
 
-def _filled(values: Array, units: Array, use: Array) -> Array:
+def _filled(lib: Any, values: Values, units: Values, use: Values) -> Any:
     """Columns of arms that were not fitted replaced by the other one."""
-    absent = (jnp.isnan(units) | ~use[:, None]).all(0)
-    return jnp.where(absent, values[:, ::-1], values)
+    absent = (lib.isnan(units) | ~use[:, None]).all(0)
+    return lib.where(absent, values[:, ::-1], values)
 
 
-@jax.jit
+@on_host
 def _residuals(
+    lib: Any,
     y: Float[Array, " n"],
     t: Bool[Array, " n"],
     valid: Bool[Array, " n"],
@@ -60,23 +59,25 @@ def _residuals(
     units: Float[Array, "n 2"],
 ) -> Float[Array, " n"]:
     use = valid & (fold >= 0)
-    both = _filled(units, units, use)
-    own = jnp.where(t, both[:, 1], both[:, 0])
-    return y - jnp.where(use, own, 0).astype(y.dtype)
+    both = _filled(lib, units, units, use)
+    own = lib.where(t, both[:, 1], both[:, 0])
+    return y - lib.where(use, own, 0).astype(y.dtype)
 
 
-@jax.jit
+@on_host
 def _of_queries(
+    lib: Any,
     units: Float[Array, "n 2"],
     queries: Float[Array, "q 2"],
     valid: Bool[Array, " n"],
     fold: Int[Array, " n"],
 ) -> Float[Array, "q 2"]:
-    return _filled(queries, units, valid & (fold >= 0))
+    return _filled(lib, queries, units, valid & (fold >= 0))
 
 
-@jax.jit
+@on_host
 def _drift(
+    lib: Any,
     y: Float[Array, " n"],
     weight: Float[Array, " n"],
     valid: Bool[Array, " n"],
@@ -86,20 +87,21 @@ def _drift(
     matched: Bool[Array, " q"],
 ) -> Float[Array, " q"]:
     gap = foretold - own
-    gap = jnp.where(treated, gap[:, 0], gap[:, 1]) / outcome_sd(y, jnp.where(valid, weight, 0))
-    return jnp.where(matched, gap, jnp.nan)
+    gap = lib.where(treated, gap[:, 0], gap[:, 1]) / outcome_sd(lib, y, lib.where(valid, weight, 0))
+    return lib.where(matched, gap, lib.nan)
 
 
-def outcome_sd(y: Float[Array, " n"], weight: Float[Array, " n"]) -> Float[Array, ""]:
+def outcome_sd(lib: Any, y: Float[Values, " n"], weight: Float[Values, " n"]) -> Any:
     """The weighted standard deviation of the outcome; 1 for a constant one."""
     share = weight / weight.sum()
-    inside = jnp.where(weight > 0, y, 0)
-    sd = jnp.sqrt((share * jnp.square(inside - (share * inside).sum())).sum())
-    return jnp.where(sd > 0, sd, 1)
+    inside = lib.where(weight > 0, y, 0)
+    sd = lib.sqrt((share * lib.square(inside - (share * inside).sum())).sum())
+    return lib.where(sd > 0, sd, 1)
 
 
-@partial(jax.jit, static_argnames="folds")
+@on_host
 def _explained(
+    lib: Any,
     y: Float[Array, " n"],
     t: Bool[Array, " n"],
     use: Bool[Array, " n"],
@@ -108,7 +110,5 @@ def _explained(
     units: Float[Array, "n 2"],
     folds: int,
 ) -> Float[Array, "k 2"]:
-    def of_fold(k: Array) -> Array:
-        return share_explained(units, y, t, use & (fold == k), weight)
-
-    return jax.vmap(of_fold)(jnp.arange(folds))
+    parts = [share_explained(lib, units, y, t, use & (fold == k), weight) for k in range(folds)]
+    return lib.stack(parts)

@@ -1,11 +1,10 @@
 """Units that lie outside the values of the other arm, covariate by covariate."""
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, is_traced, to_device
 from jcausal.match import RESULTS, Estimand, Matching, code
 from jcausal_kernels import MISSING
 
@@ -46,4 +45,4 @@ def on_common_support(sample: Sample, matching: Matching) -> Matching:
     matched = np.equal(status, int(code(RESULTS.matched)))
     left = (query >= 0) & outside[query] & matched
     status = np.where(left, int(code(RESULTS.outside_support)), status)
-    return eqx.tree_at(lambda m: m.status, matching, jnp.asarray(status, jnp.int32))
+    return eqx.tree_at(lambda m: m.status, matching, to_device(status.astype(np.int32)))

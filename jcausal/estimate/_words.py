@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jcausal.data import (
     Sample,
@@ -15,8 +14,10 @@ from jcausal.data import (
     level_label,
     number_in_words,
     observed_means,
+    on_host,
     readable_columns,
     rows_in_words,
+    to_device,
 )
 from jcausal.estimate._notes import (
     adjustment_words,
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 def summary(effects: Effects, interval: object = None) -> str:
     """The average, the share matched and why not, group sizes."""
-    matched, asked = int(effects.matched.sum()), int(effects.matching.asked.sum())
+    matched, asked = (
+        int(np.asarray(effects.matched).sum()),
+        int(np.asarray(effects.matching.asked).sum()),
+    )
     name, error = _estimand_name(effects), _error(interval)
     points = int((np.asarray(effects.matching.query) < 0).sum())
     if points:
@@ -108,8 +112,8 @@ def _regressions(effects: Effects) -> list[str]:
     leaves = effects.matching
     if not isinstance(leaves, Leaves):
         return []
-    lines, matched = [], int(leaves.matched.sum())
-    beyond = int(leaves.extrapolated.sum())
+    lines, matched = [], int(np.asarray(leaves.matched).sum())
+    beyond = int(np.asarray(leaves.extrapolated).sum())
     if beyond:
         lines.append(
             f"extrapolated {beyond} of {matched}: outside their leaf's controls in a feature"
@@ -157,7 +161,7 @@ def poor_fit(effects: Effects) -> list[str]:
 
 def risks(effects: Effects, ratio: str | None) -> list[str]:
     """Both risks, their difference and ratio when outcomes are 0 or 1; else nothing."""
-    if not bool(effects.binary) or not bool(effects.matched.any()):
+    if not bool(effects.binary) or not np.asarray(effects.matched).any():
         return []
     low, high = float(effects.risk0), float(effects.risk1)
     difference = number_in_words(float(effects.risk_difference))
@@ -257,15 +261,22 @@ def group_codes(
     row_code, labels = pd.factorize(
         pd.Series(group_labels(effects.sample, by)), sort=True, use_na_sentinel=False
     )
-    use = matching.asked & (matching.query >= 0)
-    codes = jnp.where(use, jnp.asarray(row_code, jnp.int32)[matching.query], -1)
+    codes = _codes_of(matching.asked, matching.query, row_code.astype(np.int32))
     if not is_traced(codes):
-        present, place = np.unique(np.asarray(codes)[np.asarray(use)], return_inverse=True)
+        host = np.array(codes)
+        present, place = np.unique(host[host >= 0], return_inverse=True)
         if not present.size:
             raise ValueError("by= groups units of the sample, and every query is a point.")
-        codes = codes.at[np.flatnonzero(np.asarray(use))].set(jnp.asarray(place, jnp.int32))
-        labels = labels[present]
+        host[host >= 0] = place
+        codes, labels = to_device(host), labels[present]
     return codes, tuple(labels.tolist())
+
+
+@on_host
+def _codes_of(
+    lib: Any, asked: Bool[Array, " q"], query: Int[Array, " q"], code: Int[Array, " n"]
+) -> Int[Array, " q"]:
+    return lib.where(asked & (query >= 0), lib.asarray(code)[query], -1)
 
 
 def cate_frame(effects: Effects, by: str | np.ndarray | Array) -> pd.DataFrame:

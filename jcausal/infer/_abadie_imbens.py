@@ -1,7 +1,7 @@
 """Intervals for averages: Abadie and Imbens' variance for matching with replacement."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample, bucket, is_traced
+from jcausal.data import Sample, Schema, bucket, is_traced, on_host, pad_rows, to_device
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Form, Variance
 from jcausal.match import Leaves
@@ -58,24 +58,55 @@ class AbadieImbens(AverageMethod):
                 "jc.AbadieImbens would ignore the sample's clusters: use jc.Bootstrap(), which "
                 "draws them whole, or a sample without cluster=."
             )
-        wanted = effects.coefficients(share) != 0
-        if isinstance(effects.matching, Leaves):
-            wanted &= effects.sample.t & (self.target == "sample")
+        leaves = isinstance(effects.matching, Leaves)
+        c = effects.coefficients(share)
+        wanted = _wanted(c, effects.sample.t if leaves else None, self.target)
         sigma = noise_variance(effects.sample, effects.residual, self.variance_neighbors, wanted)
         if isinstance(effects.matching, Leaves):
             sigma += _leaf_noise(effects, effects.matching)
-        arm = effects.sample.t.astype(jnp.int32)
 
         def of_form(form: Form) -> tuple[Array, Array]:
-            scale, none = form.scale[arm], jnp.zeros((), bool)
-            c = effects.coefficients(form.share) * scale
+            c, t = effects.coefficients(form.share), effects.sample.t
             if self.target == "sample":
-                return (c**2 * sigma).sum(), none
-            single = effects.coefficients(form.share, power=2) * scale**2
-            between = (form.gap(effects) ** 2).sum()
-            return jnp.maximum(between + ((c**2 - single) * sigma).sum(), 0), none
+                return _sample_variance(c, t, form.scale, sigma), to_device(np.zeros((), bool))
+            single, gap = effects.coefficients(form.share, power=2), form.gap(effects)
+            found = _population_variance(c, single, gap, t, form.scale, sigma)
+            return found, to_device(np.zeros((), bool))
 
         return of_form
+
+
+@on_host
+def _wanted(
+    lib: Any, c: Float[Array, " n"], t: Bool[Array, " n"] | None, target: str
+) -> Bool[Array, " n"]:
+    """Units whose sigma^2 is needed; of regressions in leaves only of the sample's treated."""
+    return c != 0 if t is None else (c != 0) & t & (target == "sample")
+
+
+@on_host
+def _sample_variance(
+    lib: Any,
+    c: Float[Array, " n"],
+    t: Bool[Array, " n"],
+    scale: Float[Array, " 2"],
+    sigma: Float[Array, " n"],
+) -> Float[Array, ""]:
+    return ((c * scale[t.astype(np.int32)]) ** 2 * sigma).sum()
+
+
+@on_host
+def _population_variance(
+    lib: Any,
+    c: Float[Array, " n"],
+    single: Float[Array, " n"],
+    gap: Float[Array, " q"],
+    t: Bool[Array, " n"],
+    scale: Float[Array, " 2"],
+    sigma: Float[Array, " n"],
+) -> Float[Array, ""]:
+    shared = (c**2 - single) * scale[t.astype(np.int32)] ** 2
+    return lib.maximum((gap**2).sum() + (shared * sigma).sum(), 0)
 
 
 def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
@@ -95,43 +126,46 @@ def noise_variance(
 
     **Raises:** ValueError when an arm with wanted units has too few.
     """
-    features = _standardised(sample)
-    if is_traced(sample, wanted):
-        rows, use = jnp.arange(sample.n), wanted
-    else:
-        _check_neighbors(sample, neighbors, wanted)
-        rows = np.flatnonzero(np.asarray(wanted))
-        if not rows.size:
-            return jnp.zeros(sample.n, features.dtype)
-        rows = jnp.asarray(np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge"))
-        use = jnp.ones(rows.shape[0], bool)
-    found = _residuals(features, sample.t, y, sample.valid, rows, neighbors)
-    return jnp.zeros(sample.n, found.dtype).at[rows].set(jnp.where(use, found, 0))
+    features = _standardised(sample.x, sample.valid, sample.schema)
+    columns = features, sample.t, y, sample.valid
+    if is_traced(columns, wanted):
+        found = _residuals(*columns, jnp.arange(sample.n), neighbors)
+        return jnp.where(wanted, found, 0)
+    _check_neighbors(sample, neighbors, wanted)
+    rows = np.flatnonzero(np.asarray(wanted))
+    out = np.zeros(sample.n, features.dtype)
+    if rows.size:
+        columns = [pad_rows(np.asarray(a), bucket(sample.n)) for a in columns]
+        wide = np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge")
+        out[rows] = np.asarray(_residuals(*columns, wide, neighbors))[: rows.size]
+    return to_device(out)
 
 
 def _check_neighbors(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) -> None:
+    t, valid, needed = (np.asarray(a) for a in (sample.t, sample.valid, wanted))
     for arm, word in ((True, "treated"), (False, "control")):
-        mine = sample.t == arm
-        count = int((sample.valid & mine).sum())
-        if bool((wanted & mine).any()) and count <= neighbors:
+        count = int((valid & (t == arm)).sum())
+        if (needed & (t == arm)).any() and count <= neighbors:
             raise ValueError(
                 f"there are {count} {word} units, too few for a variance from the nearest "
                 f"{neighbors} of the same arm: give more {word} units, or use fewer neighbours."
             )
 
 
-def _standardised(sample: Sample) -> Float[Array, "n f"]:
+@on_host
+def _standardised(
+    lib: Any, x: Float[Array, "n p"], valid: Bool[Array, " n"], schema: Schema
+) -> Float[Array, "n f"]:
     """Covariates over their standard deviation; levels as 0/1 over sqrt(2)."""
-    schema, valid = sample.schema, sample.valid[:, None]
-    x = sample.x[:, schema.ordered]
-    count = valid.sum()
-    centred = jnp.where(valid, x - jnp.where(valid, x, 0).sum(0) / count, 0)
-    spread = jnp.sqrt((centred**2).sum(0) / count)
-    parts = [centred / jnp.where(spread > 0, spread, 1)]
+    use, numbers = valid[:, None], x[:, schema.ordered]
+    count = use.sum().astype(x.dtype)
+    centred = lib.where(use, numbers - lib.where(use, numbers, 0).sum(0) / count, 0)
+    spread = lib.sqrt((centred**2).sum(0) / count)
+    parts = [centred / lib.where(spread > 0, spread, 1)]
     for j in schema.categories:
-        level = sample.x[:, j : j + 1] == jnp.arange(len(schema.levels[j]))
-        parts.append(level / jnp.sqrt(jnp.asarray(2, x.dtype)))
-    return jnp.concatenate(parts, axis=1).astype(sample.x.dtype)
+        level = x[:, j : j + 1] == np.arange(len(schema.levels[j]))
+        parts.append(level.astype(x.dtype) / np.sqrt(2).astype(x.dtype))
+    return lib.concatenate(parts, axis=1)
 
 
 @partial(jax.jit, static_argnames=("neighbors", "max_bytes"))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import is_traced
+from jcausal.data import add_at, is_traced, on_host, to_device
 from jcausal.estimate import Effects, group_codes
 from jcausal.infer._interval import Groups, Interval, IntervalMethod, normal_interval
 from jcausal.match import RESULTS, code
@@ -30,9 +30,15 @@ class Form(NamedTuple):
 
     def gap(self, effects: Effects) -> Float[Array, " q"]:
         """share_q times how far query q's term is from the mean of all."""
-        term = self.scale[1] * effects.y1 - self.scale[0] * effects.y0
-        term = jnp.where(self.share > 0, term, 0)
-        return self.share * (term - (self.share * term).sum())
+        return _gap(self, effects.y0, effects.y1)
+
+
+@on_host
+def _gap(
+    lib: Any, form: Form, y0: Float[Array, " q"], y1: Float[Array, " q"]
+) -> Float[Array, " q"]:
+    term = lib.where(form.share > 0, form.scale[1] * y1 - form.scale[0] * y0, 0)
+    return form.share * (term - (form.share * term).sum())
 
 
 Variance = Callable[[Form], tuple[Float[Array, ""], Bool[Array, ""]]]
@@ -69,10 +75,23 @@ class _Queries(NamedTuple):
     def share(self, group: Array | int) -> Float[Array, " q"]:
         """The queries' shares in one group; all 0 where none is matched."""
         if self.groups is None:
-            return jnp.where(self.weight > 0, self.weight, 0)
-        weight = jnp.where(self.code == group, self.weight, 0)
-        total = weight.sum()
-        return weight / jnp.where(total > 0, total, 1)
+            return _positive(self.weight)
+        return _share_of(self.weight, self.code, group)
+
+
+@on_host
+def _positive(lib: Any, weight: Float[Array, " q"]) -> Float[Array, " q"]:
+    """NaN, where nothing is matched, as 0."""
+    return lib.where(weight > 0, weight, 0)
+
+
+@on_host
+def _share_of(
+    lib: Any, weight: Float[Array, " q"], code: Int[Array, " q"], group: Array | int
+) -> Float[Array, " q"]:
+    weight = lib.where(code == group, weight, 0)
+    total = weight.sum()
+    return weight / lib.where(total > 0, total, 1)
 
 
 def average_interval(
@@ -131,27 +150,30 @@ def _one_partition(
     count = 1 if queries.groups is None else len(queries.groups.label)
     if measure == "ratio":
         effects.check_binary()
-    one = method.variance(effects, jnp.where(queries.weight > 0, queries.weight, 0), key)
+    one = method.variance(effects, _positive(queries.weight), key)
 
-    def risks(group: Array) -> Array:
+    def risks(group: Array | int) -> Array:
         share = queries.share(group)
         return jnp.stack([_mean(effects, share, value) for value in (effects.y0, effects.y1)])
 
-    def found(group: Array) -> tuple[Array, Array, Array]:
-        share, scale = queries.share(group), jnp.ones(2, queries.weight.dtype)
+    def found(group: Array | int) -> tuple[Array, Array, Array]:
+        share, scale = queries.share(group), to_device(np.ones(2, queries.weight.dtype))
         estimate = _mean(effects, share, effects.ite)
         if measure == "ratio":
             risk = risks(group)
             estimate, scale = jnp.log(risk[1]) - jnp.log(risk[0]), 1 / risk
         variance, pooled = one(Form(share, scale))
-        few = (share > 0).sum() < (2 if method.target == "population" else 1)
-        return estimate, jnp.where(few, jnp.nan, variance), pooled
+        return (
+            estimate,
+            _unless_few(share, variance, 2 if method.target == "population" else 1),
+            pooled,
+        )
 
     if measure == "ratio":
         _check_risks(_by_blocks(risks, effects, count), queries.groups)
     estimate, variance, pooled = _by_blocks(found, effects, count)
     if queries.groups is None:
-        estimate, variance, pooled = estimate[0], variance[0], pooled[0]
+        estimate, variance, pooled = (_only(a) for a in (estimate, variance, pooled))
     kind = "average" if measure == "difference" else "risk ratio"
     target = f"{method.target} {kind}"
     made = normal_interval(
@@ -172,21 +194,46 @@ def _queries(effects: Effects, by: str | np.ndarray | Array | None) -> _Queries:
     matching = effects.matching
     if by is None:
         share = effects.share()
-        return _Queries(share, jnp.zeros(share.shape[0], jnp.int32), None)
+        return _Queries(share, to_device(np.zeros(share.shape[0], np.int32)), None)
     codes, labels = group_codes(effects, by)
-    use, beyond = effects.matched & (codes >= 0), len(labels)
-    asked, matched = (
-        jnp.bincount(jnp.where(which, codes, beyond), length=beyond + 1)[:beyond]
-        for which in (codes >= 0, use)
-    )
-    weight = jnp.where(use, matching.query_weight, 0)
+    weight, asked, matched = _counted(codes, effects.matched, matching.query_weight, len(labels))
     return _Queries(weight, codes, Groups(asked, matched, labels))
+
+
+@on_host
+def _counted(
+    lib: Any,
+    code: Int[Array, " q"],
+    matched: Bool[Array, " q"],
+    weight: Float[Array, " q"],
+    groups: int,
+) -> tuple[Float[Array, " q"], Int[Array, " g"], Int[Array, " g"]]:
+    """Weights of matched queries in a group; how many each group asked for and has matched."""
+    use, place = matched & (code >= 0), lib.maximum(code, 0)
+    asked, found = (
+        add_at(lib, groups, place, which.astype(np.int32)) for which in (code >= 0, use)
+    )
+    return lib.where(use, weight, 0), asked, found
 
 
 def _mean(effects: Effects, share: Array, value: Array) -> Array:
     """sum_q share_q value_q; NaN without a matched query, or after bad input."""
-    bad = (effects.matching.status == code(RESULTS.bad_input)).any() | ~(share > 0).any()
-    return jnp.where(bad, jnp.nan, (share * jnp.where(share > 0, value, 0)).sum())
+    return _weighted_mean(share, value, effects.matching.status)
+
+
+@on_host
+def _weighted_mean(
+    lib: Any, share: Float[Array, " q"], value: Float[Array, " q"], status: Int[Array, " q"]
+) -> Float[Array, ""]:
+    bad = (status == code(RESULTS.bad_input)).any() | ~(share > 0).any()
+    return lib.where(bad, lib.nan, (share * lib.where(share > 0, value, 0)).sum())
+
+
+@on_host
+def _unless_few(
+    lib: Any, share: Float[Array, " q"], variance: Float[Array, ""], least: int
+) -> Float[Array, ""]:
+    return lib.where((share > 0).sum() < least, lib.nan, variance)
 
 
 def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**28) -> Any:
@@ -194,11 +241,21 @@ def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**
     rows = effects.sample.n + effects.matching.query.shape[0]
     block = min(count, max(1, max_bytes // (64 * rows)))
     if block == 1:
-        parts = [jax.tree.map(lambda a: a[None], one(jnp.asarray(g))) for g in range(count)]
-    else:  # equal blocks; groups beyond the last hold no query
-        starts = range(0, count, block)
-        parts = [jax.vmap(one)(start + jnp.arange(block)) for start in starts]
+        parts = [one(g) for g in range(count)]
+        return jax.tree.map(_stacked, *parts)
+    starts = range(0, count, block)  # equal blocks; groups beyond the last hold no query
+    parts = [jax.vmap(one)(start + jnp.arange(block)) for start in starts]
     return jax.tree.map(lambda *a: jnp.concatenate(a)[:count], *parts)
+
+
+@on_host
+def _only(lib: Any, values: Array) -> Array:
+    return values[0]
+
+
+@on_host
+def _stacked(lib: Any, *values: Array) -> Array:
+    return lib.stack(values)
 
 
 def _check_risks(risk: Array, groups: Groups | None) -> None:

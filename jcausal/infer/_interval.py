@@ -2,15 +2,14 @@
 
 from abc import abstractmethod
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import number_in_words
+from jcausal.data import number_in_words, on_host
 from jcausal.estimate import Effects
 
 Target = Literal[
@@ -58,7 +57,7 @@ class Interval(eqx.Module):
     @property
     def unbounded(self) -> Bool[Array, "*q"]:
         """Which estimates have no bounds though they exist, for the reason in `absent`."""
-        return jnp.isnan(self.lower) & ~jnp.isnan(self.estimate)
+        return _unbounded(self.lower, self.estimate)
 
     def __str__(self) -> str:
         """In words: one line for an average, a count for many."""
@@ -90,6 +89,20 @@ class Interval(eqx.Module):
         return frame
 
 
+@on_host
+def _unbounded(lib: Any, lower: Float[Array, "*q"], estimate: Float[Array, "*q"]) -> Array:
+    return lib.isnan(lower) & ~lib.isnan(estimate)
+
+
+@on_host
+def _bounds(
+    lib: Any, estimate: Float[Array, "*q"], variance: Float[Array, "*q"], quantile: float
+) -> tuple[Array, Array, Array]:
+    """The standard error, and as many of it below and above."""
+    error = lib.sqrt(variance)
+    return error, estimate - quantile * error, estimate + quantile * error
+
+
 class IntervalMethod(eqx.Module):
     """A way to put an interval around effects; holds hyperparameters only."""
 
@@ -111,7 +124,5 @@ def normal_interval(
     absent: str = "",
 ) -> Interval:
     """Estimate plus and minus the normal quantile times the standard error."""
-    error = jnp.sqrt(variance)
-    width = NormalDist().inv_cdf(0.5 + level / 2) * error
-    bounds = estimate - width, estimate + width
-    return Interval(estimate, error, *bounds, pooled, level, target, method, groups, absent)
+    error, lower, upper = _bounds(estimate, variance, NormalDist().inv_cdf(0.5 + level / 2))
+    return Interval(estimate, error, lower, upper, pooled, level, target, method, groups, absent)

@@ -1,6 +1,7 @@
 """The verb `match`."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +15,10 @@ from jcausal.data import (
     check_kind,
     check_object,
     is_traced,
+    on_host,
     rows_in_words,
     step_key,
+    to_device,
 )
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._matching import Estimand, MatchError, Matching, queries_of
@@ -78,7 +81,7 @@ def match(
             "jc.estimate(sample, method) cross-fit."
         )
     surfaces = [] if surface is None else [as_surface(surface)]
-    fold = jnp.where(sample.valid, 0, -1)
+    fold = _one_fold(sample.valid)
     for given in surfaces:
         if honest and given.trained is not None:
             check_honest(given.trained.row, given.trained.origin, sample, sample.valid)
@@ -107,8 +110,10 @@ def make_task(
         points = np.asarray(at, np.float64)
         if points.shape[:1] == (0,):
             raise ValueError("at holds no point: give at least one row.")
-        none = jnp.full(points.shape[0], -1)
-        return Task(sample, fold, none, none + 1, none < 0, points, estimand)
+        count = points.shape[0]
+        none, first, every = np.full(count, -1), np.zeros(count, int), np.ones(count, bool)
+        none, first, every = to_device(none), to_device(first), to_device(every)
+        return Task(sample, fold, none, first, every, points, estimand)
     if query is None and is_traced(sample, fold):
         rows, asked = jnp.arange(sample.n), wanted
     else:
@@ -116,12 +121,17 @@ def make_task(
         if not rows.size:
             raise ValueError(f"estimand {estimand!r} queries {WORDS[estimand]}, and there is none.")
         asked = _take(sample.valid, rows)
-    return Task(sample, fold, jnp.asarray(rows), _take(fold, rows), asked, None, estimand)
+    return Task(sample, fold, to_device(rows), _take(fold, rows), asked, None, estimand)
 
 
-def _take(array: Array, rows: Int[np.ndarray, " q"] | Int[Array, " q"]) -> Array:
-    """Rows of an array: on the host, where no number of rows costs a compilation."""
-    return array[rows] if is_traced(array, rows) else jnp.asarray(np.asarray(array)[rows])
+@on_host
+def _take(lib: Any, array: Array, rows: Int[Array, " q"]) -> Array:
+    return array[rows]
+
+
+@on_host
+def _one_fold(lib: Any, valid: Bool[Array, " n"]) -> Int[Array, " n"]:
+    return lib.where(valid, 0, -1)
 
 
 def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:

@@ -2,17 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, like
+from jcausal.data import Sample, add_at, is_traced, like, on_host, to_device
 from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import RESULTS, code, sentence
 
@@ -70,12 +67,12 @@ class Matching(eqx.Module):
     @property
     def asked(self) -> Bool[Array, " q"]:
         """Which queries the estimand asks for (all, unless the matching was made under tracing)."""
-        return self.status != code(RESULTS.not_asked)
+        return _differs(self.status, code(RESULTS.not_asked))
 
     @property
     def matched(self) -> Bool[Array, " q"]:
         """Which queries have a group."""
-        return self.status == code(RESULTS.matched)
+        return _equals(self.status, code(RESULTS.matched))
 
     @property
     def query_weight(self) -> Float[Array, " q"]:
@@ -92,28 +89,31 @@ class Matching(eqx.Module):
 
         With `power=2` each term of that sum is squared before it is added up.
         """
-        return self.spread(arm_shares(jnp.stack([v, v], axis=1), self._mass(), power), power)
+        return self.spread(arm_shares(_twice(v), self._mass(), power), power)
 
     def _mass(self) -> Float[Array, "q 2"]:
         """The weight of each group by arm."""
-        return self.sums(jnp.ones((self.sample.n, 1), self.sample.x.dtype))[..., 0]
+        ones = to_device(np.ones((self.sample.n, 1), self.sample.x.dtype))
+        return _column(self.sums(ones), 0)
 
     def groups(self, limit: int = 100) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The first `limit` groups as (i, rows, weights), made one at a time."""
         for i in range(min(limit, self.query.shape[0])):
             yield i, *self.group(i)
 
-    def matched_weights(self) -> Float[Array, " n"]:
-        """Matched-data weights: a matched query counts as itself, its partners share its weight."""
-        v = jnp.where(self.matched & (self.query >= 0), self.query_weight, 0)
-        treated = self.query_treated
-        each = jnp.stack([jnp.where(treated, v, 0), jnp.where(treated, 0, v)], axis=1)
-        partners = self.spread(arm_shares(each, self._mass(), 1))
-        return partners.at[self.query].add(v)
+    def matched_weights(self, mass: Float[Array, "q 2"] | None = None) -> Float[Array, " n"]:
+        """Matched-data weights: a matched query counts as itself, its partners share its weight.
+
+        `mass` (q, 2) is the weight of each group by arm, where it is at hand.
+        """
+        mass = self._mass() if mass is None else mass
+        v, each = _carried(self.matched, self.query, self.query_weight, self.query_treated)
+        partners = self.spread(arm_shares(each, mass, 1))
+        return _with_queries(partners, self.query, v)
 
     def unmatched(self) -> Any:
         """Queries without a group: row, id, arm, status code and its sentence."""
-        rows = np.flatnonzero(np.asarray(self.asked & ~self.matched))
+        rows = np.flatnonzero(np.asarray(self.asked) & ~np.asarray(self.matched))
         query, status = np.asarray(self.query)[rows], np.asarray(self.status)[rows]
         columns = dict(
             query=rows,
@@ -125,33 +125,77 @@ class Matching(eqx.Module):
         return like(self.sample.home, pd.DataFrame(columns))
 
 
-@jax.jit
-def _of_rows(query: Int[Array, " q"], values: Array, outside: Array | float | bool) -> Array:
+@on_host
+def _twice(lib: Any, v: Float[Array, " q"]) -> Float[Array, "q 2"]:
+    return lib.stack([v, v], axis=1)
+
+
+@on_host
+def _column(lib: Any, sums: Float[Array, "q 2 d"], j: int) -> Float[Array, "q 2"]:
+    return sums[..., j]
+
+
+@on_host
+def _carried(
+    lib: Any,
+    matched: Bool[Array, " q"],
+    query: Int[Array, " q"],
+    weight: Float[Array, " q"],
+    treated: Bool[Array, " q"],
+) -> tuple[Float[Array, " q"], Float[Array, "q 2"]]:
+    """What a matched row carries, and the same for the partners' arm: (controls, treated)."""
+    v = lib.where(matched & (query >= 0), weight, 0)
+    return v, lib.stack([lib.where(treated, v, 0), lib.where(treated, 0, v)], axis=1)
+
+
+@on_host
+def _with_queries(
+    lib: Any, partners: Float[Array, " n"], query: Int[Array, " q"], v: Float[Array, " q"]
+) -> Float[Array, " n"]:
+    return partners + add_at(lib, partners.shape[0], query, v)
+
+
+@on_host
+def _equals(lib: Any, status: Int[Array, " q"], wanted: np.int32) -> Bool[Array, " q"]:
+    return status == wanted
+
+
+@on_host
+def _differs(lib: Any, status: Int[Array, " q"], left_out: np.int32) -> Bool[Array, " q"]:
+    return status != left_out
+
+
+@on_host
+def _of_rows(
+    lib: Any, query: Int[Array, " q"], values: Array, outside: Array | float | bool
+) -> Array:
     """The values of the queries' rows, and `outside` for points that are no row."""
-    return jnp.where(query >= 0, values[query], outside)
+    return lib.where(query >= 0, values[query], outside)
 
 
-@partial(jax.jit, static_argnames="power")
+@on_host
 def arm_shares(
-    v: Float[Array, "q 2"], total: Float[Array, "q 2"], power: int
+    lib: Any, v: Float[Array, "q 2"], total: Float[Array, "q 2"], power: int
 ) -> Float[Array, "q 2"]:
     """What each unit of weight carries of v, by arm; 0 in an arm without weight."""
-    return jnp.where(total > 0, v / jnp.where(total > 0, total, 1), 0) ** power
+    return lib.where(total > 0, v / lib.where(total > 0, total, 1), 0) ** power
 
 
-@jax.jit
-def around_means(sums: Float[Array, "q 2 e"], largest: Float[Array, ""]) -> Float[Array, "q 2 e"]:
+@on_host
+def around_means(
+    lib: Any, sums: Float[Array, "q 2 e"], largest: Float[Array, ""]
+) -> Float[Array, "q 2 e"]:
     """`Matching.totals` from sums of g (1, y, y^2, g / largest, (g / largest)^2, ...), g weights.
 
     Weights are taken relative to the largest, so that cubes stay finite.
     """
-    weight = jnp.where(sums[..., 0] > 0, sums[..., 0], 1)
-    square = jnp.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
-    second = jnp.where(sums[..., 3] > 0, sums[..., 3], 1)
+    weight = lib.where(sums[..., 0] > 0, sums[..., 0], 1)
+    square = lib.maximum(sums[..., 2] - sums[..., 1] ** 2 / weight, 0)
+    second = lib.where(sums[..., 3] > 0, sums[..., 3], 1)
     effective = sums[..., 0] / largest * (sums[..., 0] / second)
     heavy = sums[..., 4] / second * largest / weight
-    first = jnp.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
-    return jnp.concatenate([first, sums[..., 5:]], axis=2)
+    first = lib.stack([sums[..., 0], sums[..., 1], square, effective, heavy], axis=2)
+    return lib.concatenate([first, sums[..., 5:]], axis=2)
 
 
 def check_same_rows(sample: Sample, matching: Matching) -> None:
@@ -175,5 +219,11 @@ def queries_of(sample: Sample, estimand: Estimand) -> Bool[Array, " n"]:
     """Which rows an estimand asks for."""
     if estimand not in ("att", "atc", "ate"):
         raise ValueError(f"estimand is {estimand!r}: use 'att', 'atc' or 'ate'.")
-    arms = dict(att=sample.t, atc=~sample.t, ate=jnp.ones_like(sample.t))
-    return sample.valid & arms[estimand]
+    return _arm_of(sample.t, sample.valid, estimand)
+
+
+@on_host
+def _arm_of(
+    lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"], estimand: Estimand
+) -> Bool[Array, " n"]:
+    return valid & dict(att=t, atc=~t, ate=valid)[estimand]

@@ -1,15 +1,16 @@
 """What an outcome model foretells of the units and queries of a matching."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows
+from jcausal.data import Sample, is_traced, on_host, to_device
 from jcausal.outcome import ResponseSurface
-from jcausal.outcome._quality import predictions
+from jcausal.outcome._quality import by_blocks, predicted
 
 Values = Float[Array, "m 2"] | Float[np.ndarray, "m 2"]
 
@@ -42,13 +43,25 @@ def foretell(
 
     Queries are rows of the sample, or points `at` of the folds `query_fold`.
     """
-    units = _of_folds(sample.x, jnp.where(sample.valid, fold, -1), surfaces)
+    units = _of_folds(sample.x, _of_valid(sample.valid, fold), surfaces)
     if at is None:
-        found = units[query] if is_traced(units, query) else np.asarray(units)[np.asarray(query)]
+        found = _rows(units, query)
     else:
         assert query_fold is not None
         found = _of_folds(at, query_fold, surfaces)
-    return Prognosis(jnp.asarray(units), jnp.asarray(found), adjusts)
+    return Prognosis(to_device(units), to_device(found), adjusts)
+
+
+@on_host
+def _of_valid(lib: Any, valid: Bool[Array, " n"], fold: Int[Array, " n"]) -> Int[Array, " n"]:
+    return lib.where(valid, fold, -1)
+
+
+@on_host
+def _rows(
+    lib: Any, units: Float[Array | np.ndarray, "n 2"], query: Int[Array, " q"]
+) -> Float[Array, "q 2"]:
+    return units[query]
 
 
 def _of_folds(
@@ -59,13 +72,10 @@ def _of_folds(
     if is_traced(x, fold, lean):
         out = jnp.zeros((x.shape[0], 2), x.dtype)
         for k, surface in enumerate(lean):
-            out = jnp.where((fold == k)[:, None], predictions(surface, x), out)
+            out = jnp.where((fold == k)[:, None], by_blocks(surface, x), out)
         return out
     points, place = np.asarray(x), np.asarray(fold)
     out = np.zeros((points.shape[0], 2), points.dtype)
     for k, surface in enumerate(lean):
-        rows = np.flatnonzero(place == k)
-        if rows.size:
-            wide = jnp.asarray(pad_rows(points[rows], bucket(rows.size)))
-            out[rows] = np.asarray(predictions(surface, wide))[: rows.size]
+        out[place == k] = predicted(surface, points[place == k])
     return out

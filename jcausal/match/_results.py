@@ -3,9 +3,7 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
 
 class RESULTS(eqx.Enumeration):
@@ -36,9 +34,9 @@ class RESULTS(eqx.Enumeration):
     )
 
 
-def code(result: Any) -> Int[Array, ""]:
+def code(result: Any) -> np.int32:
     """The integer of a result such as `RESULTS.matched`."""
-    return jnp.asarray(result._value, jnp.int32)
+    return np.int32(result._value)
 
 
 _SENTENCES = {

@@ -1,5 +1,7 @@
 """Gradient-boosted trees as a response surface, fitted and evaluated on the device."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,14 +15,17 @@ from jcausal.data import (
     bucket,
     deal,
     is_traced,
+    on_host,
     pad_rows,
     row_draws,
     step_key,
+    to_device,
 )
 from jcausal.outcome._boosted_lines import boosted_lines, evaluate_boosted
 from jcausal.outcome._boosted_tree import Plan
 from jcausal.outcome._boosting import Boosted, Rows, Shape, boost
 from jcausal.outcome._function import without_training
+from jcausal.outcome._quality import counted
 from jcausal.outcome._surface import (
     Arms,
     Encoding,
@@ -155,10 +160,11 @@ class BoostedTrees(OutcomeModel):
         wanted = {"both": (0, 1), "control": (0,), "treated": (1,)}[arms]
         encoding, plan = Encoding(sample.schema), self._plan(sample.x.dtype)
         shape = Shape(self.ensemble, self.rounds, self.depth, self.bins)
-        fold, draw = _dealt(sample.plain(), key, self.ensemble)
-        raw = lax.stop_gradient(Rows(sample.x, sample.y, sample.weight, fold, draw, sample.row))
-        use = sample.valid & (sample.weight > 0)
+        use = counted(sample)
+        fold, draw = _dealt(sample.with_valid(use), key, self.ensemble)
+        raw = Rows(sample.x, sample.y, sample.weight, fold, draw, sample.row)
         if is_traced(raw, use, sample.t, plan):
+            raw = lax.stop_gradient(raw)
             fitted = _traced(encoding, raw, use, sample.t, wanted, key, plan, shape)
             kept = None
         else:
@@ -177,20 +183,23 @@ class BoostedTrees(OutcomeModel):
 
     def _plan(self, dtype: jnp.dtype) -> Plan:
         return Plan(
-            jnp.asarray(self.learning_rate, dtype),
-            jnp.asarray(self.penalty, dtype),
-            jnp.asarray(self.least, dtype),
-            jnp.asarray(self.share, dtype),
-            jnp.asarray(self.patience, jnp.int32),
+            _number(self.learning_rate, dtype),
+            _number(self.penalty, dtype),
+            _number(self.least, dtype),
+            _number(self.share, dtype),
+            _number(self.patience, jnp.dtype(jnp.int32)),
         )
 
 
-@eqx.filter_jit
+@on_host
+def _number(lib: Any, value: float | Array, dtype: jnp.dtype) -> Array:
+    return lib.asarray(value, dtype)
+
+
 def _dealt(
-    sample: Sample, key: PRNGKeyArray, members: int
+    used: Sample, key: PRNGKeyArray, members: int
 ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
     """Each row's fold and its place in a random order."""
-    used = sample.with_valid(sample.valid & (sample.weight > 0))
     return deal(used, members, step_key(key, "held")), row_draws(used, step_key(key, "order"))
 
 
@@ -247,7 +256,7 @@ def _concrete(
     for arm, index in rows.items():
         _check_rows(fold[index], arm)
         size = max(bucket(len(index)), together)
-        part = Rows(*(jnp.asarray(pad_rows(np.asarray(a)[index], size)) for a in raw))
+        part = Rows(*(pad_rows(np.asarray(a)[index], size) for a in raw))
         found[arm] = jax.tree.map(np.asarray, _core(encoding, part, key, plan, shape))
     for arm in {0, 1} - set(found):
         there = found[1 - arm]
@@ -255,7 +264,7 @@ def _concrete(
         blank = {name: np.asarray(v, there.level.dtype) for name, v in blank.items()}
         found[arm] = there._replace(grown=np.zeros_like(there.grown), **blank)
     both = jax.tree.map(lambda a, b: np.stack([a, b]), found[0], found[1])
-    return jax.tree.map(jnp.asarray, both)
+    return jax.tree.map(to_device, both)
 
 
 def _check_rows(fold: np.ndarray, arm: int) -> None:

@@ -1,13 +1,13 @@
 """Cross-fitting: surfaces that are trained without the fold whose outcomes are averaged."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, check_honest, deal, is_traced, step_key
+from jcausal.data import DataError, Sample, check_honest, deal, is_traced, on_host, step_key
 from jcausal.outcome._fit import fit
 from jcausal.outcome._function import as_surface
 from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
@@ -20,11 +20,11 @@ def deal_folds(
 
     **Raises:** `DataError` when a fold holds fewer than `least` units of an arm.
     """
-    dealt = jnp.zeros(sample.n, jnp.int32)
+    dealt = 0
     if folds > 1:
         assert key is not None
         dealt = deal(sample, folds, step_key(key, "deal"))
-    fold = jnp.where(sample.valid, dealt, -1)
+    fold = _of_valid(sample.valid, dealt)
     _check_arms(sample, fold, folds, least)
     return fold
 
@@ -47,8 +47,18 @@ def fold_surface(
             check_honest(surface.trained.row, surface.trained.origin, sample, fold == k)
         return surface
     assert key is not None
-    train = sample.with_valid(fold != k)
-    return fit(train, model, arms=arms, key=jax.random.fold_in(step_key(key, "fit"), k))
+    train, one = sample.with_valid(_outside(fold, k)), jax.random.fold_in(step_key(key, "fit"), k)
+    return fit(train, model, arms=arms, key=one)
+
+
+@on_host
+def _of_valid(lib: Any, valid: Bool[Array, " n"], fold: Int[Array, "*n"] | int) -> Int[Array, " n"]:
+    return lib.where(valid, fold, -1).astype(np.int32)
+
+
+@on_host
+def _outside(lib: Any, fold: Int[Array, " n"], k: int) -> Bool[Array, " n"]:
+    return fold != k
 
 
 def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows
+from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows, to_device
 from jcausal.outcome._ridge import product
 from jcausal.outcome._surface import Encoding
 
@@ -62,9 +62,9 @@ def fitted_chances(
     _check_arms(t, weight, fold_, folds)
     rows = np.flatnonzero(fold_ >= 0)
     size = bucket(len(rows))
-    points, arms, weights = (jnp.asarray(pad_rows(a[rows], size)) for a in (x, t, weight))
-    dealt = jnp.asarray(pad_rows(fold_[rows], size, -1))
-    slight = jnp.asarray(np.asarray(penalty, x.dtype))
+    points, arms, weights = (pad_rows(a[rows], size) for a in (x, t, weight))
+    dealt = pad_rows(fold_[rows], size, -1)
+    slight = to_device(np.asarray(penalty, x.dtype))
     found = _chances(Encoding(sample.schema), points, arms, weights, dealt, slight, folds)
     return Chances(placed(found.chance, rows, np.full(sample.n, np.nan, x.dtype)), found.slope)
 
@@ -76,7 +76,7 @@ def placed(
     if is_traced(values):
         return jnp.asarray(into).at[rows].set(values[: len(rows)])
     into[rows] = np.asarray(values)[: len(rows)]
-    return jnp.asarray(into)
+    return to_device(into)
 
 
 def check_penalty(penalty: float | Array) -> None:

@@ -1,6 +1,7 @@
 """How well a response surface foretells outcomes, by arm."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,9 +9,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows
+from jcausal.data import Sample, Values, is_traced, on_host, pad_rows
 
 BLOCK = 16_384  # rows that are evaluated at a time
+FEW = 2_048  # of these, where there are no more than BLOCK in all
 
 
 class FitWarning(UserWarning):
@@ -22,33 +24,30 @@ def r_squared(
 ) -> Float[Array, " 2"]:
     """1 - residual sum of squares / total sum of squares of each arm, over the valid rows."""
     assert sample.y is not None
-    arrays = sample.x, sample.y, sample.t, sample.valid & (sample.weight > 0), sample.weight
-    if not is_traced(arrays):
-        rows = np.flatnonzero(np.asarray(arrays[3]))
-        size = bucket(len(rows))
-        arrays = tuple(jnp.asarray(pad_rows(np.asarray(a)[rows], size)) for a in arrays)
-    return _r_squared(surface, *arrays)
+    use = counted(sample)
+    traced = is_traced(surface, sample.x)
+    fitted = by_blocks(surface, sample.x) if traced else predicted(surface, np.asarray(sample.x))
+    return on_host(share_explained)(fitted, sample.y, sample.t, use, sample.weight)
 
 
-@eqx.filter_jit
-def _r_squared(
-    surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]],
-    x: Float[Array, "n p"],
-    y: Float[Array, " n"],
-    t: Bool[Array, " n"],
-    use: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-) -> Float[Array, " 2"]:
-    return share_explained(by_blocks(surface, x), y, t, use, weight)
+def counted(sample: Sample) -> Bool[Array, " n"]:
+    """Valid rows of positive weight."""
+    return _counted(sample.valid, sample.weight)
+
+
+@on_host
+def _counted(lib: Any, valid: Bool[Array, " n"], weight: Float[Array, " n"]) -> Bool[Array, " n"]:
+    return valid & (weight > 0)
 
 
 def share_explained(
-    fitted: Float[Array, "n 2"],
-    y: Float[Array, " n"],
-    t: Bool[Array, " n"],
-    use: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-) -> Float[Array, " 2"]:
+    lib: Any,
+    fitted: Float[Values, "n 2"],
+    y: Float[Values, " n"],
+    t: Bool[Values, " n"],
+    use: Bool[Values, " n"],
+    weight: Float[Values, " n"],
+) -> Any:
     """R2 by arm from predictions, over the rows in use; NaN for a constant outcome.
 
     Two passes over the outcomes, so that no digits are lost.
@@ -56,23 +55,34 @@ def share_explained(
     columns = []
     for arm in (False, True):
         mine = use & (t == arm)
-        w = jnp.where(mine, weight, 0)
-        inside = jnp.where(mine, y, 0)
-        mean = (w * inside).sum() / jnp.where(mine.any(), w.sum(), 1)
-        total = (w * jnp.square(inside - mean)).sum()
-        residual = jnp.where(mine, y - fitted[:, int(arm)], 0)
-        varies = jnp.where(mine, y, -jnp.inf).max() > jnp.where(mine, y, jnp.inf).min()
-        share = (w * jnp.square(residual)).sum() / jnp.where(varies, total, 1)
-        columns.append(jnp.where(varies, 1 - share, jnp.nan))
-    return jnp.stack(columns)
+        w = lib.where(mine, weight, 0)
+        inside = lib.where(mine, y, 0)
+        mean = (w * inside).sum() / lib.where(mine.any(), w.sum(), 1)
+        total = (w * lib.square(inside - mean)).sum()
+        residual = lib.where(mine, y - fitted[:, int(arm)], 0)
+        varies = lib.where(mine, y, -lib.inf).max() > lib.where(mine, y, lib.inf).min()
+        share = (w * lib.square(residual)).sum() / lib.where(varies, total, 1)
+        columns.append(lib.where(varies, 1 - share, lib.nan))
+    return lib.stack(columns)
+
+
+def predicted(
+    surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[np.ndarray, "n p"]
+) -> Float[np.ndarray, "n 2"]:
+    """Both outcomes at every point, on the host: one of two programs, whatever their number."""
+    rows = FEW if len(x) <= BLOCK else BLOCK
+    parts = [np.zeros((0, 2), x.dtype)]
+    for start in range(0, len(x), rows):
+        block = pad_rows(x[start : start + rows], rows)
+        parts.append(np.asarray(_block(surface, block))[: len(x) - start])
+    return np.concatenate(parts)
 
 
 @eqx.filter_jit
-def predictions(
+def _block(
     surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[Array, "n p"]
 ) -> Float[Array, "n 2"]:
-    """Both outcomes at every point, as a program of its own."""
-    return by_blocks(surface, x)
+    return surface(x)
 
 
 def by_blocks(

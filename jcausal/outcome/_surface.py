@@ -1,7 +1,7 @@
 """Response surfaces: what a unit's outcome would be without and with the treatment."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from jcausal.data import DataError, Sample, Schema
+from jcausal.data import DataError, Sample, Schema, on_host
 from jcausal.outcome._quality import r_squared
 
 LINES = 256  # up to here all lines are evaluated, wanted or not
@@ -163,7 +163,12 @@ def evaluate_along(
 
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:
     """Remember the rows of a sample whose outcomes were used."""
-    return Trained(sample.row[rows], sample.origin)
+    return Trained(_rows(sample.row, rows), sample.origin)
+
+
+@on_host
+def _rows(lib: Any, row: UInt32[Array, "n 2"], rows: Int[Array, " r"]) -> UInt32[Array, "r 2"]:
+    return row[rows]
 
 
 class Encoding(eqx.Module):

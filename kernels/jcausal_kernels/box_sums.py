@@ -315,18 +315,12 @@ _jitted_counts = jax.jit(_xla_counts, static_argnums=2)
 # (5) The public functions.
 
 
-@jax.jit
-def _highest(codes: Array) -> Array:
-    """The highest code but MISSING."""
-    return jnp.where(codes == MISSING, -1, codes).max(initial=-1)
-
-
 def _height(codes: Array, ladder: int | None) -> int:
     """A bound of how many rungs a ladder has."""
     if isinstance(codes, Tracer):
         return MISSING if ladder is None else ladder
-    with jax.ensure_compile_time_eval():
-        highest = int(_highest(codes))
+    host = jax.device_get(codes)
+    highest = int(host[host != MISSING].max(initial=-1))
     if ladder is not None and highest >= ladder:
         raise ValueError(
             f"ladder is {ladder}, but there is a code {highest}: ladder must be above every code "

@@ -1,6 +1,7 @@
 """AHB by level boxes: the method's hyperparameters, and prepare / core / finish around them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, bucket, is_traced, pad_rows, row_draws
+from jcausal.data import Sample, bucket, is_traced, on_host, pad_rows, row_draws, to_device
 from jcausal.match._matcher import Matcher, Progress, Task, Tau
 from jcausal.match._matching import Estimand
 from jcausal.match._prognosis import Prognosis
@@ -188,14 +189,23 @@ class AHB(Matcher):
                 "with these gammas no surface counts for some queries, so that any box is as good: "
                 "leave gamma0 and gamma1 at None, or give the other one too."
             )
-        for k, surface in enumerate(surfaces):
-            mine = np.flatnonzero(query_fold == k)
-            if not mine.size:
-                continue
-            needed = (use[mine] > 0).any(0) | (np.asarray(self._minimum) > 1)
-            most_units = max(FEWEST, PAIRS // mine.size)
-            crowd, lean = _crowd(task, k, prognosis, ground, needed, most_units), surface.lean()
-            size = min(bucket(mine.size), most)
+        of_fold = [np.flatnonzero(query_fold == k) for k in range(len(surfaces))]
+        least = np.asarray(self._minimum)
+        crowds = [
+            _crowd(
+                task,
+                k,
+                prognosis,
+                ground,
+                (use[mine] > 0).any(0) | (least > 1),
+                max(FEWEST, PAIRS // max(mine.size, 1)),
+            )
+            for k, mine in enumerate(of_fold)
+        ]
+        room = bucket(max(crowd.arm.size for crowd in crowds))
+        size = min(bucket(max(mine.size for mine in of_fold)), most)
+        for surface, mine, few in zip(surfaces, of_fold, crowds):
+            crowd, lean = _padded(few, room), surface.lean()
             for start in range(0, mine.size, size):
                 rows = mine[start : start + size]
                 wide_rows = np.pad(rows, (0, size - rows.size), mode="edge")
@@ -207,22 +217,38 @@ class AHB(Matcher):
                 if progress is not None:
                     progress("boxes", done, total)
         order = np.argsort(np.concatenate(where), kind="stable")
-        return jax.tree.map(lambda *a: jnp.asarray(np.concatenate(a)[order]), *parts)
+        return jax.tree.map(lambda *a: to_device(np.concatenate(a)[order]), *parts)
 
     @property
     def _minimum(self) -> Int[Array, " 2"]:
-        return jnp.asarray([self.min_controls, self.min_treated], jnp.int32)
+        return _pair(self.min_controls, self.min_treated)
 
     def _use(self, task: Task) -> Float[Array, "q 2"]:
         """What the error of each surface counts for each query."""
-        dtype, query = task.sample.x.dtype, task.query
-        both = (query < 0) | (task.tau == "a")
-        treated = task.sample.t[query]
-        columns = [
-            (both | wanted).astype(dtype) if gamma is None else jnp.full(query.shape, gamma, dtype)
-            for gamma, wanted in ((self.gamma0, treated), (self.gamma1, ~treated))
-        ]
-        return jnp.stack(columns, axis=1)
+        sample, gammas = task.sample, (self.gamma0, self.gamma1)
+        return _use_of(sample.t, task.query, gammas, task.tau == "a", sample.x.dtype)
+
+
+@on_host
+def _pair(lib: Any, one: Any, other: Any) -> Int[Array, " 2"]:
+    return lib.stack([lib.asarray(one, np.int32), lib.asarray(other, np.int32)])
+
+
+@on_host
+def _use_of(
+    lib: Any,
+    t: Bool[Array, " n"],
+    query: Int[Array, " q"],
+    gammas: tuple[Number | None, Number | None],
+    both: bool,
+    dtype: np.dtype,
+) -> Float[Array, "q 2"]:
+    every, treated = (query < 0) | both, t[query]
+    columns = [
+        (every | wanted).astype(dtype) if gamma is None else lib.full(query.shape, gamma, dtype)
+        for gamma, wanted in zip(gammas, (treated, ~treated))
+    ]
+    return lib.stack(columns, axis=1)
 
 
 def _crowd(
@@ -233,7 +259,7 @@ def _crowd(
     needed: Bool[np.ndarray, " 2"],
     most: int,
 ) -> Crowd:
-    """The units of a fold that may be matched, of the arms that are needed, in a bucketed shape.
+    """The units of a fold that may be matched, of the arms that are needed.
 
     At most so many of an arm: the first in an order that follows the units' identity.
     """
@@ -250,12 +276,15 @@ def _crowd(
             mine = np.sort(mine[np.argsort(draw, kind="stable")[:most]])
         rows.append(mine)
     chosen = np.concatenate(rows)
-    size = bucket(max(chosen.size, 1))
-    columns = (np.asarray(ground.cells), arm, weight, np.asarray(prognosis.units))
-    cells, arms, weights, values = (
-        jnp.asarray(pad_rows(column[chosen], size)) for column in columns
-    )
-    return Crowd(cells, arms, weights, values, jnp.asarray(share), jnp.asarray(there))
+    cells, values = np.asarray(ground.cells)[chosen], np.asarray(prognosis.units)[chosen]
+    columns = (cells, arm[chosen], weight[chosen], values, share, there)
+    return Crowd(*map(to_device, columns))
+
+
+def _padded(crowd: Crowd, size: int) -> Crowd:
+    """The same with units of weight 0 up to `size`."""
+    cells, arm, weight, values = (to_device(pad_rows(np.asarray(a), size)) for a in crowd[:4])
+    return Crowd(cells, arm, weight, values, crowd.share, crowd.there)
 
 
 def _where(mine: Bool[Array, " q"], one: Found, other: Found) -> Found:
@@ -271,12 +300,10 @@ def _laid_out(sample: Sample, plan: Layout, most: int, traced: bool) -> Ground:
     ladder, rungs = sample.ladder[plan.ordered], sample.rungs
     if not traced:
         size = bucket(sample.n)
-        x, codes, weight, valid = (
-            jnp.asarray(pad_rows(np.asarray(a), size)) for a in (x, codes, weight, valid)
-        )
+        x, codes, weight, valid = (pad_rows(np.asarray(a), size) for a in (x, codes, weight, valid))
         ladder, rungs = np.asarray(ladder).astype(sample.x.dtype), np.asarray(rungs)
-    ladder, rungs = jnp.asarray(ladder), jnp.asarray(rungs[plan.ordered])
-    return lay_out(x, codes, weight, valid, ladder, rungs, sample.fill, plan, most)
+    steps = to_device(ladder), to_device(rungs[plan.ordered])
+    return lay_out(x, codes, weight, valid, *steps, sample.fill, plan, most)
 
 
 def _batch(
@@ -293,7 +320,7 @@ def _batch(
     else:
         queries = pick(queries_of(task), rows)
     home = np.asarray(prognosis.queries)[rows]
-    return Batch(queries, *map(jnp.asarray, (home, use[rows], asked)))
+    return Batch(queries, *map(to_device, (home, use[rows], asked)))
 
 
 def _rows_as_queries(sample: Sample, rows: Int[np.ndarray, " r"]) -> Queries:
@@ -305,4 +332,4 @@ def _rows_as_queries(sample: Sample, rows: Int[np.ndarray, " r"]) -> Queries:
     lower, upper = np.where(missing, 0, rung), np.where(missing, rungs - 1, rung)
     opened = levels[:, :, None] == np.arange(plan.tallest)
     x, place = np.asarray(sample.x)[rows], np.zeros((2, rows.size, 0), sample.x.dtype)
-    return Queries(*map(jnp.asarray, (x, place, lower, upper, opened)))
+    return Queries(*map(to_device, (x, place, lower, upper, opened)))

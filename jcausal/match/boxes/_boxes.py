@@ -1,21 +1,28 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jcausal.data import Sample, bucket, check_place, first_rows, is_traced, like, pad_rows
+from jcausal.data import (
+    Sample,
+    bucket,
+    check_place,
+    first_rows,
+    is_traced,
+    like,
+    on_host,
+    pad_rows,
+    to_device,
+)
 from jcausal.match._frames import counts_in_words, matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import sentence
 from jcausal.match.boxes import _words
-from jcausal.match.boxes._grow import box_rungs
 from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
 
 
@@ -118,39 +125,35 @@ class Boxes(Matching):
     def _known(self) -> Bool[Array, "q p"]:
         """Whether each box holds observed values of a covariate, or only missing ones."""
         schema = self.sample.schema
-        known = jnp.ones((self.query.shape[0], self.sample.p), bool)
-        for j, flag in schema.flag_of.items():
-            slot = schema.categories.tolist().index(flag)
-            known = known.at[:, j].set(self.open[:, slot, 0])
-        return known
+        slots = {j: schema.categories.tolist().index(flag) for j, flag in schema.flag_of.items()}
+        return _observed(self.open, self.sample.p, slots)
 
     @property
     def units(self) -> Units:
         """The sample for the kernels; its last column is the fold, which a box must agree with.
 
-        A unit of weight 0 carries no mean: it is in no box.
+        A unit of weight 0 carries no mean: it is in no box. Rows beyond the sample's fill a bucket,
+        so that near sizes share a trace: they are in no box either.
         """
         sample, schema = self.sample, self.sample.schema
-        codes, levels = _gated(
-            sample.codes, sample.weight, self.fold, schema.ordered, schema.categories
-        )
-        return Units(codes, levels, sample.t)
+        parts = (sample.codes, sample.t, sample.weight, self.fold)
+        if not is_traced(parts):
+            parts = tuple(pad_rows(np.asarray(part), bucket(sample.n)) for part in parts)
+        return _units(*parts, schema.ordered, schema.categories)
 
     @property
     def rungs(self) -> Rungs:
         """The boxes for the kernels."""
-        gate = self.query_fold.astype(self.lower_rung.dtype)
-        return box_rungs(self.lower_rung, self.upper_rung, self.open, gate)
+        return _rungs(self.lower_rung, self.upper_rung, self.open, self.query_fold)
 
     @property
     def _wide(self) -> Rungs:
         """The boxes, and rows of zeros up to a bucketed number: near numbers share a trace."""
         parts = (self.lower_rung, self.upper_rung, self.open, self.query_fold)
-        if is_traced(parts):
-            return self.rungs
-        wide = bucket(self.query.shape[0])
-        lower, upper, opened, fold = (pad_rows(np.asarray(part), wide) for part in parts)
-        return box_rungs(*map(jnp.asarray, (lower, upper, opened, fold.astype(lower.dtype))))
+        if not is_traced(parts):
+            wide = bucket(self.query.shape[0])
+            parts = tuple(pad_rows(np.asarray(part), wide) for part in parts)
+        return _rungs(*parts)
 
     @property
     def _bound(self) -> int:
@@ -163,19 +166,18 @@ class Boxes(Matching):
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
         weighted = _weighted(values, self.sample.weight, self.fold, power)
+        if not is_traced(weighted):
+            weighted = to_device(pad_rows(np.asarray(weighted), bucket(self.sample.n)))
         sums = box_sums(self.units, self._wide, weighted, ladder=self._bound)
         return first_rows(sums, self.query.shape[0])
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
         rungs = self._wide
-        more = rungs.lower.shape[0] - shares.shape[0]
-        if is_traced(shares):
-            shares = jnp.pad(shares, [(0, more), (0, 0)])
-        else:
-            shares = jnp.asarray(np.pad(np.asarray(shares), [(0, more), (0, 0)]))
-        total = box_weights(self.units, rungs, shares[:, :, None], ladder=self._bound)[:, 0]
-        return total * self.sample.weight**power
+        more = [(0, rungs.lower.shape[0] - shares.shape[0]), (0, 0), (0, 0)]
+        wide = _with_axis(shares, more)
+        total = box_weights(self.units, rungs, wide, ladder=self._bound)
+        return _carried(first_rows(total, self.sample.n), self.sample.weight, power)
 
     def totals(
         self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
@@ -192,7 +194,7 @@ class Boxes(Matching):
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
-        one = Rungs(*(a[i : i + 1] for a in self.rungs))
+        one = Rungs(*(to_device(np.asarray(a)[i : i + 1]) for a in self.rungs))
         rows = np.flatnonzero(np.asarray(membership(self.units, one)[0]))
         weight, arm = np.asarray(self.sample.weight)[rows], np.asarray(self.sample.t)[rows]
         total = np.where(arm, weight[arm].sum(), weight[~arm].sum())
@@ -204,7 +206,7 @@ class Boxes(Matching):
         A covariate that the box leaves free is not named. Edges are rounded to four digits.
         """
         check_place(i, len(self.query), "query")
-        counts = np.asarray(box_counts(self.units, Rungs(*(a[i : i + 1] for a in self.rungs))))[0]
+        counts = np.asarray(self.sizes)[i]
         return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
 
     def to_frame(self, what: Literal["units", "boxes"] = "units") -> Any:
@@ -227,37 +229,83 @@ class Boxes(Matching):
         return sentence(int(self.status[i]))
 
 
-@jax.jit
-def _gated(
+@on_host
+def _observed(
+    lib: Any, opened: Bool[Array, "q c l"], p: int, slots: dict[int, int]
+) -> Bool[Array, "q p"]:
+    every = lib.ones(opened.shape[0], bool)
+    columns = [opened[:, slots[j], 0] if j in slots else every for j in range(p)]
+    return lib.stack(columns, axis=1)
+
+
+@on_host
+def _units(
+    lib: Any,
     codes: Int[Array, "n p"],
+    t: Bool[Array, " n"],
     weight: Float[Array, " n"],
     fold: Int[Array, " n"],
     ordered: ArrayLike,
     categories: ArrayLike,
-) -> tuple[Int[Array, "n o1"], Int[Array, "n c"]]:
+) -> Units:
     """Ordered columns with the fold behind them (-2 for a unit without weight), and categories."""
-    gate = jnp.where(weight > 0, fold, -2)[:, None].astype(codes.dtype)
-    return jnp.concatenate([codes[:, ordered], gate], axis=1), codes[:, categories]
+    gate = lib.where(weight > 0, fold, -2)[:, None].astype(codes.dtype)
+    return Units(lib.concatenate([codes[:, ordered], gate], axis=1), codes[:, categories], t)
 
 
-@partial(jax.jit, static_argnames="power")
+@on_host
+def _rungs(
+    lib: Any,
+    lower: Int[Array, "q o"],
+    upper: Int[Array, "q o"],
+    opened: Bool[Array, "q c l"],
+    fold: Int[Array, " q"],
+) -> Rungs:
+    """Boxes with the gate that lets members of one fold through."""
+    gate = fold[:, None].astype(lower.dtype)
+    return Rungs(
+        lib.concatenate([lower, gate], axis=1), lib.concatenate([upper, gate], axis=1), opened
+    )
+
+
+@on_host
 def _weighted(
-    values: Float[Array, "n d"], weight: Float[Array, " n"], fold: Int[Array, " n"], power: int
+    lib: Any,
+    values: Float[Array, "n d"],
+    weight: Float[Array, " n"],
+    fold: Int[Array, " n"],
+    power: int,
 ) -> Float[Array, "n d"]:
     """Values times the weight's power, 0 for a unit without a fold."""
-    return jnp.where(fold[:, None] < 0, 0, values * (weight**power)[:, None])
+    return lib.where(fold[:, None] < 0, 0, values * (weight**power)[:, None])
 
 
-@jax.jit
+@on_host
+def _with_axis(
+    lib: Any, shares: Float[Array, "q 2"], more: list[tuple[int, int]]
+) -> Float[Array, "r 2 1"]:
+    """Shares as one column, with rows of zeros for boxes that fill a bucket."""
+    return lib.pad(shares[:, :, None], more)
+
+
+@on_host
+def _carried(
+    lib: Any, total: Float[Array, "n 1"], weight: Float[Array, " n"], power: int
+) -> Float[Array, " n"]:
+    return total[:, 0] * weight**power
+
+
+@on_host
 def _columns(
+    lib: Any,
     y: Float[Array, " n"],
     valid: Bool[Array, " n"],
     weight: Float[Array, " n"],
     also: Float[Array, "n d"] | None,
 ) -> tuple[Float[Array, "n e"], Float[Array, ""]]:
     """What `around_means` takes the sums of, and the largest weight."""
-    w = jnp.where(valid, weight, 0).astype(y.dtype)
+    w = lib.where(valid, weight, 0).astype(y.dtype)
     largest = w.max()
-    w = w / jnp.where(largest > 0, largest, 1)
-    columns = jnp.stack([jnp.ones_like(y), y, y**2, w, w**2], axis=1)
-    return columns if also is None else jnp.concatenate([columns, also], axis=1), largest
+    w = w / lib.where(largest > 0, largest, 1)
+    columns = lib.stack([lib.ones_like(y), y, y**2, w, w**2], axis=1)
+    return columns if also is None else lib.concatenate([columns, also], axis=1), largest

@@ -53,8 +53,10 @@ def _flag_levels(boxes: Boxes, j: int) -> Bool[np.ndarray, "q 2"]:
 def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
     schema, sample = boxes.sample.schema, boxes.sample
     name, unit = schema.names[j], schema.units[j]
-    low_rung, high_rung = int(boxes.lower_rung[i, slot]), int(boxes.upper_rung[i, slot])
-    top = int(sample.rungs[j]) - 1
+    low_rung, high_rung = (
+        int(np.asarray(rung)[i, slot]) for rung in (boxes.lower_rung, boxes.upper_rung)
+    )
+    top = int(np.asarray(sample.rungs)[j]) - 1
     ladder, point = np.asarray(sample.ladder[j]), float(boxes.point[i, j])
     low = float(np.fmin(ladder[min(low_rung, top)], point))
     high = float(np.fmax(ladder[max(high_rung, 0)], point))
@@ -78,7 +80,8 @@ def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
 def _levels(boxes: Boxes, i: int, slot: int, j: int) -> str:
     schema = boxes.sample.schema
     labels = schema.levels[j]
-    held = [label for k, label in enumerate(labels) if bool(boxes.open[i, slot, k])]
+    opened = np.asarray(boxes.open)[i, slot]
+    held = [label for k, label in enumerate(labels) if opened[k]]
     if len(held) == len(labels):
         return ""
     listed = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} or {held[-1]}"
