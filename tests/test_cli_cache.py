@@ -58,6 +58,10 @@ def test_the_next_run_compiles_nothing_and_float64_is_apart(tmp_path, repository
     wide, found = counted(place, *words, str(tmp_path / "wide"), JAX_ENABLE_X64="1")
     assert found < wide and kept(place) > first
     assert "float64" in (tmp_path / "wide" / "summary.txt").read_text()
+    (tmp_path / "file").write_text("mine")
+    _, found = counted(tmp_path / "file", *words, str(tmp_path / "three"))
+    assert found == 0  # where nothing can be kept the numbers are the same
+    assert (tmp_path / "three" / "effects.csv").read_bytes() == one
 
 
 @pytest.fixture

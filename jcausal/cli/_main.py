@@ -1,6 +1,7 @@
 """The command line: its words, and what they call."""
 
 import argparse
+import logging
 import signal
 import sys
 import warnings
@@ -48,7 +49,12 @@ def _run(options: argparse.Namespace, bar: Bar) -> None:
 
 @contextmanager
 def _told(bar: Bar) -> Iterator[None]:
-    """Warnings as one line each on standard error, without their place in the code."""
+    """Warnings as one line each on standard error, without their place in the code.
+
+    Matplotlib's words on fonts and on a cache folder that it cannot have are not told.
+    """
+    fonts = logging.getLogger("matplotlib")
+    level = fonts.level
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
         if issubclass(category, UserWarning):
@@ -57,7 +63,11 @@ def _told(bar: Bar) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
-        yield
+        fonts.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            fonts.setLevel(level)
 
 
 @contextmanager
