@@ -47,6 +47,12 @@ def to_device(array: Any) -> Array:
     return array if isinstance(array, Array) else jax.device_put(np.asarray(array))
 
 
+@on_host
+def in_dtype(lib: Any, value: float | Values, dtype: np.dtype) -> Array:
+    """A number as an array of a dtype."""
+    return lib.asarray(value, dtype)
+
+
 def first_rows(array: np.ndarray | Array, rows: int) -> Array:
     """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
     if rows == array.shape[0]:

@@ -1,7 +1,5 @@
 """Gradient-boosted trees as a response surface, fitted and evaluated on the device."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,8 +12,8 @@ from jcausal.data import (
     Sample,
     bucket,
     deal,
+    in_dtype,
     is_traced,
-    on_host,
     pad_rows,
     row_draws,
     step_key,
@@ -183,17 +181,12 @@ class BoostedTrees(OutcomeModel):
 
     def _plan(self, dtype: jnp.dtype) -> Plan:
         return Plan(
-            _number(self.learning_rate, dtype),
-            _number(self.penalty, dtype),
-            _number(self.least, dtype),
-            _number(self.share, dtype),
-            _number(self.patience, jnp.dtype(jnp.int32)),
+            in_dtype(self.learning_rate, dtype),
+            in_dtype(self.penalty, dtype),
+            in_dtype(self.least, dtype),
+            in_dtype(self.share, dtype),
+            in_dtype(self.patience, jnp.dtype(jnp.int32)),
         )
-
-
-@on_host
-def _number(lib: Any, value: float | Array, dtype: jnp.dtype) -> Array:
-    return lib.asarray(value, dtype)
 
 
 def _dealt(

@@ -1,5 +1,7 @@
 """A neural response surface: one trunk, two heads, an ensemble with early stopping."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,16 @@ from jcausal.data import (
     Sample,
     bucket,
     hold_out,
+    in_dtype,
     is_traced,
+    on_host,
     pad_rows,
     step_key,
+    to_device,
 )
 from jcausal.outcome._function import without_training
 from jcausal.outcome._network import Network, Plan, Rows, arm_weights, evaluate, train
+from jcausal.outcome._quality import counted
 from jcausal.outcome._surface import (
     Arms,
     Encoding,
@@ -26,6 +32,7 @@ from jcausal.outcome._surface import (
     ResponseSurface,
     Trained,
     evaluate_along,
+    of_arms,
     trained_on,
 )
 
@@ -143,17 +150,25 @@ class MLP(OutcomeModel):
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> MLPSurface:
         """Train all members in one call; an arm that cannot be trained is NaN under tracing."""
         assert key is not None and sample.y is not None
-        used = sample.with_valid((sample.weight > 0) & _of_arms(sample.t, arms))
-        held, known, keys = _held_out(used.plain(), self.held, key, self.ensemble)
+        used = sample.with_valid(of_arms(sample.t, counted(sample), arms))
+        keys = [jax.random.fold_in(key, m) for m in range(self.ensemble)]
+        held = _together([hold_out(used, self.held, step_key(one, "held")) for one in keys])
+        known = _divided(held, used.t, used.valid)
         _check_arms(used, known, arms)
         encoding = Encoding(sample.schema)
         sizes = (len(encoding.column), *[self.width] * self.depth, 2)
         plan = self._plan(sample.x.dtype)
         index, weight = _rows(used)
         x, y, t, row = (_pick(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
-        raw = lax.stop_gradient(Rows(x, y, t, weight, row))
         networks, scales, noise, good = _core(
-            encoding, raw, held[:, index], known, keys, plan, sizes, self.batch
+            encoding,
+            Rows(x, y, t, weight, row),
+            _members_pick(held, index),
+            known,
+            keys,
+            plan,
+            sizes,
+            self.batch,
         )
         if not is_traced(good) and not bool(good):
             raise ValueError(
@@ -166,32 +181,26 @@ class MLP(OutcomeModel):
 
     def _plan(self, dtype: jnp.dtype) -> Plan:
         return Plan(
-            jnp.asarray(self.learning_rate, dtype),
-            jnp.asarray(self.weight_decay, dtype),
-            jnp.asarray(self.epochs, jnp.int32),
-            jnp.asarray(self.patience, jnp.int32),
+            in_dtype(self.learning_rate, dtype),
+            in_dtype(self.weight_decay, dtype),
+            in_dtype(self.epochs, jnp.dtype(jnp.int32)),
+            in_dtype(self.patience, jnp.dtype(jnp.int32)),
         )
 
 
-def _of_arms(t: Bool[Array, " n"], arms: Arms) -> Bool[Array, " n"]:
-    return jnp.ones_like(t) if arms == "both" else t == (arms == "treated")
+@on_host
+def _together(lib: Any, held: list[Bool[Array, " n"]]) -> Bool[Array, "k n"]:
+    return lib.stack(held)
 
 
-@eqx.filter_jit
-def _held_out(
-    sample: Sample, share: float | Array, key: PRNGKeyArray, members: int
-) -> tuple[Bool[Array, "k n"], Bool[Array, " 2"], Key[Array, " k"]]:
-    """What is drawn before the training.
-
-    The rows that each member holds out, which arms have both a training and a held-out row in
-    every member, and the members' keys.
-    """
-    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(members))
-    held = jax.vmap(lambda one: hold_out(sample, share, step_key(one, "held")))(keys)
-    of_arm = arm_weights(sample.t, sample.valid.astype(sample.x.dtype)) > 0
-    apart = (held[:, :, None] & of_arm).any(1)
-    seen = (~held[:, :, None] & of_arm).any(1)
-    return held, (apart & seen).all(0), keys
+@on_host
+def _divided(
+    lib: Any, held: Bool[Array, "k n"], t: Bool[Array, " n"], valid: Bool[Array, " n"]
+) -> Bool[Array, " 2"]:
+    """Which arms have both a training and a held-out row in every member."""
+    arm = lib.stack([valid & ~t, valid & t], axis=1)
+    apart, seen = (which[:, :, None] & arm for which in (held, ~held))
+    return (apart.any(1) & seen.any(1)).all(0)
 
 
 @eqx.filter_jit
@@ -200,12 +209,13 @@ def _core(
     raw: Rows,
     held: Bool[Array, "k r"],
     known: Bool[Array, " 2"],
-    keys: Key[Array, " k"],
+    members: list[Key[Array, ""]],
     plan: Plan,
     sizes: tuple[int, ...],
     batch: int,
 ) -> tuple[Network, Scales, Float[Array, " 2"], Bool[Array, ""]]:
     """Standardise and train on raw features: networks, scales, noise, whether all is finite."""
+    keys, raw = jnp.stack(members), lax.stop_gradient(raw)
     rows = raw._replace(z=encoding(raw.z))
     scales = _scales(rows)
     ordered = jnp.asarray(encoding.level) < 0
@@ -221,7 +231,7 @@ def _check_arms(sample: Sample, known: Bool[Array, " 2"], arms: Arms) -> None:
     if is_traced(known):
         return
     for arm, word in enumerate(("control", "treated")):
-        if arms in ("both", word) and not bool(known[arm]):
+        if arms in ("both", word) and not np.asarray(known)[arm]:
             count = int((sample.valid & (sample.t == bool(arm))).sum())
             raise DataError(
                 f"the {count} {word} rows (of positive weight) cannot be divided into a part to "
@@ -236,12 +246,18 @@ def _rows(used: Sample) -> tuple[Int[Array, " r"] | Int[np.ndarray, " r"], Float
         return jnp.arange(used.n), jnp.where(used.valid, used.weight, 0)
     rows = np.flatnonzero(np.asarray(used.valid))
     index = pad_rows(rows, bucket(len(rows)))
-    weight = jnp.where(np.arange(len(index)) < len(rows), _pick(used.weight, index), 0)
-    return index, weight
+    weight = np.where(np.arange(len(index)) < len(rows), np.asarray(used.weight)[index], 0)
+    return index, to_device(weight)
 
 
-def _pick(array: Array, index: Array | np.ndarray) -> Array:
-    return array[index] if is_traced(array, index) else jnp.asarray(np.asarray(array)[index])
+@on_host
+def _pick(lib: Any, array: Array, index: Array) -> Array:
+    return array[index]
+
+
+@on_host
+def _members_pick(lib: Any, held: Bool[Array, "k n"], index: Array) -> Bool[Array, "k r"]:
+    return held[:, index]
 
 
 def _moments(values: Float[Array, "n d"], weight: Float[Array, "n *d"]) -> tuple[Array, Array]:

@@ -1,13 +1,12 @@
 """Linear response surfaces with a small penalty, one per arm."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, is_traced
+from jcausal.data import DataError, Sample, bucket, in_dtype, is_traced, pad_rows
 from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
     Arms,
@@ -16,6 +15,7 @@ from jcausal.outcome._surface import (
     OutcomeModel,
     ResponseSurface,
     Trained,
+    of_arms,
     trained_on,
 )
 
@@ -81,41 +81,53 @@ class Ridge(OutcomeModel):
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> RidgeSurface:
         """Solve the normal equations of each arm."""
         assert sample.y is not None
-        encoding = Encoding(sample.schema)
-        features = encoding(sample.x)
-        columns, noise, rows = [], [], sample.valid & _of_arms(sample.t, arms)
-        for arm in (False, True):
-            use = rows & (sample.t == arm)
-            _check_rows(use, arm, arms)
-            w = jnp.where(use, sample.weight, 0)
-            solved = _solve(features, sample.y, w, jnp.asarray(self.penalty, features.dtype))
-            missing = arms == ("control" if arm else "treated")
-            columns.append(jnp.where(missing, jnp.nan, solved))
-            residual = sample.y - solved[0] - product(features, solved[1:])
-            spread = product(w, jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
-            noise.append(jnp.where(missing, jnp.nan, spread))
-        both = jnp.stack(columns, axis=1)
-        kept = None if is_traced(rows) else trained_on(sample, np.flatnonzero(np.asarray(rows)))
+        encoding, rows = Encoding(sample.schema), of_arms(sample.t, sample.valid, arms)
+        x, y, t, weight, use = sample.x, sample.y, sample.t, sample.weight, rows
+        kept = None
+        if not is_traced(x, y, t, weight, use):
+            _check_rows(np.asarray(t), np.asarray(rows), arms)
+            kept = trained_on(sample, np.flatnonzero(np.asarray(rows)))
+            columns = (np.asarray(a) for a in (x, y, t, weight, use))
+            x, y, t, weight, use = (pad_rows(a, bucket(sample.n)) for a in columns)
+        penalty = in_dtype(self.penalty, sample.x.dtype)
+        intercept, slope, noise = _core(encoding, x, y, t, weight, use, penalty, arms)
         return RidgeSurface(
-            intercept=both[0],
-            slope=both[1:],
-            noise=jnp.stack(noise),
-            encoding=encoding,
-            trained=kept,
+            intercept=intercept, slope=slope, noise=noise, encoding=encoding, trained=kept
         )
 
 
-def _of_arms(t: Array, arms: Arms) -> Array:
-    return jnp.ones_like(t) if arms == "both" else t == (arms == "treated")
+def _check_rows(t: np.ndarray, rows: np.ndarray, arms: Arms) -> None:
+    for arm in ("control", "treated"):
+        if arms in ("both", arm) and not (rows & (t == (arm == "treated"))).any():
+            raise DataError(f"there is no {arm} row to fit a surface on.")
 
 
-def _check_rows(use: Array, arm: bool, arms: Arms) -> None:
-    wanted = arms in ("both", "treated" if arm else "control")
-    if wanted and not is_traced(use) and not bool(use.any()):
-        raise DataError(f"there is no {'treated' if arm else 'control'} row to fit a surface on.")
+@eqx.filter_jit
+def _core(
+    encoding: Encoding,
+    x: Float[Array, "n p"],
+    y: Float[Array, " n"],
+    t: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+    rows: Bool[Array, " n"],
+    penalty: Float[Array, ""],
+    arms: Arms,
+) -> tuple[Float[Array, " 2"], Float[Array, "f 2"], Float[Array, " 2"]]:
+    """Intercepts, slopes and noise of both arms; NaN for one that is not wanted."""
+    features = encoding(x)
+
+    def one(arm: Array) -> tuple[Array, Array]:
+        w = jnp.where(rows & (t == arm), weight, 0)
+        solved = _solve(features, y, w, penalty)
+        residual = y - solved[0] - product(features, solved[1:])
+        return solved, product(w, jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
+
+    solved, noise = lax.map(one, jnp.asarray([False, True]))
+    wanted = jnp.asarray([arms != "treated", arms != "control"])
+    solved, noise = jnp.where(wanted[:, None], solved, jnp.nan), jnp.where(wanted, noise, jnp.nan)
+    return solved[:, 0], solved[:, 1:].T, noise
 
 
-@jax.jit
 def _solve(
     features: Float[Array, "n f"], y: Float[Array, " n"], w: Float[Array, " n"], penalty: Array
 ) -> Float[Array, " g"]:

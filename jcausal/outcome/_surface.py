@@ -161,6 +161,14 @@ def evaluate_along(
     return jnp.where(wanted[..., None, None], there - here[:, None, None], 0)
 
 
+@on_host
+def of_arms(
+    lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"], arms: Arms
+) -> Bool[Array, " n"]:
+    """Valid rows of the arms that are fitted."""
+    return valid & dict(both=valid, treated=t, control=~t)[arms]
+
+
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:
     """Remember the rows of a sample whose outcomes were used."""
     return Trained(_rows(sample.row, rows), sample.origin)

@@ -1,4 +1,4 @@
-"""The core of Fast AHB: all boxes of a batch grow together, one expansion a step."""
+"""The core of Fast AHB: all boxes of a batch grow together, one look at the surfaces a turn."""
 
 from typing import NamedTuple
 
@@ -15,19 +15,19 @@ from jcausal.match.boxes._grow import (
     State,
     Steps,
     box_rungs,
-    look,
-    proposals,
+    options,
     rungs_of,
-    side,
     smallest,
     start,
     weighted,
 )
+from jcausal.match.boxes._look import Looks, look
 from jcausal.match.boxes._space import Layout, Queries, pick
+from jcausal.outcome._switch import sees
 from jcausal_kernels import Units, box_counts
 
 SCREEN = 4096  # units that are looked at before all are counted
-SWEEP = 8  # steps between two looks at which lanes are free and which boxes hold enough units
+SWEEP = 8  # turns between two looks at which lanes are free and which boxes hold enough units
 
 
 def _enough(problem: Problem, queries: Queries, state: State, units: Units) -> Bool[Array, "q 2"]:
@@ -79,12 +79,11 @@ def _answers(
     return enough, known | more
 
 
-def _apply(state: State, steps: Steps, choice: Array, grow: Array, plan: Layout) -> State:
-    """Make the chosen expansion in the boxes that grow."""
+def _apply(state: State, steps: Steps, made: Bool[Array, "q k"], plan: Layout) -> State:
+    """Make an expansion in the boxes that have one."""
     width = len(plan.ordered)
-    moved = grow[:, None] & (jnp.arange(width) == choice[:, None])
+    moved, opened = made[:, :width], made[:, width:]
     slot, level = plan.entries[:, 0], plan.entries[:, 1]
-    opened = grow[:, None] & (jnp.arange(len(slot)) + width == choice[:, None])
     return state._replace(
         up=state.up + (moved & steps.upward),
         down=state.down + (moved & ~steps.upward),
@@ -95,25 +94,22 @@ def _apply(state: State, steps: Steps, choice: Array, grow: Array, plan: Layout)
 def _step(
     problem: Problem,
     queries: Queries,
-    home: Float[Array, "q 2"],
     plan: Layout,
-    grid: Grid,
-    points: int,
+    looks: Looks,
+    ready: Bool[Array, " q"],
     state: State,
     known: Bool[Array, " q"] | None,
-) -> tuple[State, Bool[Array, " q"]]:
-    """Test the best expansion of every box that still grows, make it, and tell which moved.
+) -> tuple[State, Bool[Array, "q k"], Bool[Array, " q"]]:
+    """Test the best expansion of every box that is ready, and make it.
 
     The best is the one of smallest score within reach; beyond it, only while units are missing, the
     nearest. Units are counted only when the decision hangs on them: here, or, where `known` tells
     whose count is known, elsewhere, and other boxes that ask stand still.
+
+    **Returns:** the state, the expansion that each box has made, and who stands still.
     """
-    space, _, rules, scale, spread = problem
-    growing = state.status == code(RESULTS.growing)
-    down = side(space, queries, plan, state.down, rules.levels, -1)
-    up = side(space, queries, plan, state.up, rules.levels, 1)
-    steps = proposals(down, up, state.open, space, plan)
-    looks = look(problem, queries, home, growing, down, up, steps, plan, grid, points)
+    rules, scale, spread = problem.rules, problem.scale, problem.spread
+    steps = options(problem, queries, state, plan)[2]
     score = weighted(looks.variance, rules)
     distance = weighted(looks.shift**2, rules)
     nan = (jnp.isnan(score + distance) & steps.allowed).any(1) | jnp.isnan(spread)
@@ -122,7 +118,7 @@ def _step(
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
     calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
     calm &= best.exists
-    asks = growing & ~nan & ~calm & ~state.enough.all(1)
+    asks = ready & ~nan & ~calm & ~state.enough.all(1)
     enough, counted = state.enough, known
     if counted is None:
         enough, counted = lax.cond(
@@ -130,21 +126,55 @@ def _step(
             lambda: _answers(problem, queries, state, asks),
             lambda: (state.enough, jnp.zeros_like(asks)),
         )
-    growing &= ~asks | counted
+    waits = asks & ~counted
     short = ~calm & ~enough.all(1)
     beyond = short & ~best.exists
     far = smallest(distance, score, steps.allowed, steps.size, scale)
     choice = Choice(*(jnp.where(beyond, there, here) for here, there in zip(best, far)))
-    grow = growing & ~nan & choice.exists & (calm | short)
+    goes_on = ready & ~waits
+    grow = goes_on & ~nan & choice.exists & (calm | short)
     lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
     ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
     ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
-    moved = _apply(state, steps, choice.pick, grow, plan)._replace(
+    made = grow[:, None] & (jnp.arange(score.shape[1]) == choice.pick[:, None])
+    moved = _apply(state, steps, made, plan)._replace(
         score=jnp.where(grow, choice.score, state.score),
         enough=enough,
-        status=jnp.where(growing & ~grow, ended, state.status),
+        status=jnp.where(goes_on & ~grow, ended, state.status),
     )
-    return moved, grow
+    return moved, made, waits
+
+
+def _turn(
+    problem: Problem,
+    queries: Queries,
+    home: Float[Array, "q 2"],
+    plan: Layout,
+    grid: Grid,
+    points: int,
+    state: State,
+    known: Bool[Array, " q"] | None,
+) -> tuple[State, Bool[Array, " q"] | None]:
+    """Look once, and make all expansions after which what was seen still holds, and one more.
+
+    A level that opens leaves the box's centre where it is, and a covariate that the surface does
+    not see leaves the centre where it is for the surface.
+    """
+    growing = state.status == code(RESULTS.growing)
+    looks = look(problem, queries, home, growing, state, plan, grid, points)
+    blind = ~sees(problem.surface, len(plan.kinds))[plan.ordered]
+    still = jnp.concatenate([blind, jnp.ones(len(plan.entries), bool)])
+
+    def step(carry: tuple[Array, State, Array | None]) -> tuple[Array, State, Array | None]:
+        ready, state, known = carry
+        state, made, waits = _step(problem, queries, plan, looks, ready, state, known)
+        ready = (made & still).any(1)
+        if known is None:
+            return ready | waits, state, known
+        return ready, state, known & ~made.any(1)
+
+    _, state, known = lax.while_loop(lambda carry: carry[0].any(), step, (growing, state, known))
+    return state, known
 
 
 @eqx.filter_jit
@@ -153,22 +183,21 @@ def advance(
     queries: Queries,
     state: State,
     limit: Int[Array, ""],
-    few: Int[Array, ""],
     plan: Layout,
     grid: Grid,
     points: int,
 ) -> tuple[State, Int[Array, ""]]:
-    """Up to `limit` steps, or until no more than `few` boxes grow; and how many steps it took."""
+    """Up to `limit` turns, or until no box grows; and how many turns it took."""
     home = problem.surface(queries.x)
 
     def going(carry: tuple[State, Array]) -> Array:
-        return ((carry[0].status == code(RESULTS.growing)).sum() > few) & (carry[1] < limit)
+        return (carry[0].status == code(RESULTS.growing)).any() & (carry[1] < limit)
 
-    def step(carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, _ = _step(problem, queries, home, plan, grid, points, carry[0], None)
+    def turn(carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, _ = _turn(problem, queries, home, plan, grid, points, carry[0], None)
         return state, carry[1] + 1
 
-    return lax.while_loop(going, step, (state, jnp.zeros((), jnp.int32)))
+    return lax.while_loop(going, turn, (state, jnp.zeros((), jnp.int32)))
 
 
 class Lanes(NamedTuple):
@@ -215,13 +244,12 @@ def drain(
         part = pick(queries, jnp.minimum(lanes.row, q - 1))
         home = problem.surface(part.x)
 
-        def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-            state, moved = _step(problem, part, home, plan, grid, points, *carry)
-            return state, carry[1] & ~moved
+        def turn(_: Array, carry: tuple[State, Array | None]) -> tuple[State, Array | None]:
+            return _turn(problem, part, home, plan, grid, points, *carry)
 
         enough = _enough(problem, part, lanes.state, problem.space.units)
         counted = lanes.state._replace(enough=enough)
-        state, _ = lax.fori_loop(0, SWEEP, step, (counted, jnp.ones(width, bool)))
+        state, _ = lax.fori_loop(0, SWEEP, turn, (counted, jnp.ones(width, bool)))
         return lanes._replace(state=state, done=_put(lanes.done, lanes.row, state))
 
     return lax.while_loop(going, sweep, Lanes(idle, nothing, first, jnp.zeros((), jnp.int32))).done

@@ -1,16 +1,15 @@
-"""Boxes on their way: where each side stands, what could come next, what the surfaces say of it."""
+"""Boxes on their way: where each side stands, what could come next, which of it is best."""
 
 from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._space import Layout, Queries, Space
-from jcausal.outcome import ResponseSurface, line_offsets
-from jcausal_kernels import Rungs, Slabs, grid_variance
+from jcausal.outcome import ResponseSurface
+from jcausal_kernels import Rungs
 
 Grid = Literal["line", "lattice"]
 TIE = 1e-6  # steps and scores closer than this share of their scale are equal
@@ -36,6 +35,24 @@ class State(NamedTuple):
     score: Float[Array, " q"]
     enough: Bool[Array, "q 2"]
     status: Int[Array, " q"]
+
+
+class Problem(NamedTuple):
+    """Everything that stays the same while boxes grow.
+
+    `scale` is the variance of the surfaces over the members, `spread` that plus the noise around
+    them: the variance of the outcome. Both weighted by gamma.
+    """
+
+    space: Space
+    surface: ResponseSurface
+    rules: Rules
+    scale: Float[Array, ""]
+    spread: Float[Array, ""]
+
+    def ask(self, x: Float[Array, "m p"], plan: Layout) -> Float[Array, "m 2"]:
+        """The surface at some points, with the fill wherever a number is missing."""
+        return self.surface(plan.filled(x, self.space.fill))
 
 
 def start(space: Space, queries: Queries, asked: Bool[Array, " q"]) -> State:
@@ -152,155 +169,14 @@ def proposals(down: Side, up: Side, opened: Array, space: Space, plan: Layout) -
     )
 
 
-def lattice_offsets(points: int, p: int) -> Float[np.ndarray, "g p"]:
-    """A rank-1 lattice of `points` points in [0, 1)^p, by powers of the generalised golden ratio.
-
-    **Source:** the R-sequence; the ratio solves r^(p+1) = r + 1.
-    """
-    ratio = 2.0
-    for _ in range(64):
-        ratio = (1 + ratio) ** (1 / (p + 1))
-    generator = ratio ** -np.arange(1, p + 1)
-    return (0.5 + np.outer(np.arange(points), generator)) % 1.0
-
-
-class Looks(NamedTuple):
-    """What the surfaces say of every proposal."""
-
-    variance: Float[Array, "q k 2"]
-    shift: Float[Array, "q k 2"]
-
-
-def look(
-    problem: "Problem",
-    queries: Queries,
-    home: Float[Array, "q 2"],
-    growing: Bool[Array, " q"],
-    down: Side,
-    up: Side,
-    steps: Steps,
-    plan: Layout,
-    grid: Grid,
-    points: int,
-) -> Looks:
-    """Variance over the points that each proposal adds, and how far its new edge is from home.
-
-    The shift is the prediction at the new edge, the other covariates at the box's centre, minus
-    the prediction at the query itself.
-    """
-    surface, q = problem.surface, queries.x.shape[0]
-    centre = queries.x.at[:, plan.ordered].set((down.value + up.value) / 2)
-    low = queries.x.at[:, plan.ordered].set(down.value) if grid == "lattice" else centre
-    high = queries.x.at[:, plan.ordered].set(up.value) if grid == "lattice" else centre
-    parts, width = [], len(plan.ordered)
-    if width:
-        lo, hi = steps.start[:, :, None], steps.stop[:, :, None]
-        share = line_offsets(points if grid == "line" else 2, 1)[:, 0].astype(lo.dtype)
-        line = lo + share * (hi - lo)
-        wanted = growing[:, None] & steps.allowed[:, :width]
-        change = surface.along(centre, jnp.asarray(plan.ordered)[None], line, wanted)
-        shift = change[:, :, -1] + (surface(centre) - home)[:, None]
-        var = change.var(2)
-        if grid == "lattice":
-            low_o, high_o = jnp.repeat(low, width, axis=0), jnp.repeat(high, width, axis=0)
-            moving = jnp.tile(jnp.asarray(plan.ordered), q)
-            slabs = Slabs(low_o, high_o, moving, lo.ravel(), hi.ravel())
-            found = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
-            var = found.reshape(q, width, 2)
-        parts.append((var, shift))
-    if len(plan.entries):
-        around = Around(queries.x, centre, low, high, home)
-        parts.append(_look_levels(problem, around, plan, grid, points))
-    return Looks(*(jnp.concatenate(part, axis=1) for part in zip(*parts)))
-
-
-class Around(NamedTuple):
-    """Where each box stands: its query, its centre, its corners, and f at the query."""
-
-    own: Float[Array, "q p"]
-    centre: Float[Array, "q p"]
-    low: Float[Array, "q p"]
-    high: Float[Array, "q p"]
-    home: Float[Array, "q 2"]
-
-
-def _look_levels(
-    problem: "Problem", around: Around, plan: Layout, grid: Grid, points: int
-) -> tuple[Array, Array]:
-    """Variance and shift of opening each level: (q, e, 2) both."""
-    q, p = around.own.shape
-    columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
-    moved = jnp.repeat(around.centre[:, None], len(level), axis=1)
-    moved = moved.at[:, np.arange(len(level)), columns].set(level.astype(moved.dtype))
-    there = problem.ask(moved.reshape(-1, p), plan).reshape(q, len(level), 2)
-    shift = there - around.home[:, None]
-    lo = around.own[:, columns].ravel()
-    hi = jnp.tile(jnp.asarray(level, lo.dtype), q)
-    low, high = (jnp.repeat(a, len(level), axis=0) for a in (around.low, around.high))
-    slabs = Slabs(low, high, jnp.tile(jnp.asarray(columns), q), lo, hi)
-    var = _by_points(problem, slabs, plan, _offsets(plan, grid, points))
-    var = var.reshape(q, len(level), 2)
-    if not plan.flags:
-        return var, shift
-    entry = plan.observed[:, 3]
-    whole_var, whole_shift = _look_observed(problem, around, plan, grid, points)
-    return var.at[:, entry].set(whole_var), shift.at[:, entry].set(whole_shift)
-
-
-def _look_observed(
-    problem: "Problem", around: Around, plan: Layout, grid: Grid, points: int
-) -> tuple[Array, Array]:
-    """The same of opening "observed" to a query whose value is missing: the whole ladder at once.
-
-    The variance is over the query itself and points along the ladder, the shift in each surface
-    the larger one of the ladder's two ends.
-    """
-    (q, p), (number, slot, flag, _) = around.own.shape, plan.observed.T
-    count = len(number)
-    place = np.arange(count)
-    ends = []
-    for corner, rung in ((around.low, 0), (around.high, -1)):
-        whole = jnp.repeat(corner[:, None], count, axis=1)
-        ends.append(whole.at[:, place, number].set(problem.space.ladder[slot, rung]))
-    start = around.own[:, flag].ravel()
-    foot, top = (end.reshape(-1, p) for end in ends)
-    slabs = Slabs(foot, top, jnp.tile(jnp.asarray(flag), q), start, jnp.zeros_like(start))
-    var = _by_points(problem, slabs, plan, _offsets(plan, grid, points, beside_own=True))
-    shifts = []
-    for rung in (0, -1):
-        moved = jnp.repeat(around.centre[:, None], count, axis=1).at[:, place, flag].set(0)
-        moved = moved.at[:, place, number].set(problem.space.ladder[slot, rung])
-        there = problem.ask(moved.reshape(-1, p), plan).reshape(q, count, 2)
-        shifts.append(jnp.abs(there - around.home[:, None]))
-    return var.reshape(q, count, 2), jnp.maximum(*shifts)
-
-
-def _offsets(
-    plan: Layout, grid: Grid, points: int, beside_own: bool = False
-) -> Float[np.ndarray, "g p"] | Float[Array, "g p"]:
-    """Shares of the points: on a line or a lattice.
-
-    `beside_own` on a line: the query's own point first, then the whole line at the new level.
-    """
-    p = len(plan.kinds)
-    if grid == "lattice":
-        return lattice_offsets(points, p)
-    line = line_offsets(points, p)
-    if not beside_own:
-        return line
-    return jnp.concatenate([jnp.zeros((1, p)), line.at[:, plan.categories].set(1)])
-
-
-def _by_points(
-    problem: "Problem",
-    slabs: Slabs,
-    plan: Layout,
-    offsets: Float[np.ndarray, "g p"] | Float[Array, "g p"],
-) -> Float[Array, "m 2"]:
-    """By evaluation: in a category an offset below one half stands for the query's own level."""
-    category = jnp.zeros(slabs.lower.shape[1], bool).at[plan.categories].set(True)
-    shares = jnp.asarray(offsets, slabs.lower.dtype)
-    return grid_variance(lambda x: problem.ask(x, plan), slabs, shares, category)
+def options(
+    problem: Problem, queries: Queries, state: State, plan: Layout
+) -> tuple[Side, Side, Steps]:
+    """Both sides of every box and what it could take in next."""
+    space, levels = problem.space, problem.rules.levels
+    down = side(space, queries, plan, state.down, levels, -1)
+    up = side(space, queries, plan, state.up, levels, 1)
+    return down, up, proposals(down, up, state.open, space, plan)
 
 
 def weighted(parts: Float[Array, "*r 2"], rules: Rules) -> Float[Array, "*r"]:
@@ -323,24 +199,6 @@ def smallest(value: Array, score: Array, allowed: Array, size: Array, scale: Arr
     pick = jnp.argmin(jnp.where(tied & allowed, size, jnp.inf), axis=1)
     own = jnp.take_along_axis(score, pick[:, None], axis=1)[:, 0]
     return Choice(pick, own, allowed.any(1))
-
-
-class Problem(NamedTuple):
-    """Everything that stays the same while boxes grow.
-
-    `scale` is the variance of the surfaces over the members, `spread` that plus the noise around
-    them: the variance of the outcome. Both weighted by gamma.
-    """
-
-    space: Space
-    surface: ResponseSurface
-    rules: Rules
-    scale: Float[Array, ""]
-    spread: Float[Array, ""]
-
-    def ask(self, x: Float[Array, "m p"], plan: Layout) -> Float[Array, "m 2"]:
-        """The surface at some points, with the fill wherever a number is missing."""
-        return self.surface(plan.filled(x, self.space.fill))
 
 
 @eqx.filter_jit
