@@ -15,7 +15,7 @@ import jcausal as jc
 from jcausal.data import like
 from jcausal.data._sample import replace
 from jcausal.match.boxes._advance import advance
-from jcausal.match.boxes._grow import lattice_offsets
+from jcausal.match.boxes._look import lattice_offsets
 
 N = 60
 ALL = np.arange(N)
