@@ -114,17 +114,35 @@ def average_interval(
     shown = _one_partition(effects, method, by, measure, key)
     if effects.partitions is None:
         return shown
-    logarithm = jnp.log if measure == "ratio" else (lambda value: value)
-    terms = []
-    for run in effects.partitions.runs:
-        one = _one_partition(run, method, by, measure, key)
-        terms.append(one.error**2 + (logarithm(one.estimate) - logarithm(shown.estimate)) ** 2)
-    return _with_variance(shown, jnp.median(jnp.stack(terms), axis=0), measure)
+    each = [_one_partition(run, method, by, measure, key) for run in effects.partitions.runs]
+    errors, estimates = [one.error for one in each], [one.estimate for one in each]
+    variance = _over_partitions(errors, estimates, shown.estimate, measure)
+    return _with_variance(shown, variance, measure)
+
+
+@on_host
+def _over_partitions(
+    lib: Any, errors: list[Array], estimates: list[Array], shown: Array, measure: Measure
+) -> Float[Array, "*q"]:
+    """Median of error^2 + (estimate - shown)^2, of a group over the partitions that match it."""
+    values, middle = lib.stack(estimates), shown
+    if measure == "ratio":
+        values, middle = lib.log(values), lib.log(middle)
+    terms = lib.sort(lib.stack(errors) ** 2 + (values - middle) ** 2, axis=0)  # NaN last
+    known = (~lib.isnan(terms)).sum(0)
+    low, high = (lib.maximum(place, 0)[None] for place in ((known - 1) // 2, known // 2))
+    low, high = (lib.take_along_axis(terms, at, axis=0)[0] for at in (low, high))
+    return lib.where(known > 0, (low + high) / 2, lib.nan)
+
+
+@on_host
+def _logarithm(lib: Any, value: Array) -> Array:
+    return lib.log(value)
 
 
 def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measure) -> Interval:
     """The same interval as wide as another variance makes it."""
-    middle = jnp.log(shown.estimate) if measure == "ratio" else shown.estimate
+    middle = _logarithm(shown.estimate) if measure == "ratio" else shown.estimate
     made = normal_interval(
         middle,
         variance,
@@ -154,14 +172,13 @@ def _one_partition(
 
     def risks(group: Array | int) -> Array:
         share = queries.share(group)
-        return jnp.stack([_mean(effects, share, value) for value in (effects.y0, effects.y1)])
+        return _stacked(*(_mean(effects, share, value) for value in (effects.y0, effects.y1)))
 
     def found(group: Array | int) -> tuple[Array, Array, Array]:
         share, scale = queries.share(group), to_device(np.ones(2, queries.weight.dtype))
         estimate = _mean(effects, share, effects.ite)
         if measure == "ratio":
-            risk = risks(group)
-            estimate, scale = jnp.log(risk[1]) - jnp.log(risk[0]), 1 / risk
+            estimate, scale = _log_ratio(risks(group))
         variance, pooled = one(Form(share, scale))
         return (
             estimate,
@@ -249,6 +266,12 @@ def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**
 
 
 @on_host
+def _log_ratio(lib: Any, risk: Float[Array, " 2"]) -> tuple[Float[Array, ""], Float[Array, " 2"]]:
+    """The logarithm of risk1 / risk0, and how it moves with each."""
+    return lib.log(risk[1]) - lib.log(risk[0]), 1 / risk
+
+
+@on_host
 def _only(lib: Any, values: Array) -> Array:
     return values[0]
 
@@ -275,6 +298,11 @@ def _check_risks(risk: Array, groups: Groups | None) -> None:
 
 def _exponentiated(log: Interval) -> Interval:
     """From the log of a ratio to the ratio; `error` stays that of the log."""
-    known = jnp.isfinite(log.estimate)
-    values = [jnp.where(known, jnp.exp(v), jnp.nan) for v in (log.estimate, log.lower, log.upper)]
+    values = _exponentials(log.estimate, log.lower, log.upper)
     return eqx.tree_at(lambda i: (i.estimate, i.lower, i.upper), log, values)
+
+
+@on_host
+def _exponentials(lib: Any, estimate: Array, lower: Array, upper: Array) -> tuple[Array, ...]:
+    known = lib.isfinite(estimate)
+    return tuple(lib.where(known, lib.exp(v), lib.nan) for v in (estimate, lower, upper))
