@@ -1,20 +1,14 @@
 """Real data beside other estimators, surfaces, seconds of the command, coverage of intervals."""
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 
 import jcausal as jc
-from bench import _coverage, _m5_simulated, _real_data, _real_peers
+from bench import _coverage, _m5_simulated, _real_data, _real_peers, _real_speed
 from bench._keep import keep, markdown
 from bench._published import PAPER
 
@@ -36,9 +30,7 @@ WORDS = (*PARTS, "coverage", "coverage-table2", "coverage-m5")  # every part tha
 SETS = tuple(_real_data.ASK)
 METHODS = tuple(_real_peers.methods())
 RUNS = {"table2": 100, "m5": 30}
-FILES = {"nhefs": _real_data.nhefs, "rhc": _real_data.rhc}
 LIMIT = 300.0  # seconds of a slow method's run; the command has twice that
-GLANCE = 0.02  # seconds between two looks at a process's memory
 
 
 def main(options: argparse.Namespace) -> None:
@@ -150,89 +142,15 @@ def _surfaces(options: argparse.Namespace) -> None:
 
 
 def _speed(options: argparse.Namespace) -> None:
-    names = ["nhefs"] if options.quick else list(FILES)
     head = (
-        "# Seconds of `jcausal estimate`\n\n"
-        "A whole process from a CSV file to the written report, at the defaults: the first run "
-        "with an empty cache of compiled programs, the next with what it left there; the most "
-        "memory that a run held. A command is ended at the limit."
+        "# Seconds to the first answer\n\n"
+        "Each a process of its own, alone on the machine. Commands: from the file to the written "
+        "report, at the defaults, the first run with an empty cache of compiled programs, the next "
+        "with what it left there. Python: without a cache, the same work twice in one process, "
+        "imports not counted. Memory: the most that a run held. A process is ended at the limit."
     )
-    _shown(options, "speed", head, timed_files(names, 2 * options.limit))
-
-
-class Run(NamedTuple):
-    """A command's seconds and peak memory, and its last words when it failed."""
-
-    seconds: float
-    memory: float
-    words: str
-
-
-def run_apart(words: list[str], cache: Path, limit: float) -> Run:
-    """One process, its compiled programs in `cache`; ended at the limit."""
-    kept = {"XDG_CACHE_HOME": str(cache), "MPLBACKEND": "Agg"}
-    besides = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    with tempfile.TemporaryFile("w+") as said:
-        began, memory = time.perf_counter(), 0.0
-        process = subprocess.Popen(words, env=besides | kept, stdout=said, stderr=said)
-        while process.poll() is None:
-            memory = max(memory, _peak(process.pid))
-            if time.perf_counter() - began > limit:
-                process.kill()
-                process.wait()
-                return Run(limit, memory, f"no answer in {limit:,.0f} s")
-            time.sleep(GLANCE)
-        seconds = time.perf_counter() - began
-        said.seek(0)
-        last = said.read().strip().splitlines()[-1:] if process.returncode else []
-    return Run(seconds, memory, " ".join(last))
-
-
-def _peak(pid: int) -> float:
-    """The most memory that a process held so far, GB; 0 when it has just ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(found[0]) / 1e6 if found else 0.0
-
-
-def timed_files(names: Sequence[str], limit: float) -> Iterator[pd.DataFrame]:
-    """One line a file so far: without a cache of compiled programs, and with the one it left."""
-    lines: list[dict[str, Any]] = []
-    for name in names:
-        try:
-            table = FILES[name]()
-        except _real_data.Absent as reason:
-            print(f"  {name}: skipped, {reason}", flush=True)
-            continue
-        lines.append(dict(file=f"{name}.csv") | timed_file(table, name, limit))
-        print(f"  {lines[-1]}", flush=True)
-        yield pd.DataFrame(lines)
-
-
-def timed_file(table: _real_data.Table, name: str, limit: float) -> dict[str, Any]:
-    """The first run and the next one of a file; a command that failed is not run again."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        file = place / f"{name}.csv"
-        table.frame.to_csv(file, index=False)
-        words = [sys.executable, "-m", "jcausal.cli", "estimate", *table.words(file)]
-        words += ["--out", str(place / "out")]
-        cold = run_apart(words, place / "cache", limit)
-        warm = cold if cold.words else run_apart(words, place / "cache", limit)
-        kept = [one for one in (place / "cache").rglob("*") if one.is_file()]
-        programs = sum("matplotlib" not in one.parts for one in kept)  # it caches fonts there
-    return {
-        "rows": len(table.frame),
-        "covariates": len(table.covariates),
-        "first run, s": cold.seconds,
-        "next run, s": warm.seconds if warm is not cold else float("nan"),
-        "peak memory, GB": max(cold.memory, warm.memory),
-        "programs kept": programs,
-        "failed": warm.words,
-    }
+    works = _real_speed.QUICK if options.quick else _real_speed.WORKS
+    _shown(options, "speed", head, _real_speed.timed(works, 2 * options.limit))
 
 
 COVERED = (

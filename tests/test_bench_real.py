@@ -1,6 +1,7 @@
 """The arithmetic of the bench of real data: questions, peers, coverage, the command's seconds."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ data = pytest.importorskip("bench._real_data", reason="the bench is not part of 
 peers = pytest.importorskip("bench._real_peers", reason="the bench is not part of the wheel")
 coverage = pytest.importorskip("bench._coverage", reason="the bench is not part of the wheel")
 real = pytest.importorskip("bench.real", reason="the bench is not part of the wheel")
+speed = pytest.importorskip("bench._real_speed", reason="the bench is not part of the wheel")
 
 LINEAR = jc.FastAHB(outcome=jc.Ridge())
 
@@ -285,11 +287,20 @@ def test_a_part_is_run_alone_with_all_its_rows():
 
 def test_a_process_is_timed_its_memory_seen_and_its_failure_told(tmp_path):
     hold = "import time; x = bytearray(300_000_000); x[::4096] = b'1' * len(x[::4096])"
-    one = real.run_apart([sys.executable, "-c", f"{hold}; time.sleep(.3)"], tmp_path, 60)
+    one = speed.run_apart([sys.executable, "-c", f"{hold}; time.sleep(.3)"], tmp_path, 60)
     assert one.words == "" and 0.3 < one.seconds < 60 and 0.3 < one.memory < 1
-    failed = real.run_apart([sys.executable, "-c", "raise SystemExit('no file')"], tmp_path, 60)
+    failed = speed.run_apart([sys.executable, "-c", "raise SystemExit('no file')"], tmp_path, 60)
     assert failed.words == "no file"
-    late = real.run_apart([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.5)
+    late = speed.run_apart([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.5)
     assert late.words == "no answer in 0 s" and late.seconds == 0.5
     told = "import os; raise SystemExit(os.environ['XDG_CACHE_HOME'])"
-    assert real.run_apart([sys.executable, "-c", told], tmp_path, 60).words == str(tmp_path)
+    assert speed.run_apart([sys.executable, "-c", told], tmp_path, 60).words == str(tmp_path)
+
+
+def test_both_runs_of_a_work_are_timed_apart(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setitem(speed.PYTHON, "a work", lambda: lambda: done.append(1))
+    speed.main("a work", str(tmp_path / "told"))
+    first, second = json.loads((tmp_path / "told").read_text())
+    assert len(done) == 2 and first >= 0 and second >= 0
+    assert set(speed.QUICK) < set(speed.WORKS)
