@@ -1,9 +1,12 @@
 """What tells of a surface without asking it everywhere: levels of a category, covariates unseen."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jcausal.outcome._boosted import BoostedTreesSurface
+from jcausal.outcome._boosted_tree import Trees, binned, tree_values
 from jcausal.outcome._boosting import Boosted
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._pair import ForestSurface
@@ -20,25 +23,84 @@ def level_changes(
 ) -> Float[Array, "m k 2"]:
     """How both outcomes change when category `column[i]` alone goes from `centre[i]` to `level`.
 
-    Sums of trees are read where they hold the levels, a line's slopes are subtracted; other
-    surfaces are evaluated. What is not `wanted` may hold any numbers.
+    Sums of trees are read where they hold the levels, and slopes are subtracted; other surfaces are
+    asked at all levels. What is not `wanted` may hold any numbers.
     """
-    at = level.astype(centre.dtype)
-    if not isinstance(surface, ForestSurface | RidgeSurface):
-        j = jnp.broadcast_to(column[:, None], level.shape)
+    if not isinstance(surface, ForestSurface | RidgeSurface | BoostedTreesSurface):
+        j, at = jnp.broadcast_to(column[:, None], level.shape), level.astype(centre.dtype)
         return evaluate_along(surface, centre, j, at[:, :, None], wanted)[:, :, 0]
     own = jnp.take_along_axis(centre, column[:, None], axis=1).astype(level.dtype)
-    feature = _features(surface.encoding, column, jnp.concatenate([level, own], axis=1))
+    every = jnp.concatenate([level, own], axis=1)
+    feature = _features(surface.encoding, column, every)
     if isinstance(surface, RidgeSurface):
         value = surface.slope[feature]
     else:
         z = jnp.where(surface.encoding.column == column[:, None], 0, surface.encoding(centre))
-        on = jnp.ones((*feature.shape, 1), z.dtype)
-        none = jnp.full(feature.shape, jnp.nan, z.dtype)
-        forests = (surface.control, surface.treated)
-        lines = [none if f is None else f.lines(z, feature, on)[:, :, 0] for f in forests]
-        value = jnp.stack(lines, axis=2).astype(centre.dtype)
+        if isinstance(surface, ForestSurface):
+            value = _in_forests(surface, z, feature)
+        else:
+            value = _in_boosted(surface, z, feature)
+        value = value.astype(centre.dtype)
     return value[:, :-1] - value[:, -1:]
+
+
+def _in_forests(
+    surface: ForestSurface, z: Float[Array, "m f"], feature: Int[Array, "m k"]
+) -> Float[Array, "m k 2"]:
+    """What each level adds where its category has none."""
+    on, nan = jnp.ones((*feature.shape, 1), z.dtype), jnp.full(feature.shape, jnp.nan, z.dtype)
+    arms = (surface.control, surface.treated)
+    lines = [nan if f is None else f.lines(z, feature, on)[:, :, 0] for f in arms]
+    return jnp.stack(lines, axis=2)
+
+
+def _in_boosted(
+    surface: BoostedTreesSurface, z: Float[Array, "m f"], feature: Int[Array, "m k"]
+) -> Float[Array, "m k 2"]:
+    """The same: a tree is asked twice for each of its levels, without it and with it."""
+    levels = surface.encoding.level >= 0
+
+    def arm(one: Boosted) -> Float[Array, "m k"]:
+        trees, nodes = one.trees, one.trees.feature.shape[1]
+        bins, on = _bins(z, one, surface.ordered), binned(jnp.ones_like(z[:1]), one.cuts)[:, 0]
+        terms, count = _levels_of_trees(one, jnp.asarray(levels))
+
+        def add(i: Array, table: Float[Array, "f m"]) -> Float[Array, "f m"]:
+            tree = Trees(*(a[terms[i] // nodes] for a in trees))
+            moving = tree.feature[terms[i] % nodes]
+            there = tree_values(bins.at[moving].set(on[moving]), tree, surface.depth)
+            return table.at[moving].add(there - tree_values(bins, tree, surface.depth))
+
+        none = jnp.zeros((z.shape[1], z.shape[0]), trees.leaf.dtype)
+        table = lax.fori_loop(0, count, add, none)
+        known = jnp.where(jnp.isnan(one.level), jnp.nan, 0)  # NaN for an arm that is not fitted
+        return table[feature, jnp.arange(len(z))[:, None]] + one.slope[feature] + known
+
+    return jnp.moveaxis(lax.map(arm, surface.arms), 0, -1)
+
+
+def _bins(z: Float[Array, "m f"], one: Boosted, ordered: int) -> UInt8[Array, "f m"]:
+    """The bins of points; a level is there or not, which needs no look at all cuts."""
+    off, on = binned(jnp.stack([jnp.zeros_like(z[0]), jnp.ones_like(z[0])]), one.cuts).T
+    levels = jnp.where(z.T > 0, on[:, None], off[:, None])
+    return jnp.concatenate([binned(z[:, :ordered], one.cuts[:ordered]), levels[ordered:]])
+
+
+def _levels_of_trees(
+    one: Boosted, levels: Bool[Array, " f"]
+) -> tuple[Int[Array, " s"], Int[Array, ""]]:
+    """Nodes (tree times nodes of a tree + node) with a level that is new in the tree, first."""
+    feature, nodes = one.trees.feature, jnp.arange(one.trees.feature.shape[1])
+    splits = _splits(one) & levels[feature]
+    same = (feature[:, :, None] == feature[:, None]) & splits[:, None]
+    new = splits & ~(same & (nodes < nodes[:, None])).any(-1)
+    return jnp.argsort(~new.ravel(), stable=True), new.sum()
+
+
+def _splits(one: Boosted) -> Bool[Array, "t s"]:
+    """Which nodes of the grown trees split."""
+    grown = jnp.arange(len(one.trees.cut)) < one.grown
+    return (one.trees.cut <= one.cuts.shape[-1]) & grown[:, None]
 
 
 def _features(
@@ -72,7 +134,5 @@ def _of_forest(forest: Forest) -> Bool[Array, " f"]:
 
 def _of_boosted(arms: Boosted) -> Bool[Array, " f"]:
     """Features that any tree splits on or that a line has a slope in."""
-    feature, cut = arms.trees.feature, arms.trees.cut
-    grown = jnp.arange(feature.shape[1]) < arms.grown[:, None]
-    splits = (cut <= arms.cuts.shape[-1]) & grown[:, :, None]
-    return (arms.slope != 0).any(0).at[feature].max(splits)
+    splits = jax.vmap(_splits)(arms)
+    return (arms.slope != 0).any(0).at[arms.trees.feature].max(splits)

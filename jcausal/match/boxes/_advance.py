@@ -1,4 +1,4 @@
-"""The core of Fast AHB: all boxes of a batch grow together, one look at the surfaces a turn."""
+"""The core of Fast AHB: all boxes of a batch grow together, one expansion a step."""
 
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ from jcausal.match.boxes._grow import (
     start,
     weighted,
 )
-from jcausal.match.boxes._look import Looks, look
+from jcausal.match.boxes._look import Looks, look, nothing_seen
 from jcausal.match.boxes._space import Layout, Queries, pick
 from jcausal.outcome._switch import sees
 from jcausal_kernels import Units, box_counts
 
 SCREEN = 4096  # units that are looked at before all are counted
-SWEEP = 8  # turns between two looks at which lanes are free and which boxes hold enough units
+SWEEP = 8  # steps between two looks at which lanes are free and which boxes hold enough units
 
 
 def _enough(problem: Problem, queries: Queries, state: State, units: Units) -> Bool[Array, "q 2"]:
@@ -91,23 +91,41 @@ def _apply(state: State, steps: Steps, made: Bool[Array, "q k"], plan: Layout) -
     )
 
 
+class Growth(NamedTuple):
+    """Boxes, what the surfaces say of their next expansions, and for which it holds no more."""
+
+    state: State
+    looks: Looks
+    stale: Bool[Array, " q"]
+
+
+def _begin(state: State, home: Float[Array, "q 2"], plan: Layout) -> Growth:
+    return Growth(state, nothing_seen(home, plan), jnp.ones(len(home), bool))
+
+
 def _step(
     problem: Problem,
     queries: Queries,
+    home: Float[Array, "q 2"],
     plan: Layout,
-    looks: Looks,
-    ready: Bool[Array, " q"],
-    state: State,
+    grid: Grid,
+    points: int,
+    growth: Growth,
     known: Bool[Array, " q"] | None,
-) -> tuple[State, Bool[Array, "q k"], Bool[Array, " q"]]:
-    """Test the best expansion of every box that is ready, and make it.
+) -> tuple[Growth, Bool[Array, " q"]]:
+    """Test the best expansion of every box that still grows, make it, and tell which moved.
 
     The best is the one of smallest score within reach; beyond it, only while units are missing, the
     nearest. Units are counted only when the decision hangs on them: here, or, where `known` tells
     whose count is known, elsewhere, and other boxes that ask stand still.
 
-    **Returns:** the state, the expansion that each box has made, and who stands still.
+    The surfaces are asked where a box's centre has moved. A level that opens leaves it where it is;
+    for the surface, so does a covariate that it does not see.
     """
+    state = growth.state
+    growing = state.status == code(RESULTS.growing)
+    stale = growing & growth.stale
+    looks = look(problem, queries, home, stale, state, growth.looks, plan, grid, points)
     rules, scale, spread = problem.rules, problem.scale, problem.spread
     steps = options(problem, queries, state, plan)[2]
     score = weighted(looks.variance, rules)
@@ -118,7 +136,7 @@ def _step(
     limit = rules.c * jnp.maximum(state.score, rules.slack * scale)
     calm = jnp.where(rules.slack > 0, best.score <= limit, best.score < rules.c * state.score)
     calm &= best.exists
-    asks = ready & ~nan & ~calm & ~state.enough.all(1)
+    asks = growing & ~nan & ~calm & ~state.enough.all(1)
     enough, counted = state.enough, known
     if counted is None:
         enough, counted = lax.cond(
@@ -126,13 +144,12 @@ def _step(
             lambda: _answers(problem, queries, state, asks),
             lambda: (state.enough, jnp.zeros_like(asks)),
         )
-    waits = asks & ~counted
+    growing &= ~asks | counted
     short = ~calm & ~enough.all(1)
     beyond = short & ~best.exists
     far = smallest(distance, score, steps.allowed, steps.size, scale)
     choice = Choice(*(jnp.where(beyond, there, here) for here, there in zip(best, far)))
-    goes_on = ready & ~waits
-    grow = goes_on & ~nan & choice.exists & (calm | short)
+    grow = growing & ~nan & choice.exists & (calm | short)
     lacking = jnp.where(enough[:, 0], code(RESULTS.no_treated), code(RESULTS.no_control))
     ended = jnp.where(enough.all(1), code(RESULTS.matched), lacking)
     ended = jnp.where(nan, code(RESULTS.surface_nan), ended)
@@ -140,41 +157,11 @@ def _step(
     moved = _apply(state, steps, made, plan)._replace(
         score=jnp.where(grow, choice.score, state.score),
         enough=enough,
-        status=jnp.where(goes_on & ~grow, ended, state.status),
+        status=jnp.where(growing & ~grow, ended, state.status),
     )
-    return moved, made, waits
-
-
-def _turn(
-    problem: Problem,
-    queries: Queries,
-    home: Float[Array, "q 2"],
-    plan: Layout,
-    grid: Grid,
-    points: int,
-    state: State,
-    known: Bool[Array, " q"] | None,
-) -> tuple[State, Bool[Array, " q"] | None]:
-    """Look once, and make all expansions after which what was seen still holds, and one more.
-
-    A level that opens leaves the box's centre where it is, and a covariate that the surface does
-    not see leaves the centre where it is for the surface.
-    """
-    growing = state.status == code(RESULTS.growing)
-    looks = look(problem, queries, home, growing, state, plan, grid, points)
-    blind = ~sees(problem.surface, len(plan.kinds))[plan.ordered]
-    still = jnp.concatenate([blind, jnp.ones(len(plan.entries), bool)])
-
-    def step(carry: tuple[Array, State, Array | None]) -> tuple[Array, State, Array | None]:
-        ready, state, known = carry
-        state, made, waits = _step(problem, queries, plan, looks, ready, state, known)
-        ready = (made & still).any(1)
-        if known is None:
-            return ready | waits, state, known
-        return ready, state, known & ~made.any(1)
-
-    _, state, known = lax.while_loop(lambda carry: carry[0].any(), step, (growing, state, known))
-    return state, known
+    seen = sees(problem.surface, len(plan.kinds))[plan.ordered]
+    stale = (made[:, : len(seen)] & seen).any(1)
+    return Growth(moved, looks, stale), grow
 
 
 @eqx.filter_jit
@@ -187,17 +174,20 @@ def advance(
     grid: Grid,
     points: int,
 ) -> tuple[State, Int[Array, ""]]:
-    """Up to `limit` turns, or until no box grows; and how many turns it took."""
+    """Up to `limit` steps, or until no box grows; and how many steps it took."""
     home = problem.surface(queries.x)
 
-    def going(carry: tuple[State, Array]) -> Array:
-        return (carry[0].status == code(RESULTS.growing)).any() & (carry[1] < limit)
+    def going(carry: tuple[Growth, Array]) -> Array:
+        growing = carry[0].state.status == code(RESULTS.growing)
+        return growing.any() & (carry[1] < limit)
 
-    def turn(carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, _ = _turn(problem, queries, home, plan, grid, points, carry[0], None)
-        return state, carry[1] + 1
+    def step(carry: tuple[Growth, Array]) -> tuple[Growth, Array]:
+        growth, _ = _step(problem, queries, home, plan, grid, points, carry[0], None)
+        return growth, carry[1] + 1
 
-    return lax.while_loop(going, turn, (state, jnp.zeros((), jnp.int32)))
+    first = (_begin(state, home, plan), jnp.zeros((), jnp.int32))
+    growth, made = lax.while_loop(going, step, first)
+    return growth.state, made
 
 
 class Lanes(NamedTuple):
@@ -244,12 +234,14 @@ def drain(
         part = pick(queries, jnp.minimum(lanes.row, q - 1))
         home = problem.surface(part.x)
 
-        def turn(_: Array, carry: tuple[State, Array | None]) -> tuple[State, Array | None]:
-            return _turn(problem, part, home, plan, grid, points, *carry)
+        def step(_: Array, carry: tuple[Growth, Array]) -> tuple[Growth, Array]:
+            growth, moved = _step(problem, part, home, plan, grid, points, *carry)
+            return growth, carry[1] & ~moved
 
         enough = _enough(problem, part, lanes.state, problem.space.units)
         counted = lanes.state._replace(enough=enough)
-        state, _ = lax.fori_loop(0, SWEEP, turn, (counted, jnp.ones(width, bool)))
+        first_step = (_begin(counted, home, plan), jnp.ones(width, bool))
+        state = lax.fori_loop(0, SWEEP, step, first_step)[0].state
         return lanes._replace(state=state, done=_put(lanes.done, lanes.row, state))
 
     return lax.while_loop(going, sweep, Lanes(idle, nothing, first, jnp.zeros((), jnp.int32))).done

@@ -13,7 +13,7 @@ from jcausal.outcome import line_offsets
 from jcausal.outcome._switch import level_changes
 from jcausal_kernels import Slabs, grid_variance
 
-BLOCK = 64  # boxes that are looked at together: those that grow come first
+BLOCK = 64  # boxes that ask the surfaces together
 ROW = 4  # levels that a point more is worth, where levels are asked by the row
 
 
@@ -32,29 +32,37 @@ def look(
     problem: Problem,
     queries: Queries,
     home: Float[Array, "q 2"],
-    growing: Bool[Array, " q"],
+    asks: Bool[Array, " q"],
     state: State,
+    looks: Looks,
     plan: Layout,
     grid: Grid,
     points: int,
 ) -> Looks:
-    """What the surfaces say to the boxes that grow, block by block; to the others any numbers."""
-    q, k = growing.shape[0], len(plan.ordered) + len(plan.entries)
-    if q <= BLOCK:
-        return _look(problem, queries, home, growing, state, plan, grid, points)
-    order, count = jnp.argsort(~growing, stable=True), growing.sum()
+    """What the surfaces say to the boxes that ask, block by block; the others keep their looks."""
+    q, count = asks.shape[0], asks.sum()
+    order, size = jnp.argsort(~asks, stable=True), min(BLOCK, q)
 
     def block(carry: tuple[Array, Looks]) -> tuple[Array, Looks]:
         done, looks = carry
-        rows = order[jnp.minimum(done + jnp.arange(BLOCK), q - 1)]
+        place = done + jnp.arange(size)
+        rows = order[jnp.minimum(place, q - 1)]
         part = State(*(field[rows] for field in state))
-        few = pick(queries, rows), home[rows], growing[rows], part
+        few = pick(queries, rows), home[rows], asks[rows], part
         found = _look(problem, *few, plan, grid, points)
-        return done + BLOCK, Looks(*(old.at[rows].set(new) for old, new in zip(looks, found)))
+        rows = jnp.where(place < count, rows, q)
+        return done + size, Looks(
+            *(old.at[rows].set(new, mode="drop") for old, new in zip(looks, found))
+        )
 
-    none = jnp.zeros((q, k, 2), home.dtype)
-    first = (jnp.zeros((), count.dtype), Looks(none, none))
+    first = (jnp.zeros((), count.dtype), looks)
     return lax.while_loop(lambda carry: carry[0] < count, block, first)[1]
+
+
+def nothing_seen(home: Float[Array, "q 2"], plan: Layout) -> Looks:
+    """Looks of boxes that have asked nothing yet."""
+    none = jnp.zeros((len(home), len(plan.ordered) + len(plan.entries), 2), home.dtype)
+    return Looks(none, none)
 
 
 class Around(NamedTuple):

@@ -14,8 +14,8 @@ from jcausal.match.boxes._grow import Grid, Problem, State, start
 from jcausal.match.boxes._space import Layout, Queries, pick
 
 Progress = Callable[[int, int], None]
-BATCH = 2048  # boxes that grow together: bounds the memory of one turn
-LONGEST = 2**16  # turns a round
+BATCH = 2048  # boxes that grow together: bounds the memory of one step
+LONGEST = 2**16  # steps a round
 ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
 
 
@@ -30,7 +30,7 @@ def grow_all(
 ) -> State:
     """Grow every box to its end: rounds on the host, or one loop under tracing.
 
-    All batches have one size, and a turn costs what its boxes that still grow do.
+    All batches have one size, and a step costs what the boxes whose centre has moved do.
     """
     if is_traced(problem, queries, asked):
         return drain(problem, queries, asked, plan, grid, points)
@@ -38,18 +38,18 @@ def grow_all(
     grown = [np.array(field) for field in first]
     waiting = np.flatnonzero(grown[-1] == int(code(RESULTS.growing)))  # the status
     size, total = min(BATCH, asked.shape[0]), waiting.size
-    turns = 4
+    steps = 4
     for begin in range(0, total, size):
         rows = waiting[begin : begin + size]
         part, state = _batch(queries, grown, rows, size)
         growing = rows.size
         while growing:
             began = time.perf_counter()
-            state, made = advance(problem, part, state, jnp.asarray(turns), plan, grid, points)
+            state, made = advance(problem, part, state, jnp.asarray(steps), plan, grid, points)
             growing = int((np.asarray(state.status) == int(code(RESULTS.growing))).sum())
             took = time.perf_counter() - began
             pace = int(made) * ROUND / max(took, 1e-3)
-            turns = int(np.clip(pace, turns / 2, min(turns * 2, LONGEST))) + 1
+            steps = int(np.clip(pace, steps / 2, min(steps * 2, LONGEST))) + 1
             if progress is not None:
                 progress(begin + rows.size - growing, total)
         for field, values in zip(grown, state):
