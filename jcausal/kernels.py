@@ -23,7 +23,6 @@ from jcausal_kernels import membership as membership
 from jcausal_kernels import nearest_in_groups as nearest_in_groups
 from jcausal_kernels import prune_pairs as prune_pairs
 from jcausal_kernels import resampling_weights as resampling_weights
-from jcausal_kernels import running_sum as running_sum
 from jcausal_kernels import segmented_scan as segmented_scan
 from jcausal_kernels import slab_points as slab_points
 from jcausal_kernels import sorted_order as sorted_order

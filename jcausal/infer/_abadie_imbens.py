@@ -63,7 +63,7 @@ class AbadieImbens(AverageMethod):
         wanted = _wanted(c, effects.sample.t if leaves else None, self.target)
         sigma = noise_variance(effects.sample, effects.residual, self.variance_neighbors, wanted)
         if isinstance(effects.matching, Leaves):
-            sigma += _leaf_noise(effects, effects.matching)
+            sigma = _sum(sigma, _leaf_noise(effects, effects.matching))
 
         def of_form(form: Form) -> tuple[Array, Array]:
             c, t = effects.coefficients(form.share), effects.sample.t
@@ -113,8 +113,27 @@ def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
     """The residual variance of each control's leaf; 0 for others."""
     sample = effects.sample
     assert sample.y is not None
-    found = leaves.checked_residuals(jnp.where(sample.valid, sample.y - effects.centre, 0))[2]
-    return jnp.where(~sample.t & (leaves.leaf >= 0), found[leaves.leaf], 0)
+    centred = _centred(sample.y, effects.centre, sample.valid)
+    return _of_leaf(leaves.checked_residuals(centred)[2], leaves.leaf, sample.t)
+
+
+@on_host
+def _sum(lib: Any, a: Array, b: Array) -> Array:
+    return a + b
+
+
+@on_host
+def _centred(
+    lib: Any, y: Float[Array, " n"], centre: Float[Array, ""], valid: Bool[Array, " n"]
+) -> Float[Array, " n"]:
+    return lib.where(valid, y - centre, 0)
+
+
+@on_host
+def _of_leaf(
+    lib: Any, noise: Float[Array, " l"], leaf: Int[Array, " n"], t: Bool[Array, " n"]
+) -> Float[Array, " n"]:
+    return lib.where(~t & (leaf >= 0), noise[leaf], 0)
 
 
 def noise_variance(

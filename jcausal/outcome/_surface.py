@@ -200,6 +200,15 @@ class Encoding(eqx.Module):
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Features of each point."""
-        values = x[:, self.column]
-        level = jnp.asarray(self.level)
-        return jnp.where(level < 0, values, (values == level).astype(x.dtype))
+        return _encoded(x, self.column, self.level)
+
+
+@on_host
+def _encoded(
+    lib: Any,
+    x: Float[Array, "m p"],
+    column: Int[np.ndarray, " f"] | Int[Array, " f"],
+    level: Int[np.ndarray, " f"] | Int[Array, " f"],
+) -> Float[Array, "m f"]:
+    values = x[:, column]
+    return lib.where(level < 0, values, (values == level).astype(x.dtype))

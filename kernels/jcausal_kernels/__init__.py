@@ -22,7 +22,6 @@ from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.nearest_in_groups import nearest_in_groups as nearest_in_groups
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
-from jcausal_kernels.segments import running_sum as running_sum
 from jcausal_kernels.segments import segmented_scan as segmented_scan
 from jcausal_kernels.split_scan import Splits as Splits
 from jcausal_kernels.split_scan import many_rungs as many_rungs

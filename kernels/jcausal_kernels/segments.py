@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Bool
 
 # (2) The reference is NumPy's, in the tests. (3) One version for every platform. (4) No choice.
 
@@ -28,7 +28,7 @@ def _pick(flag: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(one, yes, no)
 
 
-# (5) The public functions.
+# (5) The public function.
 
 
 def segmented_scan(
@@ -73,12 +73,3 @@ def segmented_scan(
         return jnp.moveaxis(a, 0, 1).reshape(rows * block, *a.shape[2:])[:n]
 
     return jax.tree.map(join, out)
-
-
-def running_sum(values: Num[Array, "n ..."]) -> Num[Array, "n ..."]:
-    """Sums of the first k values, for every k, as `jnp.cumsum` along the first axis.
-
-    **Returns:** an array like `values`.
-    """
-    none = jnp.zeros(values.shape[0], bool)
-    return segmented_scan(jnp.add, none, values, jnp.zeros((), values.dtype))

@@ -20,7 +20,7 @@ from jcausal.match.tree._fit import (
     whole,
 )
 from jcausal.match.tree._growth import CHUNK, Criterion, Growth, Limits, Plan
-from jcausal_kernels import Splits, running_sum, split_scan
+from jcausal_kernels import Splits, split_scan
 
 CUTS = 4  # splits of a node that are fitted at a time
 
@@ -97,14 +97,14 @@ def _wave(
     own = jnp.minimum(growth.slot[unit], slots - 1)
     inside = able[own] & (growth.slot[unit] < slots)[:, None]
     is_left = inside & (design.codes[unit[:, None], features[own]] <= cut[own])
-    upto = running_sum(is_left.astype(jnp.int32))
+    upto = jnp.cumsum(is_left, axis=0, dtype=jnp.int32)
     before = upto - is_left
     first = before[jnp.minimum(begins, n - 1)]
     left = upto[jnp.clip(begins + count - 1, 0, n - 1)] - first
 
     low = 2 * left <= count[:, None]
     units = jnp.where(able, jnp.where(low, left, count[:, None] - left), 0)
-    start = (running_sum(units.ravel()) - units.ravel()).reshape(slots, cuts)
+    start = (jnp.cumsum(units.ravel(), dtype=units.dtype) - units.ravel()).reshape(slots, cuts)
     rank = before - first[own]
     place = jnp.arange(n, dtype=jnp.int32)[:, None] - begins[own][:, None]
     rank = jnp.where(low[own], rank, place - rank)
@@ -241,7 +241,7 @@ def choose(design: Design, growth: Growth, limits: Limits, plan: Plan, tried: Sp
 
         def some(chosen: Chosen, slot: Array, there: Array) -> Chosen:
             stands, sides = _attempt(design, growth, limits, plan, slot, grams[slot], wave)
-            first, each = stands.argmax(1), jnp.arange(slot.shape[0])
+            first, each = lax.argmax(stands, 1, jnp.int32), jnp.arange(slot.shape[0])
             feature = which[slot, first]
             cut, above = tries.cut[slot, feature], tries.above[slot, feature]
             made = Chosen(feature, cut, above, Quality(*(a[each, first] for a in sides)))

@@ -1,5 +1,7 @@
 """From a grown tree to its nodes and the regressions of its leaves."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +18,7 @@ from jcausal.match.tree._fit import (
 from jcausal.match.tree._growth import CHUNK, Growth
 from jcausal.match.tree._prepare import Rungs, Scaling
 from jcausal.match.tree._tree import Fits, Nodes
-from jcausal_kernels import running_sum, segmented_scan
+from jcausal_kernels import segmented_scan
 
 
 def leaf_numbers(growth: Growth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
@@ -61,7 +63,7 @@ def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
     first = jnp.where(listed >= 0, growth.nodes.start[listed], n)
     marks = jnp.zeros(n, jnp.int32).at[first].set(1, mode="drop")
     there = jnp.arange(n) < growth.nodes.units[0]
-    place = jnp.where(there, running_sum(marks) - 1, leaves)
+    place = jnp.where(there, jnp.cumsum(marks) - 1, leaves)
     return jnp.zeros(n, jnp.int32).at[growth.order].set(place.astype(jnp.int32))
 
 
@@ -76,20 +78,20 @@ def fits_of(
 ) -> Fits:
     """The regression of every leaf in the features' own units; `leaves` a multiple of the chunk.
 
+    Chunks without a leaf are passed over: rows of 0, with a residual variance of NaN.
     The adjusted R2 waits for the slopes (0 rss is no 0 to a compiler, which knows of NaN): two
     batched factorisations at a time can stop a CPU with two threads for ever.
     """
     listed = leaf_numbers(growth, leaves)[1]
-    chunk = min(CHUNK, leaves)
+    chunk, f = min(CHUNK, leaves), features.shape[1]
     start = jnp.where(listed >= 0, growth.nodes.start[listed], 0)
     count = jnp.where(listed >= 0, growth.nodes.units[listed], 0)
-    by_chunk = lambda a: a.reshape(-1, chunk)  # noqa: E731
     scale, y_scale = scaling.scale[:-1], scaling.scale[-1]
 
-    def some(at: tuple[Array, Array]) -> dict[str, Array]:
-        gram, n = whole(design, growth.order, *at, blocks), at[1]
+    def some(start: Array, n: Array) -> dict[str, Array]:
+        gram = whole(design, growth.order, start, n, blocks)
         found = moments(gram)
-        done, shift = solve(found), design.z[growth.order[at[0]]]
+        done, shift = solve(found), design.z[growth.order[start]]
         mean = (found.mean + shift) * scaling.scale + scaling.centre
         freedom = n - done.rank - 1
         per = done.rss / jnp.where(found.weight > 0, found.weight, 1) * n
@@ -106,8 +108,19 @@ def fits_of(
             adjusted_r2=quality(gram + 0 * done.rss[:, None, None], n, free).adjusted,
         )
 
-    parts = lax.map(some, (by_chunk(start), by_chunk(count)))
-    parts = {name: a.reshape(leaves, *a.shape[2:]) for name, a in parts.items()}
+    def more(carry: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
+        done, parts = carry
+        found = some(*(lax.dynamic_slice_in_dim(a, done, chunk) for a in (start, count)))
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=done, axis=0)
+        return done + chunk, {name: put(parts[name], a) for name, a in found.items()}
+
+    blank = jnp.zeros(leaves, features.dtype)
+    row, none = jnp.zeros((leaves, f), features.dtype), jnp.zeros(leaves, jnp.int32)
+    root = jnp.zeros((leaves, f, f), features.dtype)
+    parts = dict(controls=none, weight=blank, centre=row, level=blank, coef=row, root=root)
+    parts |= dict(rank=none, sigma2=blank + jnp.nan, adjusted_r2=blank)
+    many, first = (listed >= 0).sum(), jnp.zeros((), jnp.int32)
+    parts = lax.while_loop(lambda carry: carry[0] < many, more, (first, parts))[1]
     low, high = ranges(features, leaf_of_units(growth, listed), leaves)
     return Fits(**parts, lower=low, upper=high)
 

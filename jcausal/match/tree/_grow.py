@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int
 from jcausal.match.tree._choose import choose, scan
 from jcausal.match.tree._fit import Design, Quality, quality, whole
 from jcausal.match.tree._growth import NOWHERE, Frontier, Grown, Growth, Limits, Plan
-from jcausal_kernels import many_rungs, running_sum
+from jcausal_kernels import many_rungs
 
 
 def begin(
@@ -54,7 +54,7 @@ def unfinished(growth: Growth) -> Bool[Array, ""]:
 def _parted(order: Array, left: Array, split: Array, start: Array, count: Array) -> Array:
     """The order with each split node's left units first; all arrays but the first by position."""
     left = left.astype(jnp.int32)
-    before = running_sum(left) - left
+    before = jnp.cumsum(left) - left
     rank = before - before[jnp.minimum(start, order.shape[0] - 1)]
     place = jnp.arange(order.shape[0], dtype=jnp.int32)
     to = start + jnp.where(left > 0, rank, count + place - start - rank)
@@ -69,7 +69,7 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
     chosen = choose(design, growth, limits, plan, tried)
     split, node = chosen.feature >= 0, growth.frontier.node
     capacity = growth.nodes.units.shape[0]
-    child = growth.used + 2 * (running_sum(split.astype(jnp.int32)) - 1)
+    child = growth.used + 2 * (jnp.cumsum(split, dtype=jnp.int32) - 1)
     parent = jnp.where(split, node, capacity)
     start, counts = growth.nodes.start[jnp.maximum(node, 0)], chosen.sides.units
 
@@ -98,9 +98,10 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
         at = own[order]
         return _parted(order, left[order], pad(split)[at], pad(start)[at], pad(counts[:, 0])[at])
 
+    orders = jax.vmap(part)(jnp.concatenate([growth.order[None], growth.sorted]))
     able = split[:, None] & (counts >= 2 * limits.minimum) & (growth.depth + 1 < limits.depth)
     able = able.ravel()
-    place = jnp.where(able, running_sum(able.astype(jnp.int32)) - 1, slots)
+    place = jnp.where(able, jnp.cumsum(able, dtype=jnp.int32) - 1, slots)
     empty = jnp.full(slots, -1, jnp.int32)
     sides = Quality(*(a.ravel() for a in chosen.sides))
     frontier = Frontier(
@@ -115,8 +116,8 @@ def grow_level(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Gr
         growth.used + 2 * split.sum(dtype=jnp.int32),
         growth.depth + 1,
         frontier,
-        part(growth.order),
-        jax.vmap(part)(growth.sorted),
+        orders[0],
+        orders[1:],
         slot.astype(jnp.int32),
     )
 

@@ -1,27 +1,29 @@
 """M5Model: the regression of a leaf's controls predicts what its treated would be without it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import bucket, check_kind, is_traced, pad_rows
+from jcausal.data import bucket, check_kind, is_traced, on_host, pad_rows, to_device
 from jcausal.match._matcher import Matcher, Progress, Task, Tau
 from jcausal.match._matching import Estimand
 from jcausal.match._results import RESULTS, code
 from jcausal.match.tree._finish import ranges
 from jcausal.match.tree._fit import Blocks, moments, solve, whole
 from jcausal.match.tree._growth import CHUNK
-from jcausal.match.tree._leaves import Design, Leaves, rows_of, rows_of_units
+from jcausal.match.tree._leaves import Design, Leaves
 from jcausal.match.tree._m5_tree import M5Tree
 from jcausal.match.tree._prepare import design_of
+from jcausal.match.tree._projections import rows_of
 from jcausal.match.tree._tree import Tree, counts_of
 from jcausal.outcome import ResponseSurface, fit
-from jcausal.outcome._surface import Arms
+from jcausal.outcome._surface import Arms, of_arms
 
 
 class M5Model(Matcher):
@@ -88,7 +90,7 @@ class M5Model(Matcher):
         if own:
             if progress is not None:
                 progress("growing the tree", 0, 1)
-            held = jax.tree.map(lax.stop_gradient, task.sample.with_valid(task.fold >= 0))
+            held = jax.tree.map(lax.stop_gradient, task.sample.with_valid(_in_a_fold(task.fold)))
             surfaces = [fit(held, self.tree, arms="control")]
         for surface in surfaces:
             if not isinstance(surface, Tree):
@@ -99,16 +101,12 @@ class M5Model(Matcher):
             surface.check(task.sample)
         trees: tuple[Tree, ...] = tuple(surfaces)  # type: ignore[assignment]
         design = design_of_trees(task, trees, fitted=own)
-        at = design.leaf[task.query]
-        empty = (at < 0) | (design.controls[at] == 0)
-        status = jnp.where(empty, code(RESULTS.no_leaf_control), code(RESULTS.matched))
-        status = jnp.where(task.asked, status, code(RESULTS.not_asked))
         return Leaves(
             sample=task.sample,
             fold=task.fold,
             query=task.query,
             query_fold=task.query_fold,
-            status=status,
+            status=_status(design, task.query, task.asked),
             design=design,
             trees=trees,
             estimand=task.estimand,
@@ -141,36 +139,74 @@ def design_of_trees(task: Task, trees: tuple[Tree, ...], *, fitted: bool) -> Des
     `fitted`: the one tree's regressions are those of the controls at hand; else they are refitted.
     """
     sample = task.sample
-    features, leaf, first = trees[0].features(sample.x), jnp.full(sample.n, -1, jnp.int32), 0
-    for k, tree in enumerate(trees):
-        leaf = jnp.where(task.fold == k, tree.leaf(sample.x) + first, leaf)
-        first += tree.leaves
-    carries = ~sample.t & (task.fold >= 0) & sample.valid & (sample.weight > 0)
-    treated = counts_of(jnp.where(sample.t & sample.valid, leaf, -1), first)
+    features, first = trees[0].features(sample.x), sum(tree.leaves for tree in trees)
+    leaf = _leaf_in_folds(task.fold, [tree.leaf(sample.x) for tree in trees], _firsts(trees))
+    where = _of_controls(leaf, task.fold, sample.t, sample.valid, sample.weight)
+    treated = counts_of(leaf, of_arms(sample.t, sample.valid, "treated"), first)
     if fitted:
         fits = trees[0].fits
-        row = rows_of_units(features, leaf, fits.weight, fits.centre, fits.root)
+        row = rows_of(features, leaf, fits.weight, fits.centre, fits.root)
         return Design(row, leaf, fits.lower, fits.upper, fits.rank, fits.controls, treated)
-    where = jnp.where(carries, leaf, -1)
+    dtype = sample.x.dtype
     if is_traced(sample, leaf):
-        parts = _refit(features, where, sample.weight, leaf, first)
-    else:
         with jax.enable_x64(True):
-            wide = bucket(sample.n)
-            x, w = (
-                jnp.asarray(pad_rows(np.asarray(a, np.float64), wide))
-                for a in (features, sample.weight)
-            )
-            at, own = (
-                jnp.asarray(pad_rows(np.asarray(a), wide, np.int32(-1))) for a in (where, leaf)
-            )
-            found = _jitted_refit(x, at, w, own, bucket(first))
-        row, *rest = (np.asarray(a) for a in found)
-        parts = [row[: sample.n], *(a[:first] for a in rest)]
-        dtype = sample.x.dtype
-        parts = [jnp.asarray(a.astype(dtype) if a.dtype.kind == "f" else a) for a in parts]
+            x, w = features.astype(jnp.float64), sample.weight.astype(jnp.float64)
+            found = _refit(x, where, w, leaf, first)
+            parts = [a.astype(dtype) if a.dtype == jnp.float64 else a for a in found]
+    else:
+        wide, none = bucket(sample.n), np.int32(-1)
+        x, w = (pad_rows(np.asarray(a, np.float64), wide) for a in (features, sample.weight))
+        at, own = (pad_rows(np.asarray(a), wide, none) for a in (where, leaf))
+        with jax.enable_x64(True):
+            row, *rest = map(np.asarray, _jitted_refit(x, at, w, own, bucket(first)))
+        cut = [row[: sample.n], *(a[:first] for a in rest)]
+        parts = [to_device(a.astype(dtype) if a.dtype.kind == "f" else a) for a in cut]
     row, low, high, rank, controls = parts
     return Design(row, leaf, low, high, rank, controls, treated)
+
+
+def _firsts(trees: tuple[Tree, ...]) -> list[int]:
+    """The number of the first leaf of each tree."""
+    return [sum(tree.leaves for tree in trees[:k]) for k in range(len(trees))]
+
+
+@on_host
+def _leaf_in_folds(
+    lib: Any, fold: Int[Array, " n"], leaves: list[Array], firsts: list[int]
+) -> Int[Array, " n"]:
+    """The leaf of every unit in its fold's tree, over all trees one after another; -1: none."""
+    out = lib.full(fold.shape[0], -1, lib.int32)
+    for k, (leaf, first) in enumerate(zip(leaves, firsts)):
+        out = lib.where(fold == k, leaf + first, out)
+    return out.astype(lib.int32)
+
+
+@on_host
+def _of_controls(
+    lib: Any,
+    leaf: Int[Array, " n"],
+    fold: Int[Array, " n"],
+    t: Bool[Array, " n"],
+    valid: Bool[Array, " n"],
+    weight: Float[Array, " n"],
+) -> Int[Array, " n"]:
+    """The leaf of the controls that a regression may use, -1 for others."""
+    return lib.where(~t & (fold >= 0) & valid & (weight > 0), leaf, -1)
+
+
+@on_host
+def _in_a_fold(lib: Any, fold: Int[Array, " n"]) -> Bool[Array, " n"]:
+    return fold >= 0
+
+
+@on_host
+def _status(
+    lib: Any, design: Design, query: Int[Array, " q"], asked: Bool[Array, " q"]
+) -> Int[Array, " q"]:
+    at = design.leaf[query]
+    empty = (at < 0) | (design.controls[at] == 0)
+    status = lib.where(empty, code(RESULTS.no_leaf_control), code(RESULTS.matched))
+    return lib.where(asked, status, code(RESULTS.not_asked))
 
 
 def _refit(
@@ -183,7 +219,7 @@ def _refit(
     """Rows, ranges, rank and controls of the regressions of the units in `where`, by leaf."""
     use = where >= 0
     order = jnp.argsort(jnp.where(use, where, leaves), stable=True).astype(jnp.int32)
-    count = counts_of(where, leaves)
+    count = counts_of(where, use, leaves)
     start = (jnp.cumsum(count) - count).astype(jnp.int32)
     codes = jnp.zeros(features.shape, jnp.int32)
     blank = jnp.zeros(features.shape[0], features.dtype)

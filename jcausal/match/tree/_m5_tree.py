@@ -1,7 +1,10 @@
 """The M5 tree: hyperparameters, and prepare / core / finish around the growth."""
 
 import warnings
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,13 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, Schema, bucket, check_whole, is_traced, pad_rows, whole
+from jcausal.data import (
+    DataError,
+    Sample,
+    Schema,
+    bucket,
+    check_whole,
+    is_traced,
+    on_host,
+    pad_rows,
+    to_device,
+    whole,
+)
 from jcausal.match.tree._finish import fits_of, nodes_of
-from jcausal.match.tree._fit import Blocks
-from jcausal.match.tree._grow import begin, grow_level, grow_whole, unfinished
+from jcausal.match.tree._fit import Blocks, Design
+from jcausal.match.tree._grow import begin, grow_level, grow_whole
 from jcausal.match.tree._growth import CHUNK, Criterion, Growth, Limits, Plan, Search
 from jcausal.match.tree._prepare import (
     Rungs,
+    Scaling,
     design_of,
     host_rungs,
     sizes_of,
@@ -52,8 +67,8 @@ class M5Tree(OutcomeModel):
     whose outcomes are all equal is fitted perfectly: its adjusted R2 is 1. Collinear and constant
     columns get the slopes of least length (in standard deviations of the leaf).
 
-    On the host the growth works in float64; under jit and vmap in the dtype of the data, with room
-    for n / `min_controls` leaves.
+    The growth works in float64, whatever the dtype of the data; under jit and vmap in one loop with
+    room for n / `min_controls` leaves, which gives the same tree.
 
     **Arguments:**
 
@@ -121,10 +136,10 @@ class M5Tree(OutcomeModel):
         assert sample.y is not None
         encoding = Encoding(sample.schema)
         features = encoding(sample.x)
-        use = sample.valid & ~sample.t & (sample.weight > 0)
+        use = _controls(sample.valid, sample.t, sample.weight)
         free = free_slopes(sample.schema)
         least = 2 * (free + 1) if self.min_controls is None else self.min_controls
-        limits = Limits(*(jnp.asarray(v, jnp.int32) for v in (least, self.max_depth, free)))
+        limits = Limits(*(to_device(np.int32(v)) for v in (least, self.max_depth, free)))
         if is_traced(sample):
             nodes, fits = self._traced(sample, features, use, limits, least)
             kept = None
@@ -157,23 +172,26 @@ class M5Tree(OutcomeModel):
         limits: Limits,
         least: int,
     ) -> tuple[Nodes, Fits]:
-        """One loop in the dtype of the data, with room for as many leaves as there could be."""
+        """One loop, with room for as many leaves as there could be."""
         n, f = features.shape
-        assert sample.y is not None
         rungs = traced_rungs(features, use, self.bins)
         height = np.full(f, n if self.bins is None else self.bins)
         height[np.asarray(Encoding(sample.schema).level) >= 0] = 2
         leaves = max(1, n // least)
         blocks = Blocks(32, min(32, n // 32 + min(CHUNK, leaves)))
-        plan = Plan(self.split_search, self.criterion, sizes_of(height), blocks)
-        design, scaling = design_of(
-            features, sample.y, sample.weight, use, jnp.asarray(rungs.codes)
-        )
-        growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
+        plan = Plan(self.split_search, self.criterion, sizes_of(height, n), blocks)
         chunk = min(CHUNK, leaves)
         wide = -(-leaves // chunk) * chunk
-        fits = fits_of(design, growth, features, scaling, limits.free, wide, blocks)
-        return nodes_of(growth, rungs, wide), fits
+        with jax.enable_x64(True):
+            parts = (features, sample.y, sample.weight)
+            x, y, w = (jnp.asarray(part, jnp.float64) for part in parts)
+            design, scaling = design_of(x, y, w, use, jnp.asarray(rungs.codes))
+            growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
+            nodes = nodes_of(growth, rungs, wide)
+            fits = fits_of(design, growth, x, scaling, limits.free, wide, blocks)
+            dtype = sample.x.dtype
+            shorter = lambda a: a.astype(dtype) if a.dtype == jnp.float64 else a  # noqa: E731
+            return nodes, jax.tree.map(shorter, fits)
 
     def _on_host(
         self,
@@ -184,28 +202,32 @@ class M5Tree(OutcomeModel):
         limits: Limits,
         least: int,
     ) -> tuple[Nodes, Fits]:
-        """Level by level in float64, in shapes that near sizes share."""
+        """Level by level, in shapes that near sizes share."""
         rungs = host_rungs(sample, encoding, features, rows, self.bins)
         assert rungs.units is not None
         wide, dtype = bucket(rows.size), sample.x.dtype
         blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.units), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.units, wide), blocks)
         weight = np.asarray(sample.weight, np.float64)[rows]
         even = bool((weight == weight[0]).all())
         outcome = np.asarray(sample.y, np.float64)[rows]
         nodes = 2 * max(1, wide // least)
         with jax.enable_x64(True):
-            use = jnp.asarray(np.arange(wide) < rows.size)
+            use = np.arange(wide) < rows.size
             parts = (features[rows].astype(np.float64), outcome, weight, rungs.codes)
-            x, y, w, codes = (jnp.asarray(pad_rows(np.asarray(a), wide)) for a in parts)
-            design, scaling = _design(x, y, None if even else w, use, codes)
-            growth = _begin(design, use, limits, plan, nodes, SLOTS[0])
-            while bool(unfinished(growth)):
+            x, y, w, codes = (pad_rows(np.asarray(a), wide) for a in parts)
+            begun = _begun(x, y, None if even else w, use, codes, limits, plan, nodes, SLOTS[0])
+            design, scaling, growth = begun
+            while (np.asarray(growth.frontier.node) >= 0).any():
                 growth = _level(design, _resized(growth, wide // (2 * least)), limits, plan)
-            leaves = int((np.asarray(growth.nodes.feature)[: int(growth.used)] < 0).sum())
-            room = max(CHUNK, 1 << (leaves - 1).bit_length())
-            fits = _fits(design, growth, x, scaling, limits.free, room, blocks)
-        return _host_nodes(growth, rungs, room), _cut_fits(fits, leaves, dtype, weight, even)
+            used = int(growth.used)
+            leaves = int((np.asarray(growth.nodes.feature)[:used] < 0).sum())
+            room = next(size for size in _rooms() if size >= leaves)
+            ends = (_to_columns(a, wide) for a in (rungs.top, rungs.bottom))
+            found = _ended(design, growth, x, scaling, *ends, limits.free, room, blocks)
+        nodes, fits = jax.tree.map(np.asarray, found)
+        nodes = jax.tree.map(lambda a: to_device(a[:used]), nodes)
+        return nodes, _cut_fits(fits, leaves, dtype, weight, even)
 
     def _why_one_leaf(self, sample: Sample, tree: Tree, least: int, free: int) -> str:
         """What kept the root from being split."""
@@ -220,7 +242,7 @@ class M5Tree(OutcomeModel):
                 f"a split needs two children of min_controls = {least:,} (2(p + 1) of {free} "
                 "features), give more controls or fewer covariates."
             )
-        rows = np.asarray(sample.valid & ~sample.t & (sample.weight > 0))
+        rows = np.asarray(_controls(sample.valid, sample.t, sample.weight))
         y = np.asarray(sample.y)[rows]
         if np.ptp(y) == 0:
             return told + f"all their outcomes are {y[0]:g}."
@@ -240,25 +262,72 @@ def free_slopes(schema: Schema) -> int:
     return len(schema.ordered) + sum(len(schema.levels[j]) - 1 for j in schema.categories)
 
 
-def _noise(fits: Fits) -> Float[Array, " 2"]:
+@on_host
+def _controls(
+    lib: Any, valid: Bool[Array, " n"], t: Bool[Array, " n"], weight: Float[Array, " n"]
+) -> Bool[Array, " n"]:
+    """Who the tree is grown on."""
+    return valid & ~t & (weight > 0)
+
+
+@on_host
+def _noise(lib: Any, fits: Fits) -> Float[Array, " 2"]:
     """Residual variance over all leaves that have one, and NaN for the treated."""
     known = fits.sigma2 >= 0
-    weight = jnp.where(known, fits.weight, 0)
-    total = (weight * jnp.where(known, fits.sigma2, 0)).sum()
-    mean = total / jnp.where(weight.sum() > 0, weight.sum(), jnp.nan)
-    return jnp.stack([mean, jnp.full_like(mean, jnp.nan)])
+    weight = lib.where(known, fits.weight, 0)
+    total = (weight * lib.where(known, fits.sigma2, 0)).sum()
+    mean = total / lib.where(weight.sum() > 0, weight.sum(), lib.nan)
+    return lib.stack([mean, lib.full_like(mean, lib.nan)])
 
 
-_design = jax.jit(design_of)
-_begin = jax.jit(begin, static_argnames=("plan", "nodes", "slots"))
+@partial(jax.jit, static_argnames=("plan", "nodes", "slots"))
+def _begun(
+    x: Float[Array, "n f"],
+    y: Float[Array, " n"],
+    weight: Float[Array, " n"] | None,
+    use: Bool[Array, " n"],
+    codes: Int[Array, "n f"],
+    limits: Limits,
+    plan: Plan,
+    nodes: int,
+    slots: int,
+) -> tuple[Design, Scaling, Growth]:
+    design, scaling = design_of(x, y, weight, use, codes)
+    return design, scaling, begin(design, use, limits, plan, nodes, slots)
+
+
 _level = jax.jit(grow_level, static_argnames="plan")
-_nodes = jax.jit(nodes_of, static_argnames="leaves")
-_fits = jax.jit(fits_of, static_argnames=("leaves", "blocks"))
+
+
+@partial(jax.jit, static_argnames=("leaves", "blocks"))
+def _ended(
+    design: Design,
+    growth: Growth,
+    x: Float[Array, "n f"],
+    scaling: Scaling,
+    top: Float[Array, "f r"],
+    bottom: Float[Array, "f r"],
+    free: Int[Array, ""],
+    leaves: int,
+    blocks: Blocks,
+) -> tuple[Nodes, Fits]:
+    nodes = nodes_of(growth, Rungs(design.codes, top, bottom), leaves)
+    return nodes, fits_of(design, growth, x, scaling, free, leaves, blocks)
+
+
+def _rooms() -> Iterator[int]:
+    """Sizes of arrays of leaves, far apart: near numbers share a trace."""
+    return (4 * CHUNK * 8**k for k in count())
+
+
+def _to_columns(ladders: Any, wide: int) -> Float[np.ndarray, "f r"]:
+    """Values of each place, as wide as there could be places."""
+    return pad_rows(np.asarray(ladders).T, wide).T
 
 
 def _resized(growth: Growth, most: int) -> Growth:
     """The frontier with room for all children of its nodes."""
-    open_ = int((growth.frontier.node >= 0).sum())
+    open_ = int((np.asarray(growth.frontier.node) >= 0).sum())
     wanted = max(1, min(2 * open_, most))
     size = next((s for s in SLOTS if s >= wanted), 1 << (wanted - 1).bit_length())
     now = growth.frontier.node.shape[0]
@@ -267,7 +336,7 @@ def _resized(growth: Growth, most: int) -> Growth:
 
     def fit(array: Array, fill: int) -> Array:
         cut = np.asarray(array)[:size]
-        return jnp.asarray(pad_rows(cut, size, cut.dtype.type(fill)))
+        return to_device(pad_rows(cut, size, cut.dtype.type(fill)))
 
     frontier = growth.frontier._replace(
         node=fit(growth.frontier.node, -1),
@@ -276,22 +345,14 @@ def _resized(growth: Growth, most: int) -> Growth:
     return growth._replace(frontier=frontier)
 
 
-def _host_nodes(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
-    """The nodes that there are, thresholds in the dtype of the data."""
-    places = rungs._replace(codes=rungs.codes[:1], units=None)
-    used, found = int(growth.used), _nodes(growth, places, leaves)
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)[:used]), found)
+def _cut_fits(fits: Fits, leaves: int, dtype: np.dtype, weight: np.ndarray, even: bool) -> Fits:
+    """The leaves that there are, in the dtype of the data; all arrays on the host."""
 
+    def one(array: np.ndarray) -> Array:
+        kept = array[:leaves]
+        return to_device(kept.astype(dtype) if kept.dtype.kind == "f" else kept)
 
-def _cut_fits(fits: Fits, leaves: int, dtype: jnp.dtype, weight: np.ndarray, even: bool) -> Fits:
-    """The leaves that there are, in the dtype of the data."""
-
-    def one(array: Array) -> Array:
-        kept = np.asarray(array)[:leaves]
-        return jnp.asarray(kept.astype(dtype) if kept.dtype.kind == "f" else kept)
-
-    found = jax.tree.map(one, fits)
     if even and weight[0] != 1:
-        scaled = (found.weight * weight[0], found.root / np.sqrt(weight[0]))
-        found = eqx.tree_at(lambda f: (f.weight, f.root), found, scaled)
-    return found
+        scaled = (fits.weight * weight[0], fits.root / np.sqrt(weight[0]))
+        fits = eqx.tree_at(lambda f: (f.weight, f.root), fits, scaled)
+    return jax.tree.map(one, fits)

@@ -12,6 +12,7 @@ from jcausal.data._ladder import traced_ladders
 from jcausal.match.tree._fit import Design
 from jcausal.outcome._surface import Encoding
 from jcausal_kernels import MISSING
+from jcausal_kernels.split_scan import FEW_RUNGS
 
 
 class Rungs(NamedTuple):
@@ -75,7 +76,7 @@ def _column(
     if level >= 0:
         return column.astype(np.int64), np.array([0, 1], features.dtype)
     codes = np.asarray(sample.codes)[rows, j]
-    ladder = np.asarray(sample.ladder)[j, : int(sample.rungs[j])].astype(features.dtype)
+    ladder = np.asarray(sample.ladder)[j, : np.asarray(sample.rungs)[j]].astype(features.dtype)
     if (codes == MISSING).any():
         values, place = np.unique(column, return_inverse=True)
         return place, values
@@ -102,10 +103,14 @@ def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: in
     return Rungs(*jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights))
 
 
-def sizes_of(count: Int[np.ndarray, " f"]) -> tuple[int, ...]:
-    """Few sizes, so that features with about as many values share a trace."""
+def sizes_of(count: Int[np.ndarray, " f"], rows: int) -> tuple[int, ...]:
+    """Few sizes, so that features with about as many values share a trace.
+
+    A power of 4 for a feature whose units are not kept sorted; else `rows`.
+    """
     bits = [(max(int(k), 2) - 1).bit_length() for k in count]
-    return tuple(2 if b == 1 else 1 << (b + b % 2) for b in bits)
+    sizes = [2 if b == 1 else 1 << (b + b % 2) for b in bits]
+    return tuple(size if size <= FEW_RUNGS else rows for size in sizes)
 
 
 def design_of(

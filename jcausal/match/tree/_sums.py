@@ -1,14 +1,89 @@
-"""Sums over groups of units: one pass on a CPU, elsewhere matrix products with the members."""
+"""Sums over groups of units.
 
+On the host group by group; else in one pass on a CPU, elsewhere by products with the members.
+"""
+
+from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jcausal.data import Values
+
 ROWS = 1024  # in a block, at most
 BYTES = 2**26  # of a matrix for each row of a block, at most
+
+
+def members(group: Any) -> Iterator[tuple[int, Int[np.ndarray, " m"]]]:
+    """Each group of a NumPy array (n,) that has units, with their rows in order; -1: no group."""
+    order = np.argsort(group, kind="stable")
+    at = group[order]
+    edges = np.append(np.flatnonzero(np.diff(at, prepend=-1)), at.size)
+    for first, last in pairwise(edges):
+        yield int(at[first]), order[first:last]
+
+
+def sums_by_group(
+    lib: Any,
+    row: Float[Values, "n h"],
+    values: Float[Values, "n d"],
+    group: Int[Values, " n"],
+    groups: int,
+) -> Any:
+    """Sum over each group of row values': (groups, h, d)."""
+    if lib is jnp:
+        return _sums_by_group(row, values, group, groups)
+    out = np.zeros((groups, row.shape[1], values.shape[1]), row.dtype)
+    for k, rows in members(group):
+        out[k] = row[rows].T @ values[rows]
+    return out
+
+
+def square_sums(
+    lib: Any,
+    row: Float[Values, "n h"],
+    values: Float[Values, "n d"],
+    group: Int[Values, " n"],
+    here: Float[Values, "q h"],
+    at: Int[Values, " q"],
+    groups: int,
+) -> Any:
+    """Sum over k in the group `at` of values_k (here' row_k)^2, for each column of values."""
+    columns = [
+        quadratic_forms(lib, row, values[:, i], group, here, at, groups)
+        for i in range(values.shape[1])
+    ]
+    return lib.stack(columns, axis=1) if columns else lib.zeros((here.shape[0], 0), row.dtype)
+
+
+def quadratic_forms(
+    lib: Any,
+    row: Float[Values, "n h"],
+    weight: Float[Values, " n"],
+    group: Int[Values, " n"],
+    here: Float[Values, "q h"],
+    at: Int[Values, " q"],
+    groups: int,
+) -> Any:
+    """Sum over the units k of the group that each row of `here` is `at`: weight_k (here' row_k)^2.
+
+    0 where there is none.
+    """
+    if lib is jnp:
+        return _forms(_products_by_group(row, weight, group, groups), here, at)
+    products = np.zeros((groups, row.shape[1], row.shape[1]), row.dtype)
+    for k, rows in members(group):
+        products[k] = (row[rows] * weight[rows, None]).T @ row[rows]
+    out = np.zeros(here.shape[0], row.dtype)
+    for k, rows in members(at):
+        out[rows] = ((here[rows] @ products[k]) * here[rows]).sum(1)
+    return out
 
 
 def rows_of_block(rows: int, h: int, dtype: jnp.dtype) -> int:
@@ -23,7 +98,7 @@ def _add(columns: Array, group: Array, groups: int) -> Array:
         place = jnp.where(group >= 0, group, groups)
         return jax.ops.segment_sum(columns, place, groups + 1)[:groups]
 
-    def members(columns: Array, group: Array) -> Array:
+    def products(columns: Array, group: Array) -> Array:
         flat = columns.reshape(columns.shape[0], -1)
         (flat,), group = _blocks((flat,), group, min(ROWS, group.shape[0]))
 
@@ -35,7 +110,7 @@ def _add(columns: Array, group: Array, groups: int) -> Array:
         total = lax.scan(more, none, (flat, group))[0]
         return total.reshape(groups, *columns.shape[1:])
 
-    return lax.platform_dependent(columns, group, cpu=scatter, default=members)
+    return lax.platform_dependent(columns, group, cpu=scatter, default=products)
 
 
 def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[Array, ...], Array]:
@@ -47,10 +122,9 @@ def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[A
 
 
 @partial(jax.jit, static_argnames="groups")
-def sums_by_group(
+def _sums_by_group(
     row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h d"]:
-    """Sum over each group of row values'."""
     columns = [_add(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])]
     return (
         jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0), row.dtype)
@@ -58,7 +132,7 @@ def sums_by_group(
 
 
 @partial(jax.jit, static_argnames="groups")
-def products_by_group(
+def _products_by_group(
     row: Float[Array, "n h"], weight: Float[Array, " n"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h h"]:
     """Sum over each group of weight row row'."""
@@ -86,34 +160,7 @@ def _forms(
     def one(at: tuple[Array, Array]) -> Array:
         row, group = at
         held = products[group]
-        return jnp.einsum("ri,rij,rj->r", row, held, row, precision=lax.Precision.HIGHEST)
+        found = jnp.einsum("ri,rij,rj->r", row, held, row, precision=lax.Precision.HIGHEST)
+        return jnp.where(group >= 0, found, 0)
 
     return lax.map(one, (row, group)).reshape(-1)[:n]
-
-
-def square_sums(
-    row: Float[Array, "n h"],
-    values: Float[Array, "n d"],
-    group: Int[Array, " n"],
-    here: Float[Array, "q h"],
-    at: Int[Array, " q"],
-    groups: int,
-) -> Float[Array, "q d"]:
-    """Sum over k in the group `at` of values_k (here' row_k)^2, for each column of values."""
-    columns = [
-        _forms(products_by_group(row, values[:, i], group, groups), here, at)
-        for i in range(values.shape[1])
-    ]
-    return jnp.stack(columns, axis=1) if columns else jnp.zeros((here.shape[0], 0), row.dtype)
-
-
-def quadratic_forms(
-    here: Float[Array, "q h"],
-    share: Float[Array, " q"],
-    at: Int[Array, " q"],
-    row: Float[Array, "n h"],
-    group: Int[Array, " n"],
-    groups: int,
-) -> Float[Array, " n"]:
-    """Sum over the queries q of unit k's group of share_q (here_q' row_k)^2."""
-    return _forms(products_by_group(here, share, at, groups), row, group)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema, is_traced
+from jcausal.data import Sample, Schema, Values, on_host
 from jcausal.data._schema import plain_schema
 from jcausal.match.tree import _words
-from jcausal.outcome._surface import Encoding, Noise, ResponseSurface, Trained, evaluate_along
+from jcausal.outcome._surface import (
+    Encoding,
+    Noise,
+    ResponseSurface,
+    Trained,
+    evaluate_along,
+    of_arms,
+)
 
 
 class Nodes(eqx.Module):
@@ -81,10 +87,7 @@ class Tree(ResponseSurface):
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """The regression of each point's leaf; NaN for the treated."""
         features = self.encoding(x)
-        place = route(self.nodes, features)
-        slope = self.fits.coef[place]
-        control = self.fits.level[place] + (slope * (features - self.fits.centre[place])).sum(1)
-        return jnp.stack([control, jnp.full_like(control, jnp.nan)], axis=1)
+        return _regressed(features, route(self.nodes, features), self.fits)
 
     def along(
         self,
@@ -122,7 +125,7 @@ class Tree(ResponseSurface):
     @property
     def intercept(self) -> Float[Array, " l"]:
         """Outcome of each leaf's regression where all features are 0."""
-        return self.fits.level - (self.fits.coef * self.fits.centre).sum(1)
+        return _intercept(self.fits)
 
     @property
     def controls(self) -> Int[Array, " l"]:
@@ -152,17 +155,12 @@ class Tree(ResponseSurface):
     @property
     def importance(self) -> Float[Array, "l f"]:
         """|slope| of each leaf on features scaled to [0, 1], in outcome units."""
-        return jnp.abs(self.fits.coef) * (self.scale[1] - self.scale[0])
+        return _importance(self.fits.coef, *self.scale)
 
     @property
     def gram_inverse(self) -> Float[Array, "l g g"]:
         """(X'WX)^- of each leaf with the intercept first: x'(X'WX)^- x is for x = (1, features)."""
-        fits, precise = self.fits, lax.Precision.HIGHEST
-        ends = -jnp.einsum("lij,li->lj", fits.root, fits.centre, precision=precise)
-        rows = jnp.concatenate([ends[:, None], fits.root], axis=1)
-        found = jnp.einsum("lij,lkj->lik", rows, rows, precision=precise)
-        weight = jnp.where(fits.weight > 0, fits.weight, jnp.nan)
-        return found.at[:, 0, 0].add(1 / weight)
+        return _gram_inverse(self.fits)
 
     def features(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Design columns: ordered covariates as they are, one 0/1 column for each level."""
@@ -193,8 +191,8 @@ class Tree(ResponseSurface):
     def count(self, sample: Sample, *, treated: bool) -> Int[Array, " l"]:
         """Valid units of one arm in each leaf, counted without weights."""
         self.check(sample)
-        use = sample.valid & (sample.t == treated)
-        return counts_of(jnp.where(use, self.leaf(sample.x), -1), self.leaves)
+        use = of_arms(sample.t, sample.valid, "treated" if treated else "control")
+        return counts_of(self.leaf(sample.x), use, self.leaves)
 
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, one line a leaf."""
@@ -216,38 +214,80 @@ def _levels(levels: tuple[str, ...]) -> str:
     return f"a category of {', '.join(levels)}" if levels else "a number"
 
 
-@jax.jit
+@on_host
+def _regressed(
+    lib: Any, features: Float[Array, "m f"], leaf: Int[Array, " m"], fits: Fits
+) -> Float[Array, "m 2"]:
+    control = fits.level[leaf] + (fits.coef[leaf] * (features - fits.centre[leaf])).sum(1)
+    return lib.stack([control, lib.full_like(control, lib.nan)], axis=1)
+
+
+@on_host
+def _intercept(lib: Any, fits: Fits) -> Float[Array, " l"]:
+    return fits.level - (fits.coef * fits.centre).sum(1)
+
+
+@on_host
+def _importance(
+    lib: Any, coef: Float[Array, "l f"], low: Float[Array, " f"], high: Float[Array, " f"]
+) -> Float[Array, "l f"]:
+    return lib.abs(coef) * (high - low)
+
+
+@on_host
+def _gram_inverse(lib: Any, fits: Fits) -> Float[Array, "l g g"]:
+    """R's rows with that of the intercept, (-centre R) above, times themselves."""
+    precise = {} if lib is np else {"precision": lax.Precision.HIGHEST}
+    ends = -lib.einsum("lij,li->lj", fits.root, fits.centre, **precise)
+    rows = lib.concatenate([ends[:, None], fits.root], axis=1)
+    found = lib.einsum("lij,lkj->lik", rows, rows, **precise)
+    first = lib.arange(rows.shape[1]) == 0
+    weight = lib.where(fits.weight > 0, fits.weight, lib.nan)[:, None, None]
+    return found + lib.where(first & first[:, None], 1 / weight, 0)
+
+
 def route(nodes: Nodes, features: Float[Array, "m f"]) -> Int[Array, " m"]:
     """The leaf of each row of features; carries no gradient."""
-    features, nodes = lax.stop_gradient((features, nodes))
-    row = jnp.arange(features.shape[0])
+    return _routed(*lax.stop_gradient((nodes, features)))
 
-    def step(place: Array) -> Array:
+
+@on_host
+def _routed(lib: Any, nodes: Nodes, features: Float[Array, "m f"]) -> Int[Array, " m"]:
+    row = lib.arange(features.shape[0])
+
+    def step(place: Values) -> Any:
         split = nodes.feature[place]
-        value = features[row, jnp.maximum(split, 0)]
-        below = jnp.where(value <= nodes.threshold[place], nodes.left[place], nodes.right[place])
-        return jnp.where(split >= 0, below, place)
+        value = features[row, lib.maximum(split, 0)]
+        below = lib.where(value <= nodes.threshold[place], nodes.left[place], nodes.right[place])
+        return lib.where(split >= 0, below, place)
 
-    start = jnp.zeros(features.shape[0], jnp.int32)
-    found = lax.while_loop(lambda place: (nodes.feature[place] >= 0).any(), step, start)
-    return nodes.leaf[found]
+    place = lib.zeros(features.shape[0], lib.int32)
+    unfinished = lambda place: (nodes.feature[place] >= 0).any()  # noqa: E731
+    if lib is jnp:
+        return nodes.leaf[lax.while_loop(unfinished, step, place)]
+    while unfinished(place):
+        place = step(place)
+    return nodes.leaf[place]
 
 
-def counts_of(leaf: Int[Array, " n"], leaves: int) -> Int[Array, " l"]:
-    """How many units each leaf has; -1 is no leaf."""
-    if not is_traced(leaf):
-        place = np.asarray(leaf)
-        return jnp.asarray(np.bincount(place[place >= 0], minlength=leaves).astype(np.int32))
-    ordered, edges = jnp.sort(leaf), jnp.arange(leaves)
+@on_host
+def counts_of(
+    lib: Any, leaf: Int[Array, " n"], use: Bool[Array, " n"], leaves: int
+) -> Int[Array, " l"]:
+    """How many units in use each leaf has; -1 is no leaf."""
+    if lib is np:
+        place = leaf[use & (leaf >= 0)]
+        return np.bincount(place, minlength=leaves).astype(np.int32)  # type: ignore[return-value]
+    ordered, edges = jnp.sort(jnp.where(use, leaf, -1)), jnp.arange(leaves)
     last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
     return (last - first).astype(jnp.int32)
 
 
-@jax.jit
+@on_host
 def scale_of(
-    features: Float[Array, "n f"], valid: Bool[Array, " n"]
+    lib: Any, features: Float[Array, "n f"], valid: Bool[Array, " n"]
 ) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
     """Smallest and largest value of every feature over the valid rows."""
     use = valid[:, None]
-    low = jnp.where(use, features, jnp.inf).min(0)
-    return low, jnp.where(use, features, -jnp.inf).max(0)
+    low = lib.where(use, features, lib.inf).min(0)
+    return low, lib.where(use, features, -lib.inf).max(0)
