@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jcausal as jc
+from jcausal.outcome._alike import alike
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import as_surface
 from jcausal.outcome._switch import level_changes, sees
@@ -74,3 +75,20 @@ def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, mon
             moved = jnp.asarray(blind).at[:, 1].set(jnp.arange(300.0)).astype(sample.x.dtype)
             assert (surface(moved) == surface(jnp.asarray(blind, sample.x.dtype))).all()
     assert not seen[1]  # the forest has no line
+
+
+def test_forests_of_one_shape_are_the_same_functions(sample):
+    from sklearn.ensemble import RandomForestRegressor
+
+    found = []
+    for depth, count in ((2, 10), (9, 30), (6, 20)):
+        estimator = RandomForestRegressor(count, max_depth=depth, random_state=0)
+        found.append(jc.fit(sample, jc.Trees(estimator), key=depth).lean())
+    wide = alike(found)
+    assert len({str(jax.tree.map(jnp.shape, surface)) for surface in wide}) == 1
+    assert len({jax.tree.structure(surface) for surface in wide}) == 1
+    x, j = sample.x[:50], jnp.array([[0, 1, 2]])
+    at = jnp.stack([x[:, :3], x[::-1, :3]], axis=2)
+    for own, other in zip(found, wide):
+        np.testing.assert_allclose(other(x), own(x), atol=1e-6)
+        np.testing.assert_allclose(other.along(x, j, at), own.along(x, j, at), atol=1e-6)

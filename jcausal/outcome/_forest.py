@@ -77,7 +77,6 @@ class Forest(eqx.Module):
     mask_partners: Masks
     rest: Walk
     holds: Int32[Array, "f r"]
-    masked: bool = eqx.field(static=True)
     depth: int = eqx.field(static=True)
 
     def __init__(
@@ -100,7 +99,6 @@ class Forest(eqx.Module):
         few &= mask_bytes(small, trees_by_feature(small, features)) <= max_mask_bytes
         small, rest = (pick_trees(rest, which) for which in (few, ~few))
         tables, rest = pad_tables(tables), pad_trees(rest)
-        self.masked = len(small.var) > 0
         own = np.where(tables.offset > 0, tables.stride, 0)
         twice = (tables.offset > 0) & (tables.first != tables.second)
         self.cuts = jnp.asarray(cuts, jnp.float32)
@@ -117,6 +115,11 @@ class Forest(eqx.Module):
         self.depth = 4 * -(-depth_of(rest) // 4)
         holds = trees_by_feature(rest, features)
         self.holds = jnp.asarray(np.where(holds < 0, len(rest.var) - 1, holds), jnp.int32)
+
+    @property
+    def masked(self) -> bool:
+        """Whether any tree is a mask."""
+        return self.masks.leaf.shape[2] > 1
 
     @eqx.filter_jit
     def __call__(

@@ -24,7 +24,7 @@ ALL = np.uint32(2**32 - 1)
 class Masks(NamedTuple):
     """Lists of trees. `mask[row[j, b]]` are the bits of list j at flat bin b, one entry a tree.
 
-    The last row of `mask` leaves over everything.
+    The last row of `mask` leaves over everything. Without trees l is 1, else at least 2.
     """
 
     row: Int32[Array, "j b"]
@@ -68,7 +68,7 @@ def make_masks(
     Bins between which no tree of a list splits share a row. Sizes are padded to powers of two.
     """
     leaves, bits = leaf_bits(trees)
-    width = octave(int(leaves.max(initial=1)))
+    width = octave(max(2, int(leaves.max()))) if len(leaves) else 1
     inner = trees.child > 0
     rows, blocks, total = [], [], 0
     for members in lists:

@@ -26,6 +26,7 @@ from jcausal.match.boxes._space import (
     unit_queries,
 )
 from jcausal.outcome import BART, OutcomeModel, ResponseSurface
+from jcausal.outcome._alike import alike
 from jcausal.outcome._surface import Arms
 from jcausal_kernels import MISSING
 
@@ -134,7 +135,7 @@ class FastAHB(Matcher):
     ) -> Boxes:
         """Grow the boxes of each fold, and put them in the order of the queries."""
         parts = []
-        for k, surface in enumerate(surfaces):
+        for k, surface in enumerate(alike([surface.lean() for surface in surfaces])):
             where = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
             parts.append(self._fold(task, k, surface, where, progress))
         lower, upper, opened, status = _join(task, parts)
@@ -173,7 +174,7 @@ class FastAHB(Matcher):
             asked = jnp.asarray(np.asarray(task.asked)[wide] & (np.arange(wide.size) < count))
             queries = _wide_queries(task, rows, wide)
         space = make_space(sample, (task.fold == k) & (sample.weight > 0))
-        surface, space, rules = _still((surface.lean(), space, rules))
+        surface, space, rules = _still((surface, space, rules))
         problem = pose(space, surface, rules)
         points = self.points or (3 if self.grid == "line" else 16)
         report = None if progress is None else lambda done, total: progress(where, done, total)
