@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jcausal.data import Sample, Values, is_traced, on_host, pad_rows
+from jcausal.data import Sample, Values, is_traced, on_host, pad_rows, to_device
 
 BLOCK = 16_384  # rows that are evaluated at a time
 FEW = 2_048  # of these, where there are no more than BLOCK in all
@@ -69,7 +69,12 @@ def share_explained(
 def predicted(
     surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[np.ndarray, "n p"]
 ) -> Float[np.ndarray, "n 2"]:
-    """Both outcomes at every point, on the host: one of two programs, whatever their number."""
+    """Both outcomes at every point, on the host: one of two programs, whatever their number.
+
+    None for a surface that is NumPy for concrete points, and says so by `evaluates_on_host`.
+    """
+    if getattr(surface, "evaluates_on_host", False):
+        return np.asarray(surface(to_device(x)))
     rows = FEW if len(x) <= BLOCK else BLOCK
     parts = [np.zeros((0, 2), x.dtype)]
     for start in range(0, len(x), rows):

@@ -69,6 +69,7 @@ def _tiled(
     values: Array, first: Array, last: Array, at: Array, k: int, tile: int, block: int
 ) -> tuple[Array, Array]:
     (n, f), q = values.shape, at.shape[0]
+    first, last = (jnp.clip(each, 0, n).astype(jnp.int32) for each in (first, last))
     values = jnp.pad(values, [(0, block), (0, 0)])
     first, last = (jnp.pad(each, (0, -q % tile)).reshape(-1, tile) for each in (first, last))
     at = jnp.pad(at, [(0, -q % tile), (0, 0)]).reshape(-1, tile, f)
@@ -106,8 +107,6 @@ def nearest_in_groups(
         raise ValueError(f"k is {k}: at least one unit.")
     if implementation not in ("auto", "reference", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
-    first = jnp.clip(first, 0, values.shape[0]).astype(jnp.int32)
-    last = jnp.clip(last, 0, values.shape[0]).astype(jnp.int32)
     if implementation == "reference":
         return _reference(values, first, last, at, k)
     tile = max(min(TILE, at.shape[0]), 1)

@@ -127,13 +127,17 @@ def _blocked(d: Array, s: Array, delta: Array, alpha: Array | None, balance: Bal
 @partial(jax.jit, static_argnames=("balance", "block", "implementation"))
 def _search(
     d: Array,
-    s: Array,
-    alpha: Array | None,
-    tolerance: Array,
+    member: Array,
+    weight: Array | None,
+    alpha: Array | float | None,
+    tolerance: Array | float,
     balance: Balance,
     block: int,
     implementation: Implementation,
 ) -> Subset:
+    s = member.astype(d.dtype) if weight is None else jnp.where(member, weight, 0)
+    alpha = None if alpha is None else jnp.asarray(alpha, d.dtype)
+    tolerance = jnp.asarray(tolerance, d.dtype)
     use = (s > 0) & jnp.isfinite(s) & jnp.isfinite(d).all(2)
     s, d = jnp.where(use, s, 0), jnp.where(use[..., None], d, 0)
     delta = (tolerance * jnp.abs(d).max((1, 2), initial=0))[:, None, None]
@@ -197,10 +201,7 @@ def subset_search(
     for name, value in (("alpha", alpha), ("tolerance", tolerance)):
         if isinstance(value, int | float) and not value >= 0:
             raise ValueError(f"{name} is {value}: it must not be negative.")
-    dtype = deviations.dtype
-    s = member.astype(dtype) if weight is None else jnp.where(member, weight, 0)
-    row = dtype.itemsize * (4 * 2**k + 2 * (f + CHUNK) * 2 ** (k - k // 2))
+    row = deviations.dtype.itemsize * (4 * 2**k + 2 * (f + CHUNK) * 2 ** (k - k // 2))
     block = min(max_bytes // row, max(BLOCK >> k, 1), max(b, 1))
-    alpha = None if alpha is None else jnp.asarray(alpha, dtype)
     how = (balance, max(block, 1), implementation)
-    return _search(deviations, s, alpha, jnp.asarray(tolerance, dtype), *how)
+    return _search(deviations, member, weight, alpha, tolerance, *how)

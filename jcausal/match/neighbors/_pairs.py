@@ -10,7 +10,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, check_place, is_traced, like
+from jcausal.data import (
+    Sample,
+    Values,
+    add_at,
+    check_place,
+    is_traced,
+    like,
+    on_host,
+    to_device,
+)
 from jcausal.match._frames import matched_frame
 from jcausal.match._matching import Estimand, Matching, around_means
 from jcausal.match._prognosis import Prognosis
@@ -83,7 +92,7 @@ class Pairs(Matching):
     @property
     def own(self) -> Float[Array, " q"]:
         """The weight of each query in its own arm: 1 where it is a matched row, else 0."""
-        return (self.matched & (self.query >= 0)).astype(self.weights.dtype)
+        return _own(self.matched, self.query, self.weights)
 
     @property
     def places(self) -> Int[Array, " n"]:
@@ -93,49 +102,42 @@ class Pairs(Matching):
         """
         if self.place is None:
             raise ValueError("these pairs have no places: partners were looked for everywhere.")
-        none = jnp.full(self.sample.n + 1, -1, self.place.dtype)
-        row = jnp.where(self.query >= 0, self.query, self.sample.n)
-        return none.at[row].set(self.place)[:-1]
+        return _places(self.place, self.query, self.sample.n)
 
     @property
     def _members(self) -> tuple[Int[Array, "q k1"], Float[Array, "q k1"]]:
         """Partners and the query itself: rows and weights."""
-        rows = jnp.concatenate([self.rows, self.query[:, None]], axis=1)
-        weights = jnp.concatenate([self.weights, self.own[:, None]], axis=1)
-        return rows, weights
+        return _beside(self.rows, self.weights, self.query, self.own)
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each group by arm, partner by partner."""
         rows, weights = self._members
-        return _sums(rows, weights.astype(values.dtype) ** power, self.sample.t, values)
+        return _sums(rows, weights, self.sample.t, values, power)
 
     def totals(
         self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
     ) -> Float[Array, "q 2 e"]:
         """Sums of weight, weight y and weight (y - mean)^2, effective units, heavy."""
-        columns = jnp.stack([jnp.ones_like(y), y, y**2], axis=1)
-        ones = columns[:, :1]
+        columns = _powers(y)
+        ones = columns[:, :1] if is_traced(columns) else to_device(np.ones((y.size, 1), y.dtype))
         parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]
         parts += [] if also is None else [self.sums(also)]
-        return around_means(jnp.concatenate(parts, axis=2), jnp.ones((), y.dtype))
+        return around_means(_joined(parts), to_device(np.ones((), y.dtype)))
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the groups that it is in."""
         rows, weights = self._members
-        return _spread(rows, weights.astype(shares.dtype) ** power, self.sample.t, shares)
+        return _spread(rows, weights, self.sample.t, shares, power)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls and treated in each group, the query included, counted without weights."""
         rows, weights = self._members
-        treated = self.sample.t[rows]
-        held = weights > 0
-        counts = [(held & arm).sum(1, dtype=jnp.int32) for arm in (~treated, treated)]
-        return jnp.stack(counts, axis=1)
+        return _counts(rows, weights, self.sample.t)
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows of the i-th group, partners first and the query last, and their weights."""
-        rows, weights = (np.append(np.asarray(a[i]), b[i]) for a, b in self._columns)
+        rows, weights = (np.append(np.asarray(a)[i], np.asarray(b)[i]) for a, b in self._columns)
         return rows[weights > 0], weights[weights > 0]
 
     @property
@@ -190,31 +192,99 @@ def _check(pairs: Pairs) -> None:
             )
 
 
-@jax.jit
-def _sums(rows: Array, weights: Array, t: Array, values: Array) -> Float[Array, "q 2 d"]:
-    """Gather column by column of the partners, so that nothing is q x k x d."""
+@on_host
+def _own(
+    lib: Any, matched: Bool[Array, " q"], query: Int[Array, " q"], weights: Float[Array, "q k"]
+) -> Float[Array, " q"]:
+    return (matched & (query >= 0)).astype(weights.dtype)
 
-    def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+
+@on_host
+def _places(lib: Any, place: Int[Array, " q"], query: Int[Array, " q"], n: int) -> Int[Array, " n"]:
+    row = lib.where(query >= 0, query, n)
+    if lib is jnp:
+        return jnp.full(n + 1, -1, place.dtype).at[row].set(place)[:-1]
+    out = np.full(n + 1, -1, place.dtype)
+    out[row] = place
+    return out[:-1]  # type: ignore[return-value]
+
+
+@on_host
+def _beside(
+    lib: Any,
+    rows: Int[Array, "q k"],
+    weights: Float[Array, "q k"],
+    query: Int[Array, " q"],
+    own: Float[Array, " q"],
+) -> tuple[Int[Array, "q k1"], Float[Array, "q k1"]]:
+    """The query as the last of its partners."""
+    rows = lib.concatenate([rows, query[:, None].astype(rows.dtype)], axis=1)
+    return rows, lib.concatenate([weights, own[:, None]], axis=1)
+
+
+@on_host
+def _powers(lib: Any, y: Float[Array, " n"]) -> Float[Array, "n 3"]:
+    return lib.stack([lib.ones_like(y), y, y**2], axis=1)
+
+
+@on_host
+def _joined(lib: Any, parts: list[Array]) -> Float[Array, "q 2 e"]:
+    return lib.concatenate(parts, axis=2)
+
+
+@on_host
+def _counts(
+    lib: Any, rows: Int[Array, "q k"], weights: Float[Array, "q k"], t: Bool[Array, " n"]
+) -> Int[Array, "q 2"]:
+    treated, held = t[rows], weights > 0
+    counts = [(held & arm).sum(1, dtype=lib.int32) for arm in (~treated, treated)]
+    return lib.stack(counts, axis=1)
+
+
+@on_host
+def _sums(
+    lib: Any,
+    rows: Int[Array, "q k"],
+    weights: Float[Array, "q k"],
+    t: Bool[Array, " n"],
+    values: Float[Array, "n d"],
+    power: int,
+) -> Float[Array, "q 2 d"]:
+    """Gather column by column of the partners, so that nothing is q x k x d."""
+    weights = weights.astype(values.dtype) ** power
+
+    def add(total: Any, part: tuple[Values, Values]) -> tuple[Any, None]:
         row, weight = part
-        term = jnp.where(weight[:, None] > 0, weight[:, None] * values[row], 0)
+        term = lib.where(weight[:, None] > 0, weight[:, None] * values[row], 0)
         arm = t[row][:, None]
-        both = jnp.stack([jnp.where(arm, 0, term), jnp.where(arm, term, 0)], axis=1)
+        both = lib.stack([lib.where(arm, 0, term), lib.where(arm, term, 0)], axis=1)
         return total + both, None
 
-    none = jnp.zeros((rows.shape[0], 2, values.shape[1]), values.dtype)
-    return lax.scan(add, none, (rows.T, weights.T))[0]
+    total = lib.zeros((rows.shape[0], 2, values.shape[1]), values.dtype)
+    if lib is jnp:
+        return lax.scan(add, total, (rows.T, weights.T))[0]
+    for part in zip(rows.T, weights.T):
+        total = add(total, part)[0]
+    return total
 
 
-@jax.jit
-def _spread(rows: Array, weights: Array, t: Array, shares: Array) -> Float[Array, " n"]:
-    own = jnp.where(t[rows], shares[:, 1:], shares[:, :1])
-    values = jnp.where(weights > 0, weights * own, 0).ravel()
-    place = jnp.where(weights > 0, rows, t.shape[0]).ravel()
+@on_host
+def _spread(
+    lib: Any,
+    rows: Int[Array, "q k"],
+    weights: Float[Array, "q k"],
+    t: Bool[Array, " n"],
+    shares: Float[Array, "q 2"],
+    power: int,
+) -> Float[Array, " n"]:
+    weights, n = weights.astype(shares.dtype) ** power, t.shape[0]
+    own = lib.where(t[rows], shares[:, 1:], shares[:, :1])
+    values = lib.where(weights > 0, weights * own, 0).ravel()
+    place = lib.where(weights > 0, rows, n).ravel()
+    if lib is np:
+        return add_at(np, n + 1, place, values)[:n]
     return lax.platform_dependent(
-        place,
-        values,
-        cpu=partial(_added, n=t.shape[0]),
-        default=partial(_sorted_sums, n=t.shape[0]),
+        place, values, cpu=partial(_added, n=n), default=partial(_sorted_sums, n=n)
     )
 
 

@@ -19,17 +19,18 @@ NAMED = 10  # partners that are named, at most
 
 def group_in_words(pairs: Pairs, i: int) -> str:
     """Where the partners of the i-th query are from, who they are, and how alike they are."""
-    if not bool(pairs.matched[i]):
-        return sentence(int(pairs.status[i]))
+    if not np.asarray(pairs.matched)[i]:
+        return sentence(int(np.asarray(pairs.status)[i]))
     rows, weights = pairs.group(i)
     treated = np.asarray(pairs.sample.t)[rows]
     parts = [counts_in_words(int((~treated).sum()), int(treated.sum()))]
-    place = -1 if pairs.place is None else int(pairs.place[i])
+    place = -1 if pairs.place is None else int(np.asarray(pairs.place)[i])
     if place >= 0:
         parts.insert(0, [rule for guide in pairs.guides for rule in guide.rules()][place])
-    if int(pairs.query[i]) < 0:
+    query = int(np.asarray(pairs.query)[i])
+    if query < 0:
         return ": ".join(parts)
-    alike = _alike(pairs, int(pairs.query[i]), rows[:-1], weights[:-1])
+    alike = _alike(pairs, query, rows[:-1], weights[:-1])
     return f"{': '.join(parts)}: {_names(pairs, rows[:-1], weights[:-1])}; {alike}"
 
 

@@ -2,11 +2,10 @@
 
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, bucket, pad_rows
+from jcausal.data import Sample, bucket, pad_rows, to_device
 from jcausal.match.tree._tree import Tree
 from jcausal_kernels import MISSING, nearest_in_groups
 
@@ -76,9 +75,9 @@ def nearest(
     turn = np.argsort(place, kind="stable")
     edges = np.searchsorted(ground.leaf[rows], np.stack([place, place + 1])[:, turn])
     wide, dtype = bucket(turn.size), sample.x.dtype
-    first, last = (jnp.asarray(pad_rows(each.astype(np.int32), wide)) for each in edges)
-    columns = jnp.asarray(pad_rows(values, bucket(rows.size)), dtype)
-    points = jnp.asarray(pad_rows(at[turn], wide), dtype)
+    first, last = (to_device(pad_rows(each.astype(np.int32), wide)) for each in edges)
+    columns = to_device(pad_rows(values.astype(dtype), bucket(rows.size)))
+    points = to_device(pad_rows(at[turn].astype(dtype), wide))
     found = np.asarray(nearest_in_groups(columns, first, last, points, k)[0])[: turn.size]
     out = np.empty_like(found)
     out[turn] = found

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.data import DataError, Sample, check_kind, check_whole, is_traced, whole
+from jcausal.data import DataError, Sample, check_kind, check_whole, is_traced, to_device, whole
 from jcausal.match._matcher import Matcher, Progress, Task, Tau
 from jcausal.match._matching import Estimand
 from jcausal.match._prognosis import foretell
@@ -263,12 +262,12 @@ class _Sheet:
             fold=self.task.fold,
             query=self.task.query,
             query_fold=self.task.query_fold,
-            rows=jnp.asarray(rows, jnp.int32),
-            weights=jnp.asarray(weight, sample.x.dtype),
-            status=jnp.asarray(self.status),
+            rows=to_device(rows.astype(np.int32)),
+            weights=to_device(weight.astype(sample.x.dtype)),
+            status=to_device(self.status),
             estimand=self.task.estimand,
             guides=trees,
-            place=jnp.asarray(self.place),
+            place=to_device(self.place),
             caution=caution,
             prognosis=foretell(sample, self.task.fold, self.task.query, trees),
         )

@@ -5,11 +5,10 @@ from contextlib import ExitStack
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jcausal.data import bucket, pad_rows
+from jcausal.data import bucket, pad_rows, to_device
 from jcausal.match.tree._candidates import Ground, deviations
 from jcausal.match.tree._subset_program import Rule, problem, solve_subsets
 from jcausal.solve import SolverPool
@@ -63,11 +62,11 @@ def _enumerated(part: Part, some: Int[np.ndarray, " m"], rule: Rule) -> Bool[np.
     rows, weight = part.rows[some, :k], part.weight[some, :k]
     wide = bucket(some.size)
     with jax.enable_x64(True):
-        gap = jnp.asarray(pad_rows(deviations(part.ground, part.queries[some], rows), wide))
+        gap = to_device(pad_rows(deviations(part.ground, part.queries[some], rows), wide))
         found = subset_search(
             gap,
-            jnp.asarray(pad_rows(rows >= 0, wide)),
-            weight=jnp.asarray(pad_rows(weight, wide)),
+            to_device(pad_rows(rows >= 0, wide)),
+            weight=to_device(pad_rows(weight, wide)),
             alpha=rule.alpha,
             balance=rule.balance,
             tolerance=rule.tolerance,

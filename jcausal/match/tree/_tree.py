@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -83,6 +83,7 @@ class Tree(ResponseSurface):
     encoding: Encoding
     trained: Trained | None
     schema: Schema = eqx.field(static=True)
+    evaluates_on_host: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """The regression of each point's leaf; NaN for the treated."""
