@@ -10,7 +10,7 @@ from test_infer import averaged
 
 import jcausal as jc
 from jcausal.data import step_key
-from jcausal.infer import _bootstrap
+from jcausal.infer import _linear_form
 from jcausal.infer._average import Form
 
 N = 48
@@ -123,12 +123,14 @@ def test_the_scores_equal_loops_over_groups(tau, estimand, half, weight, target,
     made = boxes(sample, half, estimand=estimand)
     effects = jc.estimate(sample, made, tau=tau, adjust=adjust)
     share, one = effects.share(), jnp.ones(N)
-    lone = _bootstrap._parts(effects, share).lone
-    stand_in = _bootstrap._stand_in(effects, share, target)[sample.t.astype(int)]
-    form = Form(share, jnp.ones(2))
-    found, pooled = _bootstrap._scores(effects, form, target, stand_in, one)
+    parts, scale = _linear_form.parts_of(effects, share), jnp.ones(2)
+    stand_in = _linear_form.stand_in_of(effects, parts, target)
+    query, gap = effects.matching.query, Form(share, scale).gap(effects)
+    found, pooled = _linear_form.scores_of(
+        parts, scale, sample.t, stand_in, one, query, gap, target
+    )
     expected, alone, used = scores_by_loops(effects, target, adjust)
-    np.testing.assert_allclose(lone, alone, atol=1e-6)
+    np.testing.assert_allclose(parts.lone, alone, atol=1e-6)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     assert bool(pooled) == bool(used.any())
 

@@ -261,7 +261,7 @@ def group_codes(
     row_code, labels = pd.factorize(
         pd.Series(group_labels(effects.sample, by)), sort=True, use_na_sentinel=False
     )
-    codes = _codes_of(matching.asked, matching.query, row_code.astype(np.int32))
+    codes = _codes_of(matching.asked, matching.query, to_device(row_code.astype(np.int32)))
     if not is_traced(codes):
         host = np.array(codes)
         present, place = np.unique(host[host >= 0], return_inverse=True)
@@ -276,7 +276,7 @@ def group_codes(
 def _codes_of(
     lib: Any, asked: Bool[Array, " q"], query: Int[Array, " q"], code: Int[Array, " n"]
 ) -> Int[Array, " q"]:
-    return lib.where(asked & (query >= 0), lib.asarray(code)[query], -1)
+    return lib.where(asked & (query >= 0), code[query], -1)
 
 
 def cate_frame(effects: Effects, by: str | np.ndarray | Array) -> pd.DataFrame:
