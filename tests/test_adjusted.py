@@ -29,6 +29,7 @@ METHODS = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("tau", ["a", "b"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
 @pytest.mark.parametrize("name", METHODS)
@@ -293,6 +294,7 @@ def test_surfaces_that_have_seen_the_outcomes_adjust_only_when_told(halves):
     assert jc.estimate(train, boxes, adjust="surface").adjusted
 
 
+@pytest.mark.extended
 def test_few_clusters_are_warned_of_and_fewer_refused():
     for count, words in ((7, "7 clusters"), (3, "fewer than 5")):
         sample = draw_sample(9, n=63, cluster=np.arange(63) % count)

@@ -58,6 +58,7 @@ CASES = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("name", CASES)
 def test_groups_equal_the_oracle(name, surface):
@@ -66,6 +67,7 @@ def test_groups_equal_the_oracle(name, surface):
     assert_same_groups(sample, jc.AHB(**options), surface, [0, 1, 2, 3, 7, 11, 20, 33], use)
 
 
+@pytest.mark.extended
 def test_groups_equal_the_oracle_with_weights_and_noise():
     weight = np.random.default_rng(0).integers(0, 4, N) / 2
     weight[[0, 1, 4, 9]] = 1.5
@@ -201,6 +203,7 @@ def test_points_between_values_and_beyond_them(surface):
     assert effects.adjusted and np.isfinite(np.asarray(effects.ite)).all()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_jit_gives_the_same_boxes_and_effects():
     for given in (dict(n=64, p=3), dict(n=64, p=2, integers=True, category=3)):

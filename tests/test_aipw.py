@@ -194,6 +194,7 @@ def test_either_model_alone_makes_the_average_right():
     assert np.abs(away[2]).min() > 20, away  # with both wrong it is far off, so the test can tell
 
 
+@pytest.mark.extended
 def test_intervals_cover_the_truth():
     """400 data sets of 600 units, linear truth, Ridge: the rates are good to 1.1 points (1 sd)."""
     method = AIPW(jc.Ridge())
@@ -215,6 +216,7 @@ def test_intervals_cover_the_truth():
     assert ((ratio > 0.85) & (ratio < 1.15)).all(), ratio
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
 def test_jit_gives_what_the_host_gives(estimand):
@@ -280,6 +282,7 @@ def test_an_empty_arm_is_nan_under_jit_and_a_sentence_outside():
         cross_fitted_propensity(alone, dealt(40, 1), 1)
 
 
+@pytest.mark.extended
 def test_wrong_input_is_refused_in_a_sentence(unchecked):
     sample, fold, predicted = draw_sample(13, n=40), dealt(40), jnp.zeros((40, 2))
     bad = predicted.at[3, 0].set(jnp.nan).at[5, 0].set(jnp.inf)

@@ -20,6 +20,7 @@ def matched(surface):
     return sample, jc.match(sample, jc.FastAHB(), surface=surface)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
 def test_formulas(matched, estimand, surface):
     sample, _ = matched

@@ -197,6 +197,7 @@ def test_errors_and_coverage_of_simulated_runs():
     assert (line["coverage"], line["width"], line["s"]) == (0.5, 3, 1.5)
 
 
+@pytest.mark.extended
 def test_what_is_taken_away_is_away():
     sample = few_among_many()
     found = dict(simulated.take_away_of(sample))

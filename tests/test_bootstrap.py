@@ -230,6 +230,7 @@ def process(key, half):
     return effects, (effects.share() * 2 * x[:, 0]).sum()
 
 
+@pytest.mark.extended
 def test_the_bootstrap_covers_population_and_sample_and_agrees_with_abadie_imbens():
     """2,000 data sets each: a share 0.019 off its value has a chance below 1e-4.
 

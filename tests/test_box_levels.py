@@ -110,6 +110,7 @@ def same(a, b, **tolerance):
     np.testing.assert_allclose(a.cost, b.cost, **({"rtol": 1e-5} | tolerance))
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("spec", LEVEL_SPECS)

@@ -21,6 +21,7 @@ def run(*arguments, cwd):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600)
 
 
+@pytest.mark.extended
 def test_demo_on_the_psid_controls(tmp_path, repository_on_path):
     done = run("demo", "--out", "figures", "--seed", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -40,6 +40,7 @@ def kept(place):
     return {path.name for path in folder.iterdir() if path.is_file()} if folder.exists() else set()
 
 
+@pytest.mark.extended
 def test_the_next_run_compiles_nothing_and_float64_is_apart(tmp_path, repository_on_path):
     rng = np.random.default_rng(0)
     age, treat = rng.normal(size=200), rng.uniform(size=200) < 0.4

@@ -77,6 +77,7 @@ def same(written, expected):
             assert [str(v) for v in theirs] == [str(v) for v in ours], name
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_command_and_python_agree_to_the_last_digit(
     file, people, in_python, ending, tmp_path, capsys
@@ -111,6 +112,7 @@ def test_command_and_python_agree_to_the_last_digit(
     assert all((out / p).read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for p in pictures)
 
 
+@pytest.mark.extended
 def test_the_method_its_knobs_and_what_is_averaged_are_options(file, sample, tmp_path):
     knobs = ["--method", "fast-ahb", "--reach", "0.1", "--levels", "7", "--min-controls", "3"]
     asked = [*knobs, "--adjust", "none", "--support", "common", "--estimand", "atc"]
@@ -264,6 +266,7 @@ def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", [["ahb"], ["fast-ahb", "--levels", "20"]], ids=lambda m: m[0])
 def test_a_million_rows(method, tmp_path, capsys):
     rng = np.random.default_rng(0)
@@ -285,6 +288,7 @@ def test_a_million_rows(method, tmp_path, capsys):
     assert abs(effects["effect"].mean() - 1) < 4.5 / np.sqrt(treated)
 
 
+@pytest.mark.extended
 def test_names_that_clash_and_names_that_no_file_can_have(people, tmp_path):
     odd = people.rename(columns={"share": "weight", "income": "x/1000"})
     odd["name"] = [f"{k:04d}" for k in range(300)]

@@ -42,6 +42,7 @@ def test_folds_of_many_clusters_stay_even_after_a_split_and_under_jit():
     assert np.bincount(np.asarray(fold)).tolist() == [100, 100]
 
 
+@pytest.mark.extended
 def test_traced_padding_may_hold_anything():
     sample = draw_sample(2, n=40)
     valid = jnp.arange(48) < 40
@@ -101,6 +102,7 @@ def test_integer_ladders_tie_alike_under_jit():
     assert (np.asarray(upper)[rows] == host.upper).all()
 
 
+@pytest.mark.extended
 def test_gradients_by_weight_are_finite():
     sample = draw_sample(4, n=40)
 
@@ -182,6 +184,7 @@ def test_rows_keys_and_points_at_the_door():
     np.testing.assert_allclose(many[2], alone, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_intervals_of_more_boxes_than_a_bucket_holds():
     """2,100 queries are padded to 2,560 boxes; the shares under vmap have to follow."""
     rng = np.random.default_rng(0)

@@ -231,6 +231,7 @@ def test_duplicated_units_change_no_box_and_no_average(seed):
     same_averages(first, second)
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_a_weight_of_two_is_a_duplicated_row(seed):
     rng = np.random.default_rng(seed)
@@ -252,6 +253,7 @@ def test_a_weight_of_two_is_a_duplicated_row(seed):
         same_averages(first, second)
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_renamed_levels_change_no_group(seed):
     sample = draw_sample(seed, n=45, p=2, category=4)
@@ -304,6 +306,7 @@ def test_swapped_arms_turn_att_into_minus_atc(seed):
     np.testing.assert_allclose(first.plain_average, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_noise_free_discrete_outcomes_have_no_error(seed):
     rng = np.random.default_rng(seed)
@@ -321,6 +324,7 @@ def test_noise_free_discrete_outcomes_have_no_error(seed):
     np.testing.assert_allclose(np.asarray(effects.ite)[exact], 3, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_queries_without_a_match_are_counted_and_named(surface):
     sample = draw_sample(13, n=30)
     impossible = jc.FastAHB(min_controls=21, outcome=surface)

@@ -124,6 +124,7 @@ def test_all_binary_is_enumerated():
     check_against_every_box(sample, method, boxes)
 
 
+@pytest.mark.extended
 def test_binary_boxes_are_exact_matches_on_what_matters():
     """Fast and exact boxes coincide, and hold the units alike in the two columns that matter."""
     rng = np.random.default_rng(6)

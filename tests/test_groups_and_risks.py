@@ -31,6 +31,7 @@ def risks(surface):
     return jc.estimate(binary_sample(), jc.FastAHB(outcome=surface, min_controls=4), folds=1)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", AVERAGES, ids=lambda m: m.words + m.target)
 def test_a_row_of_the_table_is_the_interval_of_that_group_alone(effects, surface, method):
     sample = effects.sample

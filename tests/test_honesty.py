@@ -45,6 +45,7 @@ def test_folds_are_even_and_keep_clusters():
     assert not set(np.asarray(train.cluster)) & set(np.asarray(test.cluster))
 
 
+@pytest.mark.extended
 def test_a_surface_may_not_have_seen_the_outcomes_it_averages(halves):
     train, test = halves
     surface = jc.fit(train, jc.Ridge())
@@ -80,6 +81,7 @@ def test_outcomes_inside_a_fold_move_none_of_its_boxes():
     assert not (found.lower[~mine] == moved.lower[~mine]).all()
 
 
+@pytest.mark.extended
 def test_groups_stay_inside_their_fold_and_every_query_has_one():
     sample = draw_sample(7, n=60)
     found = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), folds=3, key=0).matching

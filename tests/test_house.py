@@ -126,6 +126,7 @@ def test_public_docstrings(name, value):
         assert "Returns" in text or "**Returns:**" in text or "Raises" in text, name
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
 def test_examples_run(name, value):
     finder = doctest.DocTestFinder(recurse=True)

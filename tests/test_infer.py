@@ -48,6 +48,7 @@ def written_out(sample, effects, neighbors, target, y):
     return (share**2 * (tau - average) ** 2).sum() + ((c**2 - square) * sigma).sum()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("adjust", ["auto", None])
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("target", ["population", "sample"])
@@ -95,6 +96,7 @@ def test_conservative_normal_by_hand(surface, adjust):
     assert len(found.to_frame()) == len(groups) and found.to_frame()["target"][0] == "tau(x)"
 
 
+@pytest.mark.extended
 def test_abadie_imbens_covers_the_average():
     """2,000 data sets: at 95% a share outside 93.1% to 96.9% has a chance below 1e-4."""
     runs, n = 2000, 150

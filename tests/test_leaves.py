@@ -108,6 +108,7 @@ def test_the_variance_by_hand(effects, target):
     assert float(found.error) == pytest.approx(expected**0.5, rel=1e-3)
 
 
+@pytest.mark.extended
 def test_leaves_as_small_as_their_regression_have_no_variance():
     x, t, y = draw(13, n=40)
     method = jc.M5Model(jc.M5Tree(min_controls=1, max_depth=0))
@@ -129,6 +130,7 @@ def test_leaves_as_small_as_their_regression_have_no_variance():
     assert np.isnan(error)
 
 
+@pytest.mark.extended
 def test_under_jit_it_gives_what_the_host_gives():
     x, t, y = draw(14)
     method = jc.M5Model(jc.M5Tree(min_controls=30))
@@ -148,6 +150,7 @@ def test_under_jit_it_gives_what_the_host_gives():
     np.testing.assert_allclose(error, jc.interval(effects, jc.AbadieImbens()).error, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_what_cannot_be_compared_and_what_is_extrapolated():
     x, t, y = draw(12)
     far = x.copy()
@@ -163,6 +166,7 @@ def test_what_cannot_be_compared_and_what_is_extrapolated():
         jc.estimate(jc.Sample(x, t, y), jc.M5Model(), tau="a")
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_treated_off_the_plane_of_collinear_controls_are_extrapolated():
     """Controls have x2 = x1: what x2 = -x1 would have had is anybody's guess."""
@@ -181,6 +185,7 @@ def test_treated_off_the_plane_of_collinear_controls_are_extrapolated():
     assert (listed[np.flatnonzero(off[t] & expected)] == "x0 | x1").all()
 
 
+@pytest.mark.extended
 def test_a_gradient_takes_the_tree_as_given():
     """The average is linear in the outcomes of a given tree: its gradient gives it back."""
     data = jc.datasets.lalonde("experiment")

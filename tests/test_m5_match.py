@@ -155,6 +155,7 @@ def test_a_leaf_without_controls_leaves_its_treated_unmatched(grown):
     assert pairs.describe(0).startswith("its leaf holds no control")
 
 
+@pytest.mark.extended
 def test_honest_matching_cross_fits_and_says_so():
     sample = draw_units()
     plain = jc.estimate(sample, jc.M5Match(k=5, tree=TREE))

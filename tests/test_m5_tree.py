@@ -26,6 +26,7 @@ def parts(tree, x):
     return sorted(tuple(np.flatnonzero(leaf == k)) for k in np.unique(leaf))
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("split_search", ["best", "first_passing"])
 @pytest.mark.parametrize("seed", range(3))
@@ -52,6 +53,7 @@ def test_it_is_the_tree_of_a_plain_recursion(seed, split_search):
         assert float(tree.adjusted_r2[k]) == pytest.approx(r2, abs=1e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize(
     "options",
@@ -194,6 +196,7 @@ def test_words_frame_and_wrong_options(unchecked):
             jc.M5Tree(**options)
 
 
+@pytest.mark.extended
 def test_trees_of_many_data_sets_in_one_call():
     sets = [draw(seed, n=120) for seed in range(3)]
     x, t, y = (jnp.asarray(np.stack(a)) for a in zip(*sets))
@@ -250,6 +253,7 @@ def jitted(method, x, t, y):
     return sorted(zip(np.asarray(feature)[used].tolist(), np.asarray(threshold)[used])), values
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("many", [60, 540])
 @pytest.mark.parametrize("collinear", [False, True])
 @pytest.mark.parametrize("far_away", [10.0, 1e3, 1e5])
@@ -274,6 +278,7 @@ def test_far_values_hide_no_split(far_away, collinear, many):
     assert np.std((np.asarray(values) - y)[control]) < 0.35
 
 
+@pytest.mark.extended
 def test_bins_leave_few_values_as_they_are():
     """A coin with a tenth of zeros: no quantile of four bins stands at its one cut."""
     rng = np.random.default_rng(1)
@@ -302,6 +307,7 @@ def test_levels_must_be_those_of_the_tree():
         jc.match(fewer, jc.M5Model(), surface=tree, honest=False)
 
 
+@pytest.mark.extended
 def test_one_leaf_says_that_no_cut_is_allowed():
     rng = np.random.default_rng(3)
     x = np.column_stack([np.arange(60) < 5, np.arange(60) % 20 == 7]).astype(float)

@@ -90,6 +90,7 @@ def test_columns_with_gaps():
     assert np.isnan(alone.points[:, 0]).all() and alone.rungs[0] == 1
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("grid", ["line", "lattice"])
 def test_boxes_equal_the_transcription(grid):
     sample = holed()
@@ -281,6 +282,7 @@ def test_points_may_be_missing():
         jc.match(sample, jc.FastAHB(), surface=surface, at=at * [[1, 0, 1, 1]])
 
 
+@pytest.mark.extended
 def test_flags_work_under_tracing():
     sample, surface = holed(), bent(flag=0.2)
     host = jc.match(sample, jc.FastAHB(), surface=surface)

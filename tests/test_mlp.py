@@ -49,6 +49,7 @@ def small(sample):
     return jc.fit(sample, SMALL, key=0)
 
 
+@pytest.mark.extended
 def test_a_bent_function_is_found_where_lines_fail():
     points = np.random.default_rng(9).normal(size=(2000, 3))
     train, truth = bent_sample(0, n=600), bent(points)
@@ -61,6 +62,7 @@ def test_a_bent_function_is_found_where_lines_fail():
     assert (surface.noise > 0.05).all() and (surface.noise < 0.09 + 0.4**2).all()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_surface_is_the_mean_of_members_and_noise_their_held_out_error(sample, small):
     members = small.members(sample.x)
@@ -106,6 +108,7 @@ def test_outcomes_in_other_units_and_arms_with_other_names(sample, small):
     close(swapped(x)[:, ::-1], small(x))
 
 
+@pytest.mark.extended
 def test_levels_may_be_renamed_and_reordered():
     first = draw_sample(2, n=N, p=2, category=3)
     turned = first.points.copy()
@@ -117,6 +120,7 @@ def test_levels_may_be_renamed_and_reordered():
     assert len(np.unique(values[:, 0])) == 3  # levels without any number still matter
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_vmap_and_padding_equal_separate_fits_and_a_bad_row_is_nan():
     samples = [bent_sample(seed) for seed in (1, 2, 3)]
@@ -179,6 +183,7 @@ def test_one_arm_only_and_lines_and_slopes(sample, small):
     np.testing.assert_allclose(slope, change, atol=1e-2 * float(jnp.abs(slope).max()))
 
 
+@pytest.mark.extended
 def test_estimates_with_it_also_under_jit_and_grad():
     sample = draw_sample(4)
     method = jc.FastAHB(outcome=SMALL)

@@ -19,6 +19,7 @@ def test_there_are_notebooks():
     assert {"lalonde.ipynb", "your_own_data.ipynb", *READS} <= set(NAMES)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs(name, tmp_path, repository_on_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows its pictures inline

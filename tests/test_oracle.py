@@ -64,6 +64,7 @@ def assert_same_boxes(sample, method, surface, query):
             }
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("case", CASES)
@@ -75,6 +76,7 @@ def test_boxes_equal_the_transcription(grid, case, seed, surface):
     assert_same_boxes(sample, method, surface, np.arange(seed, sample.n, 6))
 
 
+@pytest.mark.extended
 def test_ridge_surface_through_its_closed_form():
     sample = draw_sample(5, n=60, p=3)
     ridge = jc.fit(draw_sample(6, n=80, p=3), jc.Ridge())
@@ -86,6 +88,7 @@ def test_ridge_surface_through_its_closed_form():
     assert (np.asarray(ours.upper) == np.asarray(plain.upper)).all()
 
 
+@pytest.mark.extended
 def test_tree_surface_through_its_tables(halves, bart):
     test = halves[1]
     method = jc.FastAHB(levels=6)
@@ -101,6 +104,7 @@ def test_tree_surface_through_its_tables(halves, bart):
     assert bool(ours.matched.all())
 
 
+@pytest.mark.extended
 def test_binary_data_give_exact_matching_on_what_matters():
     rng = np.random.default_rng(3)
     x = rng.integers(0, 2, (200, 5)).astype(float)

@@ -23,6 +23,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", [jc.FastAHB(), jc.FastAHB(levels=3), jc.FastAHB(**PAPER)])
 def test_small_batches_that_are_filled_up_give_the_same_boxes(method, monkeypatch):
     sample = draw_sample(5, n=230, category=3)
@@ -31,6 +32,7 @@ def test_small_batches_that_are_filled_up_give_the_same_boxes(method, monkeypatc
     assert_same(edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")), whole)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize(
     "method",
@@ -56,6 +58,7 @@ def test_lanes_under_jit_give_the_boxes_of_the_host(method):
     assert_same(ours, edges(host))
 
 
+@pytest.mark.extended
 def test_one_level_goes_to_the_end_in_one_step():
     sample = draw_sample(7, n=60)
     boxes = jc.match(sample, jc.FastAHB(levels=1), surface=jc.Function(wavy))
@@ -66,6 +69,7 @@ def test_one_level_goes_to_the_end_in_one_step():
     assert ((lower == 0) & (codes > 0)).any() and ((upper == last) & (codes < last)).any()
 
 
+@pytest.mark.extended
 def test_a_ladder_of_one_rung_under_jit_and_no_ladder_at_all():
     """On the host a constant column is refused; in a trace it holds everybody."""
     t = np.arange(40) % 2 == 0
@@ -83,6 +87,7 @@ def test_a_ladder_of_one_rung_under_jit_and_no_ladder_at_all():
     assert np.asarray(boxes.open)[np.arange(len(own)), 0, own].all()
 
 
+@pytest.mark.extended
 def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
     sample = draw_sample(9, n=300)
     for method in (jc.FastAHB(), jc.FastAHB(**PAPER, min_treated=4), jc.FastAHB(min_controls=30)):
@@ -127,6 +132,7 @@ def test_lines_that_are_not_wanted_are_left_out(monkeypatch):
         np.testing.assert_allclose(some, jnp.where(wanted[..., None, None], whole, 0), atol=1e-6)
 
 
+@pytest.mark.extended
 def test_leaving_out_lines_gives_the_same_boxes(monkeypatch):
     sample = draw_sample(11, n=120, category=3)
     for grid in ("line", "lattice"):

@@ -79,6 +79,7 @@ def test_boxes_are_drawn_where_they_are():
         assert (np.abs(size - (found.upper - found.lower)[i, [a, b]]) < 0.02 * wide).all()
 
 
+@pytest.mark.extended
 def test_tree():
     """Every leaf with its units and effect, every branch with its words; a cut-off node adds up."""
     data = jc.datasets.lalonde("psid")

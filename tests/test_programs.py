@@ -39,7 +39,7 @@ def told(what):
 
 def whole(sample, key):
     effects = jc.estimate(sample, METHOD, key=key, estimand=ESTIMAND)
-    jc.interval(effects, jc.AbadieImbens())
+    jc.interval(effects, jc.INTERVAL, key=key)
     effects.summary()
     jc.balance(sample, effects)
     effects.to_frame()
@@ -55,9 +55,10 @@ told("near")
 OF_JAX = {"_threefry_seed", "_threefry_fold_in", "convert_element_type", "stage"}  # made by keys
 
 
-def compiled(method: str, estimand: str) -> dict[str, list[str]]:
+def compiled(method: str, estimand: str, interval: str) -> dict[str, list[str]]:
     """The names of the programs of a process of its own, by what they were compiled for."""
     script = SCRIPT.replace("METHOD", method).replace("ESTIMAND", repr(estimand))
+    script = script.replace("INTERVAL", interval)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
     done = subprocess.run(
         [sys.executable, "-c", script], env=kept, capture_output=True, text=True, check=False
@@ -67,12 +68,20 @@ def compiled(method: str, estimand: str) -> dict[str, list[str]]:
     return {row[0]: [name for name in row[1:] if name not in OF_JAX] for row in rows}
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
-    ("method", "estimand", "most"),
-    [("jc.AHB()", "att", 12), ("jc.AHB(outcome=jc.Ridge())", "ate", 12)],
+    ("method", "estimand", "interval", "programs"),
+    [
+        ("jc.AHB()", "att", "AbadieImbens()", range(5, 13)),
+        ("jc.AHB(outcome=jc.Ridge())", "ate", "AbadieImbens()", range(5, 13)),
+        ("jc.AHB(outcome=jc.Ridge())", "att", "Bootstrap(draws=100)", range(5, 13)),
+        ("jc.M5Model()", "att", "AbadieImbens()", [3]),
+        ("jc.M5Model()", "att", "Bootstrap(draws=100)", range(3, 7)),
+        ("jc.M5Match()", "att", "AbadieImbens()", [6]),
+    ],
 )
-def test_an_analysis_is_a_few_programs(method, estimand, most):
-    found = compiled(method, estimand)
+def test_an_analysis_is_a_few_programs(method, estimand, interval, programs):
+    found = compiled(method, estimand, interval)
     assert not found["reading"]
-    assert 5 <= len(found["first"]) <= most, found["first"]  # fewer: the log's words have changed
+    assert len(found["first"]) in programs, found["first"]  # fewer: the log's words have changed
     assert not found["near"], found["near"]

@@ -112,6 +112,7 @@ def test_only_fitted_arms_are_told_and_a_matching_has_none(surface):
     assert "R2: controls unknown, treated" in told
 
 
+@pytest.mark.extended
 def test_a_surface_of_noise_is_warned_of_and_a_good_one_is_not():
     rng = np.random.default_rng(0)
     sample = draw_sample(5)

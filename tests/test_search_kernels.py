@@ -36,6 +36,7 @@ def closed(problems, minimum, capacity=96, lanes=2, **options):
     return state
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("spec", SEARCH_SPECS)
 def test_the_search_finds_the_least_of_all_boxes(spec):

@@ -422,6 +422,7 @@ def killing(pids, when):
     return progress, killed
 
 
+@pytest.mark.extended
 def test_processes_and_one_that_is_killed_half_way(work, repository_on_path):
     made = []
 
@@ -467,6 +468,7 @@ def test_ctrl_c_does_not_wait_for_processes(repository_on_path):
     assert [each and each.objective for each in stopped.value.found] == [-3.0, -3.0, *[None] * 6]
 
 
+@pytest.mark.extended
 def test_a_cluster_and_one_worker_that_is_killed_half_way(work, repository_on_path):
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     with (

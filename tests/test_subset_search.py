@@ -43,6 +43,7 @@ def test_the_subset_is_the_best_of_all(spec, implementation):
         np.testing.assert_allclose([found.balance[i], found.reach[i]], [a, b], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("alpha", [None, 2.0])
 @pytest.mark.parametrize("balance", ["mean", "sum"])
 def test_enumeration_brute_force_and_highs_agree(balance, alpha):

@@ -61,6 +61,7 @@ def test_levels_may_be_renamed_and_reordered():
     np.testing.assert_allclose(first(sample.x), second(other.x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_bart_equals_bartz(experiment):
     """The merged, tabulated sum of trees against bartz's own predictions."""
@@ -134,6 +135,7 @@ def random_heaps(rng, count, slots, features, cuts):
     return from_heaps(var, cut, rng.normal(size=(count, 2 * slots)))
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("depth", [3, 7])
 @pytest.mark.parametrize(
@@ -192,6 +194,7 @@ def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, m
             np.testing.assert_allclose(ours, theirs - home, atol=2e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("made", ["bart", "ridge", "function"])
 def test_along_and_slab_variance_equal_the_surface(made, halves, bart):
     train, test = halves
@@ -224,6 +227,7 @@ def test_along_and_slab_variance_equal_the_surface(made, halves, bart):
     np.testing.assert_allclose(mapped, surface(centre), rtol=1e-5, atol=scale)
 
 
+@pytest.mark.extended
 def test_one_arm_only(halves):
     for model in (jc.Ridge(), jc.BART(trees=5, chains=2, burn=5, draws=5, thin=1)):
         control = jc.fit(halves[0], model, arms="control", key=0)

@@ -15,6 +15,7 @@ def arrays(seeds, n=40):
     return tuple(jnp.stack([getattr(s, name) for s in samples]) for name in "xty")
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_vmap_over_data_sets_with_ridge_equals_one_at_a_time():
     x, t, y = arrays(range(3))
@@ -32,6 +33,7 @@ def test_vmap_over_data_sets_with_ridge_equals_one_at_a_time():
         np.testing.assert_allclose(many[2][i], alone.contributions, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_the_traced_boxes_are_the_host_boxes(surface):
     sample = draw_sample(3, n=40, category=3)
     levels = {"x3": ["a", "b", "c"]}
@@ -50,6 +52,7 @@ def test_the_traced_boxes_are_the_host_boxes(surface):
     assert (np.asarray(opened[rows]) == np.asarray(host.open)).all()
 
 
+@pytest.mark.extended
 def test_gradient_of_the_att_is_the_contributions(surface):
     sample = draw_sample(4, n=40)
     matching = jc.match(sample, jc.FastAHB(), surface=surface)
@@ -76,6 +79,7 @@ def test_gradient_of_the_att_is_the_contributions(surface):
     assert np.abs(gradient - whole.contributions).max() > 1e-3
 
 
+@pytest.mark.extended
 def test_one_trace_a_shape_whatever_the_names_and_numbers():
     traces = []
 
@@ -120,6 +124,7 @@ def widest(jaxpr):
     return max([1, *sizes, *inner])
 
 
+@pytest.mark.extended
 def test_nothing_is_n_by_n():
     n = 6000
     rng = np.random.default_rng(0)
@@ -136,6 +141,7 @@ def test_nothing_is_n_by_n():
     assert n < widest(jaxpr.jaxpr) < n * n / 4
 
 
+@pytest.mark.extended
 def test_bad_rows_become_codes_under_tracing():
     x, t, y = (a[0] for a in arrays([5]))
 
@@ -157,7 +163,8 @@ def test_bad_rows_become_codes_under_tracing():
 def test_what_cannot_be_traced_says_so():
     x, t, y = (a[0] for a in arrays([6]))
     with pytest.raises(ValueError, match="BART runs on the host and cannot be used under jit"):
-        jax.jit(lambda v: jc.estimate(jc.Sample(v, t, y), jc.FastAHB(), key=0, throw=False).att)(x)
+        method = jc.FastAHB(outcome=jc.BART())
+        jax.jit(lambda v: jc.estimate(jc.Sample(v, t, y), method, key=0, throw=False).att)(x)
     with pytest.raises(ValueError, match="BART runs on the host and cannot be fitted under jit"):
         jax.jit(lambda v: jc.fit(jc.Sample(v, t, y), jc.BART(), key=0)(v))(x)
     ridge = jc.FastAHB(outcome=jc.Ridge())
@@ -167,6 +174,7 @@ def test_what_cannot_be_traced_says_so():
         jax.jit(lambda v: jc.Sample(v, t, kinds=["category"] * 3).x)(x)
 
 
+@pytest.mark.extended
 def test_splits_under_tracing_divide_by_validity():
     x, t, y = (a[0] for a in arrays([7]))
 
@@ -189,6 +197,7 @@ def test_results_are_pytrees(surface):
     np.testing.assert_allclose(jax.jit(lambda e: e.att)(effects), effects.att, rtol=1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_working_dtype_is_the_users():
     x, t, y = (np.asarray(a[0]) for a in arrays([9]))

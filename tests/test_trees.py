@@ -46,6 +46,7 @@ def some_data(seed=0, n=300, p=5):
     return x, np.sin(2 * x[:, 0]) * x[:, 1] + x[:, 2] * x[:, -1] + 0.1 * rng.normal(size=n)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("max_table_bytes", [0, 2**26])
@@ -86,6 +87,7 @@ def test_a_classifier_that_sees_one_class_predicts_that_class(only):
         jc.fit(sample.with_outcome(np.full(80, 3.0)), made, key=0)
 
 
+@pytest.mark.extended
 def test_boxes_on_a_forest_equal_boxes_on_its_own_predictions():
     """The surface inside the search against a plain function that calls scikit-learn."""
     train, test = draw_sample(1, n=120), draw_sample(2, n=60)
@@ -103,6 +105,7 @@ def test_boxes_on_a_forest_equal_boxes_on_its_own_predictions():
     assert (surface.noise > 0).all() and surface.trained.row.shape[0] == 120
 
 
+@pytest.mark.extended
 def test_categories_weights_and_one_arm():
     sample = draw_sample(3, n=150, category=3)
     model = jc.Trees(ensemble.RandomForestRegressor(10, min_samples_leaf=3))
@@ -116,6 +119,7 @@ def test_categories_weights_and_one_arm():
     assert half.trained.row.shape[0] == 75
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("made", "words"),
     [

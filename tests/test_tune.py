@@ -69,6 +69,7 @@ def check_rows(sample, tuning, judged):
         np.testing.assert_allclose(row[RESULTS].to_numpy(float), expected, rtol=1e-5, atol=1e-12)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize(("integers", "weighted"), [(True, True), (False, False)])
 def test_the_loss_is_that_of_a_brute_force(judged, integers, weighted):
@@ -132,6 +133,7 @@ def test_the_own_outcome_is_left_out():
     assert table["loss"][1] < others / 10 and tuning.best.reach == 0.2
 
 
+@pytest.mark.extended
 def test_surfaces_are_trained_once_a_fold_and_never_on_the_fold(judged):
     spy, folds = Spy([]), 3
     sample = draw_sample(8, n=48, p=2)
@@ -166,6 +168,7 @@ def test_no_outcome_shapes_the_boxes_of_its_own_fold(judged):
     assert same[mine].all() and not same[~mine].all()
 
 
+@pytest.mark.extended
 def test_settings_in_their_order():
     sample = draw_sample(10, n=48, p=2)
     grid = dict(c=np.array([1.1, 2.0]), levels=(None, 4))

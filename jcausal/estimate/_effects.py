@@ -6,27 +6,41 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, add_at, is_traced, like, on_host, to_device
+from jcausal.data import Sample, is_traced, like, to_device
 from jcausal.estimate import _words
 from jcausal.estimate._aipw import aipw_of
 from jcausal.estimate._average import Average
+from jcausal.estimate._formulas import (
+    added,
+    all_binary,
+    carried_by_partners,
+    column,
+    difference,
+    first_columns,
+    group_means,
+    group_variances,
+    ratio,
+    shared_mean,
+    shares_of,
+    signed,
+    stands_alone,
+    treated_or_point,
+    where_true,
+    with_own,
+)
 from jcausal.estimate._residuals import drift_of, explained, own_predictions, residuals
 from jcausal.estimate._sums import summed
 from jcausal.match import (
-    RESULTS,
     Estimand,
     Leaves,
     Matching,
     Prognosis,
-    code,
     foretell,
     queries_of,
 )
 from jcausal.match._matcher import Tau
 from jcausal.match._matching import arm_shares
 from jcausal.outcome import ResponseSurface
-
-ALONE = 1.01  # effective units below which an arm counts as one unit: the digits end there
 
 
 class Partitions(eqx.Module):
@@ -107,7 +121,7 @@ class Effects(eqx.Module):
     @property
     def residual_means(self) -> Float[Array, "q 2"]:
         """Weighted mean of `residual` in each group by arm; NaN without a match or weight."""
-        return _means(self.totals, self.centre, self.matched)
+        return group_means(self.totals, self.centre, self.matched)
 
     @property
     def means(self) -> Float[Array, "q 2"]:
@@ -118,7 +132,7 @@ class Effects(eqx.Module):
         means = self.residual_means
         if self.prognosis is None or not self.adjusted:
             return means
-        return _sum(means, own_predictions(self.sample, self.matching.fold, self.prognosis))
+        return added(means, own_predictions(self.sample, self.matching.fold, self.prognosis))
 
     @property
     def drift(self) -> Float[Array, " q"]:
@@ -134,7 +148,7 @@ class Effects(eqx.Module):
                 "to jc.estimate."
             )
         own = own_predictions(self.sample, self.matching.fold, self.prognosis)
-        treated = _treated_or_point(self.matching.query_treated, self.matching.query)
+        treated = treated_or_point(self.matching.query_treated, self.matching.query)
         return drift_of(self.sample, own, self.foretold, treated, self.matched)
 
     def second_opinion(self) -> Average | None:
@@ -165,8 +179,8 @@ class Effects(eqx.Module):
         """The average of the estimand by plain means, without summing anew."""
         if self.prognosis is None or self.foretold is None or not self.adjusted:
             return self.average
-        values = _sum(self.residual_means, self.foretold)
-        return self._mean(_difference(self._arm(1, values), self._arm(0, values)))
+        values = added(self.residual_means, self.foretold)
+        return self._mean(difference(self._arm(1, values), self._arm(0, values)))
 
     @property
     def y0(self) -> Float[Array, " q"]:
@@ -181,25 +195,25 @@ class Effects(eqx.Module):
     @property
     def ite(self) -> Float[Array, " q"]:
         """Effect of each query, in outcome units."""
-        return _difference(self.y1, self.y0)
+        return difference(self.y1, self.y0)
 
     @property
     def n_control(self) -> Int[Array, " q"]:
         """Controls in each group."""
-        return _column(self.sizes, 0)
+        return column(self.sizes, 0)
 
     @property
     def n_treated(self) -> Int[Array, " q"]:
         """Treated in each group, the query itself included."""
-        return _column(self.sizes, 1)
+        return column(self.sizes, 1)
 
     def _arm(self, arm: int, means: Float[Array, "q 2"] | None = None) -> Float[Array, " q"]:
         means = self.means if means is None else means
         if self.tau == "a":
-            return _column(means, arm)
+            return column(means, arm)
         assert self.sample.y is not None
         query = self.matching.query
-        return _with_own(means, query, self.matched, self.sample.t, self.sample.y, arm)
+        return with_own(means, query, self.matched, self.sample.t, self.sample.y, arm)
 
     @property
     def variances(self) -> Float[Array, "q 2"]:
@@ -207,12 +221,12 @@ class Effects(eqx.Module):
 
         With equal weights that divides by n - 1. NaN where a unit is `alone`.
         """
-        return _variances(self.totals, self.effective)
+        return group_variances(self.totals, self.effective)
 
     @property
     def alone(self) -> Bool[Array, "q 2"]:
         """Where an arm of a group has one unit, or one that outweighs the rest 200 times."""
-        return _alone(self.effective)
+        return stands_alone(self.effective)
 
     def share(self, estimand: Estimand | None = None) -> Float[Array, " q"]:
         """The weight (q,) of each query in an average: its sampling weight among the matched.
@@ -222,7 +236,9 @@ class Effects(eqx.Module):
         wanted = estimand or self.estimand
         self._check_queried(wanted)
         found = self.matching
-        return _share(found.matched, found.query, found.query_treated, found.query_weight, wanted)
+        return shares_of(
+            found.matched, found.query, found.query_treated, found.query_weight, wanted
+        )
 
     def _check_queried(self, estimand: Estimand) -> None:
         """Refuse an average over an arm that was not queried, and averages over points."""
@@ -246,7 +262,7 @@ class Effects(eqx.Module):
         return self._mean(self.ite, estimand)
 
     def _mean(self, values: Float[Array, " q"], estimand: Estimand | None = None) -> Array:
-        return _mean(self.share(estimand), values, self.matching.status)
+        return shared_mean(self.share(estimand), values, self.matching.status)
 
     @property
     def att(self) -> Float[Array, ""]:
@@ -273,7 +289,7 @@ class Effects(eqx.Module):
         """Whether every outcome is 0 or 1."""
         y = self.sample.y
         assert y is not None
-        return _binary(self.sample.valid, y)
+        return all_binary(self.sample.valid, y)
 
     def check_binary(self) -> None:
         """Refuse outcomes other than 0 and 1 (concrete ones; under tracing risks are then NaN).
@@ -284,7 +300,7 @@ class Effects(eqx.Module):
 
     def _risk(self, values: Float[Array, " q"]) -> Float[Array, ""]:
         self.check_binary()
-        return _where_true(self.binary, self._mean(values))
+        return where_true(self.binary, self._mean(values))
 
     @property
     def risk0(self) -> Float[Array, ""]:
@@ -310,7 +326,7 @@ class Effects(eqx.Module):
         zero, one = self.risk0, self.risk1
         if not is_traced(zero) and bool(zero == 0):
             raise ValueError("risk0 is 0, so the risk ratio has no value: use risk_difference.")
-        return _ratio(one, zero)
+        return ratio(one, zero)
 
     @property
     def share_matched(self) -> float:
@@ -332,10 +348,10 @@ class Effects(eqx.Module):
         Signs are kept with power 1: plus for treated, minus for controls.
         """
         matching, own = self.matching, self.tau == "b"
-        each = _partners_of(share, matching.query_treated, own)
-        partners = matching.spread(arm_shares(each, _column(self.totals, 0), power), power)
+        each = carried_by_partners(share, matching.query_treated, own)
+        partners = matching.spread(arm_shares(each, column(self.totals, 0), power), power)
         matched = self.matched if own else None
-        return _signed(partners, self.sample.t, matching.query, matched, share, power)
+        return signed(partners, self.sample.t, matching.query, matched, share, power)
 
     def cate(self, by: str | np.ndarray | Array) -> Any:
         """Mean effect by group of the queried units.
@@ -372,138 +388,6 @@ class Effects(eqx.Module):
         return like(self.sample.home, _words.effects_frame(self))
 
 
-@on_host
-def _sum(lib: Any, one: Array, other: Array) -> Array:
-    return one + other
-
-
-@on_host
-def _difference(lib: Any, one: Array, other: Array) -> Array:
-    return one - other
-
-
-@on_host
-def _column(lib: Any, values: Array, j: int) -> Array:
-    return values[..., j]
-
-
-@on_host
-def _first(lib: Any, values: Array, j: int) -> Array:
-    return values[..., :j]
-
-
-@on_host
-def _treated_or_point(
-    lib: Any, treated: Bool[Array, " q"], query: Int[Array, " q"]
-) -> Bool[Array, " q"]:
-    return treated | (query < 0)
-
-
-@on_host
-def _means(
-    lib: Any, totals: Float[Array, "q 2 3"], centre: Float[Array, ""], matched: Bool[Array, " q"]
-) -> Float[Array, "q 2"]:
-    """Group means; NaN without a match or without weight."""
-    weight = totals[..., 0]
-    mean = centre + totals[..., 1] / lib.where(weight > 0, weight, 1)
-    return lib.where((weight > 0) & matched[:, None], mean, lib.nan)
-
-
-@on_host
-def _with_own(
-    lib: Any,
-    means: Float[Array, "q 2"],
-    query: Int[Array, " q"],
-    matched: Bool[Array, " q"],
-    t: Bool[Array, " n"],
-    y: Float[Array, " n"],
-    arm: int,
-) -> Float[Array, " q"]:
-    """The group's mean of one arm, or the query's own outcome where it is of that arm."""
-    own = (query >= 0) & (t[query] == bool(arm)) & matched
-    return lib.where(own, y[query], means[:, arm])
-
-
-@on_host
-def _variances(
-    lib: Any, totals: Float[Array, "q 2 3"], effective: Float[Array, "q 2"]
-) -> Float[Array, "q 2"]:
-    weight, square = totals[..., 0], totals[..., 2]
-    spread = square / lib.where(weight > 0, weight, 1)
-    known = effective >= ALONE
-    return lib.where(known, spread * effective / lib.where(known, effective - 1, 1), lib.nan)
-
-
-@on_host
-def _alone(lib: Any, effective: Float[Array, "q 2"]) -> Bool[Array, "q 2"]:
-    return (effective > 0) & (effective < ALONE)
-
-
-@on_host
-def _share(
-    lib: Any,
-    matched: Bool[Array, " q"],
-    query: Int[Array, " q"],
-    treated: Bool[Array, " q"],
-    weight: Float[Array, " q"],
-    wanted: Estimand,
-) -> Float[Array, " q"]:
-    arm = dict(att=treated, atc=~treated, ate=lib.ones_like(treated))[wanted]
-    weight = lib.where(matched & (query >= 0) & arm, weight, 0)
-    return weight / lib.where(weight.sum() > 0, weight.sum(), lib.nan)
-
-
-@on_host
-def _mean(
-    lib: Any, share: Float[Array, " q"], values: Float[Array, " q"], status: Int[Array, " q"]
-) -> Float[Array, ""]:
-    """The sum of shares times values; NaN where a query failed."""
-    bad = (status == code(RESULTS.bad_input)).any()
-    return lib.where(bad, lib.nan, (share * lib.where(share > 0, values, 0)).sum())
-
-
-@on_host
-def _binary(lib: Any, valid: Bool[Array, " n"], y: Float[Array, " n"]) -> Bool[Array, ""]:
-    return (~valid | (y == 0) | (y == 1)).all()
-
-
-@on_host
-def _where_true(lib: Any, true: Bool[Array, ""], value: Float[Array, ""]) -> Float[Array, ""]:
-    return lib.where(true, value, lib.nan)
-
-
-@on_host
-def _ratio(lib: Any, one: Float[Array, ""], zero: Float[Array, ""]) -> Float[Array, ""]:
-    return lib.where(zero > 0, one / lib.where(zero > 0, zero, 1), lib.nan)
-
-
-@on_host
-def _partners_of(
-    lib: Any, share: Float[Array, " q"], treated: Bool[Array, " q"], own: bool
-) -> Float[Array, "q 2"]:
-    """What each query carries of the means of its group: of the other arm's, or of both."""
-    if not own:
-        return lib.stack([share, share], axis=1)
-    return lib.stack([lib.where(treated, share, 0), lib.where(treated, 0, share)], axis=1)
-
-
-@on_host
-def _signed(
-    lib: Any,
-    partners: Float[Array, " n"],
-    t: Bool[Array, " n"],
-    query: Int[Array, " q"],
-    matched: Bool[Array, " q"] | None,
-    share: Float[Array, " q"],
-    power: int,
-) -> Float[Array, " n"]:
-    """Coefficients with the queries' own share; minus for controls, unless they are squares."""
-    if matched is not None:
-        own = lib.where(matched, share, 0) ** power
-        partners = partners + add_at(lib, partners.shape[0], query, own)
-    return partners if power == 2 else lib.where(t, partners, -partners)
-
-
 def _asks_all(sample: Sample, matching: Matching) -> bool:
     """Whether every unit of the estimand is queried."""
     query, asked = np.asarray(matching.query), np.asarray(matching.asked)
@@ -534,10 +418,10 @@ def effects_of(
         sample=sample,
         matching=matching,
         surfaces=surfaces,
-        totals=_first(totals, 3),
+        totals=first_columns(totals, 3),
         sizes=matching.sizes,
-        effective=_column(totals, 3),
-        heavy=_column(totals, 4),
+        effective=column(totals, 3),
+        heavy=column(totals, 4),
         centre=centre,
         prognosis=prognosis,
         foretold=foretold,

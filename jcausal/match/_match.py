@@ -120,8 +120,9 @@ def make_task(
         rows = np.flatnonzero(np.asarray(wanted)) if query is None else _rows(query, sample)
         if not rows.size:
             raise ValueError(f"estimand {estimand!r} queries {WORDS[estimand]}, and there is none.")
+        rows = to_device(rows)
         asked = _take(sample.valid, rows)
-    return Task(sample, fold, to_device(rows), _take(fold, rows), asked, None, estimand)
+    return Task(sample, fold, rows, _take(fold, rows), asked, None, estimand)
 
 
 @on_host

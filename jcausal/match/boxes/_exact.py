@@ -18,7 +18,7 @@ from jcausal.match.boxes._prove import Engine, prove
 from jcausal.match.boxes._search import Limits
 from jcausal.match.boxes._sheet import Sheet
 from jcausal.match.boxes._space import layout
-from jcausal.outcome import BART, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
 from jcausal.solve import Interrupted, SolverPool
 from jcausal_kernels import prune_pairs
@@ -95,7 +95,7 @@ class ExactAHB(Matcher):
     time_limit: float | None = None
     gap: float = 0.0
     pool: SolverPool | None = eqx.field(static=True, default=None)
-    outcome: OutcomeModel | ResponseSurface | Callable = BART()
+    outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
         if self.scale not in ("sd", "variance", "none"):

@@ -25,7 +25,7 @@ from jcausal.match.boxes._space import (
     point_queries,
     unit_queries,
 )
-from jcausal.outcome import BART, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
 from jcausal.outcome._alike import alike
 from jcausal.outcome._surface import Arms
 from jcausal_kernels import MISSING
@@ -95,7 +95,7 @@ class FastAHB(Matcher):
     levels: int | None = None
     min_controls: int = 1
     min_treated: int = 1
-    outcome: OutcomeModel | ResponseSurface | Callable = BART()
+    outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
         if self.grid not in ("line", "lattice"):
