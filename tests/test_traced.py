@@ -162,8 +162,8 @@ def test_bad_rows_become_codes_under_tracing():
 
 def test_what_cannot_be_traced_says_so():
     x, t, y = (a[0] for a in arrays([6]))
+    method = jc.FastAHB(outcome=jc.BART())
     with pytest.raises(ValueError, match="BART runs on the host and cannot be used under jit"):
-        method = jc.FastAHB(outcome=jc.BART())
         jax.jit(lambda v: jc.estimate(jc.Sample(v, t, y), method, key=0, throw=False).att)(x)
     with pytest.raises(ValueError, match="BART runs on the host and cannot be fitted under jit"):
         jax.jit(lambda v: jc.fit(jc.Sample(v, t, y), jc.BART(), key=0)(v))(x)
