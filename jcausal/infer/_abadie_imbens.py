@@ -15,6 +15,8 @@ from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Form, Variance
 from jcausal.match import Leaves
 
+ROWS = 1024  # units whose neighbours are looked for by one call
+
 
 class AbadieImbens(AverageMethod):
     """Normal interval for the average effect, with the variance that shared partners cause.
@@ -153,10 +155,12 @@ def noise_variance(
     _check_neighbors(sample, neighbors, wanted)
     rows = np.flatnonzero(np.asarray(wanted))
     out = np.zeros(sample.n, features.dtype)
-    if rows.size:
-        columns = [pad_rows(np.asarray(a), bucket(sample.n)) for a in columns]
-        wide = np.pad(rows, (0, bucket(rows.size) - rows.size), mode="edge")
-        out[rows] = np.asarray(_residuals(*columns, wide, neighbors))[: rows.size]
+    wide = bucket(sample.n)
+    columns = [to_device(pad_rows(np.asarray(a), wide)) for a in columns]
+    for first in range(0, rows.size, ROWS):
+        some = rows[first : first + ROWS]
+        asked = np.pad(some, (0, min(wide, ROWS) - some.size), mode="edge")
+        out[some] = np.asarray(_residuals(*columns, asked, neighbors))[: some.size]
     return to_device(out)
 
 

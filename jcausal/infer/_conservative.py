@@ -1,12 +1,12 @@
 """Intervals for single queries: the normal approximation with a conservative variance."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import is_traced
+from jcausal.data import is_traced, on_host
 from jcausal.estimate import Effects
 from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
 from jcausal.match import Leaves
@@ -45,17 +45,32 @@ class ConservativeNormal(IntervalMethod):
             )
         check_groups(effects, "jc.ConservativeNormal")
         variance, pooled = own_or_pooled(effects)
-        s0, s1 = variance[:, 0], variance[:, 1]
-        largest = jnp.maximum(jnp.maximum(2 * s0, 2 * s1), s0 + s1)
-        smaller = jnp.maximum(effects.effective.min(1), 1)
-        total = largest / smaller if self.scale == "smaller arm" else largest
-        if effects.tau == "b":
-            own = jnp.where(effects.matching.query_treated, s1, s0)
-            total += jnp.where(effects.matching.query >= 0, own, 0)
-        total = jnp.where(effects.matched, total, jnp.nan)
+        query, treated = effects.matching.query, effects.matching.query_treated
+        rows = query if effects.tau == "b" else None
+        smaller = effects.effective if self.scale == "smaller arm" else None
+        total = _largest(variance, smaller, rows, treated, effects.matched)
         return normal_interval(
             effects.ite, total, pooled, self.level, "tau(x)", "conservative normal"
         )
+
+
+@on_host
+def _largest(
+    lib: Any,
+    variance: Float[Array, "q 2"],
+    units: Float[Array, "q 2"] | None,
+    query: Int[Array, " q"] | None,
+    treated: Bool[Array, " q"],
+    matched: Bool[Array, " q"],
+) -> Float[Array, " q"]:
+    """V over the smaller arm's units, if given; the own arm's variance is added for rows."""
+    s0, s1 = variance[:, 0], variance[:, 1]
+    total = lib.maximum(lib.maximum(2 * s0, 2 * s1), s0 + s1)
+    if units is not None:
+        total = total / lib.maximum(units.min(1), 1)
+    if query is not None:
+        total = total + lib.where(query >= 0, lib.where(treated, s1, s0), 0)
+    return lib.where(matched, total, lib.nan)
 
 
 def check_groups(effects: Effects, name: str) -> None:
@@ -76,17 +91,30 @@ def own_or_pooled(effects: Effects) -> tuple[Float[Array, "q 2"], Bool[Array, " 
 
     **Raises:** ValueError when no group holds two units of an arm.
     """
-    own, matched = effects.variances, effects.matched[:, None]
-    usable, alone = ~jnp.isnan(own) & matched, effects.alone & matched
-    freedom = jnp.where(usable, effects.effective - 1, 0)
-    pool = (jnp.where(usable, own, 0) * freedom).sum(0) / jnp.where(
-        usable.any(0), freedom.sum(0), 1
-    )
-    if not is_traced(alone, pool):
+    found = _pooled(effects.variances, effects.effective, effects.alone, effects.matched)
+    variance, pooled, lacking = found
+    if not is_traced(lacking):
         for arm, word in enumerate(("controls", "treated")):
-            if bool(alone[:, arm].any()) and not bool(usable[:, arm].any()):
+            if np.asarray(lacking)[arm]:
                 raise ValueError(
                     f"no group holds two {word}, so their variance is unknown: ask for larger "
                     f"groups with min_{word}=2."
                 )
-    return jnp.where(alone, pool, own), alone.any(1)
+    return variance, pooled
+
+
+@on_host
+def _pooled(
+    lib: Any,
+    own: Float[Array, "q 2"],
+    effective: Float[Array, "q 2"],
+    alone: Bool[Array, "q 2"],
+    matched: Bool[Array, " q"],
+) -> tuple[Float[Array, "q 2"], Bool[Array, " q"], Bool[Array, " 2"]]:
+    """Variances, which are pooled, and the arms in which there is nothing to pool."""
+    matched = matched[:, None]
+    usable, alone = ~lib.isnan(own) & matched, alone & matched
+    freedom = lib.where(usable, effective - 1, 0)
+    total = lib.where(usable.any(0), freedom.sum(0), 1)
+    pool = (lib.where(usable, own, 0) * freedom).sum(0) / total
+    return lib.where(alone, pool, own), alone.any(1), alone.any(0) & ~usable.any(0)

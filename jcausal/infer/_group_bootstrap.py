@@ -1,20 +1,21 @@
 """Intervals for single queries: the bootstrap of a group's means, the group held fixed."""
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, is_traced, pad_rows
+from jcausal.data import as_key, bucket, first_rows, is_traced, on_host, pad_rows, to_device
 from jcausal.estimate import Effects
 from jcausal.infer._bootstrap import Weights, check_draws
 from jcausal.infer._conservative import check_groups, own_or_pooled
 from jcausal.infer._interval import Interval, IntervalMethod, normal_interval
+from jcausal.match._matcher import Tau
 from jcausal_kernels import resampling_weights
 
 LEAST = 5
@@ -68,26 +69,47 @@ class GroupBootstrap(IntervalMethod):
         key = as_key(key, "jc.GroupBootstrap")
         used, enough = _usable(effects)
         if self.weights == "multinomial":
-            variance = _picked(effects, used & enough[:, None], key, self.draws)
+            variance = _picked(effects, _both(used, enough), key, self.draws)
         else:
             variance = _weighted(effects, key, self.draws, self.weights)
-        total = jnp.where(used, variance, 0).sum(1)
-        pooled = jnp.zeros_like(enough)
-        if effects.tau == "b":
-            own = (effects.matching.query >= 0) & enough
-            arm = effects.matching.query_treated.astype(jnp.int32)
-            place = jnp.arange(arm.shape[0]), arm
-            total += jnp.where(own, own_or_pooled(effects)[0][place], 0)
-            pooled = own & effects.alone[place]
+        query, treated = effects.matching.query, effects.matching.query_treated
+        own = own_or_pooled(effects)[0] if effects.tau == "b" else None
+        total, pooled = _total(variance, used, enough, own, effects.alone, query, treated)
         return normal_interval(
             effects.ite,
-            jnp.where(enough, total, jnp.nan),
+            total,
             pooled,
             self.level,
             "tau(x)",
             f"group bootstrap, {self.draws:,} {self.weights} draws",
             absent=f"fewer than {LEAST} {_units(effects)} in an arm of the group {USED}",
         )
+
+
+@on_host
+def _both(lib: Any, used: Bool[Array, "q 2"], enough: Bool[Array, " q"]) -> Bool[Array, "q 2"]:
+    return used & enough[:, None]
+
+
+@on_host
+def _total(
+    lib: Any,
+    variance: Float[Array, "q 2"],
+    used: Bool[Array, "q 2"],
+    enough: Bool[Array, " q"],
+    own: Float[Array, "q 2"] | None,
+    alone: Bool[Array, "q 2"],
+    query: Int[Array, " q"],
+    treated: Bool[Array, " q"],
+) -> tuple[Float[Array, " q"], Bool[Array, " q"]]:
+    """Variances of the means that are used, with the own outcome's for rows; which are pooled."""
+    total, pooled = lib.where(used, variance, 0).sum(1), lib.zeros_like(enough)
+    if own is not None:
+        row = (query >= 0) & enough
+        place = np.arange(query.shape[0]), treated.astype(lib.int32)
+        total = total + lib.where(row, own[place], 0)
+        pooled = row & alone[place]
+    return lib.where(enough, total, lib.nan), pooled
 
 
 def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
@@ -101,18 +123,32 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
             "cut apart: use jc.Bootstrap() for the average, or a sample without cluster=."
         )
     matching, sizes = effects.matching, effects.effective
-    treated, own = matching.query_treated, (effects.tau == "b") & (matching.query >= 0)
-    used = jnp.stack([~own | treated, ~own | ~treated], axis=1)
-    enough = effects.matched & ((sizes >= LEAST * (1 - 1e-4)) | ~used).all(1)
-    if not is_traced(enough) and not bool(enough.any()):
-        smallest = jnp.where(used, sizes, jnp.inf).min(1)
-        largest = float(jnp.where(effects.matched, smallest, 0).max())
+    treated, rows = matching.query_treated, matching.query
+    used, enough = _means_in_use(rows, treated, sizes, effects.matched, effects.tau)
+    if not is_traced(enough) and not np.asarray(enough).any():
+        smallest = np.where(np.asarray(used), np.asarray(sizes), np.inf).min(1)
+        largest = float(np.where(np.asarray(effects.matched), smallest, 0).max())
         raise ValueError(
-            f"none of the {int(effects.matched.sum())} matched queries has {LEAST} "
+            f"none of the {np.asarray(effects.matched).sum()} matched queries has {LEAST} "
             f"{_units(effects)} in every arm {USED} (the most is {largest:.3g}): ask for larger "
             f"groups with min_controls={LEAST}, or use jc.ConservativeNormal()."
         )
     return used, enough
+
+
+@on_host
+def _means_in_use(
+    lib: Any,
+    query: Int[Array, " q"],
+    treated: Bool[Array, " q"],
+    sizes: Float[Array, "q 2"],
+    matched: Bool[Array, " q"],
+    tau: Tau,
+) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
+    """Which arms' means are used, and which matched queries have units enough in each of them."""
+    own = (query >= 0) & (tau == "b")
+    used = lib.stack([~own | treated, ~own | ~treated], axis=1)
+    return used, matched & ((sizes >= LEAST * (1 - 1e-4)) | ~used).all(1)
 
 
 def _units(effects: Effects) -> str:
@@ -133,23 +169,60 @@ def _weighted(
 ) -> Float[Array, "q 2"]:
     """Variance of self-normalised means under weights that all groups share, in blocks of draws."""
     sample, dtype = effects.sample, effects.sample.x.dtype
-    y = jnp.where(sample.valid, effects.residual - effects.centre, 0)[:, None]
-    mean = (effects.residual_means - effects.centre)[..., None]
+    given = effects.residual, sample.valid, effects.residual_means, effects.centre
+    y, mean = _centred(*given)
     rows = sample.n + 4 * effects.matching.query.shape[0]
     needed = -(-draws // BLOCK)
     blocks = min(needed, max(1, max_bytes // (16 * BLOCK * rows)))
-    moments = jnp.zeros((3, *effects.sizes.shape), dtype)
+    parts = []
+    identity = sample.row
+    if not is_traced(identity):
+        identity = to_device(pad_rows(np.asarray(identity), bucket(sample.n)))
     for start in range(0, needed, blocks):
         w = resampling_weights(
-            sample.row, key, start=start, blocks=blocks, weights=weights, dtype=dtype.name
+            identity, key, start=start, blocks=blocks, weights=weights, dtype=dtype.name
         )
-        sums = effects.matching.sums(jnp.concatenate([w, w * y], axis=1))
-        carried, total = jnp.split(sums, 2, axis=2)
-        use = (carried > 0) & (start * BLOCK + jnp.arange(w.shape[1]) < draws)
-        gap = jnp.where(use, total / jnp.where(use, carried, 1) - mean, 0)
-        moments += jnp.stack([use.sum(2).astype(dtype), gap.sum(2), (gap**2).sum(2)])
-    count = jnp.maximum(moments[0], 1)
-    return jnp.maximum(moments[2] / count - (moments[1] / count) ** 2, 0)
+        sums = effects.matching.sums(_with_products(first_rows(w, sample.n), y))
+        parts.append(_moments(sums, mean, draws - start * BLOCK))
+    return _spread(parts)
+
+
+@on_host
+def _centred(
+    lib: Any,
+    y: Float[Array, " n"],
+    valid: Bool[Array, " n"],
+    means: Float[Array, "q 2"],
+    centre: Float[Array, ""],
+) -> tuple[Float[Array, "n 1"], Float[Array, "q 2 1"]]:
+    """Outcomes and means of groups less the centre, with one axis more."""
+    return lib.where(valid, y - centre, 0)[:, None], (means - centre)[..., None]
+
+
+@on_host
+def _with_products(
+    lib: Any, w: Float[Array, "n b"], y: Float[Array, "n 1"]
+) -> Float[Array, "n b2"]:
+    return lib.concatenate([w, w * y], axis=1)
+
+
+@on_host
+def _moments(
+    lib: Any, sums: Float[Array, "q 2 b2"], mean: Float[Array, "q 2 1"], draws: int
+) -> Float[Array, "3 q 2"]:
+    """Draws with weight in an arm, and how far their means are from its mean: sum and squares."""
+    carried, total = lib.split(sums, 2, axis=2)
+    use = (carried > 0) & (np.arange(carried.shape[2]) < draws)
+    gap = lib.where(use, total / lib.where(use, carried, 1) - mean, 0)
+    return lib.stack([use.sum(2).astype(sums.dtype), gap.sum(2), (gap**2).sum(2)])
+
+
+@on_host
+def _spread(lib: Any, parts: list[Array]) -> Float[Array, "q 2"]:
+    """The variance from the moments of all blocks."""
+    count, first, second = lib.stack(parts).sum(0)
+    count = lib.maximum(count, 1)
+    return lib.maximum(second / count - (first / count) ** 2, 0)
 
 
 def _picked(
@@ -177,9 +250,9 @@ def _picked(
             mine = arm[rows] == a
             size = 4 ** max(2, int(np.ceil(np.log2(mine.sum()) / 2)))  # few sizes, few traces
             columns = pad_rows(np.stack([y[rows[mine]], weight[mine]], axis=1), size)
-            own = jnp.asarray([*name.tolist(), a], jnp.uint32)
-            out[i, a] = _pick_variance(jnp.asarray(columns), int(mine.sum()), key, own, draws)
-    return jnp.asarray(out, sample.x.dtype)
+            own = np.array([*name.tolist(), a], np.uint32)
+            out[i, a] = _pick_variance(columns, int(mine.sum()), key, own, draws)
+    return to_device(out.astype(sample.x.dtype))
 
 
 @partial(jax.jit, static_argnames=("draws", "max_bytes"))

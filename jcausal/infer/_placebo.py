@@ -1,15 +1,15 @@
 """Placebos: the same method where nothing happened, on other units or at earlier times."""
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, check_kind, like, number_in_words, step_key
+from jcausal.data import as_key, check_kind, like, number_in_words, step_key, to_device
 from jcausal.infer._interval import Interval, normal_interval
 from jcausal.infer._panel import run_again
 from jcausal.panel import Completion, Panel, check_pattern
@@ -82,9 +82,9 @@ class Placebos(eqx.Module):
         """
         if not 0 < level < 1:
             raise ValueError(f"level is {level}: it must lie between 0 and 1.")
-        variance = jnp.asarray(self.error, self.own.dtype) ** 2
+        variance = to_device(np.asarray(self.error**2, self.own.dtype))
         words = f"{self._count_words} over {self.over}"
-        none = jnp.asarray(False)
+        none = to_device(np.zeros((), bool))
         target = "average over treated cells"
         absent = "fewer than two placebos"
         return normal_interval(self.own, variance, none, level, target, words, absent=absent)
@@ -174,7 +174,8 @@ def placebo(
     check_pattern(plans[0].panel, found.completer)
     runs = run_again(found, (plan.panel for plan in plans), step)
     effect, gap, ratio = (
-        jnp.stack(part) for part in zip(*(_measures(again, found.panel.m) for again in runs))
+        to_device(np.stack(part))
+        for part in zip(*(_measures(again, found.panel.m) for again in runs))
     )
     own = _measures(found, found.panel.m)
     label = tuple(plan.label for plan in plans)
@@ -204,7 +205,7 @@ def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
     before = size(ever & ~treated)
     ratio = size(ever & treated) / before if before > 0 else float("inf")
     dtype = found.y0.dtype
-    return found.att, jnp.asarray(by_time, dtype), jnp.asarray(ratio, dtype)
+    return found.att, to_device(by_time.astype(dtype)), to_device(np.asarray(ratio, dtype))
 
 
 def _over_units(panel: Panel, draws: int, pool: Pool, key: PRNGKeyArray | None) -> list[_Plan]:
@@ -221,9 +222,7 @@ def _over_units(panel: Panel, draws: int, pool: Pool, key: PRNGKeyArray | None) 
     sets: Int[np.ndarray, "b k"] = np.arange(never.size)[:, None]
     if treated.size > 1:
         key = as_key(key, f"a placebo of {treated.size} treated units")
-        keys = jax.random.split(jax.random.fold_in(key, 1), draws)
-        order = jax.vmap(lambda k: jax.random.permutation(k, never.size))(keys)
-        sets = np.asarray(order)[:, : treated.size]
+        sets = np.asarray(_orders(key, draws, never.size))[:, : treated.size]
     plans = []
     for chosen in sets:
         pretended = np.zeros((kept.size, panel.m), bool)
@@ -231,6 +230,13 @@ def _over_units(panel: Panel, draws: int, pool: Pool, key: PRNGKeyArray | None) 
         label = ", ".join(str(v) for v in panel.unit[never][chosen])
         plans.append(_Plan(rest.with_treatment(pretended), label))
     return plans
+
+
+@partial(jax.jit, static_argnames=("draws", "units"))
+def _orders(key: PRNGKeyArray, draws: int, units: int) -> Int[Array, "b u"]:
+    """Units in random orders."""
+    keys = jax.random.split(jax.random.fold_in(key, 1), draws)
+    return jax.vmap(lambda k: jax.random.permutation(k, units))(keys)
 
 
 def _over_times(panel: Panel) -> list[_Plan]:

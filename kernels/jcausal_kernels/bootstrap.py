@@ -188,7 +188,12 @@ def _sums(
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
 def _block(
-    identity: Array, key: PRNGKeyArray, start: Array, blocks: int, weights: Weights, dtype: str
+    identity: Array,
+    key: PRNGKeyArray,
+    start: Array | int,
+    blocks: int,
+    weights: Weights,
+    dtype: str,
 ) -> Array:
     words, kind = _unit_words(key, identity), str(jax.random.key_impl(key))
     make = partial(_independent, words, weights=weights, kind=kind, dtype=jnp.dtype(dtype))
@@ -250,4 +255,4 @@ def resampling_weights(
     """
     if weights not in ("poisson", "bayesian"):
         raise ValueError(f"weights is {weights!r}: use 'poisson' or 'bayesian'.")
-    return _block(identity, key, jnp.asarray(start), blocks, weights, dtype)
+    return _block(identity, key, start, blocks, weights, dtype)

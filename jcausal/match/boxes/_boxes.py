@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
@@ -195,7 +196,7 @@ class Boxes(Matching):
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
         one = Rungs(*(to_device(np.asarray(a)[i : i + 1]) for a in self.rungs))
-        rows = np.flatnonzero(np.asarray(membership(self.units, one)[0]))
+        rows = np.flatnonzero(np.asarray(_members(self.units, one))[0])
         weight, arm = np.asarray(self.sample.weight)[rows], np.asarray(self.sample.t)[rows]
         total = np.where(arm, weight[arm].sum(), weight[~arm].sum())
         return rows, weight / np.where(total > 0, total, 1)
@@ -227,6 +228,9 @@ class Boxes(Matching):
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
         return sentence(int(self.status[i]))
+
+
+_members = jax.jit(membership)
 
 
 @on_host
