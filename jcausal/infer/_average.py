@@ -16,6 +16,7 @@ from jcausal.infer._interval import Groups, Interval, IntervalMethod, normal_int
 from jcausal.match import RESULTS, code
 
 Measure = Literal["difference", "ratio"]
+LITTLE = 2**31  # pairs of units and queries, in all groups
 FEW = "fewer than two matched queries do not tell how a population varies"
 
 
@@ -254,9 +255,14 @@ def _unless_few(
 
 
 def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**28) -> Any:
-    """`one` of each group, stacked, as many groups at once as the byte budget holds."""
-    rows = effects.sample.n + effects.matching.query.shape[0]
-    block = min(count, max(1, max_bytes // (64 * rows)))
+    """`one` of each group, stacked, as many groups at once as the byte budget holds.
+
+    One by one where that is little work: it needs no programs of its own.
+    """
+    n, q = effects.sample.n, effects.matching.query.shape[0]
+    block = min(count, max(1, max_bytes // (64 * (n + q))))
+    if not is_traced(effects) and n * q * count <= LITTLE:
+        block = 1
     if block == 1:
         parts = [one(g) for g in range(count)]
         return jax.tree.map(_stacked, *parts)

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jcausal.outcome._boosted import BoostedTreesSurface
-from jcausal.outcome._boosted_tree import Trees, binned, tree_values
+from jcausal.outcome._boosted_tree import Trees, binned
 from jcausal.outcome._boosting import Boosted
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._pair import ForestSurface
@@ -34,14 +35,43 @@ def level_changes(
     feature = _features(surface.encoding, column, every)
     if isinstance(surface, RidgeSurface):
         value = surface.slope[feature]
-    else:
+    elif isinstance(surface, ForestSurface):
         z = jnp.where(surface.encoding.column == column[:, None], 0, surface.encoding(centre))
-        if isinstance(surface, ForestSurface):
-            value = _in_forests(surface, z, feature)
-        else:
-            value = _in_boosted(surface, z, feature)
-        value = value.astype(centre.dtype)
+        value = _in_forests(surface, z, feature)
+    else:
+        value = jnp.take_along_axis(_in_boosted(surface, centre), feature[:, :, None], 1)
+    value = value.astype(centre.dtype)
     return value[:, :-1] - value[:, -1:]
+
+
+def all_level_changes(
+    surface: ResponseSurface,
+    centre: Float[Array, "m p"],
+    columns: Int[np.ndarray, " c"],
+    heights: Int[np.ndarray, " c"],
+) -> Float[Array, "m c l 2"]:
+    """The same for every level of all these categories; what lies beyond a height is any number."""
+    m, c, tallest = len(centre), len(columns), int(max(heights))
+    if isinstance(surface, BoostedTreesSurface):
+        level = np.minimum(np.arange(tallest), heights[:, None] - 1)
+        value = _in_boosted(surface, centre).astype(centre.dtype)
+        first = jnp.argmax(jnp.asarray(surface.encoding.column) == columns[:, None], axis=1)
+        own = first + centre[:, columns].astype(jnp.int32)
+        there = value[:, first[:, None] + level]
+        return there - jnp.take_along_axis(value, own[:, :, None], 1)[:, :, None]
+    slot = np.repeat(np.arange(c), heights)
+    level = np.concatenate([np.arange(height) for height in heights])
+    if isinstance(surface, ForestSurface | RidgeSurface):
+        rows, column = jnp.repeat(centre, c, axis=0), jnp.tile(jnp.asarray(columns), m)
+        each = jnp.broadcast_to(jnp.arange(tallest), (m * c, tallest))
+        each = jnp.minimum(each, jnp.tile(jnp.asarray(heights - 1), m)[:, None])
+        found = level_changes(surface, rows, column, each, jnp.ones(each.shape, bool))
+        return found.reshape(m, c, tallest, 2)
+    moved = jnp.repeat(centre[:, None], len(level), axis=1)
+    moved = moved.at[:, np.arange(len(level)), columns[slot]].set(level.astype(moved.dtype))
+    there = surface(moved.reshape(-1, centre.shape[1])).reshape(m, len(level), 2)
+    change = there - surface(centre)[:, None]
+    return jnp.zeros((m, c, tallest, 2), change.dtype).at[:, slot, level].set(change)
 
 
 def _in_forests(
@@ -54,29 +84,44 @@ def _in_forests(
     return jnp.stack(lines, axis=2)
 
 
-def _in_boosted(
-    surface: BoostedTreesSurface, z: Float[Array, "m f"], feature: Int[Array, "m k"]
-) -> Float[Array, "m k 2"]:
-    """The same: a tree is asked twice for each of its levels, without it and with it."""
-    levels = surface.encoding.level >= 0
+def _in_boosted(surface: BoostedTreesSurface, centre: Float[Array, "m p"]) -> Float[Array, "m f 2"]:
+    """What each level adds where its category has none; 0 for the features that are no level.
 
-    def arm(one: Boosted) -> Float[Array, "m k"]:
+    A tree is asked twice for each of its levels, without it and with it, the nodes of other
+    covariates standing where the centre puts them.
+    """
+    encoding = surface.encoding
+    z, levels = encoding(centre), jnp.asarray(encoding.level >= 0)
+    column = jnp.asarray(encoding.column)
+
+    def arm(one: Boosted) -> Float[Array, "f m"]:
         trees, nodes = one.trees, one.trees.feature.shape[1]
-        bins, on = _bins(z, one, surface.ordered), binned(jnp.ones_like(z[:1]), one.cuts)[:, 0]
-        terms, count = _levels_of_trees(one, jnp.asarray(levels))
+        here = _bins(z, one, surface.ordered)
+        off, on = binned(jnp.stack([jnp.zeros_like(z[0]), jnp.ones_like(z[0])]), one.cuts).T
+        terms, count = _levels_of_trees(one, levels)
 
         def add(i: Array, table: Float[Array, "f m"]) -> Float[Array, "f m"]:
             tree = Trees(*(a[terms[i] // nodes] for a in trees))
             moving = tree.feature[terms[i] % nodes]
-            there = tree_values(bins.at[moving].set(on[moving]), tree, surface.depth)
-            return table.at[moving].add(there - tree_values(bins, tree, surface.depth))
+            own = levels[tree.feature] & (column[tree.feature] == column[moving])
+
+            def value(node: int, there: bool) -> Array:
+                if node >= nodes:
+                    return tree.leaf[node - nodes]
+                feature, cut = tree.feature[node], tree.cut[node]
+                switched = jnp.where((feature == moving) & there, on[feature], off[feature])
+                right = jnp.where(own[node], switched, here[feature]) > cut
+                return jnp.where(right, value(2 * node + 2, there), value(2 * node + 1, there))
+
+            change = value(0, True) - value(0, False)
+            return table.at[moving].add(change)
 
         none = jnp.zeros((z.shape[1], z.shape[0]), trees.leaf.dtype)
         table = lax.fori_loop(0, count, add, none)
         known = jnp.where(jnp.isnan(one.level), jnp.nan, 0)  # NaN for an arm that is not fitted
-        return table[feature, jnp.arange(len(z))[:, None]] + one.slope[feature] + known
+        return table + jnp.where(levels, one.slope, 0)[:, None] + known
 
-    return jnp.moveaxis(lax.map(arm, surface.arms), 0, -1)
+    return jnp.transpose(lax.map(arm, surface.arms), (2, 1, 0))
 
 
 def _bins(z: Float[Array, "m f"], one: Boosted, ordered: int) -> UInt8[Array, "f m"]:

@@ -227,7 +227,7 @@ class Boxes(Matching):
 
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
-        return sentence(int(self.status[i]))
+        return sentence(int(np.asarray(self.status)[i]))
 
 
 _members = jax.jit(membership)

@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.match.boxes._bins import Bins
 from jcausal.match.boxes._space import Layout, Queries
 from jcausal.outcome import ResponseSurface
+from jcausal.outcome._switch import all_level_changes
 
 
 class Lines(NamedTuple):
@@ -100,21 +102,23 @@ def _ladders(walk: Walk, place: Place, plan: Layout) -> Float[Array, "q o b"]:
 
 def _categories(walk: Walk, plan: Layout) -> Float[Array, "q c l"]:
     """Each level of a category by itself; a flag's "observed" opens the whole ladder."""
-    queries, (q, p) = walk.queries, walk.queries.x.shape
-    shape = (q, len(plan.heights), plan.tallest)
+    queries = walk.queries
+    x, heights = queries.x, np.array(plan.heights)
     if not plan.heights:
-        return jnp.zeros(shape, queries.x.dtype)
-    columns, level = plan.categories[plan.entries[:, 0]], plan.entries[:, 1]
-    moved = jnp.repeat(queries.x[:, None], len(level), axis=1)
-    moved = moved.at[:, jnp.arange(len(level)), columns].set(level.astype(moved.dtype))
-    there = walk.surface(plan.filled(moved.reshape(-1, p), walk.fill)).reshape(q, len(level), 2)
-    found = walk.size(there - walk.home[:, None])
-    for number, slot, flag, entry in plan.observed:
+        return jnp.zeros((len(x), 0, plan.tallest), x.dtype)
+    change = all_level_changes(walk.surface, x, plan.categories, heights)
+    for number, _, flag, _ in plan.observed:
+        gone = x.at[:, flag].set(1).at[:, number].set(walk.fill[number])
+        place = plan.categories.tolist().index(flag)
+        change = change.at[:, place, 1].set(walk.surface(gone) - walk.home)
+    found = walk.size(change)
+    for number, slot, flag, _ in plan.observed:
         whole = walk.size(_observed(walk, number, slot, flag))
-        missing = queries.x[:, flag] == 1
-        found = found.at[:, entry].set(jnp.where(missing, whole.max(1), found[:, entry]))
-    table = jnp.full(shape, jnp.inf, found.dtype).at[:, plan.entries[:, 0], level].set(found)
-    return jnp.where(queries.open, 0, table)
+        place = plan.categories.tolist().index(flag)
+        known = jnp.where(x[:, flag] == 1, whole.max(1), found[:, place, 0])
+        found = found.at[:, place, 0].set(known)
+    there = np.arange(plan.tallest) < heights[:, None]
+    return jnp.where(queries.open, 0, jnp.where(there, found, jnp.inf))
 
 
 def _observed(walk: Walk, number: int, slot: int, flag: int) -> Float[Array, "q b 2"]:

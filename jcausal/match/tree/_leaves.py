@@ -174,7 +174,7 @@ class Leaves(Matching):
     def describe(self, i: int) -> str:
         """The i-th query's leaf in words, and how many units it holds."""
         check_place(i, len(self.query), "query")
-        at = int(self.leaf[self.query[i]])
+        at = int(np.asarray(self.leaf)[np.asarray(self.query)[i]])
         return f"{self.rules()[at]}: {_words.counts(self, at)}"
 
     def to_frame(self, what: Literal["units", "queries", "leaves"] = "units") -> Any:
@@ -194,7 +194,7 @@ class Leaves(Matching):
 
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
-        return sentence(int(self.status[i]))
+        return sentence(int(np.asarray(self.status)[i]))
 
 
 @on_host

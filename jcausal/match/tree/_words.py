@@ -61,7 +61,8 @@ def rule(tree: Tree, bounds: Bounds) -> str:
 
 def conditions(tree: Tree, node: int) -> tuple[str, str]:
     """What the left and the right branch of a node ask, in words."""
-    f, cut = int(tree.nodes.feature[node]), float(tree.nodes.threshold[node])
+    nodes = tree.nodes
+    f, cut = int(np.asarray(nodes.feature)[node]), float(np.asarray(nodes.threshold)[node])
     return rule(tree, {f: (-np.inf, cut)}), rule(tree, {f: (cut, np.inf)})
 
 
@@ -120,7 +121,8 @@ def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
 
 def counts(leaves: Leaves, at: int) -> str:
     """Units of a leaf in words: "14 controls, 2 treated"."""
-    controls, treated = (int(a[at]) for a in (leaves.design.controls, leaves.design.treated))
+    design = leaves.design
+    controls, treated = (int(np.asarray(a)[at]) for a in (design.controls, design.treated))
     return f"{controls:,} control{'' if controls == 1 else 's'}, {treated:,} treated"
 
 
