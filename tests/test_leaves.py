@@ -1,5 +1,6 @@
 """M5Model: regressions of leaves as weights of controls, beside NumPy's least squares."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,6 +149,24 @@ def test_under_jit_it_gives_what_the_host_gives():
     np.testing.assert_array_equal(np.asarray(outside)[t], effects.matching.extrapolated)
     assert np.isnan(np.asarray(found)[~t]).all()
     np.testing.assert_allclose(error, jc.interval(effects, jc.AbadieImbens()).error, rtol=1e-3)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
+def test_the_traced_tree_is_that_of_the_host(wide):
+    def model(sample):
+        effects = jc.estimate(sample, jc.M5Model(), throw=False)
+        nodes = effects.matching.trees[0].nodes
+        return effects.att, effects.matching.leaf, nodes.feature, nodes.threshold
+
+    with jax.enable_x64(wide):
+        sample = jc.datasets.lalonde("psid")
+        host, traced = model(sample), eqx.filter_jit(model)(sample)
+    assert len(np.unique(host[1])) > 80
+    assert float(traced[0]) == pytest.approx(float(host[0]), rel=1e-11 if wide else 1e-5)
+    np.testing.assert_array_equal(traced[1], host[1])
+    for own, other in zip(host[2:], traced[2:]):
+        np.testing.assert_array_equal(np.asarray(other)[: len(own)], own)
 
 
 @pytest.mark.extended
