@@ -19,7 +19,7 @@ from jcausal.data import (
     step_key,
     to_device,
 )
-from jcausal.outcome._boosted_lines import boosted_lines, evaluate_boosted
+from jcausal.outcome._boosted_lines import boosted_lines, boosted_points, evaluate_boosted
 from jcausal.outcome._boosted_tree import Plan
 from jcausal.outcome._boosting import Boosted, Rows, Shape, boost
 from jcausal.outcome._function import without_training
@@ -31,7 +31,6 @@ from jcausal.outcome._surface import (
     OutcomeModel,
     ResponseSurface,
     Trained,
-    evaluate_along,
     trained_on,
 )
 
@@ -55,7 +54,7 @@ class BoostedTreesSurface(ResponseSurface):
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """Both outcomes at each point; NaN in the column of an arm that was not fitted."""
-        return _evaluate(self.arms, self.encoding, x, self.depth)
+        return _evaluate(self.arms, self.encoding, x, self.depth, self.ordered)
 
     def along(
         self,
@@ -64,11 +63,10 @@ class BoostedTreesSurface(ResponseSurface):
         at: Float[Array, "m k g"],
         wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
-        """Few points by evaluation, many from a table of all bins of each covariate."""
+        """Few points tree by tree, many from a table of all bins of each covariate."""
         bins = self.arms.cuts.shape[-1] + 1
-        if at.shape[1] * at.shape[2] < DENSE * bins:
-            return evaluate_along(self, centre, j, at, wanted)
-        return _lines(self.arms, self.encoding, centre, j, at, self.depth, self.ordered)
+        dense = at.shape[1] * at.shape[2] >= DENSE * bins
+        return _lines(self.arms, self.encoding, centre, j, at, self.depth, self.ordered, dense)
 
     def lean(self) -> "BoostedTreesSurface":
         """Without the training rows."""
@@ -272,9 +270,9 @@ def _check_rows(fold: np.ndarray, arm: int) -> None:
 
 @eqx.filter_jit
 def _evaluate(
-    arms: Boosted, encoding: Encoding, x: Float[Array, "m p"], depth: int
+    arms: Boosted, encoding: Encoding, x: Float[Array, "m p"], depth: int, ordered: int
 ) -> Float[Array, "m 2"]:
-    return evaluate_boosted(arms, encoding(x), depth).astype(x.dtype)
+    return evaluate_boosted(arms, encoding(x), depth, ordered).astype(x.dtype)
 
 
 @eqx.filter_jit
@@ -286,6 +284,8 @@ def _lines(
     at: Float[Array, "m k g"],
     depth: int,
     ordered: int,
+    dense: bool,
 ) -> Float[Array, "m k g 2"]:
     feature = jnp.asarray(encoding.feature)[j]
-    return boosted_lines(arms, encoding(centre), feature, at, depth, ordered).astype(at.dtype)
+    lines = boosted_lines if dense else boosted_points
+    return lines(arms, encoding(centre), feature, at, depth, ordered).astype(at.dtype)

@@ -15,7 +15,9 @@ from jcausal.outcome._ridge import product
 BYTES = 2**26  # of what is held for a block of rows, at most
 
 
-def evaluate_boosted(arms: Boosted, z: Float[Array, "m f"], depth: int) -> Float[Array, "m 2"]:
+def evaluate_boosted(
+    arms: Boosted, z: Float[Array, "m f"], depth: int, ordered: int
+) -> Float[Array, "m 2"]:
     """Both outcomes at each point, a block of rows at a time.
 
     Cost: 2^depth selects for a row and a tree. Trees have no slope: the derivative is the line's.
@@ -25,7 +27,7 @@ def evaluate_boosted(arms: Boosted, z: Float[Array, "m f"], depth: int) -> Float
         inside = lax.stop_gradient(one)
 
         def block(z: Float[Array, "b f"]) -> Float[Array, " b"]:
-            bins = binned(z, inside.cuts)
+            bins = bins_of(z, inside.cuts, ordered)
 
             def more(t: Array, total: Array) -> Array:
                 return total + tree_values(bins, _tree(inside.trees, t), depth)
@@ -60,6 +62,61 @@ def _by_blocks(f: Callable[[Any], Array], rows: Any, row_bytes: int) -> Array:
     return out.reshape(blocks * size, *out.shape[2:])[:n]
 
 
+def boosted_points(
+    arms: Boosted,
+    centre: Float[Array, "m f"],
+    feature: Int[Array, "#m k"],
+    at: Float[Array, "m k g"],
+    depth: int,
+    ordered: int,
+) -> Float[Array, "m k g 2"]:
+    """As `boosted_lines`, for few points: every tree is asked at every point.
+
+    Only the bin of the feature that moves is another; about 2^depth selects for a point and a tree.
+    """
+    feature = jnp.broadcast_to(feature, at.shape[:2])
+
+    def arm(one: Boosted) -> Float[Array, "m k g"]:
+        nodes = one.trees.feature.shape[1]
+
+        def block(rows: tuple[Array, Array, Array]) -> Float[Array, "b k g"]:
+            z, own, value = rows
+            here = bins_of(z, one.cuts, ordered)
+            start = jnp.take_along_axis(here.T, own, 1)[:, :, None].astype(jnp.int32)
+            there = (value[..., None] > one.cuts[own][:, :, None]).sum(-1, dtype=jnp.int32)
+            there = jnp.concatenate([there, start], axis=2)
+
+            def more(t: Array, total: Array) -> Array:
+                tree = _tree(one.trees, t)
+
+                def found(node: int) -> Array:
+                    if node >= nodes:
+                        return tree.leaf[node - nodes]
+                    name, cut = tree.feature[node], tree.cut[node]
+                    stays = (here[name] > cut)[:, None, None]
+                    right = jnp.where((own == name)[:, :, None], there > cut, stays)
+                    return jnp.where(right, found(2 * node + 2), found(2 * node + 1))
+
+                return total + found(0)
+
+            stairs = lax.fori_loop(0, one.grown, more, jnp.zeros(there.shape, at.dtype))
+            way = value - jnp.take_along_axis(z, own, 1)[..., None]
+            known = jnp.where(jnp.isnan(one.level), jnp.nan, 0)  # NaN for an arm that is not fitted
+            return stairs[..., :-1] - stairs[..., -1:] + way * one.slope[own][..., None] + known
+
+        width = at.dtype.itemsize * (at.shape[1] * at.shape[2] * (one.cuts.shape[-1] + 8))
+        return _by_blocks(block, (centre, feature, at), width)
+
+    return jnp.moveaxis(lax.map(arm, arms), 0, -1)
+
+
+def bins_of(z: Float[Array, "m f"], cuts: Float[Array, "f c"], ordered: int) -> UInt8[Array, "f m"]:
+    """Bins of encoded points; a level is there or not, which needs no look at all cuts."""
+    off, on = binned(jnp.stack([jnp.zeros_like(z[0]), jnp.ones_like(z[0])]), cuts).T
+    levels = jnp.where(z.T > 0, on[:, None], off[:, None])
+    return jnp.concatenate([binned(z[:, :ordered], cuts[:ordered]), levels[ordered:]])
+
+
 def boosted_lines(
     arms: Boosted,
     centre: Float[Array, "m f"],
@@ -83,7 +140,7 @@ def boosted_lines(
 
         def block(rows: tuple[Array, Array, Array]) -> Float[Array, "b k g"]:
             z, own, value = rows
-            here = binned(z, one.cuts)
+            here = bins_of(z, one.cuts, ordered)
             table = _tables(one.trees, terms, count, here, depth, ordered, bins)
             place = (own * len(z) + jnp.arange(len(z))[:, None]) * bins
             start = jnp.take_along_axis(here.T, own, 1).astype(jnp.int32)

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.outcome._boosted import BoostedTreesSurface
+from jcausal.outcome._boosted_lines import bins_of
 from jcausal.outcome._boosted_tree import Trees, binned
 from jcausal.outcome._boosting import Boosted
 from jcausal.outcome._forest import Forest
@@ -96,7 +97,7 @@ def _in_boosted(surface: BoostedTreesSurface, centre: Float[Array, "m p"]) -> Fl
 
     def arm(one: Boosted) -> Float[Array, "f m"]:
         trees, nodes = one.trees, one.trees.feature.shape[1]
-        here = _bins(z, one, surface.ordered)
+        here = bins_of(z, one.cuts, surface.ordered)
         off, on = binned(jnp.stack([jnp.zeros_like(z[0]), jnp.ones_like(z[0])]), one.cuts).T
         terms, count = _levels_of_trees(one, levels)
 
@@ -122,13 +123,6 @@ def _in_boosted(surface: BoostedTreesSurface, centre: Float[Array, "m p"]) -> Fl
         return table + jnp.where(levels, one.slope, 0)[:, None] + known
 
     return jnp.transpose(lax.map(arm, surface.arms), (2, 1, 0))
-
-
-def _bins(z: Float[Array, "m f"], one: Boosted, ordered: int) -> UInt8[Array, "f m"]:
-    """The bins of points; a level is there or not, which needs no look at all cuts."""
-    off, on = binned(jnp.stack([jnp.zeros_like(z[0]), jnp.ones_like(z[0])]), one.cuts).T
-    levels = jnp.where(z.T > 0, on[:, None], off[:, None])
-    return jnp.concatenate([binned(z[:, :ordered], one.cuts[:ordered]), levels[ordered:]])
 
 
 def _levels_of_trees(
