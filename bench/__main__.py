@@ -42,6 +42,7 @@ def main() -> int:
     four.add_argument("--quick", action="store_true", help="a small version of each part")
     four.add_argument("--parts", nargs="+", choices=m5.PARTS, default=m5.PARTS)
     four.add_argument("--runs", type=int, help="draws or runs of each row (default: 30)")
+    four.add_argument("--rows", nargs="+", choices=m5.PROCESSES, help="processes of defaults")
     four.add_argument("--workers", type=int, default=1, help="processes for the errors")
     five = names.add_parser("allocation", help="allocations from coarse estimates: Figures 2 and 3")
     five.add_argument("--quick", action="store_true", help="a small version of each part")

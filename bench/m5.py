@@ -14,6 +14,7 @@ from jcausal.match.tree import TreeWarning
 PARTS = ("cdc", "defaults", "simulated", "ablations", "time", "speed")
 RUNS = {"cdc": 30, "defaults": 20, "simulated": 30, "ablations": 30}
 QUICK_CONTROLS = 4000
+PROCESSES = tuple(row.process for row in _m5_simulated.ROWS)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -44,8 +45,17 @@ def _keep(options: argparse.Namespace, part: str, text: str, data: dict[str, Any
         words.append("--quick")
     elif part in RUNS and options.runs:
         words.append(f"--runs {options.runs}")
-    name = f"m5-{part}" + ("-quick" if options.quick else "")
+    some = list(options.rows) if part == "defaults" and options.rows else []
+    words += ["--rows", *some] if some else []
+    name = "-".join(["m5", part, *(row.replace("/", "-") for row in some)])
+    name += "-quick" if options.quick else ""
     return keep(options.out, name, " ".join(words), text, data)
+
+
+def _rows(options: argparse.Namespace) -> tuple[_m5_simulated.Row, ...]:
+    """The processes that are asked for; without --rows all, or a few."""
+    every = _m5_simulated.FEW if options.quick else _m5_simulated.ROWS
+    return tuple(row for row in every if not options.rows or row.process in options.rows)
 
 
 def _cdc_part(options: argparse.Namespace) -> None:
@@ -73,7 +83,7 @@ def _cdc_part(options: argparse.Namespace) -> None:
 
 def _defaults_part(options: argparse.Namespace) -> None:
     runs, page = _runs(options, "defaults"), ""
-    rows = _m5_simulated.FEW if options.quick else _m5_simulated.ROWS
+    rows = _rows(options)
     job = _m5_simulated.compare_defaults
     for records in _m5_simulated.collect(job, rows, runs, options.workers):
         found = _m5_simulated.table(records, dict(seconds="s, median"))
