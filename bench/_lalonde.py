@@ -61,7 +61,7 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
     """The ATT under every partition."""
     atts, shares, errors, proven, sizes = [], [], [], [], []
     for seed in range(partitions):
-        effects = jc.estimate(question.sample, method, key=seed, throw=False)
+        effects = jc.estimate(question.sample, method, key=seed, adjust=None, throw=False)
         bounds = jc.interval(effects, jc.AbadieImbens())
         atts.append(float(effects.att))
         errors.append(float(bounds.error))

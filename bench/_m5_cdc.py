@@ -83,7 +83,7 @@ def _study(
 ) -> dict[str, Any]:
     """One method on one draw; seconds without the interval and the balance."""
     began, busy = time.perf_counter(), time.process_time()
-    effects = jc.estimate(sample, method, key=0)
+    effects = jc.estimate(sample, method, key=0, adjust=None)
     att = float(effects.att)
     seconds, cpu = time.perf_counter() - began, time.process_time() - busy
     bounds = found(effects)

@@ -61,7 +61,8 @@ def nearest_propensity(sample: jc.Sample, seed: int) -> Found:
     ladder = logit[controls]
     above = np.searchsorted(ladder, logit[queries]).clip(1, ladder.size - 1)
     nearer = np.abs(ladder[above - 1] - logit[queries]) <= np.abs(ladder[above] - logit[queries])
-    return found(jc.estimate(sample, pairs(sample, controls[above - nearer][:, None])))
+    matched = pairs(sample, controls[above - nearer][:, None])
+    return found(jc.estimate(sample, matched, adjust=None))
 
 
 def pairs(sample: jc.Sample, rows: np.ndarray) -> jc.Pairs:
@@ -99,13 +100,13 @@ METHODS: dict[str, Callable[[jc.Sample, int], Found]] = {
     "AIPW": _doubly_robust,
     "M5Match": _by(jc.M5Match(tree=PASSING)),
     "M5Match, plain means": _plain(jc.M5Match(tree=PASSING)),
-    "M5Match, euclidean": _by(jc.M5Match(tree=PASSING, metric="euclidean")),
-    "M5Match, best": _by(jc.M5Match(tree=BEST)),
-    "M5Match, best, euclidean": _by(jc.M5Match(tree=BEST, metric="euclidean")),
+    "M5Match, euclidean": _plain(jc.M5Match(tree=PASSING, metric="euclidean")),
+    "M5Match, best": _plain(jc.M5Match(tree=BEST)),
+    "M5Match, best, euclidean": _plain(jc.M5Match(tree=BEST, metric="euclidean")),
     "M5Model": _by(jc.M5Model(tree=PASSING)),
     "M5Model, best": _by(jc.M5Model(tree=BEST)),
-    "Fast AHB, Ridge": _by(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.Ridge())),
-    "Fast AHB, MLP": _by(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.MLP())),
+    "Fast AHB, Ridge": _plain(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.Ridge())),
+    "Fast AHB, MLP": _plain(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.MLP())),
     "IPTW (the bench's own)": weighting,
     "1-NN propensity (the bench's own)": nearest_propensity,
 }

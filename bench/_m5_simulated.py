@@ -123,7 +123,7 @@ def _matched(sample: jc.Sample, tree: jc.Tree, search: bool) -> Ablation:
             sample, nearest(ground, sample, queries, able, method.k, method.metric)
         )
     table = jc.balance(sample, matching)
-    bounds = methods.found(jc.estimate(sample, matching))
+    bounds = methods.found(jc.estimate(sample, matching, adjust=None))
     smd = float(table["smd_after"].abs().max())
     return Ablation(bounds, tree.leaves, smd, float(table["ok"].mean()))
 
