@@ -133,7 +133,6 @@ PYTHON: dict[str, Callable[[], Callable[[], Any]]] = {
         _m5_cdc.draw(_m5_cdc.read(), 0), jc.AHB()
     ),
     "100,000 of 1,000,000 x 20, M5Model, effects alone": lambda: _effects(_many(), jc.M5Model()),
-    "100,000 of 1,000,000 x 20, AHB with Ridge, effects alone": lambda: _effects(_many(), RIDGE),
 }
 WORKS = (*COMMANDS, *PYTHON)
 QUICK = ("command: demo (LaLonde, PSID)", "LaLonde (PSID), AHB with Ridge")

@@ -22,8 +22,8 @@ def on_host(formula: Callable[..., R]) -> Callable[..., R]:
 
     Concrete arrays are worked out by NumPy: each jnp operation outside a compiled function would be
     a program of its own, compiled anew for every shape. Results are JAX arrays either way. A
-    formula must mind that int32 times float32 is float64 in NumPy (rounded back at the end), and
-    may not index with what only one of the two takes.
+    formula must cast itself where int32 meets float32, which is float64 in NumPy, and may not index
+    with what only one of the two takes.
     """
     plain = unwrap(formula)  # without checks of annotations, which are those of JAX arrays
 
@@ -42,7 +42,8 @@ def on_host(formula: Callable[..., R]) -> Callable[..., R]:
 def to_device(array: Any) -> Array:
     """A JAX array of a concrete array that nobody writes to, in JAX's dtype; no program is made.
 
-    `jnp.asarray` copies by a program of its own for every shape. Arrays of JAX pass through.
+    `jnp.asarray` copies by a program of its own for every shape; this may share the memory of what
+    is given. Arrays of JAX pass through.
     """
     return array if isinstance(array, Array) else jax.device_put(np.asarray(array))
 

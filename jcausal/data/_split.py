@@ -129,7 +129,7 @@ def _among_first(
     share: float | int | Array,
     least: int = 0,
 ) -> Bool[Array, " n"]:
-    """Whose place is among the first `share` of so many; `least` of them, and never all but."""
+    """Whose place is among the first `share` of so many; at least `least` are in, and left out."""
     wanted = lib.round(lib.asarray(share, np.float32) * size.astype(np.float32))
     return valid & (place < lib.clip(wanted, least, size - least))
 

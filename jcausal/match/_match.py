@@ -152,7 +152,7 @@ def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
     invalid = [] if is_traced(sample.valid) else given[~np.asarray(sample.valid)[given]]
     if len(invalid):
         raise ValueError(f"query names padding ({rows_in_words(invalid)}), which has no group.")
-    return given
+    return np.array(given)  # a copy: what is given may be written to later
 
 
 def raise_unusable(matching: Matching) -> None:

@@ -73,13 +73,13 @@ def predicted(
 
     None for a surface that is NumPy for concrete points, and says so by `evaluates_on_host`.
     """
-    if getattr(surface, "evaluates_on_host", False):
-        return np.asarray(surface(to_device(x)))
+    host = getattr(surface, "evaluates_on_host", False)
     rows = FEW if len(x) <= BLOCK else BLOCK
     parts = [np.zeros((0, 2), x.dtype)]
     for start in range(0, len(x), rows):
-        block = pad_rows(x[start : start + rows], rows)
-        parts.append(np.asarray(_block(surface, block))[: len(x) - start])
+        block = x[start : start + rows]
+        found = surface(to_device(block)) if host else _block(surface, pad_rows(block, rows))
+        parts.append(np.asarray(found)[: len(block)])
     return np.concatenate(parts)
 
 

@@ -320,7 +320,7 @@ def _height(codes: Array, ladder: int | None) -> int:
     if isinstance(codes, Tracer):
         return MISSING if ladder is None else ladder
     host = jax.device_get(codes)
-    highest = int(host[host != MISSING].max(initial=-1))
+    highest = int(host.max(initial=-1, where=host != MISSING))
     if ladder is not None and highest >= ladder:
         raise ValueError(
             f"ladder is {ladder}, but there is a code {highest}: ladder must be above every code "

@@ -207,7 +207,8 @@ class Boxes(Matching):
         A covariate that the box leaves free is not named. Edges are rounded to four digits.
         """
         check_place(i, len(self.query), "query")
-        counts = np.asarray(self.sizes)[i]
+        treated = np.asarray(self.sample.t)[self.group(i)[0]]
+        counts = np.array([(~treated).sum(), treated.sum()])
         return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
 
     def to_frame(self, what: Literal["units", "boxes"] = "units") -> Any:
