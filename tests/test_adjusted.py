@@ -88,6 +88,7 @@ def test_a_shift_that_the_surface_knows_changes_no_effect():
     close(plain.ite, moved.ite, atol=2e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("tau", ["a", "b"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
@@ -123,6 +124,7 @@ def test_the_att_is_linear_given_the_model():
     close(c, effects.unadjusted.contributions, atol=1e-7)
 
 
+@pytest.mark.extended
 def test_the_gradient_holds_the_weight_of_every_outcome_through_the_model_too():
     sample = draw_sample(7, n=40)
     boxes = jc.match(sample, jc.AHB(), surface=jc.Function(wavy))
@@ -140,6 +142,7 @@ def test_the_gradient_holds_the_weight_of_every_outcome_through_the_model_too():
     close(gap, 2 * slope @ step, rtol=1e-3, atol=1e-4)  # the ATT is linear in y, model and all
 
 
+@pytest.mark.extended
 def test_a_gradient_takes_trees_that_were_trained_as_given():
     sample = draw_sample(7, n=40)
     method = jc.AHB(outcome=jc.BoostedTrees(rounds=3))
@@ -151,6 +154,7 @@ def test_a_gradient_takes_trees_that_were_trained_as_given():
     close(jax.grad(att)(sample.y), jc.estimate(sample, method, key=0).contributions, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_intervals_take_the_residuals(experiment):
     effects = jc.estimate(experiment, jc.AHB(outcome=jc.Ridge()), key=0)
     made = experiment.with_outcome(np.asarray(effects.residual))
@@ -175,6 +179,7 @@ def test_partitions_widen_the_interval(experiment):
     assert (table["error"] > 0).all()
 
 
+@pytest.mark.extended
 def test_the_second_opinion_is_aipw_of_the_same_folds_and_surface(experiment):
     effects = jc.estimate(experiment, jc.AHB(outcome=jc.Ridge()), key=4)
     second = effects.second_opinion()
@@ -201,6 +206,7 @@ def test_the_summary_says_when_the_opinions_differ():
     assert "joint standard errors" in text
 
 
+@pytest.mark.extended
 def test_balance_begins_with_the_prognostic_score(experiment):
     effects = jc.estimate(experiment, jc.AHB(outcome=jc.Ridge()), key=0)
     table = jc.balance(experiment, effects)
@@ -234,6 +240,7 @@ def test_m5_match_is_adjusted_by_its_leaf(experiment):
     close(effects.ite[3], expected, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_common_support_leaves_out_who_has_no_like(unchecked):
     sample = draw_sample(8, n=60, p=2)
     x = np.clip(sample.points, -1, 1)

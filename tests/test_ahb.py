@@ -116,6 +116,7 @@ def test_a_covariate_that_the_surface_does_not_see_is_open_from_end_to_end():
     assert np.asarray(boxes.open)[:, 0].all()
 
 
+@pytest.mark.extended
 def test_long_ladders_are_taken_in_steps_and_edges_are_values_of_the_data(surface):
     sample = draw_sample(2, n=400, p=2)
     for bins in (4, 16, 64, 400):
@@ -222,6 +223,7 @@ def test_jit_gives_the_same_boxes_and_effects():
         np.testing.assert_allclose(host.ate, traced.ate, rtol=2e-4)
 
 
+@pytest.mark.extended
 def test_data_sets_in_one_call_equal_a_loop():
     xs = jnp.stack([draw_sample(s, n=48).x for s in range(3)])
     ts = jnp.stack([draw_sample(s, n=48).t for s in range(3)])

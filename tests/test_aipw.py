@@ -230,6 +230,7 @@ def test_jit_gives_what_the_host_gives(estimand):
     assert str(traced) == str(host)
 
 
+@pytest.mark.extended
 def test_folds_and_surfaces_are_those_of_a_matching_method_with_that_key():
     sample = draw_sample(10, n=60)
     effects = jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=7, folds=2)

@@ -48,6 +48,7 @@ def test_gamma_of_the_uniform_is_the_corrected_formula(budget):
     assert found.gamma == pytest.approx(sqrt((1 - threshold**2) / 16), rel=1e-9)
 
 
+@pytest.mark.extended
 def test_gamma_with_eps_solves_the_theorem():
     """8 c(rho) rho^2 = mean_value eps, and c(rho) of intervals of 2 rho is below the density's."""
     for effects, budget in ((jc.Beta(2.0, 2.0), 0.5), (np.linspace(0.1, 0.9, 40), 12)):
@@ -249,6 +250,7 @@ def test_uniform_effects_lose_a_quarter_of_what_the_paper_allows(k):
     assert max(lost) == pytest.approx(1 - found.worst_ratio, abs=2e-3)
 
 
+@pytest.mark.extended
 def test_the_swap_bound_is_four_times_the_worst_case_and_values_tend_to_their_distribution():
     tau = (np.arange(2000) + 1) / 2000
     one = jc.guarantee(tau, budget=600, rho=0.05)

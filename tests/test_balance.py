@@ -80,6 +80,7 @@ def test_effective_size():
     assert effective_size(np.zeros(3)) == 0
 
 
+@pytest.mark.extended
 def test_matching_balances_lalonde(halves):
     train, test = halves
     matching = jc.match(test, jc.FastAHB(), surface=jc.fit(train, jc.Ridge()))

@@ -135,6 +135,7 @@ def test_the_score_stands_apart_from_the_covariates():
     assert np.isnan(peers.balance(table.iloc[1:])["score_before"])
 
 
+@pytest.mark.extended
 def test_matched_groups_are_told_with_their_interval():
     sample = draw_sample(1, n=60)
     one = peers.by_matching(LINEAR)(sample, 0)
@@ -179,6 +180,7 @@ def test_methods_that_draw_are_asked_many_times_and_slow_ones_apart(monkeypatch)
     assert peers.answers(question(), "refusing", 1, 1.0)[1].startswith("partition 1: DataError: ")
 
 
+@pytest.mark.extended
 def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_path):
     monkeypatch.chdir(Path(peers.__file__).parents[1])
     effect = next(data.questions(["psid"]))

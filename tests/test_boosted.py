@@ -91,6 +91,7 @@ def brute_tree(z, y, w, depth, rate, penalty, least):
     return value
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("seed", [0, 1, 2])

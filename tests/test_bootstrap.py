@@ -112,6 +112,7 @@ def scores_by_loops(effects, target, adjust=None):
     return scores, lone, lone * (left > 1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("adjust", [None, wavy])
 @pytest.mark.parametrize("target", ["population", "sample"])
 @pytest.mark.parametrize(
@@ -267,6 +268,7 @@ def test_the_bootstrap_covers_population_and_sample_and_agrees_with_abadie_imben
             assert 0.93 < size[i] / (att - aims[:, i]).std() < 1.07 * largest
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("weights", ["poisson", "multinomial", "bayesian"])
 def test_the_variance_of_a_resampled_mean_has_its_closed_form(weights):
     """4,000 draws: the variance errs by 2.3% (kurtosis 3) to 3%; 8% is three of these.
@@ -365,6 +367,7 @@ def test_what_a_bootstrap_cannot_do_is_refused(unchecked):
         jc.interval(effects, jc.ConservativeNormal())
 
 
+@pytest.mark.extended
 def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
     """One group, 400 data sets of 120 units: the mean square of the error has a known value.
 

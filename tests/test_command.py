@@ -207,6 +207,7 @@ def test_every_mistake_ends_with_2_and_one_sentence(file, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.extended
 def test_missing_values_are_dropped_with_a_note(people, tmp_path, capsys):
     gaps = people.assign(age=people["age"].where(people.index > 4))
     gaps.to_csv(tmp_path / "gaps.csv", index=False)

@@ -85,6 +85,7 @@ def test_group_variances_keep_their_digits():
             np.testing.assert_allclose(effects.variances[i, arm], mine.var(ddof=1), rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_integer_ladders_tie_alike_under_jit():
     rng = np.random.default_rng(3)
     x = rng.integers(0, 61, (60, 2)).astype(np.float32)
@@ -147,6 +148,7 @@ def test_a_matching_knows_its_treatments_and_weights():
                 verb(other, found)
 
 
+@pytest.mark.extended
 def test_a_bad_outcome_under_tracing_is_a_code_and_spares_other_boxes():
     sample = draw_sample(6, n=40)
     method = jc.FastAHB(outcome=jc.Function(wavy))
@@ -263,6 +265,7 @@ def test_a_matching_brings_its_own_queries():
             jc.estimate(sample, boxes, **more)
 
 
+@pytest.mark.extended
 def test_objects_of_another_kind_are_told_by_name(unchecked):
     sample = jc.datasets.lalonde("experiment")
     effects = jc.estimate(sample, jc.M5Model(jc.M5Tree(min_controls=60)))

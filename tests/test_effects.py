@@ -109,6 +109,7 @@ def parts_of_the_outcome(sample):
     return np.asarray(sample.y, float) - both[np.arange(sample.n), t], both
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("adjust", ["auto", None])
 @pytest.mark.parametrize("tau", ["a", "b"])
@@ -217,6 +218,7 @@ def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, i
     assert np.mean(same) >= 0.9  # interpolation between rungs is exact only up to float32
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_duplicated_units_change_no_box_and_no_average(seed):
     sample = draw_sample(seed, n=30)
@@ -270,6 +272,7 @@ def test_renamed_levels_change_no_group(seed):
         assert first.group(i)[0].tolist() == second.group(i)[0].tolist()
 
 
+@pytest.mark.extended
 @given(SEEDS, st.floats(-1e3, 1e3), st.sampled_from([-3.0, 0.01, 7.0]), st.booleans())
 def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor, adjusted):
     sample = draw_sample(seed, n=40)
@@ -294,6 +297,7 @@ def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor, adjusted):
         )
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_swapped_arms_turn_att_into_minus_atc(seed):
     sample = draw_sample(seed, n=40)

@@ -84,6 +84,7 @@ def solve(arounds, formulation):
     ]
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_ladder_and_big_m_programs_and_the_search_agree():
     """300 random problems, of which some have no box that holds enough."""
@@ -139,6 +140,7 @@ def test_binary_boxes_are_exact_matches_on_what_matters():
         np.testing.assert_array_equal(fast.group(i)[0], alike)
 
 
+@pytest.mark.extended
 def test_limits_leave_a_valid_box_its_gap_and_how_it_ended():
     sample = draw_sample(11, n=60, p=5)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
@@ -338,6 +340,7 @@ def test_wrong_options_are_refused(options, words, unchecked):
         jc.ExactAHB(**options)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("distance", "words"),
     [

@@ -123,6 +123,7 @@ class Same(Matcher):
         )
 
 
+@pytest.mark.extended
 def test_effects_and_intervals():
     """Averages by group as `cate` has them, with the errors of `interval`."""
     sample, group = trial(n=120)

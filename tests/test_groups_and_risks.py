@@ -55,6 +55,7 @@ def test_a_row_of_the_table_is_the_interval_of_that_group_alone(effects, surface
         np.testing.assert_allclose(frame["estimate"][i], alone.estimate, rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_labels_missing_single_and_unmatched(effects):
     sample = effects.sample
     treated = np.flatnonzero(np.asarray(sample.t))

@@ -170,6 +170,7 @@ def test_importing_changes_no_flag_and_loads_no_plotting():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.extended
 def test_nothing_is_silent_or_unfinished():
     for f in FILES:
         for word in ("TODO", "FIXME", "XXX", "NotImplementedError"):

@@ -66,6 +66,7 @@ def test_brute_force_agrees_with_itself():
     assert (np.asarray(kernels.membership(units, rungs)) == fast_members(units, rungs)).all()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("spec", BOX_SPECS)

@@ -96,6 +96,7 @@ def test_weights_and_categories_beside_the_recursion(options):
         assert float(tree.adjusted_r2[k]) == pytest.approx(r2, abs=1e-4)
 
 
+@pytest.mark.extended
 def test_planted_thresholds_are_found():
     """Steps are what the reduction of deviations sees; the slopes turn at the second one."""
     rng = np.random.default_rng(1)
@@ -133,6 +134,7 @@ def test_the_bound_of_the_regressions_error():
         assert ((y[rows] - f0[rows]) ** 2).mean() <= bound * (1 + 1e-3) + 1e-5
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
@@ -152,6 +154,7 @@ def test_one_leaf_warns_and_says_why(x, y, words):
     assert tree.leaves == 1
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_constant_and_collinear_covariates_are_as_in_the_recursion():
     """A linear map of another, and one that is the same for all controls: regressions bear both."""
@@ -215,6 +218,7 @@ def test_trees_of_many_data_sets_in_one_call():
         np.testing.assert_allclose(f0[k], np.asarray(tree(x[k]))[:, 0], atol=2e-2)
 
 
+@pytest.mark.extended
 def test_samples_of_other_covariates_are_refused(unchecked):
     data = jc.datasets.lalonde("experiment")
     tree = jc.fit(data, jc.M5Tree(min_controls=60))
@@ -294,6 +298,7 @@ def test_bins_leave_few_values_as_they_are():
     assert np.std((np.asarray(values) - y)[~t]) < 0.15
 
 
+@pytest.mark.extended
 def test_levels_must_be_those_of_the_tree():
     rng = np.random.default_rng(2)
     c, x = rng.choice(list("abc"), 200), rng.normal(size=200)

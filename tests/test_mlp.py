@@ -163,6 +163,7 @@ def test_a_batch_holds_rows_of_each_arm_and_all_of_a_small_one(size):
             assert sorted(mine) == there.tolist()
 
 
+@pytest.mark.extended
 def test_one_arm_only_and_lines_and_slopes(sample, small):
     control = jc.fit(sample, SMALL, arms="control", key=0)
     values = np.asarray(control(sample.x))

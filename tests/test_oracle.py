@@ -116,6 +116,7 @@ def test_binary_data_give_exact_matching_on_what_matters():
         assert found.group(i)[0].tolist() == np.flatnonzero(exact).tolist()
 
 
+@pytest.mark.extended
 def test_points_between_the_rungs_grow_like_units(surface):
     sample = draw_sample(8, n=60, p=3)
     at = np.array([[0.05, -0.1, 0.2], [9.0, 9.0, 9.0], [-9.0, 0.3, 0.1]])

@@ -161,6 +161,7 @@ def test_means_of_donors_are_recovered(method):
         close(np.asarray(found.effect)[D & (START == 6)[:, None]], 2.5, atol=1e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "make", [lambda v: jc.SyntheticControl(penalty=v), lambda v: jc.SyntheticDiD(zeta=v)]
 )

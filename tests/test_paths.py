@@ -100,6 +100,7 @@ def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
         assert_same(screened, whole)
 
 
+@pytest.mark.extended
 def test_many_short_rounds(monkeypatch):
     """However quick the rounds are, the steps of the next one stay a number that fits."""
     monkeypatch.setattr(_rounds, "BATCH", 16)

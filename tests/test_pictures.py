@@ -64,6 +64,7 @@ def test_boxes_need_two_ordered_covariates(surface):
         jc.plot.boxes(found)
 
 
+@pytest.mark.extended
 def test_boxes_are_drawn_where_they_are():
     """Edges of the rectangles against the boxes', but for those too thin to be seen."""
     sample = draw_sample(2, n=80)

@@ -51,6 +51,7 @@ def test_the_coefficients_are_those_of_scikit_learn(penalty):
     np.testing.assert_allclose(ours, np.r_[theirs.intercept_, theirs.coef_[0]], atol=1e-4)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("folds", [1, 2, 5])
 def test_the_chances_are_those_of_scikit_learn(folds):

@@ -85,6 +85,7 @@ def test_r2_is_of_the_surfaces_whatever_effects_are_adjusted_by():
     assert "adjusted by the outcome model; plain means" in other.summary()
 
 
+@pytest.mark.extended
 def test_the_trees_of_honest_regressions_are_measured_too():
     sample = draw_sample(4, n=120)
     effects = jc.estimate(sample, jc.M5Model(jc.M5Tree(min_controls=20), honest=True), key=0)

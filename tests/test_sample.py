@@ -100,6 +100,7 @@ def test_five_rows_are_named_and_the_others_counted():
         jc.Sample(x, np.arange(20) % 2)
 
 
+@pytest.mark.extended
 def test_padding_may_hold_anything():
     x = np.concatenate([X, [[np.nan, np.inf]]])
     valid = [True] * 4 + [False]

@@ -142,6 +142,7 @@ def test_prune_pairs_finds_the_nearest_of_either_arm(spec, implementation):
             np.testing.assert_allclose(near[i, a], expected)
 
 
+@pytest.mark.extended
 def test_prune_pairs_leaves_out_what_is_no_number_and_refuses(unchecked):
     values = jnp.array([[0.0], [jnp.nan], [2.0], [jnp.inf]])
     arm, member = jnp.zeros(4, bool), jnp.ones(4, bool)

@@ -189,6 +189,7 @@ def test_trees_processes_follow_their_formulas(row):
         assert abs(x[:, j].mean() - (0 if j < 5 else 0.5)) < 5 * sd / np.sqrt(n)
 
 
+@pytest.mark.extended
 def test_trees_processes_are_drawn_in_one_vmapped_call():
     keys = jax.random.split(jax.random.key(0), 3)
     draw = lambda key: jc.simulate.m5("s2", key=key, n=60, treated=7)  # noqa: E731

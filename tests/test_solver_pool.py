@@ -454,6 +454,7 @@ def test_a_process_pool_of_the_user(repository_on_path):
             pool.solve([SMALL])
 
 
+@pytest.mark.extended
 def test_ctrl_c_does_not_wait_for_processes(repository_on_path):
     def progress(done):
         if done == 2:

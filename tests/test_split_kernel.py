@@ -55,6 +55,7 @@ def brute(codes, node, y, w, spec, steps):
     return level, cut, above, sd
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("spec", SPLIT_SPECS)
@@ -93,6 +94,7 @@ def test_of_equal_cuts_the_lowest_is_taken_whatever_the_order():
             assert out.cut.tolist() == [[0]] and out.above.tolist() == [[1]]
 
 
+@pytest.mark.extended
 def test_weights_of_one_need_not_be_given_and_covariates_may_differ_in_rungs():
     spec = SPLIT_SPECS[2]
     codes, node, y, w = problem(spec, weighted=False)
@@ -169,6 +171,7 @@ def test_units_by_code(rungs):
     np.testing.assert_array_equal(found, np.argsort(codes, axis=1, kind="stable"))
 
 
+@pytest.mark.extended
 def test_long_sums_keep_their_digits():
     """300,000 outcomes of 0 and 1: added up one by one in float32 the squares drift by 1 in 200."""
     rng = np.random.default_rng(1)

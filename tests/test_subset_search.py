@@ -23,6 +23,7 @@ def enumerated(d, weight, **options):
         return np.asarray(found.chosen)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("implementation", ["reference", "auto"])
 @pytest.mark.parametrize("spec", SUBSET_SPECS)

@@ -75,6 +75,7 @@ def test_a_classifier_of_random_trees_predicts_a_probability():
     np.testing.assert_allclose(ours, model.predict_proba(x)[:, 1], atol=1e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("only", [0.0, 1.0])
 def test_a_classifier_that_sees_one_class_predicts_that_class(only):
     sample = draw_sample(4, n=80)

@@ -117,6 +117,7 @@ def pairs(n=12):
     return jc.Sample(x[:, None], np.arange(2 * n) % 2, x)
 
 
+@pytest.mark.extended
 def test_the_own_outcome_is_left_out():
     """Boxes with nobody else of the unit's arm do not win: they foretell the mean of the others.
 
@@ -146,6 +147,7 @@ def test_surfaces_are_trained_once_a_fold_and_never_on_the_fold(judged):
     assert not (jax.random.key_data(spy.seen[0][2]) == jax.random.key_data(spy.seen[1][2])).all()
 
 
+@pytest.mark.extended
 def test_only_arms_that_some_setting_looks_at_are_trained():
     spy = Spy([])
     sample = draw_sample(8, n=48, p=2)
@@ -190,6 +192,7 @@ def test_of_equal_settings_the_earlier_wins(points):
     assert tuning.chosen == 0 and tuning.best.points == points[0]
 
 
+@pytest.mark.extended
 def test_one_key_one_table_and_the_best_is_ready():
     sample = draw_sample(12, n=48, p=2)
     method = jc.FastAHB(outcome=jc.Ridge(), min_controls=2)
@@ -209,6 +212,7 @@ def test_one_key_one_table_and_the_best_is_ready():
     assert "controls in the median box" in words
 
 
+@pytest.mark.extended
 def test_exact_boxes_are_tuned_too(judged):
     sample = draw_sample(13, n=24, p=2)
     method = jc.ExactAHB(outcome=SURFACE, engine="device")
@@ -219,6 +223,7 @@ def test_exact_boxes_are_tuned_too(judged):
     assert isinstance(tuning.best, jc.ExactAHB) and tuning.best.engine == "device"
 
 
+@pytest.mark.extended
 def test_a_setting_that_matches_nobody_does_not_win():
     """Pure noise is best foretold by the mean, which is what units without a box get."""
     rng = np.random.default_rng(0)
@@ -255,6 +260,7 @@ def test_bad_grids(unchecked, grid, words):
         jc.tune(draw_sample(14), FAST, grid, folds=1)
 
 
+@pytest.mark.extended
 def test_refusals(unchecked):
     sample, grid = draw_sample(15, n=48, p=2), dict(c=[1.1, 1.5])
     ridge = jc.FastAHB(outcome=jc.Ridge())
