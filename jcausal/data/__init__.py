@@ -8,9 +8,13 @@ from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
+from jcausal.data._host import added as added
+from jcausal.data._host import column as column
+from jcausal.data._host import difference as difference
 from jcausal.data._host import first_rows as first_rows
 from jcausal.data._host import in_dtype as in_dtype
 from jcausal.data._host import on_host as on_host
+from jcausal.data._host import rows_of as rows_of
 from jcausal.data._host import to_device as to_device
 from jcausal.data._kinds import FROM_FRAME as FROM_FRAME
 from jcausal.data._kinds import check_kind as check_kind

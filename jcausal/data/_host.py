@@ -54,6 +54,30 @@ def in_dtype(lib: Any, value: float | Values, dtype: np.dtype) -> Array:
     return lib.asarray(value, dtype)
 
 
+@on_host
+def added(lib: Any, one: Array, other: Array) -> Array:
+    """One + other."""
+    return one + other
+
+
+@on_host
+def difference(lib: Any, one: Array, other: Array) -> Array:
+    """One - other."""
+    return one - other
+
+
+@on_host
+def column(lib: Any, values: Array, j: int) -> Array:
+    """The j-th of the last axis."""
+    return values[..., j]
+
+
+@on_host
+def rows_of(lib: Any, array: Array, rows: Array) -> Array:
+    """Some rows of an array."""
+    return array[rows]
+
+
 def first_rows(array: np.ndarray | Array, rows: int) -> Array:
     """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
     if rows == array.shape[0]:

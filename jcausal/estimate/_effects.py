@@ -6,16 +6,21 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, like, to_device
+from jcausal.data import (
+    Sample,
+    added,
+    column,
+    difference,
+    is_traced,
+    like,
+    to_device,
+)
 from jcausal.estimate import _words
 from jcausal.estimate._aipw import aipw_of
 from jcausal.estimate._average import Average
 from jcausal.estimate._formulas import (
-    added,
     all_binary,
     carried_by_partners,
-    column,
-    difference,
     first_columns,
     group_means,
     group_variances,

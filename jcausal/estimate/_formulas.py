@@ -11,21 +11,6 @@ ALONE = 1.01  # effective units below which an arm counts as one unit: the digit
 
 
 @on_host
-def added(lib: Any, one: Array, other: Array) -> Array:
-    return one + other
-
-
-@on_host
-def difference(lib: Any, one: Array, other: Array) -> Array:
-    return one - other
-
-
-@on_host
-def column(lib: Any, values: Array, j: int) -> Array:
-    return values[..., j]
-
-
-@on_host
 def first_columns(lib: Any, values: Array, j: int) -> Array:
     return values[..., :j]
 

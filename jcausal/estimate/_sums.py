@@ -8,7 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, on_host
+from jcausal.data import (
+    Sample,
+    difference,
+    is_traced,
+    on_host,
+)
 from jcausal.estimate._residuals import residuals
 from jcausal.match import RESULTS, Matching, Prognosis, code
 
@@ -24,7 +29,7 @@ def summed(
     values, own, predicted = sample.y, None, None
     if prognosis is not None:
         own = residuals(sample, matching.fold, prognosis)
-        predicted = _difference(sample.y, own)
+        predicted = difference(sample.y, own)
         values = own if adjusted else values
     centre = _centre(values, sample.valid, sample.weight, adjusted)
     traced = is_traced(sample, matching, values)
@@ -35,11 +40,6 @@ def summed(
         totals = matching.totals(away, also)
         totals, foretold = _parted(totals, sample.x.dtype, predicted is not None)
     return _marked(sample, matching, totals, prognosis, adjusted), totals, foretold, centre
-
-
-@on_host
-def _difference(lib: Any, y: Float[Array, " n"], own: Float[Array, " n"]) -> Float[Array, " n"]:
-    return y - own
 
 
 @on_host

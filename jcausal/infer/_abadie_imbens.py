@@ -10,7 +10,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample, Schema, bucket, is_traced, on_host, pad_rows, to_device
+from jcausal.data import (
+    Sample,
+    Schema,
+    added,
+    bucket,
+    is_traced,
+    on_host,
+    pad_rows,
+    to_device,
+)
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Form, Variance
 from jcausal.match import Leaves
@@ -65,7 +74,7 @@ class AbadieImbens(AverageMethod):
         wanted = _wanted(c, effects.sample.t if leaves else None, self.target)
         sigma = noise_variance(effects.sample, effects.residual, self.variance_neighbors, wanted)
         if isinstance(effects.matching, Leaves):
-            sigma = _sum(sigma, _leaf_noise(effects, effects.matching))
+            sigma = added(sigma, _leaf_noise(effects, effects.matching))
 
         def of_form(form: Form) -> tuple[Array, Array]:
             c, t = effects.coefficients(form.share), effects.sample.t
@@ -117,11 +126,6 @@ def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
     assert sample.y is not None
     centred = _centred(sample.y, effects.centre, sample.valid)
     return _of_leaf(leaves.checked_residuals(centred)[2], leaves.leaf, sample.t)
-
-
-@on_host
-def _sum(lib: Any, a: Array, b: Array) -> Array:
-    return a + b
 
 
 @on_host

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import add_at, is_traced, on_host, to_device
+from jcausal.data import (
+    add_at,
+    difference,
+    is_traced,
+    on_host,
+    to_device,
+)
 from jcausal.estimate import Effects
 from jcausal.infer._abadie_imbens import noise_variance
 from jcausal.match import Leaves, Matching
@@ -39,7 +45,7 @@ def parts_of(effects: Effects, share: Float[Array, " q"]) -> Parts:
     columns, square = _partners(groups, share, effects.tau)
     sums = _spreads(matching, columns)
     single = matching.spread(square, power=2)
-    y = _less(effects.residual, effects.centre)
+    y = difference(effects.residual, effects.centre)
     return _added_up(groups, y, share, sums, single, effects.tau)
 
 
@@ -57,11 +63,6 @@ class _Groups(NamedTuple):
         weight = self.totals[..., 0]
         safe = lib.where(weight > 0, weight, 1)
         return safe, self.totals[..., 1] / safe
-
-
-@on_host
-def _less(lib: Any, y: Float[Array, " n"], centre: Float[Array, ""]) -> Float[Array, " n"]:
-    return y - centre
 
 
 @on_host
@@ -116,7 +117,7 @@ def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"
     """
     y, sample = effects.sample.y, effects.sample
     assert y is not None
-    found = leaves.checked_residuals(_less(y, effects.centre))
+    found = leaves.checked_residuals(difference(y, effects.centre))
     partner, square = _by_weight(effects.totals, share)
     total, single = leaves.spread(partner), leaves.spread(square, power=2)
     queries = leaves.query, effects.matched

@@ -17,6 +17,7 @@ from jcausal.data import (
     is_traced,
     on_host,
     rows_in_words,
+    rows_of,
     step_key,
     to_device,
 )
@@ -121,13 +122,8 @@ def make_task(
         if not rows.size:
             raise ValueError(f"estimand {estimand!r} queries {WORDS[estimand]}, and there is none.")
         rows = to_device(rows)
-        asked = _take(sample.valid, rows)
-    return Task(sample, fold, rows, _take(fold, rows), asked, None, estimand)
-
-
-@on_host
-def _take(lib: Any, array: Array, rows: Int[Array, " q"]) -> Array:
-    return array[rows]
+        asked = rows_of(sample.valid, rows)
+    return Task(sample, fold, rows, rows_of(fold, rows), asked, None, estimand)
 
 
 @on_host

@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, add_at, is_traced, like, on_host, to_device
+from jcausal.data import (
+    Sample,
+    add_at,
+    column,
+    is_traced,
+    like,
+    on_host,
+    to_device,
+)
 from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import RESULTS, code, sentence
 
@@ -94,7 +102,7 @@ class Matching(eqx.Module):
     def _mass(self) -> Float[Array, "q 2"]:
         """The weight of each group by arm."""
         ones = to_device(np.ones((self.sample.n, 1), self.sample.x.dtype))
-        return _column(self.sums(ones), 0)
+        return column(self.sums(ones), 0)
 
     def groups(self, limit: int = 100) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The first `limit` groups as (i, rows, weights), made one at a time."""
@@ -128,11 +136,6 @@ class Matching(eqx.Module):
 @on_host
 def _twice(lib: Any, v: Float[Array, " q"]) -> Float[Array, "q 2"]:
     return lib.stack([v, v], axis=1)
-
-
-@on_host
-def _column(lib: Any, sums: Float[Array, "q 2 d"], j: int) -> Float[Array, "q 2"]:
-    return sums[..., j]
 
 
 @on_host

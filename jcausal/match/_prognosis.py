@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, is_traced, on_host, to_device
+from jcausal.data import (
+    Sample,
+    is_traced,
+    on_host,
+    rows_of,
+    to_device,
+)
 from jcausal.outcome import ResponseSurface
 from jcausal.outcome._quality import by_blocks, predicted
 
@@ -45,7 +51,7 @@ def foretell(
     """
     units = _of_folds(sample.x, _of_valid(sample.valid, fold), surfaces)
     if at is None:
-        found = _rows(units, query)
+        found = rows_of(units, query)
     else:
         assert query_fold is not None
         found = _of_folds(at, query_fold, surfaces)
@@ -55,13 +61,6 @@ def foretell(
 @on_host
 def _of_valid(lib: Any, valid: Bool[Array, " n"], fold: Int[Array, " n"]) -> Int[Array, " n"]:
     return lib.where(valid, fold, -1)
-
-
-@on_host
-def _rows(
-    lib: Any, units: Float[Array | np.ndarray, "n 2"], query: Int[Array, " q"]
-) -> Float[Array, "q 2"]:
-    return units[query]
 
 
 def _of_folds(

@@ -18,6 +18,7 @@ from jcausal.data import (
     is_traced,
     on_host,
     pad_rows,
+    rows_of,
     step_key,
     to_device,
 )
@@ -159,7 +160,7 @@ class MLP(OutcomeModel):
         sizes = (len(encoding.column), *[self.width] * self.depth, 2)
         plan = self._plan(sample.x.dtype)
         index, weight = _rows(used)
-        x, y, t, row = (_pick(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
+        x, y, t, row = (rows_of(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
         networks, scales, noise, good = _core(
             encoding,
             Rows(x, y, t, weight, row),
@@ -248,11 +249,6 @@ def _rows(used: Sample) -> tuple[Int[Array, " r"] | Int[np.ndarray, " r"], Float
     index = pad_rows(rows, bucket(len(rows)))
     weight = np.where(np.arange(len(index)) < len(rows), np.asarray(used.weight)[index], 0)
     return index, to_device(weight)
-
-
-@on_host
-def _pick(lib: Any, array: Array, index: Array) -> Array:
-    return array[index]
 
 
 @on_host

@@ -9,7 +9,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from jcausal.data import DataError, Sample, Schema, on_host
+from jcausal.data import (
+    DataError,
+    Sample,
+    Schema,
+    on_host,
+    rows_of,
+)
 from jcausal.outcome._quality import r_squared
 
 LINES = 256  # up to here all lines are evaluated, wanted or not
@@ -171,12 +177,7 @@ def of_arms(
 
 def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:
     """Remember the rows of a sample whose outcomes were used."""
-    return Trained(_rows(sample.row, rows), sample.origin)
-
-
-@on_host
-def _rows(lib: Any, row: UInt32[Array, "n 2"], rows: Int[Array, " r"]) -> UInt32[Array, "r 2"]:
-    return row[rows]
+    return Trained(rows_of(sample.row, rows), sample.origin)
 
 
 class Encoding(eqx.Module):
