@@ -38,7 +38,7 @@ from jcausal.match import (
 from jcausal.match._match import raise_failed
 from jcausal.match._matcher import Tau, prefixed
 from jcausal.outcome import FitWarning, Function, OutcomeModel
-from jcausal.outcome._folds import deal_folds, fold_surface
+from jcausal.outcome._folds import deal_folds, fold_surface, most_of_fold
 
 Support = Literal["all", "common"]
 
@@ -278,7 +278,8 @@ def _cross_fit(
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, arms, fold, k, key))
-    task = make_task(sample, fold, ask.estimand, ask.query)._replace(tau=ask.tau)
+    task = make_task(sample, fold, ask.estimand, ask.query)
+    task = task._replace(tau=ask.tau, most=most_of_fold(sample, folds))
     if key is not None:
         task = task._replace(key=step_key(key, "match"))
     found = method.run(task, surfaces, progress)

@@ -21,6 +21,7 @@ class Task(NamedTuple):
     """What is to be matched: folds of the sample, and queries that are rows or points.
 
     `honest`: surfaces that are given were trained on other rows. `tau`: how effects are formed.
+    `most`: no fold holds more rows than so many, where that is known without their values.
     """
 
     sample: Sample
@@ -33,6 +34,7 @@ class Task(NamedTuple):
     key: PRNGKeyArray | None = None
     honest: bool = True
     tau: Tau = "b"
+    most: int | None = None
 
 
 class Matcher(eqx.Module):

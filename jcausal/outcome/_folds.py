@@ -29,6 +29,14 @@ def deal_folds(
     return fold
 
 
+def most_of_fold(sample: Sample, folds: int) -> int | None:
+    """The most rows that a dealt fold can hold, from shapes alone; None where clusters are dealt.
+
+    Two arms dealt evenly: each fold holds less than n / folds + 2.
+    """
+    return None if sample.cluster is not None else min(sample.n, sample.n // folds + 2)
+
+
 def fold_surface(
     sample: Sample,
     model: OutcomeModel | ResponseSurface | Callable,

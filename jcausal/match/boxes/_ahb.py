@@ -1,21 +1,25 @@
 """AHB by level boxes: the method's hyperparameters, and prepare / core / finish around them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, is_traced, on_host, pad_rows, row_draws, to_device
 from jcausal.match._matcher import Matcher, Progress, Task, Tau
 from jcausal.match._matching import Estimand
 from jcausal.match._prognosis import Prognosis
+from jcausal.match._results import RESULTS, code
 from jcausal.match.boxes._boxes import Boxes
-from jcausal.match.boxes._fast import points_of, prognosis_of, queries_of
+from jcausal.match.boxes._fast import points_of, prognosis_of, queries_of, still
 from jcausal.match.boxes._levels import Batch, Crowd, Found, Ground, lay_out, level_boxes
+from jcausal.match.boxes._lines import Edges
 from jcausal.match.boxes._space import Layout, Queries, layout, pick
 from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
@@ -147,27 +151,54 @@ class AHB(Matcher):
         ground: Ground,
         plan: Layout,
     ) -> Found:
-        """All queries at once in every fold, each taken from its own."""
-        sample, folds = task.sample.plain(), len(surfaces)
-        queries, found = queries_of(task), None
-        use = self._use(task)
+        """Chunk by chunk in every fold, as many as the fold's queries need.
+
+        How many units of a fold can be matched is not known, only how many there are at most.
+        """
+        sample, use = task.sample.plain(), self._use(task)
+        parts = still((queries_of(task), prognosis, use, ground))
+        queries, prognosis, use, ground = parts
+        every = Batch(queries, prognosis.queries, use, task.asked)
+        found = _none(every, plan)
         for k, surface in enumerate(surfaces):
             member = (task.fold == k) & (sample.weight > 0) & sample.valid
+            rows = jnp.nonzero(member, size=task.most or sample.n, fill_value=sample.n)[0]
             arms = jnp.stack([~sample.t, sample.t], axis=1) & member[:, None]
             crowd = Crowd(
-                ground.cells,
-                sample.t,
-                jnp.where(member, sample.weight, 0),
-                prognosis.units,
+                ground.cells.at[rows].get(mode="fill", fill_value=0),
+                sample.t.at[rows].get(mode="fill", fill_value=False),
+                still(sample.weight).at[rows].get(mode="fill", fill_value=0),
+                prognosis.units.at[rows].get(mode="fill", fill_value=0),
                 jnp.ones(2, sample.x.dtype),
                 arms.sum(0),
             )
-            mine = task.query_fold == k
-            batch = Batch(queries, prognosis.queries, use, task.asked & (mine | (folds == 1)))
-            one = level_boxes(surface.lean(), ground, crowd, batch, self._minimum, plan)
-            found = one if found is None else _where(mine, one, found)
-        assert found is not None
+            mine = task.asked & (task.query_fold == k)
+            solve = partial(level_boxes, still(surface.lean()), ground, crowd)
+            found = self._chunks(solve, every, mine, found, plan)
         return found
+
+    def _chunks(
+        self,
+        solve: Callable[[Batch, Array, Layout], Found],
+        every: Batch,
+        mine: Bool[Array, " q"],
+        found: Found,
+        plan: Layout,
+    ) -> Found:
+        """Put the boxes of some queries in their place; time follows how many there are."""
+        total = mine.shape[0]
+        size = min(_at_once(self.bins, plan, every.queries.x.shape[1]), max(32, -(-total // 8)))
+        order = jnp.nonzero(mine, size=-(-total // size) * size, fill_value=total)[0]
+
+        def step(state: tuple[Array, Found]) -> tuple[Array, Found]:
+            start, found = state
+            rows = lax.dynamic_slice_in_dim(order, start, size)
+            one = solve(_rows_of(every, jnp.minimum(rows, total - 1)), self._minimum, plan)
+            placed = jax.tree.map(lambda a, b: a.at[rows].set(b, mode="drop"), found, one)
+            return start + size, placed
+
+        count = mine.sum(dtype=jnp.int32)
+        return lax.while_loop(lambda state: state[0] < count, step, (jnp.int32(0), found))[1]
 
     def _hosted(
         self,
@@ -179,8 +210,7 @@ class AHB(Matcher):
         progress: Progress | None,
     ) -> Found:
         """Fold by fold and batch by batch, in bucketed shapes that near sizes share."""
-        wide = len(plan.ordered) * self.bins * task.sample.p * 4
-        most = int(np.clip(BYTES // max(wide, 1), 32, 4096))
+        most = _at_once(self.bins, plan, task.sample.p)
         where, parts, done = [], [], 0
         query_fold, total = np.asarray(task.query_fold), task.query.shape[0]
         use = np.asarray(self._use(task))
@@ -287,11 +317,24 @@ def _padded(crowd: Crowd, size: int) -> Crowd:
     return Crowd(cells, arm, weight, values, crowd.share, crowd.there)
 
 
-def _where(mine: Bool[Array, " q"], one: Found, other: Found) -> Found:
-    """The boxes of some queries from one fold, of the others from another."""
-    return jax.tree.map(
-        lambda a, b: jnp.where(mine.reshape(-1, *[1] * (a.ndim - 1)), a, b), one, other
-    )
+def _at_once(bins: int, plan: Layout, p: int) -> int:
+    """Queries of a batch, within the bytes that the points of their lines take."""
+    wide = len(plan.ordered) * bins * p * 4
+    return int(np.clip(BYTES // max(wide, 1), 32, 4096))
+
+
+def _none(every: Batch, plan: Layout) -> Found:
+    """Boxes that hold their query alone."""
+    queries = every.queries
+    lower, upper = (rung.astype(jnp.int32) for rung in (queries.lower, queries.upper))
+    status = jnp.full(every.asked.shape, code(RESULTS.not_asked))
+    return Found(Edges(lower, upper, queries.open), status)
+
+
+def _rows_of(every: Batch, rows: Int[Array, " r"]) -> Batch:
+    """Some of the queries."""
+    rest = (each[rows] for each in (every.home, every.use, every.asked))
+    return Batch(pick(every.queries, rows), *rest)
 
 
 def _laid_out(sample: Sample, plan: Layout, most: int, traced: bool) -> Ground:

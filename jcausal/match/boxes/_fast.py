@@ -174,12 +174,12 @@ class FastAHB(Matcher):
             asked = jnp.asarray(np.asarray(task.asked)[wide] & (np.arange(wide.size) < count))
             queries = _wide_queries(task, rows, wide)
         space = make_space(sample, (task.fold == k) & (sample.weight > 0))
-        surface, space, rules = _still((surface, space, rules))
+        surface, space, rules = still((surface, space, rules))
         problem = pose(space, surface, rules)
         points = self.points or (3 if self.grid == "line" else 16)
         report = None if progress is None else lambda done, total: progress(where, done, total)
         plan = layout(sample)
-        state = grow_all(problem, _still(queries), asked, plan, self.grid, points, report)
+        state = grow_all(problem, still(queries), asked, plan, self.grid, points, report)
         shape = (*rungs_of(problem.space, queries, state, rules.levels), state.open, state.status)
         return rows, tuple(first_rows(array, count) for array in shape)
 
@@ -218,7 +218,7 @@ def points_of(task: Task) -> np.ndarray | Array:
     return sample.points[np.asarray(task.query)]
 
 
-def _still(tree):  # noqa: ANN001, ANN202
+def still(tree):  # noqa: ANN001, ANN202
     """Boxes are piecewise constant in everything: no gradient passes through their growth."""
     return jax.tree.map(
         lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, tree
