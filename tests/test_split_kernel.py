@@ -11,7 +11,7 @@ from jcausal import kernels
 from jcausal.match.tree._grow import order_of
 from jcausal_kernels.specs import SPLIT_SPECS
 
-IMPLEMENTATIONS = ["reference", "histogram", "sorted", "auto"]
+IMPLEMENTATIONS = ["reference", "histogram", "sorted", "steps", "auto"]
 
 
 def problem(spec, seed=0, weighted=True):

@@ -11,7 +11,9 @@ n units, p covariates, k nodes, r rungs. Outcomes are centred in each node befor
 Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes, or
 256 MB where that is more than 256 MB, for some covariates at a time.
 Sorted (any number of rungs): a sort of n units for each covariate unless `order` is given, and two
-segmented scans, about 40 n p operations; 80 n p bytes.
+segmented scans, about 40 n p operations; 80 n p bytes. Steps (the same, all covariates of a
+position at once, one position after the other): 90,000 x 20 in 24 nodes .07 s where the segmented
+scans take .22 (float64, 2 cores).
 """
 
 from functools import partial
@@ -24,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 from jcausal_kernels.segments import segmented_scan
 
-Implementation = Literal["auto", "reference", "histogram", "sorted"]
+Implementation = Literal["auto", "reference", "histogram", "sorted", "steps"]
 FEW_RUNGS = 256  # up to here histograms are quicker on a CPU
 BLOCK = 1024  # units that are looked at together where sums are products
 SHORT = 2**10  # float32 numbers that are added up one by one
@@ -166,7 +168,7 @@ def _reference(
 
 
 # (3) The tuned versions: histograms over rungs (for two, one addition a unit), and segmented scans
-# over sorted units.
+# over sorted units, or running sums over them.
 
 
 def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: int) -> Array:
@@ -281,7 +283,41 @@ def _sorted(
     return jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
 
 
-# (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version.
+def _steps(
+    codes: Array,
+    node: Array,
+    columns: Array,
+    totals: Array,
+    minimum: Array,
+    order: Array | None,
+) -> tuple[Array, Array, Array]:
+    """As `_sorted`; every row of the order has the nodes in the same places."""
+    (n, p), (nodes, d) = codes.shape, totals.shape
+    order = sorted_order(codes, node) if order is None else order
+    rows = order.T
+    at = jnp.where((node >= 0) & (node < nodes), node, nodes)[rows[:, 0]]
+    place = jnp.arange(n, dtype=jnp.int32)[:, None]
+
+    def add(total: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        total = jnp.where(row[0], 0, total) + row[1]
+        return total, total
+
+    none = jnp.zeros(p * d, columns.dtype)
+    sums = lax.scan(add, none, (_starts(at), columns[rows].reshape(n, p * d)))[1].reshape(n, p, d)
+    follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
+    last = jnp.where(follows, nodes + 1, at)
+    of = _sums(jnp.zeros((nodes + 1, p, d), sums.dtype).at[last].set(sums, mode="drop")[at])
+    rung = jnp.take_along_axis(codes, rows, axis=0)
+    after = jnp.concatenate([rung[1:], rung[-1:]])
+    level = jnp.where(follows[:, None] & (after > rung), _level(of, _sums(sums), minimum), 0)
+    best = jnp.zeros((nodes + 1, p), level.dtype).at[at].max(level)
+    first = jnp.full((nodes + 1, p), n - 1, jnp.int32)
+    first = first.at[at].min(jnp.where(level == best[at], place, n - 1))[:nodes]
+    return best[:nodes], *(jnp.take_along_axis(each, first, axis=0) for each in (rung, after))
+
+
+# (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version; on a CPU
+# steps where the dtype is wide enough for long running sums.
 
 
 def _by_size(rungs: tuple[int, ...]) -> dict[int, list[int]]:
@@ -330,7 +366,11 @@ def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None
 
         found.append(lax.platform_dependent(codes, *rest, cpu=by_histogram, default=by_sorting))
     if 0 in sizes:
-        found.append(_sorted(codes[:, jnp.asarray(sizes[0])], *rest, order=order))
+        many = (codes[:, jnp.asarray(sizes[0])], *rest, order)
+        if rest[1].dtype == jnp.float64:
+            found.append(lax.platform_dependent(*many, cpu=_steps, default=_sorted))
+        else:
+            found.append(_sorted(*many))
     back = sorted(range(len(features)), key=features.__getitem__)
     return [jnp.concatenate(part, axis=1)[:, jnp.asarray(back)] for part in zip(*found)]
 
@@ -355,6 +395,8 @@ def _jitted(
         found = _histogram(codes, *rest, rungs=max(rungs, default=1))
     elif implementation == "sorted":
         found = _sorted(codes, *rest, order=order)
+    elif implementation == "steps":
+        found = _steps(codes, *rest, order=order)
     else:
         found = _auto(rest, codes, rungs, order)
     return _splits(_sums(totals[:, None]), *found)
@@ -382,9 +424,9 @@ def split_scan(
     **Arguments:** `codes` (n, p) rungs from 0; `node` (n,) the node of each unit, a unit of another
     number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,) above 0, None
     for 1; `rungs` more than any code, for all covariates or for each; `minimum` units (not weight)
-    on either side of a cut; `order` (s, n) units so that those of a node stand together, by rung
-    (see `sorted_order`), for the covariates that are kept sorted (`many_rungs`; all of them with
-    `implementation="sorted"`): spares a sort.
+    on either side of a cut; `order` (s, n) units so that those of a node stand together, in the same
+    places in every row, by rung (see `sorted_order`), for the covariates that are kept sorted
+    (`many_rungs`; all of them with `implementation="sorted"` or "steps"): spares a sort.
 
     **Returns:** `Splits`.
 
@@ -398,7 +440,7 @@ def split_scan(
             f"nodes is {nodes} and rungs {rungs}: at least 1 each, and one for all or for each of "
             f"the {p} covariates."
         )
-    names = ("auto", "reference", "histogram", "sorted")
+    names = ("auto", "reference", "histogram", "sorted", "steps")
     if implementation not in names:
         raise ValueError(f"implementation is {implementation!r}; use one of {', '.join(names)}.")
     least = jnp.asarray(minimum, y.dtype)
