@@ -424,8 +424,8 @@ def split_scan(
     **Arguments:** `codes` (n, p) rungs from 0; `node` (n,) the node of each unit, a unit of another
     number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,) above 0, None
     for 1; `rungs` more than any code, for all covariates or for each; `minimum` units (not weight)
-    on either side of a cut; `order` (s, n) units so that those of a node stand together, in the same
-    places in every row, by rung (see `sorted_order`), for the covariates that are kept sorted
+    on either side of a cut; `order` (s, n) units so that those of a node stand together, in the
+    same places in every row, by rung (see `sorted_order`), for the covariates that are kept sorted
     (`many_rungs`; all of them with `implementation="sorted"` or "steps"): spares a sort.
 
     **Returns:** `Splits`.
