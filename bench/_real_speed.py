@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 import jcausal as jc
 from bench import _m5_cdc, _real_data
+from bench._real_peers import featured
 from bench._speed import quadratic
 
 GLANCE = 0.02  # seconds between two looks at a process's memory
@@ -123,10 +125,36 @@ def _one_by_one() -> Callable[[], Any]:
     return lambda: [_att(*row) for row in zip(*sets)]
 
 
+def _peer(sample: Callable[[], jc.Sample]) -> Callable[[], Any]:
+    """Pairs of pymatchit-causal at its defaults, and its regression with errors by pair.
+
+    Nearest neighbours on the logistic propensity score without replacement; covariates as numbers.
+    """
+    import statsmodels.formula.api as formulas  # it needs it
+    from pymatchit import MatchIt
+
+    given = featured(sample())
+    names = [f"x{j}" for j in range(given.p)]
+    frame = pd.DataFrame(given.points, columns=names)
+    frame = frame.assign(t=np.asarray(given.t, int), y=np.asarray(given.y, np.float64))
+
+    def run() -> float:
+        pairs = MatchIt(frame, method="nearest").fit("t ~ " + " + ".join(names)).matched_data
+        model = formulas.wls("y ~ t", data=pairs, weights=pairs["weights"])
+        return model.fit(cov_type="cluster", cov_kwds={"groups": pairs["subclass"]}).bse["t"]
+
+    return run
+
+
 RIDGE = jc.AHB(outcome=jc.Ridge())
 PYTHON: dict[str, Callable[[], Callable[[], Any]]] = {
     "LaLonde (PSID), AHB with Ridge": lambda: analysis(jc.datasets.lalonde("psid"), RIDGE),
     "LaLonde (PSID), AHB": lambda: analysis(jc.datasets.lalonde("psid"), jc.AHB()),
+    "NHEFS, AHB": lambda: analysis(_real_data.nhefs().sample(), jc.AHB()),
+    "RHC, AHB": lambda: analysis(_real_data.rhc().sample(), jc.AHB()),
+    "peer: LaLonde (PSID), pymatchit-causal": lambda: _peer(lambda: jc.datasets.lalonde("psid")),
+    "peer: NHEFS, pymatchit-causal": lambda: _peer(lambda: _real_data.nhefs().sample()),
+    "peer: RHC, pymatchit-causal": lambda: _peer(lambda: _real_data.rhc().sample()),
     "200 sets of 300 x 5, AHB with Ridge, vmapped": _together,
     "200 sets of 300 x 5, AHB with Ridge, a loop": _one_by_one,
     "CDC, 500 of 241,599 x 27, AHB, effects alone": lambda: _effects(
@@ -169,6 +197,8 @@ def timed_command(work: str, limit: float) -> dict[str, Any]:
 
 def timed_python(work: str, limit: float) -> dict[str, Any]:
     """The same work twice in a process of its own."""
+    if work.startswith("peer") and find_spec("pymatchit") is None:
+        raise _real_data.Absent("pymatchit-causal is not installed: pip install 'jcausal[peers]'")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         told = place / "seconds.json"
