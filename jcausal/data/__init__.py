@@ -15,6 +15,7 @@ from jcausal.data._host import first_rows as first_rows
 from jcausal.data._host import in_dtype as in_dtype
 from jcausal.data._host import on_host as on_host
 from jcausal.data._host import rows_of as rows_of
+from jcausal.data._host import stacked as stacked
 from jcausal.data._host import to_device as to_device
 from jcausal.data._kinds import FROM_FRAME as FROM_FRAME
 from jcausal.data._kinds import check_kind as check_kind

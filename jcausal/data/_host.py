@@ -78,6 +78,12 @@ def rows_of(lib: Any, array: Array, rows: Array) -> Array:
     return array[rows]
 
 
+@on_host
+def stacked(lib: Any, *arrays: Array) -> Array:
+    """Arrays of one shape along a new first axis."""
+    return lib.stack(arrays)
+
+
 def first_rows(array: np.ndarray | Array, rows: int) -> Array:
     """The first rows of a padded result: cut on the host, where no shape costs a compilation."""
     if rows == array.shape[0]:

@@ -105,7 +105,7 @@ def _check_found(found: Completion) -> None:
         )
     for arm, values in enumerate((np.asarray(computed.y0), np.asarray(computed.y1))):
         known = values[np.isfinite(values)]
-        if int(computed.rank[arm]) == 0 and known.size and known.min() == known.max():
+        if int(np.asarray(computed.rank)[arm]) == 0 and known.size and known.min() == known.max():
             _warn_rank(found, arm)
     if not bool(computed.converged):
         warnings.warn(
@@ -121,7 +121,7 @@ def _warn_rank(found: Completion, arm: int) -> None:
     values, word = np.asarray(found.singular_values)[arm], ("without", "with")[arm]
     numbers = ""
     if "threshold" in found.completed.details and values.size > 1:
-        threshold = float(found.completed.details["threshold"][arm])
+        threshold = float(np.asarray(found.completed.details["threshold"])[arm])
         numbers = (
             f" (threshold {number_in_words(threshold)}; the largest singular value is "
             f"{number_in_words(float(values[0]))}, the widest gap "

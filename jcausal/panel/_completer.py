@@ -1,12 +1,13 @@
 """What a completion method is, and what it gives."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jcausal.data import on_host, to_device
 from jcausal.panel._assignment import Assignment
 from jcausal.panel._panel import Panel
 
@@ -58,12 +59,13 @@ def completed(
     details: dict[str, Array] | None = None,
 ) -> Completed:
     """A `Completed` with what a method does not have left out."""
+    none = to_device(np.zeros((2, 0), y0.dtype))
     return Completed(
         y0=y0,
         y1=y1,
-        rank=jnp.full(2, -1) if rank is None else rank,
-        singular_values=jnp.zeros((2, 0), y0.dtype) if singular_values is None else singular_values,
-        converged=jnp.asarray(True) if converged is None else converged,
+        rank=to_device(np.full(2, -1)) if rank is None else rank,
+        singular_values=none if singular_values is None else singular_values,
+        converged=to_device(True) if converged is None else converged,
         errors=errors,
         details=details or {},
     )
@@ -71,7 +73,12 @@ def completed(
 
 def observed_y1(panel: Panel) -> Float[Array, "n m"]:
     """The observed outcomes of treated cells, NaN elsewhere."""
-    return jnp.where(panel.treated, panel.y, jnp.nan)
+    return _where(panel.treated, panel.y)
+
+
+@on_host
+def _where(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    return lib.where(use, values, lib.nan)
 
 
 class Completer(eqx.Module):

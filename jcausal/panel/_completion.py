@@ -3,9 +3,9 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jcausal.data import difference, on_host
 from jcausal.panel import _words
 from jcausal.panel._completer import Completed, Completer, Errors
 from jcausal.panel._panel import Panel
@@ -36,37 +36,37 @@ class Completion(eqx.Module):
     @property
     def effect(self) -> Float[Array, "n m"]:
         """y1 - y0 in outcome units."""
-        return self.y1 - self.y0
+        return difference(self.y1, self.y0)
 
     @property
     def gap(self) -> Float[Array, "n m"]:
         """The observed outcome minus y0: in treated cells an effect, elsewhere the fit's error."""
-        return jnp.where(self.panel.mask, self.panel.y - self.y0, jnp.nan)
+        return _where(self.panel.mask, difference(self.panel.y, self.y0))
 
     @property
     def identified(self) -> Bool[Array, " n"]:
         """Which units have a cell with an effect."""
-        return jnp.isfinite(self.effect).any(1)
+        return _any_finite(self.effect)
 
     @property
     def unit_effect(self) -> Float[Array, " n"]:
         """Mean effect of each unit over its cells that have one; NaN without any."""
-        return mean_of(self.effect, jnp.isfinite(self.effect), 1)
+        return mean_of(self.effect, _with_effect(self.effect), 1)
 
     @property
     def time_effect(self) -> Float[Array, " m"]:
         """Mean effect at each time over the cells that have one; NaN without any."""
-        return mean_of(self.effect, jnp.isfinite(self.effect), 0)
+        return mean_of(self.effect, _with_effect(self.effect), 0)
 
     @property
     def att(self) -> Float[Array, ""]:
         """Mean effect over the observed treated cells that have one."""
-        return mean_of(self.effect, self.panel.treated & jnp.isfinite(self.effect), None)
+        return mean_of(self.effect, _with_effect(self.effect, self.panel.treated), None)
 
     @property
     def ate(self) -> Float[Array, ""]:
         """Mean effect over all cells that have one."""
-        return mean_of(self.effect, jnp.isfinite(self.effect), None)
+        return mean_of(self.effect, _with_effect(self.effect), None)
 
     @property
     def average(self) -> Float[Array, ""]:
@@ -125,10 +125,29 @@ class Completion(eqx.Module):
         return _words.completion_summary(self)
 
 
+@on_host
 def mean_of(
-    values: Float[Array, "n m"], use: Bool[Array, "n m"], axis: int | None
+    lib: Any, values: Float[Array, "n m"], use: Bool[Array, "n m"], axis: int | None
 ) -> Float[Array, "..."]:
     """Mean over the cells in use; NaN where there are none."""
-    count = use.sum(axis)
-    total = jnp.where(use, values, 0).sum(axis)
-    return jnp.where(count > 0, total / jnp.where(count > 0, count, 1), jnp.nan)
+    count = use.sum(axis).astype(values.dtype)
+    total = lib.where(use, values, 0).sum(axis)
+    return lib.where(count > 0, total / lib.where(count > 0, count, 1), lib.nan)
+
+
+@on_host
+def _with_effect(
+    lib: Any, effect: Float[Array, "n m"], use: Bool[Array, "n m"] | bool = True
+) -> Bool[Array, "n m"]:
+    """The cells, among those in use, that have an effect."""
+    return lib.isfinite(effect) & use
+
+
+@on_host
+def _where(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    return lib.where(use, values, lib.nan)
+
+
+@on_host
+def _any_finite(lib: Any, values: Float[Array, "n m"]) -> Bool[Array, " n"]:
+    return lib.isfinite(values).any(1)

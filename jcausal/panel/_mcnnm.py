@@ -1,7 +1,7 @@
 """Matrix completion by the nuclear norm with unit and time effects."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,9 +10,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, is_traced
+from jcausal.data import as_key, is_traced, on_host, rows_of, stacked, to_device
 from jcausal.panel._assignment import Assignment, both_arms_reason, controls_reason
-from jcausal.panel._completer import HOLDS_OUT, Cells, Completed, Completer, completed, observed_y1
+from jcausal.panel._completer import (
+    HOLDS_OUT,
+    Cells,
+    Completed,
+    Completer,
+    completed,
+    observed_y1,
+)
 from jcausal.panel._nuclear import Fit, scan, walk
 from jcausal.panel._panel import Panel
 from jcausal.panel._svd import top_factors
@@ -104,15 +111,15 @@ class MCNNM(Completer):
         keys = [None if key is None else jax.random.fold_in(key, k) for k in (0, 1)]
         found = [_arm(self, panel.y, use, k) for use, k in zip(arms, keys)]
         both = len(found) == 2
-        none = jnp.full_like(found[0].values, jnp.nan)
-        names = found[0].details
+        none = found[1] if both else _no_arm(found[0])
+        details = [arm.details for arm in found]
         return completed(
             found[0].y,
             found[1].y if both else observed_y1(panel),
-            rank=jnp.stack([found[0].rank, found[1].rank if both else jnp.asarray(-1)]),
-            singular_values=jnp.stack([found[0].values, found[1].values if both else none]),
-            converged=jnp.stack([arm.converged for arm in found]).all(),
-            details={name: jnp.stack([arm.details[name] for arm in found]) for name in names},
+            rank=stacked(found[0].rank, none.rank),
+            singular_values=stacked(found[0].values, none.values),
+            converged=_all(*(arm.converged for arm in found)),
+            details={name: stacked(*(each[name] for each in details)) for name in details[0]},
         )
 
 
@@ -126,6 +133,18 @@ class _Arm(NamedTuple):
     details: dict[str, Array]
 
 
+@on_host
+def _all(lib: Any, *flags: Bool[Array, ""]) -> Bool[Array, ""]:
+    return lib.stack(flags).all()
+
+
+@on_host
+def _no_arm(lib: Any, like: _Arm) -> _Arm:
+    """An arm that is not completed."""
+    none = lib.full_like(like.values, lib.nan)
+    return like._replace(rank=lib.full_like(like.rank, -1), values=none)
+
+
 def _arm(
     method: MCNNM, y: Float[Array, "n m"], use: Bool[Array, "n m"], key: PRNGKeyArray | None
 ) -> _Arm:
@@ -134,34 +153,70 @@ def _arm(
     All of it on what the two-way fit leaves: the effects are in the model, so that its minimum
     moves along, and digits are not spent on the level.
     """
-    level, top = _beginning(y, use)
-    y = jnp.where(use, y - level, 0)
-    count = use.sum()
+    level, rest, top, count = _beginning(y, use)
     if method.penalty is not None:
-        lambdas = jnp.asarray(method.penalty, y.dtype)[None]
-        chosen, details = jnp.asarray(0), {}
+        lambdas, chosen, details = _one_lambda(method.penalty, y.dtype), to_device(0), {}
     else:
         assert key is not None
-        steps = jnp.linspace(0, 1, method.grid, dtype=y.dtype)
-        lambdas = 2 * top / count * method.ratio**steps
-        errors = _errors(method, y, use, lambdas, key)
-        chosen = jnp.argmin(errors)
+        lambdas = _lambdas(top, count, method.ratio, method.grid)
+        errors = _errors(method, rest, use, lambdas, key)
+        chosen = _least(errors)
         details = {"lambdas": lambdas, "squared error by lambda": errors}
-    found = _down(method, y, use, lambdas * count / 2, chosen)
-    low = jnp.where(joined(use), found.m + level, jnp.nan)
-    values = jnp.zeros(min(SHOWN, *y.shape), y.dtype)
-    shown = found.s[: values.size]
-    values = values.at[: shown.size].set(shown)
-    details = {"lambda": lambdas[chosen]} | details
-    converged = (found.change <= method.tolerance) & ~found.short
-    return _Arm(low, (found.s > 0).sum(), values, converged, details)
+    found = _down(method, rest, use, _thresholds(lambdas, count), chosen)
+    low, rank, values = _ended(found, level, use)
+    details = {"lambda": rows_of(lambdas, chosen)} | details
+    return _Arm(low, rank, values, _converged(found, method.tolerance), details)
 
 
 @jax.jit
-def _beginning(y: Float[Array, "n m"], use: Bool[Array, "n m"]) -> tuple[Array, Array]:
-    """The two-way fit, and the largest singular value of its residuals: L is 0 from there on."""
+def _beginning(
+    y: Float[Array, "n m"], use: Bool[Array, "n m"]
+) -> tuple[Array, Array, Array, Array]:
+    """The two-way fit, what it leaves, the largest singular value of that, and the cells in use.
+
+    L is 0 from there on.
+    """
     fit, _ = two_way_fit(y, use)
-    return fit, top_factors(jnp.where(use, y - fit, 0), 1, 1).s[0]
+    rest = jnp.where(use, y - fit, 0)
+    return fit, rest, top_factors(rest, 1, 1).s[0], use.sum()
+
+
+@jax.jit
+def _ended(
+    found: Fit, level: Float[Array, "n m"], use: Bool[Array, "n m"]
+) -> tuple[Float[Array, "n m"], Int[Array, ""], Float[Array, " k"]]:
+    """The arm with its level, NaN where no chain of cells leads; rank; singular values to tell."""
+    low = jnp.where(joined(use), found.m + level, jnp.nan)
+    values = jnp.zeros(min(SHOWN, *use.shape), low.dtype)
+    shown = found.s[: values.size]
+    return low, (found.s > 0).sum(), values.at[: shown.size].set(shown)
+
+
+@on_host
+def _one_lambda(lib: Any, penalty: float | Array, dtype: np.dtype) -> Float[Array, " 1"]:
+    return lib.asarray(penalty, dtype)[None]
+
+
+@on_host
+def _lambdas(lib: Any, top: Array, count: Array, ratio: float, grid: int) -> Float[Array, " k"]:
+    """From the least lambda at which L is 0 down."""
+    steps = lib.linspace(0, 1, grid, dtype=top.dtype)
+    return (2 * top / count.astype(top.dtype) * ratio**steps).astype(top.dtype)
+
+
+@on_host
+def _thresholds(lib: Any, lambdas: Float[Array, " k"], count: Array) -> Float[Array, " k"]:
+    return lambdas * count.astype(lambdas.dtype) / 2
+
+
+@on_host
+def _least(lib: Any, errors: Float[Array, " k"]) -> Int[Array, ""]:
+    return lib.argmin(errors)
+
+
+@on_host
+def _converged(lib: Any, found: Fit, tolerance: float) -> Bool[Array, ""]:
+    return (found.change <= tolerance) & ~found.short
 
 
 def _errors(
@@ -176,8 +231,8 @@ def _errors(
     if is_traced(y, use):
         total, count = lax.map(lambda k: _traced_fold(method, y, use, lambdas, k), keys)
         return total.sum(0) / jnp.maximum(count.sum(), 1)
-    walks, tests = zip(*(_fold(method, y, use, lambdas, k) for k in keys))
-    count = max(sum(int(test.sum()) for test in tests), 1)
+    walks, tests = zip(*(_fold(method, y, use, lambdas, keys, k) for k in range(method.folds)))
+    count = max(sum(int(np.asarray(test).sum()) for test in tests), 1)
     errors: list[float] = []
     for found in zip(*walks):
         total = sum(float(_squared(y, fit.m, test)) for fit, test in zip(found, tests))
@@ -185,7 +240,7 @@ def _errors(
         if method.patience and len(errors) - 1 - int(np.argmin(errors)) >= method.patience:
             break
     rest = [np.inf] * (method.grid - len(errors))
-    return jnp.asarray(errors + rest, y.dtype)
+    return to_device(np.asarray(errors + rest, y.dtype))
 
 
 def _fold(
@@ -193,12 +248,25 @@ def _fold(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
-    key: PRNGKeyArray,
+    keys: PRNGKeyArray,
+    fold: int,
 ) -> tuple[Iterator[Fit], Bool[Array, "n m"]]:
     """Solutions by lambda for one training set, and the cells that it leaves out."""
-    train, test = _split(use, key)
-    start, _ = _beginning(y, train)
-    return walk(y, train, lambdas * train.sum() / 2, start, method.tolerance), test
+    train, test, start, thresholds = _begun(y, use, lambdas, keys, fold)
+    return walk(y, train, np.asarray(thresholds), start, method.tolerance), test
+
+
+@jax.jit
+def _begun(
+    y: Float[Array, "n m"],
+    use: Bool[Array, "n m"],
+    lambdas: Float[Array, " k"],
+    keys: PRNGKeyArray,
+    fold: Int[Array, ""] | int,
+) -> tuple[Array, Array, Array, Array]:
+    """A fold's cells to train and to test on, the two-way fit of the former, the thresholds."""
+    train, test = _split(use, keys[fold])
+    return train, test, two_way_fit(y, train)[0], lambdas * train.sum() / 2
 
 
 def _traced_fold(
@@ -209,9 +277,7 @@ def _traced_fold(
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, " k"], Int[Array, ""]]:
     """Squared errors by lambda on the cells that a training set leaves out, and their number."""
-    train, test = _split(use, key)
-    start, _ = _beginning(y, train)
-    thresholds = lambdas * train.sum() / 2
+    train, test, start, thresholds = _begun(y, use, lambdas, key[None], 0)
 
     def tell(fit: Fit) -> Array:
         return _squared(y, fit.m, test)
@@ -234,11 +300,12 @@ def _down(
     chosen: Int[Array, ""],
 ) -> Fit:
     """The solution at the chosen threshold, by way of the larger ones."""
-    start = jnp.zeros_like(y)
+    start = to_device(np.zeros(y.shape, y.dtype))
     if is_traced(y, use, thresholds):
         rest = jnp.maximum(thresholds, thresholds[chosen])
         return scan(y, use, rest, start, method.tolerance, lambda found: found.change)[0]
-    fits = list(walk(y, use, thresholds[: int(chosen) + 1], start, method.tolerance))
+    steps = np.asarray(thresholds)[: int(chosen) + 1]
+    fits = list(walk(y, use, steps, start, method.tolerance))
     return fits[-1]
 
 

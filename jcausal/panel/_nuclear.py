@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -111,6 +112,7 @@ def _size(y: Float[Array, "n m"], use: Bool[Array, "n m"]) -> Float[Array, ""]:
     return jnp.where(size > 0, size, 1)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def directions(m: int, wide: int, dtype: jnp.dtype, v: Array | None = None) -> Float[Array, "m l"]:
     """A block of directions: those that there are, then random ones."""
     fresh = sketch(m, wide, dtype)
@@ -123,7 +125,7 @@ def directions(m: int, wide: int, dtype: jnp.dtype, v: Array | None = None) -> F
 def walk(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
-    thresholds: Float[Array, " k"],
+    thresholds: Float[np.ndarray, " k"],
     start: Float[Array, "n m"],
     tolerance: float | Float[Array, ""],
 ) -> Iterator[Fit]:
@@ -142,12 +144,12 @@ def walk(
             v = directions(m, wide, y.dtype, v)
             found = fit_one(y, use, thresholds[k], start, v, tolerance, LIMIT)
             start, v = found.m, found.v
-            if not bool(found.short):
+            if not np.asarray(found.short):
                 break
             wide = _wide(wide, n, m)
         yield found
         before = last
-        wide = max(wide, _wide(int((found.s > 0).sum()), n, m))
+        wide = max(wide, _wide(int((np.asarray(found.s) > 0).sum()), n, m))
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jcausal.data import DataError, FrameKind, is_traced
+from jcausal.data import DataError, FrameKind, Values, in_dtype, is_traced, on_host, rows_of
 from jcausal.panel import _words
 from jcausal.panel._assignment import Assignment, assignment_of
 from jcausal.panel._check import Parts, check_assignment, checked, host_parts
@@ -79,11 +79,9 @@ class Panel(eqx.Module):
             unit, time = rows if unit is None else unit, columns if time is None else time
             parts = host_parts(y, d, mask, covariates, unit, time)
         dtype = jnp.result_type(float)
-        self.mask = jnp.asarray(parts.mask, bool)
-        self.y = jnp.where(self.mask, jnp.asarray(parts.y, dtype), 0)
-        self.d = jnp.asarray(parts.d, bool) & self.mask
+        self.mask, self.y, self.d = _cells(parts.mask, parts.y, parts.d, dtype)
         cube = parts.covariates
-        self.covariates = None if cube is None else jnp.asarray(cube, dtype)
+        self.covariates = None if cube is None else in_dtype(cube, dtype)
         n, m = self.y.shape
         self.units = None if unit is None else Labels(checked("unit", unit, n))
         self.times = None if time is None else Labels(checked("time", time, m))
@@ -150,20 +148,20 @@ class Panel(eqx.Module):
     @property
     def treated(self) -> Bool[Array, "n m"]:
         """Observed cells with treatment."""
-        return self.d & self.mask
+        return _both(self.d, self.mask)
 
     @property
     def control(self) -> Bool[Array, "n m"]:
         """Observed cells without treatment."""
-        return ~self.d & self.mask
+        return _only(self.mask, self.d)
 
     @property
     def assignment(self) -> Assignment:
         """Who was treated when, in numbers (concrete panels only)."""
-        if not bool(self.treated.any()):
+        if not np.asarray(self.treated).any():
+            seen = np.asarray(self.mask).sum()
             raise DataError(
-                f"none of the {int(self.mask.sum())} observed cells is treated: there is "
-                "nothing to compare."
+                f"none of the {seen} observed cells is treated: there is nothing to compare."
             )
         words = [str(v) for v in self.time]
         return assignment_of(np.asarray(self.d), np.asarray(self.mask), words)
@@ -181,10 +179,10 @@ class Panel(eqx.Module):
         rows = _positions(rows)
         kept = replace(
             self,
-            y=self.y[rows],
-            d=self.d[rows],
-            mask=self.mask[rows],
-            covariates=None if self.covariates is None else self.covariates[rows],
+            y=rows_of(self.y, rows),
+            d=rows_of(self.d, rows),
+            mask=rows_of(self.mask, rows),
+            covariates=None if self.covariates is None else rows_of(self.covariates, rows),
             units=None,
         )
         if is_traced(rows) or np.unique(np.asarray(rows)).size < kept.n:
@@ -197,10 +195,10 @@ class Panel(eqx.Module):
         cube = self.covariates
         kept = replace(
             self,
-            y=self.y[:, columns],
-            d=self.d[:, columns],
-            mask=self.mask[:, columns],
-            covariates=None if cube is None else cube[:, columns],
+            y=_columns_of(self.y, columns),
+            d=_columns_of(self.d, columns),
+            mask=_columns_of(self.mask, columns),
+            covariates=None if cube is None else _columns_of(cube, columns),
             times=None,
         )
         if is_traced(columns) or np.unique(np.asarray(columns)).size < kept.m:
@@ -214,7 +212,7 @@ class Panel(eqx.Module):
         """
         if not is_traced(d, self):
             check_assignment(d, np.asarray(self.mask), self.unit, self.time)
-        return replace(self, d=jnp.asarray(d, bool) & self.mask)
+        return replace(self, d=_both(d, self.mask))
 
     def without_covariates(self) -> "Panel":
         """The panel for methods that use no covariates."""
@@ -235,6 +233,34 @@ def replace(panel: Panel, **changes: Any) -> Panel:
     for field in dataclasses.fields(Panel):
         object.__setattr__(new, field.name, changes.get(field.name, getattr(panel, field.name)))
     return new
+
+
+@on_host
+def _cells(
+    lib: Any, mask: Values, y: Values, d: Values, dtype: np.dtype
+) -> tuple[Bool[Array, "n m"], Float[Array, "n m"], Bool[Array, "n m"]]:
+    """Which cells were observed, their outcomes and who was treated; 0 and False elsewhere."""
+    seen = lib.asarray(mask, bool)
+    return (
+        seen,
+        lib.where(seen, lib.asarray(y, dtype), 0).astype(dtype),
+        lib.asarray(d, bool) & seen,
+    )
+
+
+@on_host
+def _both(lib: Any, one: Values, other: Values) -> Bool[Array, "n m"]:
+    return lib.asarray(one, bool) & other
+
+
+@on_host
+def _only(lib: Any, one: Values, other: Values) -> Bool[Array, "n m"]:
+    return one & ~other
+
+
+@on_host
+def _columns_of(lib: Any, array: Values, columns: Values) -> Array:
+    return array[:, columns]
 
 
 def _positions(chosen: Any) -> Any:

@@ -13,6 +13,7 @@ Source: Bai and Ng (2021), JASA 116(536), for a matrix with a quarter missing; A
 Dwivedi and Shah, arXiv 2402.11652, for going round the quarters.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -47,6 +48,7 @@ class _Part(NamedTuple):
     converged: Bool[Array, ""]
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def drawn_halves(n: int, m: int, key: PRNGKeyArray) -> Halves:
     """Random halves of the rows and of the columns."""
     left, right = jax.random.split(key)

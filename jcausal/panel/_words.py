@@ -131,8 +131,8 @@ def unit_frame(found: Completion) -> Any:
     panel = found.panel
     columns = {
         "unit": panel.unit,
-        "treated": np.asarray(panel.treated.sum(1)),
-        "control": np.asarray(panel.control.sum(1)),
+        "treated": np.asarray(panel.treated).sum(1),
+        "control": np.asarray(panel.control).sum(1),
         "effect": np.asarray(found.unit_effect),
         "identified": np.asarray(found.identified),
     }
