@@ -9,7 +9,7 @@ import pytest
 
 import jcausal as jc
 from jcausal import cli
-from jcausal.cli import _files
+from jcausal.cli import _files, _text
 
 ROLES = ("--treatment", "treat", "--outcome", "earnings")
 
@@ -95,7 +95,7 @@ def test_command_and_python_agree_to_the_last_digit(
         path = out / f"{name}.{ending}"
         if ending == "parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, **_files.EXACT)
+        return pd.read_csv(path, **_text.EXACT)
 
     same(back("effects"), in_python.to_frame())
     assert "no intervals for single units: jc.ConservativeNormal would ignore" in printed
@@ -121,7 +121,7 @@ def test_the_method_its_knobs_and_what_is_averaged_are_options(file, sample, tmp
     method = jc.FastAHB(reach=0.1, levels=7, min_controls=3, outcome=jc.Ridge())
     expected = jc.estimate(sample, method, estimand="atc", adjust=None, support="common", key=3)
     assert not expected.adjusted and not expected.matched.all()
-    same(pd.read_csv(tmp_path / "effects.csv", **_files.EXACT), expected.to_frame())
+    same(pd.read_csv(tmp_path / "effects.csv", **_text.EXACT), expected.to_frame())
 
 
 def mistakes(folder):
@@ -139,7 +139,7 @@ def mistakes(folder):
     (folder / "header.csv").write_text("treat,earnings,age\n")
     (folder / "twice.csv").write_text("treat,earnings,age,age\n1,2,3,4\n")
     (folder / "broken.parquet").write_bytes(b"PAR1 no more")
-    (folder / "people.xlsx").write_bytes(b"x")
+    (folder / "people.doc").write_bytes(b"x")
     (folder / "broken.csv.zip").write_bytes(b"no archive")
     (folder / "broken.csv.xz").write_bytes(b"no archive")
     (folder / "binary.csv").write_bytes(b"treat,earnings\n\xff\xfe\x00,1\n")
@@ -165,7 +165,7 @@ def mistakes(folder):
         (["estimate", str(folder / "twice.csv"), *ROLES], "'age' stands twice"),
         (["estimate", str(folder / "broken.parquet"), *ROLES], "is no Parquet file"),
         (["estimate", str(folder / "binary.csv"), *ROLES], "is no CSV file that can be read"),
-        (["estimate", str(folder / "people.xlsx"), *ROLES], "ends neither in .csv"),
+        (["estimate", str(folder / "people.doc"), *ROLES], "ends in none of .csv, .tsv"),
         (["describe", str(folder / "broken.csv.zip")], "is no CSV file that can be read"),
         (["describe", str(folder / "broken.csv.xz")], "is no CSV file that can be read"),
         (["describe", good, "--treated", "1"], "--treated needs --treatment"),

@@ -4,10 +4,13 @@ import datetime
 from decimal import Decimal
 
 import duckdb
+import jax.numpy as jnp
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pytest
 
 import jcausal as jc
@@ -129,6 +132,108 @@ def test_gaps_are_dropped_or_refused_alike(unchecked):
         assert sample.id.tolist() == ["u3", "u4", "u7", "u8", "u11"]
     with pytest.raises(jc.DataError, match="covariate 'tags' holds values that are no numbers"):
         jc.Sample.from_frame(pl.DataFrame(dict(t=DATA["t"], tags=[[1, 2]] * N)), treatment="t")
+
+
+ROWS = dict(t=[0, 1, 0, 1, 0, 1], x=[None, 2.0, 3.0, None, 5.0, 6.0])
+ROWS["y"] = [1.0, 4.0, 2.0, 3.0, 5.0, 0.0]
+NAMED = dict(treatment="t", outcome="y", missing="drop")
+
+
+def eager(frame):
+    return nw.from_native(frame.df() if isinstance(frame, duckdb.DuckDBPyRelation) else frame)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow", "duckdb"])
+def test_rows_that_stay_keep_the_number_that_they_had(kind, unchecked):
+    with pytest.warns(UserWarning, match="dropped 2 of 6 rows"):
+        sample = jc.Sample.from_frame(like(kind, pd.DataFrame(ROWS)), **NAMED)
+    assert sample.id.tolist() == [1, 2, 4, 5]
+    back = eager(sample.to_frame())
+    assert back["id"].to_list() == [1, 2, 4, 5] and back["outcome"].to_list() == [4, 2, 5, 0]
+    plain = jc.Sample([[2.0], [3.0], [5.0], [6.0]], [1, 0, 0, 1], [4.0, 2.0, 5.0, 0.0])
+    for field in ("x", "t", "y", "codes", "row"):  # and no draw follows the numbers
+        np.testing.assert_array_equal(getattr(sample, field), getattr(plain, field))
+    surface = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1))
+    matching = jc.match(sample, jc.AHB(), surface=surface)
+    assert eager(matching.to_frame())["id"].to_list() == [1, 2, 4, 5]
+    frame = eager(jc.estimate(sample, matching).to_frame())
+    assert frame["id"].to_list() == [1, 5] and frame["y"].to_list() == [4, 0]
+
+
+def test_a_unique_index_names_the_rows():
+    frame = pd.DataFrame(ROWS)
+    for index, missing, kept in (
+        (list("abcdef"), "drop", ["b", "c", "e", "f"]),
+        ([7, 7, 8, 9, 10, 11], "drop", [1, 2, 4, 5]),
+        (["a", None, "c", "d", "e", "f"], "drop", [1, 2, 4, 5]),
+        ([5, 4, 3, 2, 1, 0], "indicator", [5, 4, 3, 2, 1, 0]),
+        ([5, 4, 3, 2, 1, 1], "indicator", [0, 1, 2, 3, 4, 5]),
+    ):
+        made = frame.set_index(pd.Index(index))
+        if missing == "drop":
+            with pytest.warns(UserWarning, match="dropped 2 of 6"):
+                sample = jc.Sample.from_frame(made, **NAMED)
+        else:
+            sample = jc.Sample.from_frame(made, **(NAMED | dict(missing=missing)))
+        assert sample.id.tolist() == kept
+    filled = frame.dropna()
+    assert jc.Sample.from_frame(filled, treatment="t", outcome="y").id.tolist() == [1, 2, 4, 5]
+    with_id = frame.assign(who=list("uvwxyz")).set_index(pd.Index(list("abcdef")))
+    with pytest.warns(UserWarning, match="dropped 2 of 6"):
+        sample = jc.Sample.from_frame(with_id, id="who", **NAMED)
+    assert sample.id.tolist() == ["v", "w", "y", "z"]
+
+
+def test_an_index_is_no_honesty_of_its_own():
+    other = pd.DataFrame(ROWS).fillna(1.0).set_index(pd.Index([10, 11, 12, 13, 14, 15]))
+    one, two = (jc.Sample.from_frame(f, treatment="t", outcome="y") for f in (other, other + 0))
+    assert one.id.tolist() == two.id.tolist() == list(range(10, 16))
+    plain = jc.Sample(other[["x"]].to_numpy(), other["t"].to_numpy(), other["y"].to_numpy())
+    np.testing.assert_array_equal(one.row, plain.row)
+
+
+def test_the_parts_of_a_sample_keep_its_row_numbers():
+    whole = jc.Sample(np.arange(40.0)[:, None], [0, 1] * 20, np.arange(40.0))
+    train, test = jc.split(whole, key=0)
+    for part in (train, test):
+        assert part.id.tolist() == part.points[:, 0].tolist()
+        assert part.to_frame()["id"].tolist() == part.to_frame()["outcome"].tolist()
+    assert sorted([*train.id, *test.id]) == list(range(40))
+    assert "id" not in whole.to_frame().columns
+    assert whole.take(np.array([30, 4])).take(np.array([1])).id.tolist() == [4]
+
+
+def unnamed(tmp_path):
+    """A frame's file, as pandas, polars, Arrow and DuckDB read it."""
+    frame = pd.DataFrame(dict(t=DATA["t"], age=np.arange(N) % 5, y=DATA["y"]))
+    frame.index += 100
+    frame.to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "twice.csv")
+    yield pd.read_csv(tmp_path / "once.csv"), "'Unnamed: 0'"
+    yield pd.read_csv(tmp_path / "twice.csv"), "'Unnamed: 0.1', 'Unnamed: 0'"
+    yield pl.read_csv(tmp_path / "once.csv"), "''"
+    yield pl.read_csv(tmp_path / "twice.csv"), "'', 'Unnamed: 0'"
+    yield pa_csv.read_csv(tmp_path / "once.csv"), "''"
+    yield duckdb.read_csv(str(tmp_path / "once.csv")), "'column0'"
+    yield pa.Table.from_pandas(frame.set_axis(frame.index**2)), "'__index_level_0__'"
+
+
+def test_row_names_without_a_header_are_no_covariates(tmp_path, unchecked):
+    for frame, name in unnamed(tmp_path):
+        with pytest.warns(UserWarning, match=f"the column {name} has no name of its own"):
+            sample = jc.Sample.from_frame(frame, treatment="t", outcome="y")
+        assert sample.schema.names == ("age",) and sample.id.tolist() == list(range(N))
+        with pytest.warns(UserWarning, match=f"the column {name} has no name of its own"):
+            assert list(jc.describe(frame, treatment="t", outcome="y").index) == ["t", "y", "age"]
+    once = pd.read_csv(tmp_path / "once.csv")
+    asked = jc.Sample.from_frame(once, treatment="t", covariates=["Unnamed: 0", "age"])
+    assert asked.schema.names == ("Unnamed: 0", "age")
+    named = jc.Sample.from_frame(once, treatment="t", outcome="y", id="Unnamed: 0")
+    assert named.id.tolist() == list(range(100, 100 + N))
+    later = jc.Sample.from_frame(once[["age", "t", "Unnamed: 0"]], treatment="t")
+    assert later.schema.names == ("age", "Unnamed: 0")  # not the first: somebody's own
+    array = jc.Sample.from_frame(once[["t", "age", "y"]].to_numpy(), treatment="0", outcome="2")
+    assert array.schema.names == ("1",)
 
 
 def test_what_is_no_frame_is_refused(unchecked):

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from jcausal.cli._files import check_folder, column_names, read_table, write_whole
+from jcausal.cli._files import check_folder, open_file, read_table, write_whole
+from jcausal.cli._manner import Manner, Wanted
 from jcausal.cli._report import files, measure, report, versions
 from jcausal.cli._terminal import Bar, UserError, until_effects
 
@@ -78,9 +79,15 @@ def read_columns(options: argparse.Namespace) -> pd.DataFrame:
         raise UserError("--treated needs --treatment: which column holds that value?")
     roles = [options.treatment, options.outcome, options.weight, options.cluster, options.id]
     named = [name for name in roles if name is not None] + options.categorical
-    covariates = options.covariates or column_names(options.file)
-    ids = [] if options.id is None else [options.id]
-    table = read_table(options.file, [*covariates, *named], words=ids)
+    manner = Manner(options.sep, options.decimal, options.encoding, options.sheet)
+    source = open_file(options.file, manner)
+    wanted = Wanted(
+        columns=[*(options.covariates or source.names), *named],
+        words=[] if options.id is None else [options.id],
+        levels=options.categorical,
+        gaps=getattr(options, "missing", "drop") != "error",  # describe counts them
+    )
+    table = read_table(options.file, source, wanted)
     if options.treated is not None:
         column = pd.Series(table[options.treatment])
         table[options.treatment] = _coded(column, options.treated)

@@ -1,10 +1,7 @@
-"""Files in and out: CSV and Parquet, read by column, written whole or not at all."""
+"""Files in and out: opened by their ending, read by column, written whole or not at all."""
 
-import lzma
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,50 +9,50 @@ from typing import Any
 
 import pandas as pd
 
+from jcausal.cli._kinds import KINDS, open_foreign
+from jcausal.cli._manner import Manner, Source, Wanted, check_manner
 from jcausal.cli._terminal import UserError
+from jcausal.cli._text import TEXTS, is_text, open_text
 
 PARQUET = (".parquet", ".pq")
 INDEX = re.compile(r"__index_level_\d+__$")  # what pandas calls an index without a name
-BROKEN = (
-    *(pd.errors.ParserError, UnicodeDecodeError, ValueError, EOFError),
-    *(zipfile.BadZipFile, lzma.LZMAError, zlib.error),
-)
-CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip")
-OLD = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
-EXACT: dict[str, Any] = dict(float_precision="round_trip") if OLD else {}  # newer ones always are
 Writer = Callable[[Path], object]
 
 
-def column_names(path: Path) -> list[str]:
-    """The columns of a file, without reading its rows.
+def open_file(path: Path, manner: Manner) -> Source:
+    """The columns of a file and a reader of its rows.
 
-    **Raises:** `UserError` for a missing, empty or unreadable file.
+    **Raises:** `UserError` for a missing, empty or unreadable file, and for options that say
+    nothing of such a file.
     """
     _check_there(path)
-    if _is_parquet(path):
-        return [name for name in _parquet(path, None, names_only=True) if not INDEX.match(name)]
-    return [str(name) for name in _csv(path, nrows=0).columns]
+    if path.suffix.lower() in KINDS:
+        return open_foreign(path, manner)
+    if not _is_parquet(path):
+        check_manner(path, manner, ("sep", "decimal", "encoding"))
+        return open_text(path, manner)
+    check_manner(path, manner, ())
+    names = [name for name in _parquet(path, None) if not INDEX.match(name)]
+    return Source(names, lambda wanted: _parquet(path, wanted.columns))
 
 
-def read_table(
-    path: Path, columns: Sequence[str] | None = None, *, words: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Some columns of a file (None: all), numbers to the last digit; `words` stay as written.
+def read_table(path: Path, source: Source, wanted: Wanted) -> pd.DataFrame:
+    """Some columns of a file, numbers to the last digit.
+
+    Where the rows of a file have names (R's, the index of a pandas frame), they are the index.
 
     **Raises:** `UserError` for an unknown column (the nearest name is given), for a file without
-    rows, and as `column_names`.
+    rows, and for words of which two readings are possible.
     """
-    names = column_names(path)
+    names = source.names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"the column name {twice[0]!r} stands twice in {path}: rename one.")
-    for column in columns or ():
+    for column in wanted.columns:
         if column not in names:
             raise UserError(f"there is no column {column!r} in {path}{_hint(column, names)}")
-    wanted = None if columns is None else list(dict.fromkeys(columns))
-    kept: dict[str, Any] = dict(usecols=wanted, dtype=dict.fromkeys(words, str))
-    table = _parquet(path, wanted) if _is_parquet(path) else _csv(path, **kept)
-    if table.empty:
+    table = source.read(wanted._replace(columns=list(dict.fromkeys(wanted.columns))))
+    if not len(table):
         raise UserError(f"{path} has {len(names)} columns and no rows.")
     return table
 
@@ -73,9 +70,10 @@ def _check_there(path: Path) -> None:
             f"there is no file {path}" + (f"; did you mean {near[0]}?" if near else ".")
         )
     if path.is_dir():
-        raise UserError(f"{path} is a folder: name a CSV or Parquet file.")
-    if not (_is_parquet(path) or path.name.lower().endswith(CSV)):
-        raise UserError(f"{path} ends neither in .csv (or .csv.gz) nor in .parquet: convert it.")
+        raise UserError(f"{path} is a folder: name a file.")
+    if not (_is_parquet(path) or path.suffix.lower() in KINDS or is_text(path)):
+        known = ", ".join((*TEXTS, *PARQUET, *KINDS))
+        raise UserError(f"{path} ends in none of {known}: save it as CSV.")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty: it has not even a header.")
 
@@ -88,20 +86,8 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in PARQUET
 
 
-def _csv(path: Path, **options: Any) -> pd.DataFrame:
-    try:
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str)
-        names = [str(name) for name in header.iloc[0]]
-        if len(set(names)) < len(names):
-            return pd.DataFrame(columns=pd.Index(names))  # the caller tells which stands twice
-        return pd.read_csv(path, low_memory=False, **EXACT, **options)
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} is empty: it has not even a header.") from error
-    except BROKEN as error:
-        raise UserError(f"{path} is no CSV file that can be read ({error}).") from error
-
-
-def _parquet(path: Path, columns: list[str] | None, names_only: bool = False) -> Any:
+def _parquet(path: Path, columns: Sequence[str] | None) -> Any:
+    """Some columns, with the index that pandas stored; None: the names alone."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -110,11 +96,14 @@ def _parquet(path: Path, columns: list[str] | None, names_only: bool = False) ->
             'Parquet files need pyarrow: pip install "jcausal[parquet]", or give a CSV file.'
         ) from error
     try:
-        if names_only:
+        if columns is None:
             return pq.read_schema(path).names
-        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
+        wanted = list(columns)
+        table = pq.read_table(path, columns=wanted, use_pandas_metadata=True).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} is no Parquet file that can be read ({error}).") from error
+    stored = [name for name in table.index.names if name in wanted]
+    return (table.reset_index(stored) if stored else table)[wanted]
 
 
 def table_writer(table: pd.DataFrame, parquet: bool) -> Writer:

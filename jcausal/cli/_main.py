@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _demo_options(commands)
     one = commands.add_parser(
         "estimate",
-        help="estimate the effect of a treatment from a CSV or Parquet file",
+        help="estimate the effect of a treatment from a file",
         description="Match every unit asked for inside a box of its own and estimate its effect. "
         "Look at the file first with `jcausal describe`.",
     )
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     two = commands.add_parser(
         "describe",
         help="show what a file holds: kinds, missing values, arms, overlap",
-        description="Kinds, missing values, arms and overlap of a CSV or Parquet file.",
+        description="Kinds, missing values, arms and overlap of a file.",
     )
     _columns(two, required=False)
     _manners(two, "no progress bar")
@@ -144,7 +144,16 @@ def _kept() -> str:
 
 def _columns(one: argparse.ArgumentParser, required: bool) -> None:
     """Which file, and what its columns mean."""
-    one.add_argument("file", type=Path, help="CSV (also .csv.gz) or Parquet")
+    one.add_argument(
+        "file",
+        type=Path,
+        help="CSV or other text (also packed: .csv.gz), Parquet, Feather, Excel, Stata, SPSS, SAS",
+    )
+    one.add_argument("--sep", type=_sep, metavar="MARK", help="between columns; \\t for a tab")
+    marks: dict[str, Any] = dict(choices=(".", ","), metavar="MARK")
+    one.add_argument("--decimal", **marks, help="before the decimals of a number")
+    one.add_argument("--encoding", type=_encoding, help="of text, such as latin-1 or utf-16")
+    one.add_argument("--sheet", metavar="NAME", help="of an Excel file; or its number, from 1")
     one.add_argument("--treatment", required=required, metavar="COLUMN", help="0 or 1")
     one.add_argument("--treated", metavar="VALUE", help="the value of it that means treated")
     one.add_argument("--outcome", required=required, metavar="COLUMN")
@@ -200,6 +209,23 @@ def _seed(text: str) -> int:
     if not text.isdigit() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**31 - 1}")
     return int(text)
+
+
+def _sep(text: str) -> str:
+    mark = {"\\t": "\t", "tab": "\t", "space": " "}.get(text, text)
+    if len(mark) != 1 or mark in '"\r\n':
+        raise argparse.ArgumentTypeError(f"{text!r} is no single character, such as ; or \\t")
+    return mark
+
+
+def _encoding(text: str) -> str:
+    try:
+        "".encode(text)
+    except LookupError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no encoding that Python knows, such as utf-8, latin-1 or utf-16"
+        ) from None
+    return text
 
 
 def _count(text: str) -> int:

@@ -30,6 +30,7 @@ from jcausal.data._read import Column as Column
 from jcausal.data._read import open_frame as open_frame
 from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
+from jcausal.data._sample import ids_of as ids_of
 from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
 from jcausal.data._shapes import is_traced as is_traced

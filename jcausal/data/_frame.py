@@ -12,6 +12,7 @@ from jcausal.data._assemble import level_label
 from jcausal.data._errors import DataError
 from jcausal.data._like import FrameKind
 from jcausal.data._read import Column, open_frame, read_column, read_labels
+from jcausal.data._rows import row_names, without_row_names
 from jcausal.data._schema import Kind
 from jcausal.data._words import rows_in_words
 
@@ -36,13 +37,14 @@ def read_frame(
     categorical: tuple[str, ...],
     missing: Missing,
     units: Mapping[str, str],
-) -> tuple[dict[str, Any], FrameKind]:
-    """The arguments of `Sample` from the columns of a frame, and the kind of frame."""
+) -> tuple[dict[str, Any], FrameKind, np.ndarray | None]:
+    """The arguments of `Sample` from a frame's columns, the kind of frame, names of its rows."""
     if missing not in ("error", "drop", "indicator"):
         raise ValueError(f"missing is {missing!r}: use 'error', 'drop' or 'indicator'.")
     table, home = open_frame(frame)
     taken = {column: role for role, column in roles.items() if column is not None}
-    names = [c for c in table.columns if c not in taken] if covariates is None else list(covariates)
+    free = without_row_names(table.columns, taken) if covariates is None else covariates
+    names = list(free)
     for name in [*names, *taken, *categorical, *units]:
         _check_known(name, table.columns)
     _check_roles(roles, names, categorical)
@@ -63,7 +65,7 @@ def read_frame(
         levels={part.name: part.levels for part in laid if part.kind == "category"},
         flags={part.name: part.flag for part in laid if part.flag is not None},
     )
-    return arguments, home
+    return arguments, home, row_names(table.to_native(), keep) if roles["id"] is None else None
 
 
 def _check_known(name: str, columns: Sequence[str]) -> None:

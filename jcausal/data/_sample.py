@@ -129,9 +129,12 @@ class Sample(eqx.Module):
         """A sample from a pandas or polars frame, a pyarrow Table, a DuckDB relation or an array.
 
         A DuckDB relation and a polars LazyFrame are collected. Frames made of the sample later
-        (matched data, effects) are of the kind that came in; an array's are pandas'.
+        (matched data, effects) are of the kind that came in; an array's are pandas'. Without an
+        `id` a pandas index names the rows where it is unique, else their places in the frame do:
+        they stand in every frame made later, and no draw follows them.
 
-        **Arguments:** column names; `covariates` default to every column with no other role;
+        **Arguments:** column names; `covariates` default to every column with no other role, but
+        for the first without a name, in which `to_csv` writes an index;
         `categorical` columns become one dimension each, text or not (a frame's own categories,
         enums and dictionaries do so unasked); `units` maps column names to words such as "$".
         `missing` (null, None and NaN alike):
@@ -154,10 +157,11 @@ class Sample(eqx.Module):
             ('f', 'm')
         """
         roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
-        arguments, home = read_frame(
+        arguments, home, rows = read_frame(
             frame, roles, covariates, tuple(categorical), missing, units or {}
         )
-        return replace(cls(**arguments), home=home)
+        made = replace(cls(**arguments), home=home)
+        return made if rows is None else replace(made, ids=Ids(rows))
 
     @property
     def n(self) -> int:
@@ -171,8 +175,10 @@ class Sample(eqx.Module):
 
     @property
     def id(self) -> np.ndarray:
-        """The user's row names, or positions."""
-        return np.arange(self.n) if self.ids is None else self.ids.values
+        """The user's row names, or positions: of a part, those in the sample that it is of."""
+        if self.ids is not None:
+            return self.ids.values
+        return np.arange(self.n) if is_traced(self.row) else np.asarray(self.row)[:, 1].astype(int)
 
     @property
     def points(self) -> Float[np.ndarray, "n p"]:
@@ -185,11 +191,13 @@ class Sample(eqx.Module):
     def to_frame(self) -> Any:
         """The valid rows as a frame of the kind that came in (concrete samples only).
 
-        **Returns:** columns `id` and `weight` where given, `treated`, `outcome` when there is one,
-        and the covariates under their own names, levels by their labels.
+        **Returns:** columns `id` (where given, or other than the place) and `weight` where given,
+        `treated`, `outcome` when there is one, and the covariates under their own names, levels by
+        their labels.
         """
-        rows = np.flatnonzero(np.asarray(self.valid))
-        columns: dict[str, Any] = {} if self.ids is None else dict(id=self.id[rows])
+        rows, ids = np.flatnonzero(np.asarray(self.valid)), self.id
+        in_place = self.ids is None and (ids == np.arange(self.n)).all()
+        columns: dict[str, Any] = {} if in_place else dict(id=ids[rows])
         columns["treated"] = np.asarray(self.t)[rows].astype(int)
         if self.y is not None:
             columns["outcome"] = np.asarray(self.y)[rows]
@@ -236,6 +244,12 @@ class Sample(eqx.Module):
     def plain(self) -> "Sample":
         """The arrays without the words: what a traced core may see."""
         return replace(self, schema=plain_schema(self.schema), ids=None, home="pandas")
+
+
+def ids_of(sample: Sample, rows: Int[np.ndarray, " q"]) -> list:
+    """The names of some rows; None for -1, a point outside of the sample."""
+    ids = sample.id
+    return [ids[k] if k >= 0 else None for k in rows]
 
 
 @on_host

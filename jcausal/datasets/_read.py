@@ -21,8 +21,11 @@ def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
     try:
         frame = pd.read_csv(path, low_memory=False)
     except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        words = str(error).strip().rstrip(".")
-        raise DataError(f"{path} is no CSV file, nor the archive of one: {words}.") from None
+        raise DataError(_unreadable(path, error)) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise DataError(_unreadable(path, error)) from None  # a broken archive, without its path
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         names = ", ".join(map(str, frame.columns[:20])) + (
@@ -33,3 +36,8 @@ def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:
             f"{'is' if len(missing) == 1 else 'are'} not among its columns, which are {names}."
         )
     return frame
+
+
+def _unreadable(path: str | PathLike, error: Exception) -> str:
+    words = str(error).strip().rstrip(".")
+    return f"{path} is no CSV file, nor the archive of one: {words}."

@@ -8,6 +8,7 @@ import pandas as pd
 
 from jcausal.data import Column, DataError, open_frame, read_column
 from jcausal.data._check import as_numbers, check_finite, check_treatment, check_weight
+from jcausal.data._rows import without_row_names
 from jcausal.diagnose._overlap import common_area
 
 
@@ -23,7 +24,7 @@ def describe(
     """Kinds, missing values and, with a treatment, how far the arms overlap; column by column.
 
     **Arguments:** column names as in `Sample.from_frame`; `covariates` default to all other
-    columns.
+    columns, but for row names without a header.
 
     **Returns:** a frame, one row a column: `role`, `kind` (number, binary, category, text, time,
     mixed), `distinct` values, `missing` rows, `mean`, `sd`; with a treatment also `mean_treated`,
@@ -45,7 +46,8 @@ def describe(
     """
     table, _ = open_frame(frame)
     roles = {treatment: "treatment", outcome: "outcome", weight: "weight"}
-    names = [c for c in table.columns if c not in roles] if covariates is None else list(covariates)
+    free = without_row_names(table.columns, roles) if covariates is None else covariates
+    names = list(free)
     shown = [c for c in (treatment, outcome, weight) if c is not None] + names
     for name in [*shown, *categorical]:
         if name not in table.columns:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 
 from jcausal.data import (
     Sample,
+    ids_of,
     is_traced,
     level_label,
     number_in_words,
@@ -194,7 +195,7 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
     inside, treated = query >= 0, np.asarray(matching.query_treated)
     y = np.where(inside, np.asarray(effects.sample.y)[query], np.nan)
     columns = dict(
-        id=[effects.sample.id[k] if k >= 0 else None for k in query],
+        id=ids_of(effects.sample, query),
         treated=[bool(arm) if k >= 0 else None for k, arm in zip(query, treated)],
         fold=np.asarray(matching.query_fold),
         y=y,

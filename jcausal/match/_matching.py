@@ -13,6 +13,7 @@ from jcausal.data import (
     Sample,
     add_at,
     column,
+    ids_of,
     is_traced,
     like,
     on_host,
@@ -125,7 +126,7 @@ class Matching(eqx.Module):
         query, status = np.asarray(self.query)[rows], np.asarray(self.status)[rows]
         columns = dict(
             query=rows,
-            id=[self.sample.id[k] if k >= 0 else None for k in query],
+            id=ids_of(self.sample, query),
             treated=np.asarray(self.query_treated)[rows],
             status=status,
             reason=[sentence(s) for s in status],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from jcausal.data import number_in_words
+from jcausal.data import ids_of, number_in_words
 from jcausal.solve import Ended
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
     sample, schema = boxes.sample, boxes.sample.schema
     query, sizes = np.asarray(boxes.query), np.asarray(boxes.sizes)
     columns: dict[str, object] = dict(
-        id=[sample.id[k] if k >= 0 else None for k in query],
+        id=ids_of(sample, query),
         treated=np.asarray(boxes.query_treated),
         matched=np.asarray(boxes.matched),
         status=np.asarray(boxes.status),

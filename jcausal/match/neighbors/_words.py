@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from jcausal.data import number_in_words, readable_columns
+from jcausal.data import ids_of, number_in_words, readable_columns
 from jcausal.match._frames import counts_in_words
 from jcausal.match._results import sentence
 
@@ -75,9 +75,9 @@ def pairs_frame(pairs: Pairs) -> pd.DataFrame:
     here = j < rows.shape[1]
     partner = np.where(here, rows[i, np.minimum(j, rows.shape[1] - 1)], -1)
     columns: dict[str, object] = dict(
-        id=[sample.id[k] if k >= 0 else None for k in query[i]],
+        id=ids_of(sample, query[i]),
         treated=np.asarray(pairs.query_treated)[i],
-        partner=[sample.id[k] if k >= 0 else None for k in partner],
+        partner=ids_of(sample, partner),
         weight=np.where(here, weights[i, np.minimum(j, rows.shape[1] - 1)], np.nan),
         reason=[sentence(s) for s in np.asarray(pairs.status)[i]],
     )
