@@ -254,12 +254,12 @@ def _both(lib: Any, one: Values, other: Values) -> Bool[Array, "n m"]:
 
 
 @on_host
-def _only(lib: Any, one: Values, other: Values) -> Bool[Array, "n m"]:
+def _only(lib: Any, one: Array, other: Array) -> Bool[Array, "n m"]:
     return one & ~other
 
 
 @on_host
-def _columns_of(lib: Any, array: Values, columns: Values) -> Array:
+def _columns_of(lib: Any, array: Array, columns: Any) -> Array:
     return array[:, columns]
 
 

@@ -313,7 +313,8 @@ def _steps(
     best = jnp.zeros((nodes + 1, p), level.dtype).at[at].max(level)
     first = jnp.full((nodes + 1, p), n - 1, jnp.int32)
     first = first.at[at].min(jnp.where(level == best[at], place, n - 1))[:nodes]
-    return best[:nodes], *(jnp.take_along_axis(each, first, axis=0) for each in (rung, after))
+    cut, above = (jnp.take_along_axis(each, first, axis=0) for each in (rung, after))
+    return best[:nodes], cut, above
 
 
 # (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version; on a CPU
@@ -366,11 +367,10 @@ def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None
 
         found.append(lax.platform_dependent(codes, *rest, cpu=by_histogram, default=by_sorting))
     if 0 in sizes:
-        many = (codes[:, jnp.asarray(sizes[0])], *rest, order)
-        if rest[1].dtype == jnp.float64:
-            found.append(lax.platform_dependent(*many, cpu=_steps, default=_sorted))
-        else:
-            found.append(_sorted(*many))
+        many, choice = codes[:, jnp.asarray(sizes[0])], dict(cpu=_steps, default=_sorted)
+        if rest[1].dtype != jnp.float64:
+            choice["cpu"] = _sorted
+        found.append(lax.platform_dependent(many, *rest, order, **choice))
     back = sorted(range(len(features)), key=features.__getitem__)
     return [jnp.concatenate(part, axis=1)[:, jnp.asarray(back)] for part in zip(*found)]
 
