@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jcausal.data import as_key, is_traced, on_host, rows_of, stacked, to_device
 from jcausal.panel._assignment import Assignment, both_arms_reason, controls_reason
@@ -248,7 +248,7 @@ def _fold(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " k"],
     fold: int,
 ) -> tuple[Iterator[Fit], Bool[Array, "n m"]]:
     """Solutions by lambda for one training set, and the cells that it leaves out."""
@@ -261,7 +261,7 @@ def _begun(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
-    keys: PRNGKeyArray,
+    keys: Key[Array, " k"],
     fold: Int[Array, ""] | int,
 ) -> tuple[Array, Array, Array, Array]:
     """A fold's cells to train and to test on, the two-way fit of the former, the thresholds."""
