@@ -27,6 +27,7 @@ from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
 from jcausal.data._read import Column as Column
+from jcausal.data._read import as_pandas as as_pandas
 from jcausal.data._read import open_frame as open_frame
 from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
