@@ -127,8 +127,8 @@ def test_pictures_of_panels_draw_odd_names():
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_pictures_of_allocations_draw_odd_names():
-    value = np.linspace(0.4, 0.5, len(ODD))
-    found = jc.allocate(jc.GroupEstimates(value, label=ODD), jc.TopK(3), rho=1.0)
+    value = 10 + np.linspace(0.4, 0.5, len(ODD))
+    found = jc.allocate(jc.GroupEstimates(value, label=ODD), jc.TopK(4), rho=1.0)
     said = drawn_words(jc.plot.allocation(found, unit="$a$"))
     assert {plain(v, 24).replace(r"\$", "$") for v in ODD} <= set(said)
     assert {"effect ($a$)", "value ($a$)"} <= set(said)

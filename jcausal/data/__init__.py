@@ -36,6 +36,7 @@ from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
+from jcausal.data._show import Shown as Shown
 from jcausal.data._split import as_key as as_key
 from jcausal.data._split import check_honest as check_honest
 from jcausal.data._split import deal as deal

@@ -73,15 +73,15 @@ def _name_times(found: Completion, ax: Axes) -> None:
     """Labels that are no numbers stand under every so manyth time."""
     time = found.panel.time
     if time.dtype.kind not in "iuf":
-        _name_ticks(ax.xaxis, time)
+        _name_ticks(ax.xaxis, time, aslant=True)
 
 
-def _name_ticks(axis: Axis, labels: np.ndarray) -> None:
-    """Names under every so manyth place, aslant where long ones would cover each other."""
+def _name_ticks(axis: Axis, labels: np.ndarray, *, aslant: bool) -> None:
+    """Names at every so manyth place; long ones aslant, where they would cover each other."""
     step = max(1, len(labels) // 8)
     names = [plain(v, 20) for v in labels[::step]]
-    aslant = axis.axis_name == "x" and max(map(len, names)) > 9
-    style: dict[str, Any] = dict(rotation=30, ha="right") if aslant else {}
+    turned = aslant and max(map(len, names)) > 9
+    style: dict[str, Any] = dict(rotation=30, ha="right") if turned else {}
     axis.set_ticks(np.arange(len(labels))[::step], names, **style)
 
 
@@ -122,8 +122,8 @@ def _effects(found: Completion, ax: Axes) -> Axes:
         effect, aspect="auto", cmap=colours, vmin=-most, vmax=most, interpolation="nearest"
     )
     ax.figure.colorbar(drawn, ax=ax, label=plain(f"effect on {found.panel.outcome}"))
-    for axis, labels in ((ax.xaxis, found.panel.time), (ax.yaxis, found.panel.unit)):
-        _name_ticks(axis, labels)
+    _name_ticks(ax.xaxis, found.panel.time, aslant=True)
+    _name_ticks(ax.yaxis, found.panel.unit, aslant=False)
     ax.set(xlabel="time", ylabel="unit", title=f"Effects: {found.completer.words}")
     return ax
 
