@@ -49,7 +49,10 @@ def write_whole(
         raise
     if not failed:
         return None
-    listed = ", ".join(f"{file} ({words})" for file, words in failed.items())
+    by_reason: dict[str, list[str]] = {}
+    for file, words in failed.items():
+        by_reason.setdefault(words, []).append(file)
+    listed = "; ".join(f"{', '.join(held)} ({words})" for words, held in by_reason.items())
     return f"could not draw {listed}; everything else is in {out}."
 
 
