@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+import duckdb
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -184,11 +185,15 @@ def frame():
     return dict(t=t, y=x + t + rng.normal(size=40), age=x, town=list("abcde") * 8)
 
 
-KINDS = dict(pandas=pd.DataFrame, polars=pl.DataFrame, pyarrow=pa.Table)
+KINDS = dict(
+    pandas=pd.DataFrame, polars=pl.DataFrame, pyarrow=pa.Table, duckdb=duckdb.DuckDBPyRelation
+)
 
 
 def as_kind(kind, data):
-    return pa.table(data) if kind == "pyarrow" else KINDS[kind](data)
+    if kind in ("pandas", "polars"):
+        return KINDS[kind](data)
+    return pa.table(data) if kind == "pyarrow" else duckdb.from_arrow(pa.table(data))
 
 
 def columns(table):
@@ -196,7 +201,9 @@ def columns(table):
     if isinstance(table, pd.DataFrame):
         table = table.reset_index() if table.index.name is not None else table
         return table.to_dict("list")
-    return table.to_pydict() if isinstance(table, pa.Table) else table.to_dict(as_series=False)
+    if isinstance(table, pl.DataFrame):
+        return table.to_dict(as_series=False)
+    return (table if isinstance(table, pa.Table) else table.to_arrow_table()).to_pydict()
 
 
 def everything(kind):
