@@ -89,19 +89,6 @@ def test_an_out_that_is_a_file_is_refused_before_any_work(tmp_path, capsys):
     assert file.read_text() == "mine"
 
 
-def test_files_are_written_whole_or_not_at_all(tmp_path):
-    def fails(path):
-        path.write_text("half")
-        raise OSError("disk full")
-
-    (tmp_path / "a.txt").write_text("before")
-    writers = {"a.txt": lambda p: p.write_text("after"), "b.txt": fails}
-    with pytest.raises(OSError, match="disk full"):
-        cli.write_whole(tmp_path, writers)
-    assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "before"
-
-
 def as_terminal(monkeypatch):
     """Standard error as a terminal of 100 columns."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)

@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 import pytest
 
 import jcausal as jc
-from jcausal.data import like
+from jcausal.data import as_pandas, like
 
 N = 12
 DATA = dict(
@@ -224,7 +224,8 @@ def test_row_names_without_a_header_are_no_covariates(tmp_path, unchecked):
             sample = jc.Sample.from_frame(frame, treatment="t", outcome="y")
         assert sample.schema.names == ("age",) and sample.id.tolist() == list(range(N))
         with pytest.warns(UserWarning, match=f"the column {name} has no name of its own"):
-            assert list(jc.describe(frame, treatment="t", outcome="y").index) == ["t", "y", "age"]
+            told = as_pandas(jc.describe(frame, treatment="t", outcome="y"))
+        assert told.reset_index()["column"].tolist() == ["t", "y", "age"]
     once = pd.read_csv(tmp_path / "once.csv")
     asked = jc.Sample.from_frame(once, treatment="t", covariates=["Unnamed: 0", "age"])
     assert asked.schema.names == ("Unnamed: 0", "age")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jcausal.allocate._certificate import Chosen, Scalar, ratio
 from jcausal.allocate._estimates import GroupEstimates, Vector
 from jcausal.allocate._top_k import Budget
-from jcausal.data import number_in_words
+from jcausal.data import Shown, like, number_in_words
 
 Bounds = tuple[float, float]
 Numbers = Float[Array, "*b k"] | Float[np.ndarray, "*b k"]
@@ -31,7 +31,7 @@ class Value(eqx.Module):
     shrunk: Scalar | None
 
 
-class Allocation(eqx.Module):
+class Allocation(Shown, eqx.Module):
     """Which groups are treated, and a certificate of the value that is lost. Made by `jc.allocate`.
 
     All of it holds when every effect lies within `rho` of its estimate (and within `bounds`):
@@ -91,8 +91,21 @@ class Allocation(eqx.Module):
         """What the chosen groups cost: their number under `jc.TopK`."""
         return self.budget.spend(self.chosen)
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a group: estimate, error, rho, lower and upper end, chosen, contested."""
+    def to_frame(self) -> Any:
+        """One row a group: estimate, error, rho, lower and upper end, chosen, contested.
+
+        The frame is of the kind that the estimates' sample was read from.
+        """
+        return like(self.estimates.home, self._shown())
+
+    @property
+    def _single(self) -> bool:
+        return self.chosen.ndim == 1
+
+    def _said(self) -> str:
+        return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
         columns: dict[str, Any] = dict(
             group=list(self.estimates.labels), estimate=np.asarray(self.estimates.value)
         )

@@ -1,5 +1,6 @@
 """Estimated effects of groups: what an allocation chooses from."""
 
+import dataclasses
 from collections.abc import Sequence
 from math import inf, log
 from typing import Any
@@ -8,10 +9,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jcausal.allocate._trial import half_of, trial_parts
-from jcausal.data import DataError, Sample, as_key, is_traced, step_key
+from jcausal.data import (
+    DataError,
+    FrameKind,
+    Sample,
+    Shown,
+    as_key,
+    is_traced,
+    number_in_words,
+    step_key,
+)
 from jcausal.estimate import Effects, estimate, group_labels
 from jcausal.estimate._words import cate_frame
 from jcausal.infer import AbadieImbens, AverageMethod, Interval
@@ -24,7 +35,7 @@ ByArm = Float[Array, "k 2"] | Float[np.ndarray, "k 2"]
 SPLITS = 20
 
 
-class GroupEstimates(eqx.Module):
+class GroupEstimates(Shown, eqx.Module):
     """Estimated effects of k groups, with what is known of their errors.
 
     A group's effect is what treating it is worth: the mean effect of its units when groups cost
@@ -54,6 +65,7 @@ class GroupEstimates(eqx.Module):
     effective: ByArm | None
     halves: Halves | None
     label: tuple | None = eqx.field(static=True)
+    home: FrameKind = eqx.field(static=True)
 
     def __init__(
         self,
@@ -73,6 +85,7 @@ class GroupEstimates(eqx.Module):
         self.error, self.freedom = arrays["error"], arrays["freedom"]
         self.effective, self.halves = arrays["effective"], arrays["halves"]
         self.label = None if label is None else tuple(np.asarray(label).tolist())
+        self.home = "pandas"
         _check_shapes(arrays, self.label)
         if not is_traced(given):
             _check_values(self, arrays)
@@ -115,7 +128,7 @@ class GroupEstimates(eqx.Module):
         outcomes; ValueError for a sample with clusters.
         """
         parts = trial_parts(sample, by, _split_keys(splits, key, "a split"))
-        return cls(
+        found = cls(
             parts.value,
             error=parts.error,
             freedom=parts.freedom,
@@ -123,6 +136,7 @@ class GroupEstimates(eqx.Module):
             halves=parts.halves,
             label=parts.label,
         )
+        return _of_kind(found, sample.home)
 
     @classmethod
     def from_effects(
@@ -162,7 +176,8 @@ class GroupEstimates(eqx.Module):
                 f"{unmatched.size} of {len(table.groups.label)} groups have no matched query "
                 f"(first {listed}): leave them out with query=, or merge them."
             )
-        return cls(table.estimate, error=table.error, label=table.groups.label)
+        found = cls(table.estimate, error=table.error, label=table.groups.label)
+        return _of_kind(found, table.home)
 
     @classmethod
     def from_method(
@@ -200,6 +215,25 @@ class GroupEstimates(eqx.Module):
             parts = [estimate(sample.take(r), method, key=one, **options) for r in rows]
             halves.append([_averages(part, labels[r], whole) for part, r in zip(parts, rows)])
         return with_halves(whole, np.array(halves))
+
+    @property
+    def _single(self) -> bool:
+        return self.value.ndim == 1
+
+    def _said(self) -> str:
+        value = np.asarray(self.value)
+        low, high = number_in_words(float(value.min())), number_in_words(float(value.max()))
+        best = np.argsort(-value, kind="stable")
+        return (
+            f"estimates of {self.groups:,} groups, {low} to {high}, "
+            f"{'without' if self.error is None else 'with'} errors; the largest are of "
+            f"{self.names(best)}"
+        )
+
+    def _shown(self) -> pd.DataFrame:
+        columns: dict[str, Any] = dict(group=list(self.labels), estimate=np.asarray(self.value))
+        error = {} if self.error is None else dict(error=np.asarray(self.error))
+        return pd.DataFrame(columns | error)
 
     def hoeffding(self, width: float, *, delta: float = 0.05) -> Vector:
         """How far differences in means (k,) may be off, for `rho`, whatever the outcomes' law.
@@ -241,6 +275,15 @@ class GroupEstimates(eqx.Module):
         sides = [self.value + self.error * z, self.value - self.error * z]
         halves = z.__array_namespace__().stack(sides, axis=1)
         return with_halves(self, halves)
+
+
+def _of_kind(estimates: GroupEstimates, home: FrameKind) -> GroupEstimates:
+    """The same estimates, of which frames are of another kind."""
+    new = object.__new__(GroupEstimates)
+    for field in dataclasses.fields(GroupEstimates):
+        object.__setattr__(new, field.name, getattr(estimates, field.name))
+    object.__setattr__(new, "home", home)
+    return new
 
 
 def with_halves(estimates: GroupEstimates, halves: Halves) -> GroupEstimates:

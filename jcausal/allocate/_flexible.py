@@ -15,6 +15,7 @@ from jcausal.allocate._values import (
     check_rho,
     check_share,
 )
+from jcausal.data import Shown
 
 Test = Literal["certified", "claim", "heavy"]
 
@@ -61,7 +62,7 @@ def bounds(coarse: Coarse, budgets: Int[np.ndarray, " q"]) -> Bounds:
     return Bounds(near, sums[above], np.maximum(at - coarse.rho, 0))
 
 
-class Rebudget(eqx.Module):
+class Rebudget(Shown, eqx.Module):
     """A budget after giving way. Made by `jc.rebudget`.
 
     `asked` is K and `budget` what is to be treated now; `found` tells whether the test holds there
@@ -83,6 +84,9 @@ class Rebudget(eqx.Module):
     def kappa(self) -> float:
         """The proven loss in units of eps."""
         return (1 - self.ratio) / self.eps
+
+    def _said(self) -> str:
+        return self.summary()
 
     def summary(self) -> str:
         """What was done and what is proven, in words."""

@@ -1,14 +1,14 @@
 """Groups of units to give a treatment to or not, and those too small to be estimated."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, as_key, is_traced, step_key
+from jcausal.data import DataError, Sample, Shown, as_key, is_traced, like, step_key
 
 
 class Labelled(NamedTuple):
@@ -18,7 +18,7 @@ class Labelled(NamedTuple):
     label: tuple[str, ...]
 
 
-class Grouping(eqx.Module):
+class Grouping(Shown, eqx.Module):
     """The units of a sample in k groups. Made by `jc.group`.
 
     `sample` holds the rows that are in a group, `code` (n,) the group of each, `label` the groups'
@@ -107,8 +107,21 @@ class Grouping(eqx.Module):
         label = tuple(name for name, kept in zip(self.label, keep) if kept)
         return _with_rows(self.sample, Labelled(code, label), self.left_out + told)
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row a group: its name, units, controls, treated."""
+    def to_frame(self) -> Any:
+        """One row a group: name, units, controls, treated; a frame of the sample's kind."""
+        return like(self.sample.home, self._shown())
+
+    def _said(self) -> str:
+        units = self.counts.sum(1)
+        least, most = units.min(), units.max()
+        lines = [
+            f"{self.sample.n:,} units in {self.groups:,} groups of {least:,} to {most:,} units"
+        ]
+        if self.left_out:
+            lines.append(f"left out {len(self.left_out):,} groups: {'; '.join(self.left_out[:5])}")
+        return "\n".join(lines)
+
+    def _shown(self) -> pd.DataFrame:
         count = self.counts
         return pd.DataFrame(
             dict(

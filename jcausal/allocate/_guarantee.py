@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from jcausal.allocate._distributions import Distribution
 from jcausal.allocate._gamma import best_mean
 from jcausal.allocate._values import Values, as_effects, check_rho, check_share
-from jcausal.data import is_traced
+from jcausal.data import Shown, is_traced
 
 GRID = 2**14  # quantiles that stand for a distribution where no closed form does
 
@@ -28,7 +28,7 @@ class Masses(NamedTuple):
     worst: Array | float
 
 
-class Guarantee(eqx.Module):
+class Guarantee(Shown, eqx.Module):
     """The smallest share of the best value that estimates within rho of the effects leave.
 
     Made by `jc.guarantee`. `threshold` is tau_K, the K-th largest effect; `near` the share of all
@@ -93,6 +93,13 @@ class Guarantee(eqx.Module):
         ]
         table = [(claim, said, float(a), float(b), float(a) <= b) for claim, said, a, b in rows]
         return pd.DataFrame(table, columns=["claim", "condition", "left", "right", "holds"])
+
+    @property
+    def _single(self) -> bool:
+        return np.ndim(self.rho) == 0 and np.ndim(self.worst) == 0
+
+    def _said(self) -> str:
+        return self.summary()
 
     def summary(self) -> str:
         """The guarantees in sentences."""

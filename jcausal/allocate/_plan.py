@@ -7,6 +7,7 @@ import equinox as eqx
 import pandas as pd
 
 from jcausal.allocate._values import check_share
+from jcausal.data import Shown
 
 
 class Need(NamedTuple):
@@ -34,7 +35,7 @@ class Need(NamedTuple):
         return self.groups * self.trial
 
 
-class SamplePlan(eqx.Module):
+class SamplePlan(Shown, eqx.Module):
     """How many samples an allocation takes. Made by `jc.LEA(...).plan(groups)`.
 
     With l = ln(2 M / delta) ("none": ln(2 / delta)) and accuracy r, an oracle that draws numbers in
@@ -116,6 +117,12 @@ class SamplePlan(eqx.Module):
         Half of `coarse.oracle_total` at gamma = 1/2.
         """
         return self.groups * log(2 * self.groups / self.delta) / self.eps
+
+    def _said(self) -> str:
+        return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
+        return self.to_frame()
 
     def to_frame(self) -> pd.DataFrame:
         """Two rows, LEA and full estimation: accuracy, samples a group and in total."""

@@ -4,15 +4,18 @@ import argparse
 import time
 
 import jcausal as jc
-from jcausal.cli._files import check_folder, write_whole
-from jcausal.cli._report import files, measure, report, versions
-from jcausal.cli._terminal import Bar, until_effects
+from jcausal.cli._report import measure, pictures, report, tables, versions
+from jcausal.cli._terminal import Bar, tell, until_effects
+from jcausal.cli._write import check_folder, write_whole
 
 EXPERIMENT = (1794.34, 671.0)  # difference of means and its standard error, $
 
 
-def demo(options: argparse.Namespace, bar: Bar) -> None:
-    """Estimate, print the summary and write figures and tables into `--out`."""
+def demo(options: argparse.Namespace, bar: Bar) -> str | None:
+    """Estimate, print the summary and write figures and tables into `--out`.
+
+    **Returns:** a sentence on pictures that failed, or None.
+    """
     controls, seed, out, began = options.controls, options.seed, options.out, time.perf_counter()
     check_folder(out)
     bar("reading", 0, 1)
@@ -33,8 +36,9 @@ def demo(options: argparse.Namespace, bar: Bar) -> None:
     )
     pair = ["age", "income 1975"]
     bar("tables and figures", 3, 4)
-    write_whole(out, files(results, text, parquet=False, unit="$", pair=pair))
+    drawn = pictures(results, unit="$", pair=pair)
+    failed = write_whole(out, tables(results, text, parquet=False), drawn)
     bar.close()
     if not options.quiet:
-        print(text)
-        print(f"\nfigures and tables: {out}; {time.perf_counter() - began:.0f} s")
+        tell(f"{text}\n\nfigures and tables: {out}; {time.perf_counter() - began:.0f} s")
+    return failed

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jcausal.cli._estimate import read_columns
-from jcausal.cli._terminal import Bar
+from jcausal.cli._terminal import Bar, tell
 from jcausal.data import number_in_words
 from jcausal.diagnose import describe as described
 
@@ -29,18 +29,15 @@ def describe(options: argparse.Namespace, bar: Bar) -> None:
         weight=options.weight,
     )
     bar.close()
-    print(
-        f"{options.file}: {len(frame):,} rows, {table.attrs['complete']:,} without a missing value"
-    )
+    whole = f"{table.attrs['complete']:,} without a missing value"
+    lines = [f"{options.file}: {len(frame):,} rows, {whole}"]
     if options.treatment is not None:
         known = table.attrs["treated"] + table.attrs["control"]
-        print(
+        lines.append(
             f"arms: {table.attrs['treated']:,} treated, {table.attrs['control']:,} controls"
             + (f", {len(frame) - known:,} unknown" if known < len(frame) else "")
         )
-    print(f"\n{_printed(table)}")
-    for line in _warnings(table, frame):
-        print(line)
+    tell("\n".join([*lines, "", _printed(table), *_warnings(table, frame)]))
 
 
 def _printed(table: pd.DataFrame) -> str:

@@ -8,20 +8,25 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from jcausal.cli._files import check_folder, open_file, read_table, write_whole
+from jcausal.cli._files import open_file, read_table
 from jcausal.cli._manner import Manner, Wanted
-from jcausal.cli._report import files, measure, report, versions
-from jcausal.cli._terminal import Bar, UserError, until_effects
+from jcausal.cli._report import measure, pictures, report, tables, versions
+from jcausal.cli._terminal import Bar, UserError, tell, until_effects
+from jcausal.cli._write import check_folder, check_format, write_whole
 
 SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
 KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
-def estimate(options: argparse.Namespace, bar: Bar) -> None:
-    """Read, estimate, print the summary and write tables and figures into `--out`."""
-    began = time.perf_counter()
+def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
+    """Read, estimate, print the summary and write tables and figures into `--out`.
+
+    **Returns:** a sentence on pictures that failed, or None.
+    """
+    began, parquet = time.perf_counter(), options.format == "parquet"
     check_folder(options.out)
+    check_format(parquet)
     bar("reading", 0, 1)
     sample = read_sample(options)
     for name in options.by:
@@ -48,13 +53,13 @@ def estimate(options: argparse.Namespace, bar: Bar) -> None:
         f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
         f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
     )
-    parquet = options.format == "parquet"
     bar("tables and figures", 3, 4)
-    write_whole(options.out, files(results, text, parquet=parquet, unit="", pair=None))
+    drawn = pictures(results, unit="", pair=None)
+    failed = write_whole(options.out, tables(results, text, parquet=parquet), drawn)
     bar.close()
     if not options.quiet:
-        print(text)
-        print(f"\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
+        tell(f"{text}\n\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
+    return failed
 
 
 def make_method(options: argparse.Namespace) -> jc.Matcher:

@@ -1,7 +1,6 @@
-"""Files in and out: opened by their ending, read by column, written whole or not at all."""
+"""Files in and out: opened by their ending, read by column."""
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,22 +110,3 @@ def table_writer(table: pd.DataFrame, parquet: bool) -> Writer:
     if parquet:
         return lambda path: table.to_parquet(path, index=False)
     return lambda path: table.to_csv(path, index=False)
-
-
-def write_whole(out: Path, files: dict[str, Writer]) -> None:
-    """Write every file into a scratch folder, then move all of them: whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as scratch:
-        for name, write in files.items():
-            write(Path(scratch) / name)
-        for name in files:
-            (Path(scratch) / name).replace(out / name)
-
-
-def check_folder(out: Path) -> None:
-    """Refuse an output folder that cannot be one, before any work."""
-    for place in (out, *out.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise UserError(f"{place} is a file: give --out a folder.")
-            return

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import warnings
@@ -18,9 +19,16 @@ from jcausal.cli._describe import describe
 from jcausal.cli._estimate import METHODS, SURFACES, estimate
 from jcausal.cli._terminal import Bar, UserError
 
+LETTER = re.compile(r"Glyph \d+ .* missing from font")
+NO_LETTER = "the pictures' font lacks letters of some names: there are boxes in their place."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it worked, 2 for a user's mistake, 130 when stopped."""
+    """Run the command.
+
+    **Returns:** 0 when it worked, 1 when a picture failed and all else is written, 2 for a user's
+    mistake, 130 when stopped.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -28,37 +36,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with Bar(options.quiet) as bar, _told(bar), _ended(), kept_programs(options.cache):
-            _run(options, bar)
+            failed = _run(options, bar)
     except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
         print(f"jcausal: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jcausal: stopped; nothing was written.", file=sys.stderr)
         return 130
-    return 0
+    if failed is not None:
+        print(f"jcausal: {failed}", file=sys.stderr)
+    return 0 if failed is None else 1
 
 
-def _run(options: argparse.Namespace, bar: Bar) -> None:
-    if options.command == "demo":
-        demo(options, bar)
-    elif options.command == "describe":
+def _run(options: argparse.Namespace, bar: Bar) -> str | None:
+    """What the command says; a sentence on pictures that failed, or None."""
+    if options.command == "describe":
         describe(options, bar)
-    else:
-        estimate(options, bar)
+        return None
+    return demo(options, bar) if options.command == "demo" else estimate(options, bar)
 
 
 @contextmanager
 def _told(bar: Bar) -> Iterator[None]:
-    """Warnings as one line each on standard error, without their place in the code.
+    """Warnings as one line each on standard error, said once, without their place in the code.
 
-    Matplotlib's words on fonts and on a cache folder that it cannot have are not told.
+    Matplotlib's words on fonts and on a cache folder that it cannot have are not told; on letters
+    that its font lacks there is one line for all of them.
     """
     fonts = logging.getLogger("matplotlib")
-    level = fonts.level
+    level, said = fonts.level, set()
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
-        if issubclass(category, UserWarning):
-            bar.say(f"jcausal: note: {message}")
+        words = NO_LETTER if LETTER.match(str(message)) else str(message)
+        if issubclass(category, UserWarning) and words not in said:
+            said.add(words)
+            bar.say(f"jcausal: note: {words}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

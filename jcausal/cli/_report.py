@@ -14,6 +14,7 @@ from jcausal.cli._files import Writer, table_writer
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 
+LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
 
@@ -71,54 +72,61 @@ def versions(sample: jc.Sample, seed: int) -> str:
     return f"seed {seed}, {sample.x.dtype}, {device}; jcausal {jc.__version__}, {libraries}"
 
 
-def files(
-    results: Results, text: str, *, parquet: bool, unit: str, pair: Sequence[str] | None
-) -> dict[str, Writer]:
-    """What to write: a name, and a function that writes it to a path."""
-    effects, matching = results.effects, results.effects.matching
-    rows = effects.to_frame()
+def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
+    """The summary and the tables: a name, and a function that writes it to a path."""
+    matching, rows = results.effects.matching, results.effects.to_frame()
     if results.units is not None:
         rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
-    tables = dict(effects=rows, balance=results.balance.reset_index())
-    pictures: dict[str, Callable[[], object]] = dict(
+    found = dict(effects=rows, balance=results.balance.reset_index())
+    if isinstance(matching, jc.Boxes):
+        found |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
+    for name, table in results.groups.items():
+        found[_file_name(f"effects by {name}", found)] = table
+    ending = "parquet" if parquet else "csv"
+    return {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")} | {
+        f"{name}.{ending}": table_writer(table, parquet) for name, table in found.items()
+    }
+
+
+def pictures(results: Results, *, unit: str, pair: Sequence[str] | None) -> dict[str, Writer]:
+    """The pictures: a name, and a function that draws it and writes it to a path."""
+    effects, matching = results.effects, results.effects.matching
+    found: dict[str, Callable[[], object]] = dict(
         effects=lambda: jc.plot.effects(
             effects, interval=results.units, average=results.average, unit=unit
         ),
         love=lambda: jc.plot.love(results.balance),
     )
     if isinstance(matching, jc.Boxes):
-        tables |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
         which = _drawable(effects, pair)
         if which:
-            pictures["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
-    for name, table in results.groups.items():
-        tables[_file_name(f"effects by {name}", tables)] = table
-    ending = "parquet" if parquet else "csv"
-    return (
-        {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")}
-        | {f"{name}.{ending}": table_writer(table, parquet) for name, table in tables.items()}
-        | {f"{name}.png": _picture(draw) for name, draw in pictures.items()}
-    )
+            found["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
+    return {f"{name}.png": _picture(draw) for name, draw in found.items()}
 
 
 def _file_name(wanted: str, taken: Iterable[str]) -> str:
     """A name that every file system takes, and that no other table has."""
     plain = re.sub(r"[^\w .-]", "_", wanted)
-    others = set(taken)
-    return next(n for k in range(len(others) + 1) if (n := plain + f" {k}" * (k > 0)) not in others)
+    plain = plain.encode()[:LONGEST_NAME].decode(errors="ignore")
+    others = {name.casefold() for name in taken}
+    tried = (plain + f" {k}" * (k > 0) for k in range(len(others) + 1))
+    return next(name for name in tried if name.casefold() not in others)
 
 
 def _picture(draw: Callable[[], object]) -> Writer:
-    """Draw without a screen and save as PNG."""
+    """Draw without a screen and save as PNG; no figure stays open, also of a picture that fails."""
 
     def write(path: Path) -> None:
         import matplotlib.pyplot as plt
 
-        with plt.ioff():
-            axes = draw()
-        figure = axes.figure  # type: ignore[attr-defined]
-        figure.savefig(path, dpi=150, format="png")
-        plt.close(figure)
+        before = set(plt.get_fignums())
+        try:
+            with plt.ioff():
+                axes = draw()
+            axes.figure.savefig(path, dpi=150, format="png")  # type: ignore[attr-defined]
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
 
     return write
 

@@ -20,6 +20,12 @@ class UserError(Exception):
     """A mistake of the user's, told in one sentence."""
 
 
+def tell(words: str) -> None:
+    """Print; letters that standard output cannot take stand as their numbers."""
+    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(words.encode(letters, "backslashreplace").decode(letters))
+
+
 class Stage(NamedTuple):
     """What is being done, how far it was when first and last heard of, and when that was."""
 

@@ -27,6 +27,7 @@ from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
 from jcausal.data._read import Column as Column
+from jcausal.data._read import as_pandas as as_pandas
 from jcausal.data._read import open_frame as open_frame
 from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
@@ -35,6 +36,7 @@ from jcausal.data._schema import Schema as Schema
 from jcausal.data._shapes import bucket as bucket
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
+from jcausal.data._show import Shown as Shown
 from jcausal.data._split import as_key as as_key
 from jcausal.data._split import check_honest as check_honest
 from jcausal.data._split import deal as deal

@@ -54,6 +54,17 @@ def open_frame(frame: Any) -> tuple[nw.DataFrame, FrameKind]:
     return table, "polars" if where.is_polars() else "pyarrow" if where.is_pyarrow() else "pandas"
 
 
+def as_pandas(frame: Any) -> pd.DataFrame:
+    """A frame of any kind as a pandas one; a pandas frame is passed on as it is.
+
+    **Raises:** `DataError` for what is no frame.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    table, _ = open_frame(frame)
+    return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})
+
+
 def read_column(series: nw.Series) -> Column:
     """A column's values, with null, None and NaN all counted as missing."""
     missing = np.array(series.is_null().to_numpy(), bool)

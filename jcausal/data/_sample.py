@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
 from jcausal.data._assemble import (
@@ -22,6 +23,8 @@ from jcausal.data._ladder import host_ladders
 from jcausal.data._like import FrameKind, beside_covariates, like
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
+from jcausal.data._show import ROWS, Shown
+from jcausal.data._summary import sample_words
 from jcausal_kernels import MISSING
 
 
@@ -32,7 +35,7 @@ class Ids:
         self.values = values
 
 
-class Sample(eqx.Module):
+class Sample(Shown, eqx.Module):
     """Units with covariates, a binary treatment and (perhaps later) an outcome.
 
     A pytree. On concrete input every fault raises `DataError`; under tracing a row that is not
@@ -183,7 +186,10 @@ class Sample(eqx.Module):
     @property
     def points(self) -> Float[np.ndarray, "n p"]:
         """The covariates as float64, read off the ladders (concrete samples only); NaN: missing."""
-        ladder, codes = np.asarray(self.ladder, np.float64), np.asarray(self.codes)
+        return self._read_off(np.asarray(self.codes))
+
+    def _read_off(self, codes: Int[np.ndarray, "m p"]) -> Float[np.ndarray, "m p"]:
+        ladder = np.asarray(self.ladder, np.float64)
         gap = codes == MISSING
         values = np.take_along_axis(ladder, np.where(gap, 0, codes).T, 1).T
         return np.where(gap, np.nan, values)
@@ -195,15 +201,31 @@ class Sample(eqx.Module):
         `treated`, `outcome` when there is one, and the covariates under their own names, levels by
         their labels.
         """
-        rows, ids = np.flatnonzero(np.asarray(self.valid)), self.id
+        return like(self.home, self._frame(np.flatnonzero(np.asarray(self.valid))))
+
+    def _frame(self, rows: Int[np.ndarray, " m"]) -> pd.DataFrame:
+        """Some rows of it in pandas."""
+        ids = self.id
         in_place = self.ids is None and (ids == np.arange(self.n)).all()
         columns: dict[str, Any] = {} if in_place else dict(id=ids[rows])
         columns["treated"] = np.asarray(self.t)[rows].astype(int)
         if self.y is not None:
             columns["outcome"] = np.asarray(self.y)[rows]
-        weight = np.asarray(self.weight)[rows]
-        columns |= {} if (weight == 1).all() else dict(weight=weight)
-        return like(self.home, beside_covariates(columns, self.schema, self.points[rows]))
+        weight = np.asarray(self.weight)
+        even = (weight[np.asarray(self.valid)] == 1).all()
+        columns |= {} if even else dict(weight=weight[rows])
+        points = self._read_off(np.asarray(self.codes)[rows])
+        return beside_covariates(columns, self.schema, points)
+
+    @property
+    def _single(self) -> bool:
+        return self.x.ndim == 2
+
+    def _said(self) -> str:
+        return sample_words(self)
+
+    def _shown(self) -> pd.DataFrame:
+        return self._frame(np.flatnonzero(np.asarray(self.valid))[:ROWS])
 
     def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
         """The same units with the outcomes `y` (n,) attached.

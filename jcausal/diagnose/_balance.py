@@ -1,6 +1,6 @@
 """Balance of the covariates before and after matching."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from jcausal.data import (
     Sample,
     check_kind,
     covariate_of_columns,
+    like,
     observed_means,
     readable_columns,
     to_device,
@@ -28,7 +29,7 @@ class Moments(NamedTuple):
     variance: Float[np.ndarray, " r"]
 
 
-def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
+def balance(test: Sample, matching: Matching | Effects) -> Any:
     """How alike the two arms are in each covariate, before and after matching.
 
     The standardised mean difference (SMD) is (mean treated - mean control) over a standard
@@ -43,13 +44,15 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
 
     **Arguments:** `test` the sample that was matched; `matching`, or effects made from one.
 
-    **Returns:** a frame, one row a covariate (or level): means before and after, `smd_before`,
-    `smd_after`, `ks_before`, `ks_after` (largest gap of the weighted distribution functions),
-    `overlap_before`, `overlap_after` (area that the weighted densities share: 1 = equal),
+    **Returns:** a frame, one row a covariate (or level), of the kind that the sample was read from
+    (the covariate is the index of a pandas frame, else the first column): means before and after,
+    `smd_before`, `smd_after`, `ks_before`, `ks_after` (largest gap of the weighted distribution
+    functions), `overlap_before`, `overlap_after` (area that the weighted densities share: 1 =
+    equal),
     `vr_before`, `vr_after`; of effects with surfaces `worth`, how far predictions of the queries
     move when a covariate alone is as among their partners (what the difference left is worth, in
-    outcome units); and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`
-    hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
+    outcome units); and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`, which pandas alone
+    has, hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
 
     **Raises:** ValueError for other objects, and when the matching was made on other rows.
 
@@ -110,7 +113,7 @@ def balance(test: Sample, matching: Matching | Effects) -> pd.DataFrame:
             for when, weights in (("before", before), ("after", after))
         },
     )
-    return frame
+    return like(test.home, frame)
 
 
 def _columns(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Column, DataError, open_frame, read_column
+from jcausal.data import Column, DataError, like, open_frame, read_column
 from jcausal.data._check import as_numbers, check_finite, check_treatment, check_weight
 from jcausal.data._rows import without_row_names
 from jcausal.diagnose._overlap import common_area
@@ -20,19 +20,20 @@ def describe(
     covariates: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     weight: str | None = None,
-) -> pd.DataFrame:
+) -> Any:
     """Kinds, missing values and, with a treatment, how far the arms overlap; column by column.
 
     **Arguments:** column names as in `Sample.from_frame`; `covariates` default to all other
     columns, but for row names without a header.
 
-    **Returns:** a frame, one row a column: `role`, `kind` (number, binary, category, text, time,
-    mixed), `distinct` values, `missing` rows, `mean`, `sd`; with a treatment also `mean_treated`,
-    `mean_control`, `smd` (over the treated's sd; shares raw, of a category its largest),
+    **Returns:** a frame of the kind that came in, one row a column: `role`, `kind` (number, binary,
+    category, text, time, mixed), `distinct` values, `missing` rows, `mean`, `sd`; with a treatment
+    also `mean_treated`, `mean_control`, `smd` (over the treated's sd; shares raw, of a category its
+    largest),
     `overlap` (area that the two weighted densities share: 1 = equal, 0 = apart) and `outside`
     (treated units below or above all controls, or in a level without one). Each column counts the
-    rows in which it, the treatment and the weight are known. `attrs` hold `rows`, `complete`
-    (rows without a missing value), `treated` and `control`.
+    rows in which it, the treatment and the weight are known. `attrs`, which pandas alone has,
+    hold `rows`, `complete` (rows without a missing value), `treated` and `control`.
 
     **Raises:** `DataError` for an unknown column, a treatment that is not 0 and 1, infinite values,
     negative weights.
@@ -44,7 +45,7 @@ def describe(
         >>> jc.describe(f, treatment="treat")["missing"].tolist()
         [0, 1]
     """
-    table, _ = open_frame(frame)
+    table, home = open_frame(frame)
     roles = {treatment: "treatment", outcome: "outcome", weight: "weight"}
     free = without_row_names(table.columns, roles) if covariates is None else covariates
     names = list(free)
@@ -70,7 +71,7 @@ def describe(
     out.attrs.update(rows=len(table), complete=int(whole.sum()))
     if arm is not None:
         out.attrs.update(treated=int((arm == 1).sum()), control=int((arm == 0).sum()))
-    return out
+    return like(home, out)
 
 
 def _arm(column: Column, name: str) -> np.ndarray:

@@ -5,9 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, number_in_words, on_host
+from jcausal.data import Sample, Shown, number_in_words, on_host
 from jcausal.match import Estimand
 from jcausal.outcome._propensity import tells_apart
 
@@ -21,7 +22,7 @@ def _bounds(
     return average - quantile * error, average + quantile * error
 
 
-class Average(eqx.Module):
+class Average(Shown, eqx.Module):
     """An average effect without a matching. Made by `jc.estimate(sample, jc.AIPW(...))`.
 
     `average` and its `std_error`; `influence` (n,), how far each unit moves the average: with N
@@ -82,9 +83,18 @@ class Average(eqx.Module):
         first = f"{self.estimand.upper()}: {self.line(level)}"
         return "\n".join([first, behind, *self.notes()])
 
-    def __str__(self) -> str:
-        """Its summary."""
+    @property
+    def _single(self) -> bool:
+        return self.average.ndim == 0
+
+    def _said(self) -> str:
         return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
+        low, high = (float(v) for v in self.bounds())
+        row = dict(average=float(self.average), std_error=float(self.std_error))
+        row |= dict(lower=low, upper=high)
+        return pd.DataFrame([dict(estimand=self.estimand.upper()) | row])
 
 
 def _overlap_notes(average: Average) -> list[str]:

@@ -4,10 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     Sample,
+    Shown,
     added,
     column,
     difference,
@@ -64,7 +66,7 @@ class Partitions(eqx.Module):
         return float(self.average.min()), float(self.average.max())
 
 
-class Effects(eqx.Module):
+class Effects(Shown, eqx.Module):
     """What the treatment did, for every query and on average. Made by `jc.estimate`.
 
     `tau` tells how a query's effect is formed: "b" = its own outcome against the mean of the other
@@ -391,6 +393,16 @@ class Effects(eqx.Module):
         The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
         """
         return like(self.sample.home, _words.effects_frame(self))
+
+    @property
+    def _single(self) -> bool:
+        return self.sample.x.ndim == 2
+
+    def _said(self) -> str:
+        return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
+        return _words.effects_frame(self)
 
 
 def _asks_all(sample: Sample, matching: Matching) -> bool:

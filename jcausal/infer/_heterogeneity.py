@@ -30,6 +30,10 @@ class Heterogeneity(NamedTuple):
             f"({self.groups} groups{out})"
         )
 
+    def __repr__(self) -> str:
+        """As it prints."""
+        return str(self)
+
 
 def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity:
     """Test that the average effect is the same in all groups (Wald's chi-square).

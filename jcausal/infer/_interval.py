@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import number_in_words, on_host
+from jcausal.data import FrameKind, Shown, like, number_in_words, on_host
 from jcausal.estimate import Effects
 
 Target = Literal[
@@ -34,13 +34,13 @@ class Groups(eqx.Module):
     label: tuple = eqx.field(static=True)
 
 
-class Interval(eqx.Module):
+class Interval(Shown, eqx.Module):
     """Estimates with a lower and an upper bound: of the average (), of queries or groups (q,).
 
     `target` says what is covered; `error` is the standard error (for a ratio, of its logarithm);
     `pooled` marks estimates for which a group holds too few units for a variance of its own;
     `groups` names the groups of a table of averages; `absent` says why an estimate may have no
-    bounds (NaN).
+    bounds (NaN); `home` is the kind of frame that the sample was read from.
     """
 
     estimate: Float[Array, "*q"]
@@ -53,13 +53,18 @@ class Interval(eqx.Module):
     method: str = eqx.field(static=True)
     groups: Groups | None = None
     absent: str = eqx.field(static=True, default="")
+    home: FrameKind = eqx.field(static=True, default="pandas")
 
     @property
     def unbounded(self) -> Bool[Array, "*q"]:
         """Which estimates have no bounds though they exist, for the reason in `absent`."""
         return _unbounded(self.lower, self.estimate)
 
-    def __str__(self) -> str:
+    @property
+    def _single(self) -> bool:
+        return self.estimate.ndim < 2
+
+    def _said(self) -> str:
         """In words: one line for an average, a count for many."""
         percent = f"{100 * self.level:g}% interval"
         if self.estimate.ndim:
@@ -73,8 +78,14 @@ class Interval(eqx.Module):
         low, high = (number_in_words(float(v)) for v in (self.lower, self.upper))
         return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row an estimate; with groups the table of their averages."""
+    def to_frame(self) -> Any:
+        """One row an estimate; with groups the table of their averages.
+
+        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
+        """
+        return like(self.home, self._shown())
+
+    def _shown(self) -> pd.DataFrame:
         names = ("estimate", "error", "lower", "upper", "pooled")
         columns = {name: np.atleast_1d(np.asarray(getattr(self, name))) for name in names}
         if self.groups is not None:

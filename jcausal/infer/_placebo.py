@@ -1,5 +1,6 @@
 """Placebos: the same method where nothing happened, on other units or at earlier times."""
 
+import dataclasses
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, check_kind, like, number_in_words, step_key, to_device
+from jcausal.data import Shown, as_key, check_kind, like, number_in_words, step_key, to_device
 from jcausal.infer._interval import Interval, normal_interval
 from jcausal.infer._panel import run_again
 from jcausal.panel import Completion, Panel, check_pattern
@@ -19,7 +20,7 @@ Statistic = Literal["effect", "ratio"]
 Pool = Literal["untreated", "all"]
 
 
-class Placebos(eqx.Module):
+class Placebos(Shown, eqx.Module):
     """Estimates where nothing happened, beside the one that they are to be compared with.
 
     `own`, and `placebo` (k,), are mean effects on the (pretended) treated cells; `own_gap` (m,) and
@@ -87,24 +88,32 @@ class Placebos(eqx.Module):
         none = to_device(np.zeros((), bool))
         target = "average over treated cells"
         absent = "fewer than two placebos"
-        return normal_interval(self.own, variance, none, level, target, words, absent=absent)
+        found = normal_interval(self.own, variance, none, level, target, words, absent=absent)
+        return dataclasses.replace(found, home=self.found.panel.home)
 
     def to_frame(self) -> Any:
         """One row a placebo, the real one first: label, effect, ratio, real."""
+        return like(self.found.panel.home, self._shown())
+
+    def _shown(self) -> pd.DataFrame:
         columns = {
             "label": ["the treated", *self.label],
             "effect": np.concatenate([[self.own], self.placebo]),
             "ratio": np.concatenate([[self.own_ratio], self.ratio]),
             "real": np.arange(len(self.label) + 1) == 0,
         }
-        return like(self.found.panel.home, pd.DataFrame(columns))
+        return pd.DataFrame(columns)
+
+    @property
+    def _single(self) -> bool:
+        return self.own.ndim == 0
 
     @property
     def _count_words(self) -> str:
         lost = int(np.isnan(np.asarray(self.placebo)).sum())
         return f"{len(self.label)} placebos" + (f" ({lost} without an estimate)" if lost else "")
 
-    def __str__(self) -> str:
+    def _said(self) -> str:
         """In one line."""
         effect = number_in_words(float(self.own))
         return (

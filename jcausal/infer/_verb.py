@@ -1,5 +1,7 @@
 """The verb `interval`."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
@@ -34,7 +36,8 @@ def interval(
       form sum_q share_q (y1_q / risk1 - y0_q / risk0).
     - `key`: for methods that draw.
 
-    **Returns:** an `Interval`; with `by` its `to_frame()` is the table of the groups.
+    **Returns:** an `Interval`; with `by` its `to_frame()` is the table of the groups, of the kind
+    of frame that the sample was read from.
 
     **Raises:** ValueError when the method does not fit the effects, with the reason.
 
@@ -60,6 +63,18 @@ def interval(
     if measure not in ("difference", "ratio"):
         raise ValueError(f"measure is {measure!r}: use 'difference' or 'ratio'.")
     step = None if key is None else step_key(as_key(key, "interval"), "inte")
+    home = effects.panel.home if isinstance(effects, Completion) else effects.sample.home
+    return dataclasses.replace(_made(effects, method, by, measure, step), home=home)
+
+
+def _made(
+    effects: Effects | Completion,
+    method: IntervalMethod | PanelMethod,
+    by: str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | None,
+    measure: Measure,
+    step: PRNGKeyArray | None,
+) -> Interval:
+    """The interval by the method that fits the effects."""
     if isinstance(effects, Completion):
         return panel_interval(effects, method, by, measure, step)
     if isinstance(method, PanelMethod):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     Sample,
+    Shown,
     add_at,
     column,
     ids_of,
@@ -19,6 +20,7 @@ from jcausal.data import (
     on_host,
     to_device,
 )
+from jcausal.data._show import ROWS
 from jcausal.match._prognosis import Prognosis
 from jcausal.match._results import RESULTS, code, sentence
 
@@ -29,7 +31,7 @@ class MatchError(RuntimeError):
     """A matching that cannot be used: the message names the queries and what to do."""
 
 
-class Matching(eqx.Module):
+class Matching(Shown, eqx.Module):
     """Groups of units, one for each of q queries, over the n rows of a whole sample.
 
     A unit is a member of a query's group only if `fold` (n,) and `query_fold` (q,) agree; rows of
@@ -123,6 +125,10 @@ class Matching(eqx.Module):
     def unmatched(self) -> Any:
         """Queries without a group: row, id, arm, status code and its sentence."""
         rows = np.flatnonzero(np.asarray(self.asked) & ~np.asarray(self.matched))
+        return like(self.sample.home, self._queries(rows))
+
+    def _queries(self, rows: Int[np.ndarray, " m"]) -> pd.DataFrame:
+        """Some queries, one a row."""
         query, status = np.asarray(self.query)[rows], np.asarray(self.status)[rows]
         columns = dict(
             query=rows,
@@ -131,7 +137,44 @@ class Matching(eqx.Module):
             status=status,
             reason=[sentence(s) for s in status],
         )
-        return like(self.sample.home, pd.DataFrame(columns))
+        return pd.DataFrame(columns)
+
+    @property
+    def _single(self) -> bool:
+        return self.query.ndim == 1
+
+    def _said(self) -> str:
+        return matching_words(self)
+
+    def _shown(self) -> pd.DataFrame:
+        rows = np.flatnonzero(np.asarray(self.asked))
+        table = self._queries(rows[:ROWS]).drop(columns="status")
+        describe = getattr(self, "describe", None)  # a user's own matching may have none
+        if describe is not None:
+            matched = np.asarray(self.matched)[rows]
+            words = [describe(int(i)) if found else "" for i, found in zip(table["query"], matched)]
+            table["group"] = words
+        return table
+
+
+def matching_words(matching: Matching) -> str:
+    """How many queries are matched, and why the others are not; the first group in words."""
+    asked = np.flatnonzero(np.asarray(matching.asked))
+    matched, status = np.asarray(matching.matched)[asked], np.asarray(matching.status)[asked]
+    whose = matching.estimand.upper()
+    if (np.asarray(matching.query)[asked] < 0).any():
+        whose = "points"
+    lines = [
+        f"{type(matching).__name__} for {whose}: matched {matched.sum():,} of {asked.size:,} "
+        f"queries among {int(np.asarray(matching.sample.valid).sum()):,} units"
+    ]
+    for value in np.unique(status[~matched]):
+        lines.append(f"unmatched {int((status == value).sum()):,}: {sentence(value)}")
+    describe = getattr(matching, "describe", None)
+    if describe is not None and matched.any():
+        first = int(asked[matched.argmax()])
+        lines.append(f"query {first}: {describe(first)}")
+    return "\n".join(lines)
 
 
 @on_host

@@ -13,11 +13,14 @@ from jcausal.data import (
     DataError,
     Sample,
     Schema,
+    Shown,
+    number_in_words,
     on_host,
     rows_of,
 )
 from jcausal.outcome._quality import r_squared
 
+LISTED = 10  # rules that a printed surface tells
 LINES = 256  # up to here all lines are evaluated, wanted or not
 Arms = Literal["both", "control", "treated"]
 Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
@@ -30,7 +33,7 @@ class Trained(eqx.Module):
     origin: UInt32[Array, ""]
 
 
-class ResponseSurface(eqx.Module):
+class ResponseSurface(Shown, eqx.Module):
     """f0 and f1 as one callable: points (m, p) in the covariates' own units -> (m, 2).
 
     Column 0 is the outcome without, column 1 with the treatment; the column of an arm that was
@@ -100,6 +103,23 @@ class ResponseSurface(eqx.Module):
         if sample.y is None:
             raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
         return r_squared(self.lean(), sample)
+
+    @property
+    def _single(self) -> bool:
+        return np.ndim(self.noise) == 1
+
+    def _said(self) -> str:
+        """What it was trained on, the noise around it, and its rules where it has some."""
+        rows = (
+            "not trained" if self.trained is None else f"trained on {len(self.trained.row):,} rows"
+        )
+        sd = np.sqrt(np.asarray(self.noise, float))
+        arms = zip(("controls", "treated"), sd)
+        known = [f"{word} {number_in_words(float(v))}" for word, v in arms if np.isfinite(v)]
+        head = f"{type(self).__name__}, {rows}; sd around it: {', '.join(known) or 'unknown'}"
+        rules = getattr(self, "rules", list)()
+        more = [f"and {len(rows_left):,} more leaves"] if (rows_left := rules[LISTED:]) else []
+        return "\n".join([head, *rules[:LISTED], *more])
 
     @abstractmethod
     def lean(self) -> "ResponseSurface":

@@ -3,15 +3,16 @@
 from typing import Any
 
 import equinox as eqx
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import difference, on_host
+from jcausal.data import Shown, difference, like, on_host
 from jcausal.panel import _words
 from jcausal.panel._completer import Completed, Completer, Errors
 from jcausal.panel._panel import Panel
 
 
-class Completion(eqx.Module):
+class Completion(Shown, eqx.Module):
     """Both potential outcomes of a panel. Made by `jc.complete`.
 
     A cell whose effect is not identified is NaN; a unit without any such cell has `identified`
@@ -118,11 +119,21 @@ class Completion(eqx.Module):
 
     def unit_frame(self) -> Any:
         """One row a unit: unit, treated and untreated cells, effect, identified."""
-        return _words.unit_frame(self)
+        return like(self.panel.home, _words.unit_frame(self))
 
     def summary(self) -> str:
         """The effects, the ranks, and how many units are identified, in words."""
         return _words.completion_summary(self)
+
+    @property
+    def _single(self) -> bool:
+        return self.panel.y.ndim == 2
+
+    def _said(self) -> str:
+        return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
+        return _words.unit_frame(self)
 
 
 @on_host

@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jcausal.data import DataError, FrameKind, Values, in_dtype, is_traced, on_host, rows_of
+from jcausal.data import (
+    DataError,
+    FrameKind,
+    Shown,
+    Values,
+    in_dtype,
+    is_traced,
+    like,
+    on_host,
+    rows_of,
+)
 from jcausal.panel import _words
 from jcausal.panel._assignment import Assignment, assignment_of
 from jcausal.panel._check import Parts, check_assignment, checked, host_parts
@@ -24,7 +34,7 @@ class Labels:
         self.values = values
 
 
-class Panel(eqx.Module):
+class Panel(Shown, eqx.Module):
     """Outcomes of n units at m times, with a binary treatment that may come and go.
 
     A pytree. On concrete input every fault raises `DataError`; under tracing nothing can be
@@ -224,6 +234,16 @@ class Panel(eqx.Module):
 
     def to_frame(self) -> Any:
         """One row an observed cell: unit, time, outcome, treated; of the kind that came in."""
+        return like(self.home, _words.panel_frame(self))
+
+    @property
+    def _single(self) -> bool:
+        return self.y.ndim == 2
+
+    def _said(self) -> str:
+        return self.summary()
+
+    def _shown(self) -> pd.DataFrame:
         return _words.panel_frame(self)
 
 

@@ -53,7 +53,7 @@ def panel_summary(panel: Panel) -> str:
     return "\n".join(lines)
 
 
-def panel_frame(panel: Panel) -> Any:
+def panel_frame(panel: Panel) -> pd.DataFrame:
     """One row an observed cell."""
     i, j = np.nonzero(np.asarray(panel.mask))
     columns = {
@@ -62,7 +62,7 @@ def panel_frame(panel: Panel) -> Any:
         "outcome": np.asarray(panel.y)[i, j],
         "treated": np.asarray(panel.d)[i, j],
     }
-    return like(panel.home, pd.DataFrame(columns))
+    return pd.DataFrame(columns)
 
 
 def completion_summary(found: Completion) -> str:
@@ -126,7 +126,7 @@ def completion_frame(found: Completion) -> Any:
     return like(panel.home, pd.DataFrame(columns))
 
 
-def unit_frame(found: Completion) -> Any:
+def unit_frame(found: Completion) -> pd.DataFrame:
     """One row a unit."""
     panel = found.panel
     columns = {
@@ -136,7 +136,7 @@ def unit_frame(found: Completion) -> Any:
         "effect": np.asarray(found.unit_effect),
         "identified": np.asarray(found.identified),
     }
-    return like(panel.home, pd.DataFrame(columns))
+    return pd.DataFrame(columns)
 
 
 def _absorbing(found: Completion, what: str) -> Assignment:

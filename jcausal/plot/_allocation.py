@@ -10,6 +10,7 @@ from jaxtyping import Int
 from jcausal.allocate import Allocation, TopK
 from jcausal.data import check_kind
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
+from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +63,10 @@ def allocation(
         else "no share of the best value is sure"
     )
     ax.axhline(0, color="black", lw=0.8)
+    _make_room(ax)
     ax.set(
         xlabel="groups in the order of their estimates" + _drawn_in_words(k),
-        ylabel=f"effect ({unit})" if unit else "effect",
+        ylabel=plain(f"effect ({unit})" if unit else "effect"),
         title=f"{int(found.chosen.sum()):,} of {k:,} groups treated: {share}",
     )
     ax.yaxis.set_major_formatter("{x:,.10g}")
@@ -108,9 +110,17 @@ def _bars(ax: Axes, found: Allocation, order: Int[np.ndarray, " k"]) -> None:
     if 0 < contested.sum() <= NAMED:
         ax.margins(y=0.2)
         for at in np.flatnonzero(contested[order]):
-            name, top = str(found.estimates.labels[order[at]]), upper[order[at]]
+            name, top = plain(found.estimates.labels[order[at]], 24), upper[order[at]]
             style: dict[str, Any] = dict(ha="center", va="bottom", rotation=90, fontsize=7.5)
             ax.annotate(name, (at + 1, top), (0, 3), textcoords="offset points", **style)
+
+
+def _make_room(ax: Axes) -> None:
+    """Stretch the axes upwards for names that are long, so that they stay below the title."""
+    more = 0.03 * max((len(text.get_text()) for text in ax.texts), default=0) - 0.2
+    if more > 0:
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + more * (high - low))
 
 
 def _band(ax: Axes, found: Allocation) -> None:
@@ -138,6 +148,6 @@ def _values(below: Axes, found: Allocation, order: Int[np.ndarray, " k"], unit: 
         if worth is not None:
             below.scatter(treated, float(worth), c=ORANGE, marker=mark, s=30, label=name, zorder=3)
     below.axvline(treated, color="black", lw=0.8, ls="--")
-    below.set(xlabel="K", ylabel=f"value ({unit})" if unit else "value")
+    below.set(xlabel="K", ylabel=plain(f"value ({unit})" if unit else "value"))
     below.yaxis.set_major_formatter("{x:,.10g}")
     below.legend(loc="best", fontsize="small")

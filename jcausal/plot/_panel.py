@@ -10,9 +10,11 @@ from jcausal.data import check_kind
 from jcausal.infer import Placebos
 from jcausal.panel import Completion
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
+from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Show = Literal["unit", "effects", "spectrum", "gaps"]
 
@@ -71,8 +73,16 @@ def _name_times(found: Completion, ax: Axes) -> None:
     """Labels that are no numbers stand under every so manyth time."""
     time = found.panel.time
     if time.dtype.kind not in "iuf":
-        step = max(1, len(time) // 8)
-        ax.set_xticks(np.arange(len(time))[::step], [str(v) for v in time[::step]])
+        _name_ticks(ax.xaxis, time, aslant=True)
+
+
+def _name_ticks(axis: Axis, labels: np.ndarray, *, aslant: bool) -> None:
+    """Names at every so manyth place; long ones aslant, where they would cover each other."""
+    step = max(1, len(labels) // 8)
+    names = [plain(v, 20) for v in labels[::step]]
+    turned = aslant and max(map(len, names)) > 9
+    style: dict[str, Any] = dict(rotation=30, ha="right") if turned else {}
+    axis.set_ticks(np.arange(len(labels))[::step], names, **style)
 
 
 def _unit(found: Completion, unit: Any, ax: Axes) -> Axes:
@@ -95,8 +105,8 @@ def _unit(found: Completion, unit: Any, ax: Axes) -> Axes:
     for k, j in enumerate(np.flatnonzero(treated[i])):
         word = "treated" if k == 0 else None
         ax.axvspan(time[j] - half, time[j] + half, color=ORANGE, alpha=0.12, lw=0, label=word)
-    title = f"{names[i]}: {found.completer.words}"
-    ax.set(xlabel="time", ylabel=found.panel.outcome, title=title)
+    title = plain(f"{names[i]}: {found.completer.words}")
+    ax.set(xlabel="time", ylabel=plain(found.panel.outcome), title=title)
     _name_times(found, ax)
     ax.legend(loc="best", fontsize="small")
     return ax
@@ -111,10 +121,9 @@ def _effects(found: Completion, ax: Axes) -> Axes:
     drawn = ax.imshow(
         effect, aspect="auto", cmap=colours, vmin=-most, vmax=most, interpolation="nearest"
     )
-    ax.figure.colorbar(drawn, ax=ax, label=f"effect on {found.panel.outcome}")
-    for axis, labels in ((ax.xaxis, found.panel.time), (ax.yaxis, found.panel.unit)):
-        step = max(1, len(labels) // 8)
-        axis.set_ticks(np.arange(len(labels))[::step], [str(v) for v in labels[::step]])
+    ax.figure.colorbar(drawn, ax=ax, label=plain(f"effect on {found.panel.outcome}"))
+    _name_ticks(ax.xaxis, found.panel.time, aslant=True)
+    _name_ticks(ax.yaxis, found.panel.unit, aslant=False)
     ax.set(xlabel="time", ylabel="unit", title=f"Effects: {found.completer.words}")
     return ax
 
@@ -154,7 +163,7 @@ def _gaps(found: Completion, placebos: Placebos | None, ax: Axes) -> Axes:
     ax.axvline(first, color="black", ls=":", lw=1)
     ax.set(
         xlabel="time",
-        ylabel=f"{found.panel.outcome}: observed - without treatment",
+        ylabel=plain(f"{found.panel.outcome}: observed - without treatment"),
         title=f"Gaps of the treated: {found.completer.words}",
     )
     _name_times(found, ax)

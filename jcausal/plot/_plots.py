@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Schema, check_kind, number_in_words
+from jcausal.data import DataError, Schema, as_pandas, check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
 from jcausal.match import Boxes
+from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
 DRAWN = 20_000  # points of an arm: more are one blot, and slow
+ROWS = 120  # of a love plot: more are no picture, and matplotlib refuses thousands
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -31,7 +33,7 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 def _label(schema: Schema, j: int) -> str:
     unit = schema.units[j]
-    return f"{schema.names[j]} ({unit})" if unit else schema.names[j]
+    return plain(f"{schema.names[j]} ({unit})" if unit else schema.names[j])
 
 
 def _columns(schema: Schema, covariates: Sequence[str] | None) -> tuple[int, int]:
@@ -155,27 +157,31 @@ def effects(
     matched = f"matched {keep.sum()} of {int(found.matching.asked.sum())}"
     ax.set(
         xlabel=f"queries in the order of their effect ({matched})",
-        ylabel=f"effect ({unit})" if unit else "effect",
+        ylabel=plain(f"effect ({unit})" if unit else "effect"),
         title=f"Effects of single units and the {name}",
     )
     ax.legend(loc="best", fontsize="small")
     return ax
 
 
-def love(table: pd.DataFrame, *, threshold: float = 0.1, ax: Axes | None = None) -> Axes:
+def love(table: Any, *, threshold: float = 0.1, ax: Axes | None = None) -> Axes:
     """Love plot: absolute standardised mean differences before and after matching.
 
-    **Arguments:** `table` as `jc.balance` gives it; `threshold` to mark; `ax`.
+    Of a table of more than 120 rows those that differ most are drawn, and the title says so.
+
+    **Arguments:** `table` as `jc.balance` gives it, of any kind of frame; `threshold` to mark;
+    `ax`.
 
     **Returns:** the axes. ValueError for another table.
     """
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"plot.love takes jc.balance's table, not {type(table).__name__}.")
-    missing = {"smd_before", "smd_after"} - set(table.columns)
-    if missing:
-        raise ValueError(f"the table lacks {sorted(missing)}: pass what jc.balance returns.")
-    ordered = table.assign(size=table["smd_before"].abs()).sort_values("size")
-    ax = _axes(ax, (7, 1.2 + 0.32 * len(ordered)))
+    held = _balance_table(table)
+    worst = held[["smd_before", "smd_after"]].abs().max(axis=1).fillna(0).to_numpy()
+    rows = held.iloc[np.sort(np.argsort(worst, kind="stable")[-ROWS:])]
+    ordered = rows.assign(size=rows["smd_before"].abs()).sort_values("size")
+    few = f" ({ROWS} of {len(held):,} rows)" if len(held) > ROWS else ""
+    names = [plain(name, 40) for name in ordered.index]
+    wide = max(map(len, names), default=0)
+    ax = _axes(ax, (7 + 0.08 * max(wide - 22, 0), 1.2 + 0.32 * len(ordered)))
     place = np.arange(len(ordered))
     before, after = ordered["smd_before"].abs(), ordered["smd_after"].abs()
     ax.hlines(place, np.minimum(before, after), np.maximum(before, after), color=GREY, lw=0.8)
@@ -183,11 +189,24 @@ def love(table: pd.DataFrame, *, threshold: float = 0.1, ax: Axes | None = None)
     ax.scatter(after, place, c=BLUE, s=42, label="after", zorder=3)
     ax.axvline(threshold, color="black", ls="--", lw=0.8, label=f"threshold {threshold:g}")
     ax.axvline(0, color="black", lw=0.8)
-    ax.set_yticks(place, ordered.index)
-    name = str(table.attrs.get("estimand", "")).upper()
+    ax.set_yticks(place, names)
+    name = str(held.attrs.get("estimand", "")).upper()
     ax.set(
         xlabel="absolute mean difference (standard deviations; shares: raw)",
-        title=f"Balance before and after matching {name}".strip(),
+        title=f"Balance before and after matching {name}".strip() + few,
     )
     ax.legend(loc="best", fontsize="small")
     return ax
+
+
+def _balance_table(table: Any) -> pd.DataFrame:
+    """The table of `jc.balance` with the covariates as its index."""
+    try:
+        held = as_pandas(table)
+    except DataError as error:
+        said = f"plot.love takes jc.balance's table, not {type(table).__name__}."
+        raise ValueError(said) from error
+    missing = {"smd_before", "smd_after"} - set(held.columns)
+    if missing:
+        raise ValueError(f"the table lacks {sorted(missing)}: pass what jc.balance returns.")
+    return held.set_index("covariate") if "covariate" in held.columns else held

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from jcausal.data import check_kind, number_in_words
+from jcausal.data import as_pandas, check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.match import Tree
 from jcausal.match.tree import conditions, sums_by_leaf
+from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,8 +83,7 @@ def tree(
     if ax is None:
         size = (max(6.0, 1.35 * wide), max(3.0, 1.25 * tall))
         ax = plt.subplots(figsize=size, layout="constrained")[1]
-    frame = found.to_frame(effects=effects)
-    frame = frame if hasattr(frame, "iloc") else frame.to_pandas()
+    frame = as_pandas(found.to_frame(effects=effects))
     att = _means(found, effects, drawn) if effects is not None else {}
     most = max([abs(v) for v in att.values() if np.isfinite(v)], default=0.0) or 1.0
     colours, norm = mpl.colormaps["PuOr"], colors.Normalize(-most, most)
@@ -98,7 +99,7 @@ def tree(
         for side, child in enumerate((int(found.nodes.left[i]), int(found.nodes.right[i]))):
             to = drawn.place[child]
             ax.plot([x, to[0]], [y, to[1]], color=LINE, lw=1, zorder=0)
-            said = conditions(found, i)[side]
+            said = plain(conditions(found, i)[side], 72, wrap=True)
             far = 0.68 if side else 0.42  # siblings at two heights, so that words stay apart
             at = (x + far * (to[0] - x), y + far * (to[1] - y))
             ax.text(*at, said, ha="center", va="center", fontsize=7.5, color=INK, bbox=_PLAIN)
@@ -120,9 +121,9 @@ def _means(found: Tree, effects: Effects, drawn: _Drawn) -> dict[int, float]:
     return {i: float(part / mass) if mass > 0 else float("nan") for i, (mass, part) in sums.items()}
 
 
-def _leaf_words(frame: object, held: list[int], att: float | None) -> str:
+def _leaf_words(frame: pd.DataFrame, held: list[int], att: float | None) -> str:
     """What a leaf holds; for a node that is cut off how many leaves it stands for."""
-    rows = frame.iloc[held]  # type: ignore[attr-defined]
+    rows = frame.iloc[held]
     words = f"{rows['controls'].sum():,} controls\n{rows['treated'].sum():,} treated"
     if len(held) > 1:
         words = f"{len(held)} leaves\n{words}"

@@ -10,8 +10,10 @@ import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jcausal.data import Shown
 
-class AllocationTrials(eqx.Module):
+
+class AllocationTrials(Shown, eqx.Module):
     """The value of the K groups chosen, for s numbers of samples, r trials and K = 1 to M.
 
     Made by `jc.simulate.allocation_trials`. `samples` (s,) are in total; `value` (s, r, M) is the
@@ -77,6 +79,20 @@ class AllocationTrials(eqx.Module):
         wanted = jnp.broadcast_to(self.wanted, self.value.shape).reshape(-1, m)
         first = jax.vmap(jnp.searchsorted)(self.value.reshape(-1, m), wanted)
         return jnp.maximum(first.reshape(self.value.shape) - jnp.arange(m), 0)
+
+    @property
+    def _single(self) -> bool:
+        return self.value.ndim == 3
+
+    def _said(self) -> str:
+        sizes, trials, groups = self.value.shape
+        return (
+            f"{trials:,} trials of {groups:,} groups at each of {sizes:,} numbers of samples; "
+            f"mean ratio {float(self.ratio.mean()):.3g}"
+        )
+
+    def _shown(self) -> pd.DataFrame:
+        return self.to_frame()
 
     def to_frame(self) -> pd.DataFrame:
         """One row a number of samples: ratio; with eps also failures and what mends them.

@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jcausal.data import as_key, step_key
+from jcausal.data import Shown, as_key, number_in_words, step_key
 from jcausal.panel import Panel
 
 Key = PRNGKeyArray | Array | int
 
 
-class SimulatedPanel(eqx.Module):
+class SimulatedPanel(Shown, eqx.Module):
     """A simulated panel with the truth beside it.
 
     `signal0`, `signal1` (n, m) are the outcomes without and with treatment, noise left out;
@@ -32,6 +32,13 @@ class SimulatedPanel(eqx.Module):
     def unit_effect(self) -> Float[Array, " n"]:
         """Mean effect of each unit over all times."""
         return self.effect.mean(1)
+
+    @property
+    def _single(self) -> bool:
+        return self.signal0.ndim == 2
+
+    def _said(self) -> str:
+        return f"true mean effect {number_in_words(float(self.effect.mean()))}\n{self.panel}"
 
 
 def low_rank_panel(

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import Sample
+from jcausal.data import Sample, Shown, number_in_words
 
 
-class Simulated(eqx.Module):
+class Simulated(Shown, eqx.Module):
     """A simulated sample with the truth beside it.
 
     `y0`, `y1` (n,) are the outcomes without and with the treatment, noise included; `ite` (n,)
@@ -25,6 +25,13 @@ class Simulated(eqx.Module):
         """Mean effect over the treated units."""
         t = self.sample.t
         return jnp.where(t, self.ite, 0).sum() / t.sum()
+
+    @property
+    def _single(self) -> bool:
+        return self.ite.ndim == 1
+
+    def _said(self) -> str:
+        return f"true ATT {number_in_words(float(self.att))}\n{self.sample}"
 
 
 def draw_arms(share: Float[Array, " n"], key: PRNGKeyArray) -> Bool[Array, " n"]:

@@ -12,10 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from jcausal.data import (
     DataError,
+    FrameKind,
     HonestyError,
     Sample,
+    Shown,
     as_key,
     is_traced,
+    like,
     number_in_words,
     step_key,
 )
@@ -33,7 +36,7 @@ Values = Sequence[Any] | Shaped[np.ndarray, " k"]
 LEAST = 1e-9  # companions of less than this share of the unit's own weight: the digits end there
 
 
-class Tuning(eqx.Module):
+class Tuning(Shown, eqx.Module):
     """The settings that were tried, and the method with the best. Made by `jc.tune`.
 
     `best` is the method with the winning setting, ready for `jc.estimate`; `table` has one row a
@@ -41,16 +44,27 @@ class Tuning(eqx.Module):
     """
 
     best: BoxMethod
-    table: pd.DataFrame
+    _table: pd.DataFrame
     chosen: int = eqx.field(static=True)
+    home: FrameKind = eqx.field(static=True, default="pandas")
 
-    def __str__(self) -> str:
+    @property
+    def table(self) -> Any:
+        """One row a setting, of the kind of frame that the sample was read from."""
+        return like(self.home, self._table)
+
+    def _shown(self) -> pd.DataFrame:
+        return self._table
+
+    def _said(self) -> str:
         """The winner in words, on one line."""
-        row = self.table.iloc[self.chosen]
-        names = self.table.columns[: self.table.columns.get_loc("loss")]
+        row = self._table.iloc[self.chosen]
+        names = list(self._table.columns)
+        names = names[: names.index("loss")]
         loss, error = (number_in_words(float(row[name])) for name in ("loss", "error"))
+        setting = in_words({name: row[name] for name in names})
         return (
-            f"best of {len(self.table)} settings: {in_words({name: row[name] for name in names})}; "
+            f"best of {len(self._table)} settings: {setting}; "
             f"loss {loss} (standard error {error}), {100 * row['alone']:.0f}% of the units alone, "
             f"{100 * row['unmatched']:.0f}% unmatched, {row['controls']:g} controls in the median "
             "box"
@@ -125,7 +139,7 @@ def tune(
         rows.append(setting | _judged(task, boxes))
     table = pd.DataFrame({name: _column([row[name] for row in rows]) for name in rows[0]})
     chosen = _winner(table)
-    return Tuning(methods[chosen], table, chosen)
+    return Tuning(methods[chosen], table, chosen, sample.home)
 
 
 def _box_method(sample: Sample, matcher: Matcher, folds: int, key: object) -> BoxMethod:

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema, Values, on_host
+from jcausal.data import Sample, Schema, Values, like, on_host
 from jcausal.data._schema import plain_schema
 from jcausal.match.tree import _words
 from jcausal.outcome._surface import (
@@ -205,9 +206,14 @@ class Tree(ResponseSurface):
         **Arguments:** `sample`: count its valid units in place of those that the tree was made of.
         `effects` of such units: also the matched treated and the mean effect (ATT) of each leaf.
 
-        **Returns:** a frame, of the kind that the sample was read from.
+        **Returns:** a frame of the kind that the sample was read from; without one a pandas frame.
         """
-        return _words.leaves_frame(self, sample, effects)
+        sample = effects.sample if sample is None and effects is not None else sample
+        frame = _words.leaves_frame(self, sample, effects)
+        return frame if sample is None else like(sample.home, frame)
+
+    def _shown(self) -> pd.DataFrame:
+        return _words.leaves_frame(self, None, None)
 
 
 def _levels(levels: tuple[str, ...]) -> str:

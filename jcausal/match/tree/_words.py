@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, Schema, beside_covariates, like, number_in_words
+from jcausal.data import Sample, Schema, beside_covariates, number_in_words
 
 if TYPE_CHECKING:
     from jcausal.match.tree._leaves import Leaves
@@ -97,11 +97,9 @@ def levels(schema: Schema, j: int, held: dict[int, bool]) -> str:
     return f"{name} not {listed}"
 
 
-def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
+def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> pd.DataFrame:
     """One row a leaf."""
     controls, treated = np.asarray(tree.controls), np.asarray(tree.treated)
-    if sample is None and effects is not None:
-        sample = effects.sample
     if sample is not None:
         controls, treated = (np.asarray(tree.count(sample, treated=arm)) for arm in (False, True))
     columns: dict[str, object] = dict(
@@ -116,7 +114,7 @@ def leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> Any:
         matched, weight, total = sums_by_leaf(tree, effects)
         att = np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
         columns |= dict(matched=matched, att=att)
-    return like("pandas" if sample is None else sample.home, pd.DataFrame(columns))
+    return pd.DataFrame(columns)
 
 
 def counts(leaves: Leaves, at: int) -> str:
