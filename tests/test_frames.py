@@ -130,7 +130,7 @@ def test_gaps_are_dropped_or_refused_alike(unchecked):
         with pytest.warns(UserWarning, match=r"dropped 7 of 12 rows"):
             sample = jc.Sample.from_frame(make(), **(options | dict(missing="drop")))
         assert sample.id.tolist() == ["u3", "u4", "u7", "u8", "u11"]
-    with pytest.raises(jc.DataError, match="covariate 'tags' holds values that are no numbers"):
+    with pytest.raises(jc.DataError, match="covariate 'tags' holds a list in 12 places"):
         jc.Sample.from_frame(pl.DataFrame(dict(t=DATA["t"], tags=[[1, 2]] * N)), treatment="t")
 
 
@@ -238,5 +238,5 @@ def test_row_names_without_a_header_are_no_covariates(tmp_path, unchecked):
 
 
 def test_what_is_no_frame_is_refused(unchecked):
-    with pytest.raises(jc.DataError, match="dict is no data frame"):
-        jc.Sample.from_frame(DATA, **OPTIONS)
+    with pytest.raises(jc.DataError, match="list is no data frame"):
+        jc.Sample.from_frame([DATA], **OPTIONS)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.allocate._allocation import Allocation, Bounds, Numbers, Value, clipped
@@ -14,11 +15,11 @@ from jcausal.allocate._certificate import Chosen, Scalar, certify, one_sided
 from jcausal.allocate._estimates import GroupEstimates, Halves, Vector
 from jcausal.allocate._half_widths import Rho, half_widths
 from jcausal.allocate._top_k import Best, Budget, Marks, Rows, any_group
-from jcausal.data import DataError, Sample, is_traced
+from jcausal.data import By, DataError, Sample, is_traced
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
 
-Source = GroupEstimates | Effects | Interval | Sample | Vector | Sequence[float]
+Source = GroupEstimates | Effects | Interval | Sample | Vector | Sequence[float] | pd.Series
 
 
 def allocate(
@@ -28,7 +29,7 @@ def allocate(
     rho: Rho = None,
     delta: float = 0.05,
     bounds: tuple[float | None, float | None] = (None, None),
-    by: str | np.ndarray | Array | None = None,
+    by: By | None = None,
     key: PRNGKeyArray | Array | int | None = None,
 ) -> Allocation:
     """Choose the groups to treat within a budget, and certify the value.
@@ -46,8 +47,9 @@ def allocate(
       (`Sample`) with `by=` a covariate's name or labels (n,), an `Interval` made with `by=`, or
       plain numbers (k,) with `rho`.
     - `budget`: `jc.TopK(K)`, or `jc.Knapsack(...)` for unequal costs, floors and caps.
-    - `rho`: how far each estimate may be off, a number or (k,); it must hold for all groups at
-      once, with probability 1 - delta. None takes the quantile at 1 - delta / (2 k) of the errors.
+    - `rho`: how far each estimate may be off, a number or (k,), of pandas by the groups' labels; it
+      must hold for all groups at once, with probability 1 - delta. None takes the quantile at
+      1 - delta / (2 k) of the errors.
     - `bounds`: what effects are known to lie between, such as (0, 1); None where nothing is known.
       When the lower one is at least 0 no group can be harmed, and none is left out as not positive.
     - `key`: a JAX key or an int, for halves: random halves of a trial's units, or normal thinning
@@ -83,6 +85,7 @@ def allocate(
         raise ValueError(f"{type(budget).__name__} is solved on the host: allocate outside of jit.")
     if traced:
         found = jax.tree.map(jnp.asarray, found)
+    budget = budget.in_order(found.index)
     budget.check(found.groups)
     wide = half_widths(found, rho, delta)
     if not traced:
@@ -201,7 +204,7 @@ def _shrunk(estimates: GroupEstimates, between: Scalar) -> Vector:
 
 
 def _as_estimates(
-    source: Source, by: str | np.ndarray | Array | None, key: PRNGKeyArray | Array | int | None
+    source: Source, by: By | None, key: PRNGKeyArray | Array | int | None
 ) -> GroupEstimates:
     """Estimates by group of whatever was given, with halves if there is a key."""
     if isinstance(source, Sample):

@@ -14,12 +14,16 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jcausal.allocate._trial import half_of, trial_parts
 from jcausal.data import (
+    By,
     DataError,
     FrameKind,
     Sample,
     Shown,
     as_key,
+    as_numbers,
+    in_one_order,
     is_traced,
+    listed,
     number_in_words,
     step_key,
 )
@@ -47,7 +51,9 @@ class GroupEstimates(Shown, eqx.Module):
     - `freedom`: (k,) degrees of freedom of the errors; None: they are as good as known.
     - `effective`: (k, 2) effective units by arm, controls first, for `hoeffding`.
     - `halves`: (r, 2, k) the same estimates, each from one half of the units, in r random splits.
-    - `label`: the groups' names; default 0, 1, ...
+    - `label`: the groups' names; default those of a pandas Series of values, else 0, 1, ...
+
+    pandas objects are laid beside each other by their labels.
 
     **Raises:** `DataError` naming the groups that have NaN or no error.
 
@@ -69,22 +75,29 @@ class GroupEstimates(Shown, eqx.Module):
 
     def __init__(
         self,
-        value: Vector | Sequence[float],
+        value: Vector | Sequence[float] | pd.Series,
         *,
-        error: Vector | Sequence[float] | None = None,
-        freedom: Vector | Sequence[float] | None = None,
+        error: Vector | Sequence[float] | pd.Series | None = None,
+        freedom: Vector | Sequence[float] | pd.Series | None = None,
         effective: ByArm | None = None,
         halves: Halves | None = None,
-        label: Sequence | np.ndarray | None = None,
+        label: Sequence | np.ndarray | pd.Series | None = None,
     ) -> None:
         names = ("value", "error", "freedom", "effective", "halves")
         given = dict(zip(names, (value, error, freedom, effective, halves)))
-        as_array = jnp.asarray if is_traced(given) else _float64
-        arrays = {name: None if a is None else as_array(a) for name, a in given.items()}
-        self.value = as_array(value)
+        traced = is_traced(given)
+        laid, index = in_one_order(given | dict(label=label))
+        label = laid.pop("label")
+        if label is None and index is not None and index.index is not None:
+            label = index.index.to_numpy()
+        arrays = {
+            name: a if a is None else jnp.asarray(a) if traced else as_numbers(name, a)
+            for name, a in laid.items()
+        }
+        self.value = jnp.asarray(value) if traced else as_numbers("value", laid["value"])
         self.error, self.freedom = arrays["error"], arrays["freedom"]
         self.effective, self.halves = arrays["effective"], arrays["halves"]
-        self.label = None if label is None else tuple(np.asarray(label).tolist())
+        self.label = None if label is None else listed("label", label)
         self.home = "pandas"
         _check_shapes(arrays, self.label)
         if not is_traced(given):
@@ -100,6 +113,11 @@ class GroupEstimates(Shown, eqx.Module):
         """The groups' names."""
         return tuple(range(self.groups)) if self.label is None else self.label
 
+    @property
+    def index(self) -> pd.Index | None:
+        """The groups' names as labels that a pandas object may have; None without names."""
+        return None if self.label is None else pd.Index(self.label, tupleize_cols=False)
+
     def names(self, places: Sequence[int] | np.ndarray, limit: int = 5) -> str:
         """Some groups by name: "'a', 'b' and 3 more"."""
         shown = [repr(self.labels[i]) for i in list(places)[:limit]]
@@ -111,7 +129,7 @@ class GroupEstimates(Shown, eqx.Module):
         cls,
         sample: Sample,
         *,
-        by: str | np.ndarray | Array,
+        by: By,
         splits: int = SPLITS,
         key: PRNGKeyArray | Array | int | None = None,
     ) -> "GroupEstimates":
@@ -143,7 +161,7 @@ class GroupEstimates(Shown, eqx.Module):
         cls,
         effects: Effects | Interval,
         *,
-        by: str | np.ndarray | Array | None = None,
+        by: By | None = None,
         method: AverageMethod | None = None,
         key: PRNGKeyArray | Array | int | None = None,
     ) -> "GroupEstimates":
@@ -185,7 +203,7 @@ class GroupEstimates(Shown, eqx.Module):
         sample: Sample,
         method: Matcher,
         *,
-        by: str | np.ndarray | Array,
+        by: By,
         estimand: Estimand = "att",
         folds: int = 2,
         interval: AverageMethod | None = None,
@@ -318,13 +336,6 @@ def _split_keys(splits: int, key: Any, what: str) -> list[PRNGKeyArray]:
         return []
     base = step_key(as_key(key, what), "halves")
     return [jax.random.fold_in(base, r) for r in range(splits)]
-
-
-def _float64(values: object) -> np.ndarray:
-    found = np.asarray(values)
-    if found.dtype.kind not in "biuf":
-        raise DataError(f"the estimates hold {found.dtype}: numbers are needed.")
-    return found.astype(np.float64)
 
 
 def _check_shapes(arrays: dict[str, Any], label: tuple | None) -> None:

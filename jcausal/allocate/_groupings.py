@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from jcausal.allocate._groups import GroupingMethod, Labelled
 from jcausal.allocate._k_means import k_means
 from jcausal.allocate._propensity import cross_fitted
-from jcausal.data import DataError, Sample, as_key, deal
+from jcausal.data import DataError, Sample, as_key, as_labels, deal
+from jcausal.estimate import factorized
 from jcausal.outcome import OutcomeModel
 from jcausal.outcome._folds import deal_folds, fold_surface
 from jcausal.outcome._surface import Encoding
 
-By = str | Shaped[np.ndarray, " n"] | Float[Array, " n"]
+By = str | Shaped[np.ndarray, " n"] | Float[Array, " n"] | pd.Series
 
 
 def _place(sample: Sample, name: str) -> int:
@@ -31,7 +32,7 @@ def _column(sample: Sample, by: By) -> np.ndarray:
     **Raises:** ValueError for an unknown name or a wrong length.
     """
     if not isinstance(by, str):
-        found = np.asarray(by)
+        found = as_labels("by", sample.beside("by", by))
         if found.shape != (sample.n,):
             raise ValueError(f"by has shape {found.shape}: give one label for each of {sample.n}.")
         return found
@@ -44,7 +45,9 @@ def _column(sample: Sample, by: By) -> np.ndarray:
 
 def _labelled(values: np.ndarray) -> Labelled:
     """Distinct values in order, missing ones last as a group "missing"."""
-    code, found = pd.factorize(pd.Series(values), sort=True)
+    code, found = factorized(values)
+    missing = np.asarray(pd.isna(found), bool)
+    code, found = np.where(missing[code], -1, code), found[~missing]  # the missing one is last
     label = [f"{v:.10g}" if isinstance(v, float) else str(v) for v in found.tolist()]
     if len(set(label)) < len(label):
         label = [repr(v) for v in found.tolist()]

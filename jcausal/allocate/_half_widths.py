@@ -5,14 +5,15 @@ from statistics import NormalDist
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax import lax
 from jax.scipy.special import betainc
 from jaxtyping import Array, Float
 
 from jcausal.allocate._estimates import GroupEstimates, Vector
-from jcausal.data import DataError, bucket, is_traced, pad_rows
+from jcausal.data import DataError, as_numbers, beside, bucket, is_traced, pad_rows
 
-Rho = float | Vector | Float[Array, ""] | None
+Rho = float | Vector | Float[Array, ""] | pd.Series | None
 MOST_FREEDOM = 1000  # more degrees of freedom are taken for so many
 STEPS = 80  # halvings on the logarithmic scale: more than the digits of float64
 
@@ -35,7 +36,7 @@ def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
         return _quantiles(estimates, delta / (2 * k)) * estimates.error
     if is_traced(rho, estimates):
         return jnp.broadcast_to(jnp.asarray(rho), (k,))
-    found = np.asarray(rho, np.float64)
+    found = as_numbers("rho", beside("rho", rho, estimates.index, "the estimates"))
     if found.shape not in ((), (k,)):
         raise DataError(f"rho has shape {found.shape}: give one number, or one for each of {k}.")
     found = np.broadcast_to(found, (k,))

@@ -1,16 +1,32 @@
 """Groups of unequal cost, with floors and caps by category."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float
 
 from jcausal.allocate._programs import Room, Ways, fractional, greedy, solve
 from jcausal.allocate._top_k import Best, Budget, Marks, Rows
-from jcausal.data import DataError, rows_in_words
+from jcausal.data import DataError, as_numbers, beside, labels_of, listed, rows_in_words
 from jcausal.solve import SolverPool
+
+
+def _costs(cost: Any) -> Float[np.ndarray, " k"] | pd.Series | None:
+    """Numbers, with their labels where they have some."""
+    if cost is None:
+        return None
+    found = as_numbers("cost", cost)
+    return pd.Series(found, cost.index) if isinstance(cost, pd.Series) else found
+
+
+def _categories(category: Any) -> tuple | pd.Series | None:
+    if category is None or isinstance(category, pd.Series):
+        return category
+    return listed("category", category)
 
 
 class Knapsack(Budget):
@@ -23,7 +39,8 @@ class Knapsack(Budget):
     **Arguments:**
 
     - `budget`: in the unit of the costs.
-    - `cost`: (k,) what treating each group costs, above 0; default 1 each.
+    - `cost`: (k,) what treating each group costs, above 0; default 1 each. A pandas Series is taken
+      by its labels where the estimates' groups have names, as `category` is.
     - `category`: (k,) a label for each group; `floor`, `cap`: from labels to the least and the most
       groups of that category to be treated.
     - `only_positive`: only groups whose lower estimate is above 0 are treated.
@@ -47,14 +64,8 @@ class Knapsack(Budget):
     """
 
     budget: float
-    cost: Float[np.ndarray, " k"] | None = eqx.field(
-        default=None, converter=lambda c: None if c is None else np.asarray(c, np.float64)
-    )
-    category: Sequence | None = eqx.field(
-        default=None,
-        static=True,
-        converter=lambda c: None if c is None else tuple(np.asarray(c).tolist()),
-    )
+    cost: Float[np.ndarray, " k"] | pd.Series | None = eqx.field(default=None, converter=_costs)
+    category: Sequence | pd.Series | None = eqx.field(default=None, converter=_categories)
     floor: Mapping[Any, int] = eqx.field(default_factory=dict)
     cap: Mapping[Any, int] = eqx.field(default_factory=dict)
     only_positive: bool = eqx.field(static=True, default=True)
@@ -80,8 +91,12 @@ class Knapsack(Budget):
         if self.node_limit is not None and self.node_limit < 1:
             raise ValueError(f"node_limit is {self.node_limit}: it must be at least 1, or None.")
         if self.cost is not None:
-            _check_costs(self.cost)
-        _check_counts(self.category or (), self.floor, self.cap)
+            _check_costs(np.asarray(self.cost))
+        _check_counts(self._categories(), self.floor, self.cap)
+
+    def _categories(self) -> tuple:
+        """The category of each group; none if there are none."""
+        return () if self.category is None else listed("category", self.category)
 
     @property
     def needs_positive(self) -> bool:
@@ -101,6 +116,20 @@ class Knapsack(Budget):
         parts += [f"{len(self.cap)} caps"] if self.cap else []
         return ", ".join(parts)
 
+    def in_order(self, labels: pd.Index | None) -> "Knapsack":
+        """Costs and categories of pandas by label: by those of the groups, else by one another's.
+
+        **Raises:** `DataError` for labels that are not those of the groups.
+        """
+        of, whose = labels, "the estimates"
+        if of is None and labels_of(self.cost) is not None:
+            beside("cost", self.cost, None, whose)
+            of, whose = labels_of(self.cost), "cost"
+        cost = beside("cost", self.cost, of, whose)
+        category = beside("category", self.category, of, whose)
+        category = None if category is None else listed("category", category)
+        return replace(self, cost=None if cost is None else np.asarray(cost), category=category)
+
     def check(self, groups: int) -> None:
         """**Raises:** `DataError` for costs or categories of another number of groups."""
         for name, found in (("cost", self.cost), ("category", self.category)):
@@ -114,10 +143,11 @@ class Knapsack(Budget):
 
     def room(self, groups: int) -> Room:
         """Costs, budget and counts as arrays."""
-        cost = np.ones(groups) if self.cost is None else self.cost
-        labels = tuple(dict.fromkeys(self.category or (None,)))
+        cost = np.ones(groups) if self.cost is None else np.asarray(self.cost)
+        category = self._categories() or (None,) * groups
+        labels = tuple(dict.fromkeys(category))
         place = {label: c for c, label in enumerate(labels)}
-        code = np.array([place[label] for label in self.category or (None,) * groups])
+        code = np.array([place[label] for label in category])
         floor = np.array([float(self.floor.get(label, 0)) for label in labels])
         cap = np.array([float(self.cap.get(label, np.inf)) for label in labels])
         return Room(cost, float(self.budget), code, floor, cap)
@@ -136,14 +166,15 @@ class Knapsack(Budget):
         found = np.where(chosen, values, 0.0).sum(1)
         return Best(chosen, np.maximum(bound - found, 0.0))
 
-    def fractional(self, values: Float[np.ndarray, " k"]) -> float:
+    def fractional(self, values: Float[np.ndarray, " k"] | pd.Series) -> float:
         """The best sum of values (k,) if groups could be treated in part: above any whole set's.
 
         **Source:** Dantzig (1957), Operations Research 5(2); with floors and caps by HiGHS.
         """
-        values = np.asarray(values, np.float64)
-        self.check(values.size)
-        room = self.room(values.size)
+        ordered = self.in_order(labels_of(values))
+        values = as_numbers("values", values)
+        ordered.check(values.size)
+        room = ordered.room(values.size)
         if not (self.floor or self.cap):
             return fractional(room, values)
         ways = Ways(self.time_limit, None, self.pool)

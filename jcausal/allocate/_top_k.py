@@ -6,6 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import is_traced
@@ -43,6 +44,10 @@ class Budget(eqx.Module):
     @abstractmethod
     def words(self) -> str:
         """The budget for readers."""
+
+    @abstractmethod
+    def in_order(self, labels: pd.Index | None) -> "Budget":
+        """The same budget with what it knows of each group in the order of these labels."""
 
     @abstractmethod
     def check(self, groups: int) -> None:
@@ -109,6 +114,10 @@ class TopK(Budget):
     def words(self) -> str:
         """As "at most 3 groups"."""
         return f"{'at most' if self.at_most else 'exactly'} {int(self.budget):,} groups"
+
+    def in_order(self, labels: pd.Index | None) -> "TopK":
+        """Itself: it knows nothing of single groups."""
+        return self
 
     def check(self, groups: int) -> None:
         """**Raises:** ValueError when there are fewer groups than the budget pays for."""

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, is_traced, row_draws
-from jcausal.estimate import group_labels
+from jcausal.data import By, DataError, Sample, is_traced, row_draws
+from jcausal.estimate import factorized, group_labels
 
 
 class Parts(NamedTuple):
@@ -36,7 +36,7 @@ class _Rows(NamedTuple):
         return found.reshape(-1, 2)
 
 
-def trial_parts(sample: Sample, by: str | np.ndarray | Array, keys: list[PRNGKeyArray]) -> Parts:
+def trial_parts(sample: Sample, by: By, keys: list[PRNGKeyArray]) -> Parts:
     """Estimates, errors and halves of every group.
 
     **Raises:** `DataError` without outcomes, and for a group with fewer than two units in an arm;
@@ -70,7 +70,7 @@ def trial_parts(sample: Sample, by: str | np.ndarray | Array, keys: list[PRNGKey
     )
 
 
-def _rows(sample: Sample, by: str | np.ndarray | Array) -> tuple[_Rows, tuple]:
+def _rows(sample: Sample, by: By) -> tuple[_Rows, tuple]:
     weight = np.asarray(sample.weight, np.float64)
     place = np.flatnonzero(np.asarray(sample.valid) & (weight > 0))
     labels = pd.Series(group_labels(sample, by)).iloc[place]
@@ -79,7 +79,7 @@ def _rows(sample: Sample, by: str | np.ndarray | Array) -> tuple[_Rows, tuple]:
             f"by= is missing in {int(labels.isna().sum())} of {place.size} rows: name their group, "
             "or leave the rows out."
         )
-    code, found = pd.factorize(labels, sort=True)
+    code, found = factorized(labels)
     y = np.asarray(sample.y, np.float64)[place]
     weight = weight[place]
     cell = 2 * code + np.asarray(sample.t)[place]
@@ -124,9 +124,7 @@ def _dealt(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return half
 
 
-def half_of(
-    sample: Sample, by: str | np.ndarray | Array, key: PRNGKeyArray
-) -> Int[np.ndarray, " n"]:
+def half_of(sample: Sample, by: By, key: PRNGKeyArray) -> Int[np.ndarray, " n"]:
     """A random half (n,), 0 or 1, by group and arm; -1 for rows that do not count."""
     rows, _ = _rows(sample, by)
     found = np.full(sample.n, -1)

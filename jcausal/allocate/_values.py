@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Float
 
-from jcausal.data import DataError, is_traced, rows_in_words
+from jcausal.data import DataError, as_numbers, is_traced, rows_in_words
 
-Values = Float[Array, " k"] | Float[np.ndarray, " k"] | Sequence[float]
+Values = Float[Array, " k"] | Float[np.ndarray, " k"] | Sequence[float] | pd.Series
 
 
 def as_values(name: str, values: Values) -> Float[Array, " k"] | Float[np.ndarray, " k"]:
@@ -18,7 +19,7 @@ def as_values(name: str, values: Values) -> Float[Array, " k"] | Float[np.ndarra
     """
     if is_traced(values):
         return jnp.asarray(values)
-    found = np.asarray(values, np.float64)
+    found = as_numbers(name, values)
     if found.ndim != 1 or not found.size:
         raise DataError(f"{name} has shape {found.shape}: one value a group is needed.")
     bad = np.flatnonzero(~np.isfinite(found))

@@ -21,6 +21,8 @@ COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*$")
 THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(,\d{3}){2,}\s*$")
 TENTHS = re.compile(r"\s*[+-]?\d*,(\d{1,2}|\d{4,})([eE][+-]?\d+)?\s*$")
 WHOLE = re.compile(r"\s*[+-]?\d+([eE][+-]?\d+)?\s*$")
+CODE = r"[+-]?(0|[1-9][0-9]{0,14})?([.,][0-9]*)?([eE][+-]?[0-9]+)?"  # without leading zeros
+WHOLE_CODE = r"-?(0|[1-9][0-9]*)"
 Written = Callable[[Sequence[str]], pd.DataFrame]
 
 
@@ -42,6 +44,7 @@ def settled(
     """
     if commas != "leave":
         table = _decimals(table, wanted, path, commas == "guess")
+    table = _codes(table, [*wanted.levels, *wanted.codes], written)
     texts = _texts(table, wanted.words)
     gaps = [name for name, known in texts.items() if len(known) < len(table)]
     if not gaps:
@@ -61,6 +64,22 @@ def settled(
                 _ask(name, np.flatnonzero(unsure & ~marks), len(table), wanted, path)
         if len(column.dropna()) > len(texts[name]):
             changed[name] = column
+    return table.assign(**changed)
+
+
+def _codes(table: pd.DataFrame, names: Sequence[str], written: Written) -> pd.DataFrame:
+    """Codes that lose something as numbers, such as 01234 beside 1234, as they are written."""
+    read = [n for n in dict.fromkeys(names) if n in table and table[n].dtype.kind in "iuf"]
+    if not read:
+        return table
+    words, changed = written(read), {}
+    for name in read:
+        word: Any = words[name].where(table[name].notna()).map(str.strip, na_action="ignore")
+        known, numbers = word.dropna(), pd.Series(table[name])
+        plain = CODE if numbers.dtype.kind == "f" else WHOLE_CODE
+        lost = known.nunique() > numbers.nunique() or not known.str.fullmatch(plain).all()
+        if len(known) and lost:
+            changed[name] = word
     return table.assign(**changed)
 
 

@@ -2,9 +2,9 @@
 
 import argparse
 import dataclasses
+import shlex
 import time
 
-import numpy as np
 import pandas as pd
 
 import jcausal as jc
@@ -13,6 +13,8 @@ from jcausal.cli._manner import Manner, Wanted
 from jcausal.cli._report import measure, pictures, report, tables, versions
 from jcausal.cli._terminal import Bar, UserError, tell, until_effects
 from jcausal.cli._write import check_folder, check_format, write_whole
+from jcausal.data._given import label_word
+from jcausal.data._treated import arms
 
 SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
@@ -90,33 +92,21 @@ def read_columns(options: argparse.Namespace) -> pd.DataFrame:
         columns=[*(options.covariates or source.names), *named],
         words=[] if options.id is None else [options.id],
         levels=options.categorical,
+        codes=[] if options.cluster is None else [options.cluster],
         gaps=getattr(options, "missing", "drop") != "error",  # describe counts them
     )
     table = read_table(options.file, source, wanted)
-    if options.treated is not None:
-        column = pd.Series(table[options.treatment])
-        table[options.treatment] = _coded(column, options.treated)
+    if options.treatment is not None:
+        name = options.treatment
+        coded = arms(f"treatment {name!r}", table[name].to_numpy(object), options.treated, _say)
+        if options.treated is not None:
+            table[name] = coded
     return table
 
 
-def _coded(column: pd.Series, treated: str) -> pd.Series:
-    """1 where a column holds the value that means treated, 0 at its one other value."""
-    words = column.map(_spelt, na_action="ignore")
-    values = sorted(words.dropna().unique())
-    if treated not in values or len(values) != 2:
-        listed = ", ".join(values[:5]) + (" ..." if len(values) > 5 else "")
-        raise UserError(
-            f"--treated {treated!r}: column {column.name!r} must hold it and one other value, "
-            f"its {len(values)} values are {listed}."
-        )
-    return (words == treated).astype(float).where(words.notna(), np.nan)
-
-
-def _spelt(value: object) -> str:
-    """A value as one would write it: 1 for 1.0."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _say(value: object) -> str:
+    """What to add to the command for a value to mean treated."""
+    return f"--treated {shlex.quote(label_word(value))}"
 
 
 def read_sample(options: argparse.Namespace) -> jc.Sample:

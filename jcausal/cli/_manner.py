@@ -26,14 +26,16 @@ class Manner(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The columns to read; `words` stay as written, `levels` are categories.
+    """The columns to read; `words` stay as written, `levels` are categories, `codes` labels.
 
+    Numbers among `levels` and `codes` stay as written where they are not written as numbers are.
     `gaps`: missing values are looked for, so that a word that may mean one does.
     """
 
     columns: Sequence[str]
     words: Sequence[str] = ()
     levels: Sequence[str] = ()
+    codes: Sequence[str] = ()
     gaps: bool = False
 
 

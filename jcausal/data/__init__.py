@@ -1,11 +1,19 @@
 """Samples, frames in, honest splits."""
 
+from jcausal.data._align import beside as beside
+from jcausal.data._align import in_one_order as in_one_order
+from jcausal.data._align import labels_of as labels_of
 from jcausal.data._assemble import level_label as level_label
+from jcausal.data._check import as_numbers as as_numbers
 from jcausal.data._columns import covariate_of_columns as covariate_of_columns
 from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
 from jcausal.data._errors import DataError as DataError
 from jcausal.data._errors import HonestyError as HonestyError
+from jcausal.data._given import By as By
+from jcausal.data._given import as_array as as_array
+from jcausal.data._given import as_labels as as_labels
+from jcausal.data._given import listed as listed
 from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
 from jcausal.data._host import added as added

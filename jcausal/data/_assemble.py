@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jcausal.data import _check
 from jcausal.data._errors import DataError
+from jcausal.data._given import as_array, as_labels, missing_labels, numbered
 from jcausal.data._host import to_device
 from jcausal.data._ladder import host_ladders, traced_ladders
 from jcausal.data._schema import Schema, make_schema
 from jcausal.data._shapes import is_traced
+from jcausal.data._treated import arms_of_array
 from jcausal.data._words import rows_in_words
 
 _origins = itertools.count(1)
@@ -46,10 +47,10 @@ class Parts(NamedTuple):
 
 
 def working_dtype(x: object) -> jnp.dtype:
-    """The dtype of the data when it is a float type, else JAX's default float."""
+    """float32 for data in float32, else JAX's default float: half precision is never kept."""
     dtype = getattr(x, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
-        return jnp.dtype(to_device(np.zeros(0, dtype)).dtype)
+    if dtype == np.float32:
+        return jnp.dtype(np.float32)
     return jnp.dtype(jnp.result_type(float))
 
 
@@ -58,10 +59,10 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     dtype = working_dtype(x)
     x = _as_matrix(x)
     n = x.shape[0]
-    valid = np.ones(n, bool) if valid is None else np.asarray(valid, bool)
+    valid = np.ones(n, bool) if valid is None else _as_mask(valid)
     if valid.shape != (n,):
         raise DataError(f"valid has shape {valid.shape} but x has {n} rows: one value a row.")
-    t = _check.as_numbers("t", t, n)
+    t = _check.as_numbers("t", arms_of_array("t", t), n)
     weight = np.ones(n) if weight is None else _check.as_numbers("weight", weight, n)
     kinds = words.kinds or _check.detect_kinds(x, valid)
     none = [()] * x.shape[1]
@@ -93,7 +94,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
 def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) -> Parts:
     """Traced input: the same arrays by sorting; a category needs its `levels` named."""
     x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(working_dtype(None))
+    x = x if x.dtype in (jnp.float32, jnp.float64) else x.astype(working_dtype(None))
     n, p = x.shape
     kinds = words.kinds or ("number",) * p
     given = words.levels or {}
@@ -165,6 +166,21 @@ def _traced_mean(column: Array, weight: Array, present: Array) -> Float[Array, "
     return (some * jnp.where(present, column, 0)).sum() / jnp.maximum(some.sum(), 1e-30)
 
 
+def _as_mask(valid: object) -> Bool[np.ndarray, "..."]:
+    """True or False a row; nothing may be missing."""
+    array = as_array("valid", valid)
+    if array.dtype.kind == "b":
+        return array
+    numbers = _check.as_numbers("valid", array)
+    other = np.flatnonzero((numbers != 0) & (numbers != 1))
+    if other.size:
+        raise DataError(
+            f"valid is neither True nor False in {other.size} of {numbers.size} rows "
+            f"({rows_in_words(other)}): False marks padding."
+        )
+    return numbers == 1
+
+
 def _as_matrix(x: object) -> Float[np.ndarray, "n p"]:
     array = _check.as_numbers("x", x)
     if array.ndim != 2 or 0 in array.shape:
@@ -232,7 +248,7 @@ def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"
         position = np.arange(n, dtype=np.uint32)
         rows = np.stack([np.zeros_like(position), position], axis=1)
         return None, to_device(rows), to_device(np.uint32(next(_origins)))
-    ids = np.asarray(id)
+    ids = as_labels("id", id)
     _check.check_ids(ids, n)
     digests = [hashlib.blake2b(str(v).encode(), digest_size=8).digest() for v in ids.tolist()]
     rows = np.frombuffer(b"".join(digests), np.uint32).reshape(n, 2)
@@ -243,17 +259,16 @@ def cluster_codes(cluster: object, n: int) -> Int[Array, " n"]:
     """Clusters numbered 0, 1, ... in the order of their labels."""
     if is_traced(cluster):
         return jnp.asarray(cluster).astype(jnp.int32)
-    labels = np.asarray(cluster)
+    labels = as_labels("cluster", cluster)
     if labels.shape != (n,):
         raise DataError(f"cluster has shape {labels.shape} but x has {n} rows: one label a row.")
-    missing = np.flatnonzero(pd.isna(labels))
+    missing = np.flatnonzero(missing_labels(labels))
     if missing.size:
         raise DataError(
             f"cluster is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): "
             "give each row a cluster, a label of its own if need be."
         )
-    kept = labels.astype(str) if labels.dtype == object else labels
-    return to_device(np.unique(kept, return_inverse=True)[1].astype(np.int32))
+    return to_device(numbered("cluster", labels)[0].astype(np.int32))
 
 
 def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:

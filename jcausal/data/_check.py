@@ -1,26 +1,42 @@
 """Checks of concrete input: every mistake becomes one sentence with column, count and rows."""
 
+import decimal
+import numbers
 import warnings
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 
 from jcausal.data._errors import DataError
+from jcausal.data._given import as_array, label_words, merged, missing_labels
 from jcausal.data._schema import Kind
+from jcausal.data._treated import which_treated
 from jcausal.data._words import rows_in_words
+
+TOO_LARGE = (
+    "holds whole numbers beyond 2**53, some of which fall together as float64: take a constant "
+    "off, or declare a category with Sample.from_frame(categorical=...)"
+)
 
 
 def as_numbers(name: str, values: object, n: int | None = None) -> Float[np.ndarray, "..."]:
     """A float64 array, or a DataError for text, complex numbers or a wrong length."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind in "OUS":
         array = _parse_objects(name, array)
+    if array.dtype.kind == "V" and jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(np.float32)  # bfloat16 and its kind
     if array.dtype.kind not in "biuf":
         raise DataError(f"{name} holds {array.dtype}: numbers are needed.")
     if n is not None and array.shape != (n,):
         raise DataError(f"{name} has shape {array.shape} but x has {n} rows: one value a row.")
-    return array.astype(np.float64)
+    found = array.astype(np.float64)
+    if array.dtype.kind in "iu" and merged(found, array):
+        raise DataError(f"{name} {TOO_LARGE}.")
+    return found
 
 
 def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
@@ -33,16 +49,30 @@ def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
             f"{name} holds text in {len(bad)} places, first {flat[bad[0]]!r} ({rows}): "
             f"{_instead(name)}."
         )
-    try:
-        return np.array([np.nan if v is None else float(v) for v in flat]).reshape(array.shape)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} holds values that are no numbers ({error}).") from error
+    odd = [i for i, v in enumerate(flat) if not (_is_number(v) or v is None or v is pd.NA)]
+    if odd:
+        rows = rows_in_words(np.array(odd) // (array[0].size if array.ndim > 1 else 1))
+        several = isinstance(flat[odd[0]], list | dict | np.ndarray)
+        raise DataError(
+            f"{name} holds a {type(flat[odd[0]]).__name__} in {len(odd)} places, first "
+            f"{flat[odd[0]]!r} ({rows}): "
+            f"{'make each part a column of its own' if several else _instead(name)}."
+        )
+    gap = np.array([v is None or v is pd.NA for v in flat], bool)
+    found = np.array([np.nan if hole else float(v) for v, hole in zip(flat, gap)])
+    if merged(found[~gap], flat[~gap]):
+        raise DataError(f"{name} {TOO_LARGE}.")
+    return found.reshape(array.shape)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real | np.bool_ | decimal.Decimal)
 
 
 def _instead(name: str) -> str:
     """What to do about text where numbers belong."""
-    if name == "t" or name.startswith("treatment"):
-        return "code treated 1, controls 0 (in the command: --treated VALUE)"
+    if name in ("t", "d") or name.startswith("treatment"):
+        return "code treated 1, controls 0"
     if name.startswith("covariate"):
         return "make them numbers, or declare the column a category"
     return "make them numbers"
@@ -100,7 +130,7 @@ def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t
         listed = ", ".join(f"{v:g}" for v in seen[:5]) + (" ..." if len(seen) > 5 else "")
         raise DataError(
             f"the treatment {name} has {other.size} values other than 0 and 1 "
-            f"({rows_in_words(other)}; its values are {listed}): code treated 1, controls 0."
+            f"({rows_in_words(other)}; its values are {listed}): {which_treated(name, seen)}."
         )
     for arm, value in (("treated", 1), ("control", 0)):
         if not (valid & (t == value)).any():
@@ -145,10 +175,17 @@ def check_ids(ids: np.ndarray, n: int) -> None:
     """One id a row, none twice."""
     if ids.shape != (n,):
         raise DataError(f"id has shape {ids.shape} but x has {n} rows: one id a row.")
-    _, first, counts = np.unique(ids.astype(str), return_index=True, return_counts=True)
+    missing = np.flatnonzero(missing_labels(ids))
+    if missing.size:
+        raise DataError(
+            f"id is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): give each "
+            "row an id, or none at all."
+        )
+    words = label_words(ids)
+    _, first, counts = np.unique(words, return_index=True, return_counts=True)
     if (counts > 1).any():
         place = first[counts > 1].min()
-        rows = np.flatnonzero(ids == ids[place])
+        rows = np.flatnonzero(words == words[place])
         raise DataError(
             f"{(counts > 1).sum()} ids stand in more than one row, first {ids[place]} "
             f"({rows_in_words(rows)}): an id names one unit."

@@ -8,12 +8,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jcausal.data import _check
+from jcausal.data._align import RowLabels, labels_of
 from jcausal.data._assemble import level_label
 from jcausal.data._errors import DataError
+from jcausal.data._given import as_labels, check_labels, label_word, numbered
 from jcausal.data._like import FrameKind
 from jcausal.data._read import Column, open_frame, read_column, read_labels
 from jcausal.data._rows import row_names, without_row_names
 from jcausal.data._schema import Kind
+from jcausal.data._treated import arms
 from jcausal.data._words import rows_in_words
 
 Missing = Literal["error", "drop", "indicator"]
@@ -30,6 +33,15 @@ class Laid(NamedTuple):
     flag: str | None = None
 
 
+class Read(NamedTuple):
+    """The arguments of `Sample`, the kind of frame, names of its rows, and their labels."""
+
+    arguments: dict[str, Any]
+    home: FrameKind
+    rows: np.ndarray | None
+    labels: RowLabels | None
+
+
 def read_frame(
     frame: Any,
     roles: Mapping[str, str | None],
@@ -37,8 +49,9 @@ def read_frame(
     categorical: tuple[str, ...],
     missing: Missing,
     units: Mapping[str, str],
-) -> tuple[dict[str, Any], FrameKind, np.ndarray | None]:
-    """The arguments of `Sample` from a frame's columns, the kind of frame, names of its rows."""
+    treated: object = None,
+) -> Read:
+    """A frame's columns, its kind, and what its rows are called."""
     if missing not in ("error", "drop", "indicator"):
         raise ValueError(f"missing is {missing!r}: use 'error', 'drop' or 'indicator'.")
     table, home = open_frame(frame)
@@ -55,9 +68,10 @@ def read_frame(
     }
     keep = _kept(columns, taken, missing)
     columns = {name: column.take(keep) for name, column in columns.items()}
+    index = labels_of(frame)
     laid = [part for n in names for part in _lay(n, columns[n], n in categorical)]
     arguments = dict(
-        {role: _role(role, columns, name) for role, name in roles.items()},
+        {role: _role(role, columns, name, treated) for role, name in roles.items()},
         x=np.stack([part.x for part in laid], axis=1),
         names=[part.name for part in laid],
         kinds=[part.kind for part in laid],
@@ -65,7 +79,8 @@ def read_frame(
         levels={part.name: part.levels for part in laid if part.kind == "category"},
         flags={part.name: part.flag for part in laid if part.flag is not None},
     )
-    return arguments, home, row_names(table.to_native(), keep) if roles["id"] is None else None
+    rows = row_names(table.to_native(), keep) if roles["id"] is None else None
+    return Read(arguments, home, rows, None if index is None else RowLabels(index[keep]))
 
 
 def _check_known(name: str, columns: Sequence[str]) -> None:
@@ -151,7 +166,8 @@ def _lay(name: str, column: Column, declared: bool) -> list[Laid]:
     _check_no_times(f"covariate {name!r}", column)
     if declared or column.holds == "category":
         return [_category(name, column)]
-    x = _check.as_numbers(f"covariate {name!r}", column.values)
+    whole = column.values if column.exact is None else column.exact
+    x = _check.as_numbers(f"covariate {name!r}", whole)
     binary = bool(np.isin(x[~column.missing], (0, 1)).all())
     if not column.missing.any():
         return [Laid(name, x, "binary" if binary else "number")]
@@ -165,7 +181,8 @@ def _lay(name: str, column: Column, declared: bool) -> list[Laid]:
 def _category(name: str, column: Column) -> Laid:
     """The levels that occur in sorted order, then "missing" if there are gaps."""
     missing = column.missing
-    levels, found = _levels(column.values[~missing])
+    values = column.values if column.exact is None else column.exact
+    levels, found = _levels(f"category {name!r}", values[~missing])
     codes = np.full(len(missing), len(levels), float)
     codes[~missing] = found
     if not missing.any():
@@ -178,19 +195,26 @@ def _category(name: str, column: Column) -> Laid:
     return Laid(name, codes, "category", (*levels, "missing"), flag=name)
 
 
-def _levels(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+def _levels(name: str, values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """The levels that occur, in sorted order, and each row's number among them."""
-    numeric = values.dtype.kind in "biuf"
-    found, codes = np.unique(values if numeric else values.astype(str), return_inverse=True)
-    return tuple(level_label(v) if numeric else str(v) for v in found), codes
+    check_labels(name, values)
+    codes, found = numbered(name, values)
+    label = level_label if values.dtype.kind in "biuf" else label_word
+    return tuple(label(v) for v in found), codes
 
 
-def _role(role: str, columns: Mapping[str, Column], name: str | None) -> np.ndarray | None:
+def _role(
+    role: str, columns: Mapping[str, Column], name: str | None, treated: object
+) -> np.ndarray | None:
     if name is None:
         return None
     if role in ("id", "cluster"):
-        return columns[name].values
+        return as_labels(f"{role} {name!r}", columns[name].values)
     _check_no_times(f"{ROLES[role]} {name!r}", columns[name])
+    if role == "t":
+        arm = arms(f"treatment {name!r}", columns[name].values, treated)
+        _check.check_treatment(arm, np.ones(arm.size, bool), repr(name))
+        return arm
     return _check.as_numbers(f"{ROLES[role]} {name!r}", columns[name].values)
 
 

@@ -1,5 +1,7 @@
 """Frames out, of the kind that came in."""
 
+import datetime
+import numbers
 from typing import Any, Literal
 
 import numpy as np
@@ -8,6 +10,7 @@ from jaxtyping import Float
 
 from jcausal.data._schema import Schema
 
+PLAIN = (str, bytes, numbers.Number, np.bool_, datetime.date, datetime.time, datetime.timedelta)
 FrameKind = Literal["pandas", "polars", "pyarrow", "duckdb"]
 
 
@@ -59,8 +62,29 @@ def beside_covariates(
 
 
 def _values(series: pd.Series) -> np.ndarray | list:
-    """Numbers and times as an array, anything else as a list with None for what is missing."""
+    """Numbers and times as an array, anything else as a list with None for what is missing.
+
+    pandas holds days as seconds: where all are whole days they become days again. Tuples, and words
+    among numbers, become words, since a column of these frames is of one kind.
+    """
     values = series.to_numpy()
+    if values.dtype.kind == "M":
+        return _days(values)
     if values.dtype.kind != "O":
         return values
-    return [None if gap else v for v, gap in zip(values.tolist(), pd.isna(values))]
+    listed, gap = values.tolist(), np.asarray(pd.isna(values), bool)
+    known = [v for v, hole in zip(listed, gap) if not hole]
+    words = len({isinstance(v, str) for v in known}) > 1 or not all(
+        isinstance(v, PLAIN) for v in known
+    )
+    return [None if hole else str(v) if words else v for v, hole in zip(listed, gap)]
+
+
+def _days(values: np.ndarray) -> np.ndarray | list:
+    """Times of whole seconds as days where they are such, else in milliseconds."""
+    if np.datetime_data(values.dtype)[0] not in ("s", "D"):
+        return values
+    days = values.astype("datetime64[D]")
+    if (days == values)[~np.isnat(values)].all():
+        return days.tolist()
+    return values.astype("datetime64[ms]")

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import numbers
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import narwhals as nw
@@ -11,6 +12,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from jcausal.data._errors import DataError
+from jcausal.data._given import WHOLE, merged
 from jcausal.data._like import FrameKind
 
 Holds = Literal["numbers", "text", "category", "times", "mixed"]
@@ -18,30 +20,36 @@ TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.tim
 
 
 class Column(NamedTuple):
-    """One column: numbers as float64 (NaN where missing), anything else as objects."""
+    """One column: numbers as float64 (NaN where missing), anything else as objects.
+
+    `exact` has whole numbers as they are where some would fall together as float64.
+    """
 
     values: np.ndarray
     missing: Bool[np.ndarray, " n"]
     holds: Holds
+    exact: np.ndarray | None = None
 
     def take(self, keep: Bool[np.ndarray, " n"]) -> "Column":
         """Some of the rows."""
-        return Column(self.values[keep], self.missing[keep], self.holds)
+        exact = None if self.exact is None else self.exact[keep]
+        return Column(self.values[keep], self.missing[keep], self.holds, exact)
 
 
 def open_frame(frame: Any) -> tuple[nw.DataFrame, FrameKind]:
     """The frame behind one interface, and which kind it is; lazy ones are collected."""
-    if isinstance(frame, np.ndarray):
-        frame = pd.DataFrame(frame)
+    frame = _as_frame(frame)
     if isinstance(frame, pd.DataFrame):
         frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
-        duplicated = frame.columns[frame.columns.duplicated()]
-        if len(duplicated):
-            raise DataError(f"the column name {duplicated[0]!r} stands twice: rename one.")
+        _check_once(list(frame.columns))
     try:
         table = nw.from_native(frame)
+        _check_once(list(table.collect_schema()))
     except TypeError as error:
         raise DataError(f"{type(frame).__name__} is no data frame that can be read.") from error
+    except nw.exceptions.DuplicateError:
+        _check_once(list(getattr(frame, "column_names", None) or frame.columns))
+        raise
     where = table.implementation
     if isinstance(table, nw.LazyFrame):
         if not (where.is_duckdb() or where.is_polars()):
@@ -65,31 +73,78 @@ def as_pandas(frame: Any) -> pd.DataFrame:
     return pd.DataFrame({name: table[name].to_numpy() for name in table.columns})
 
 
+def _as_frame(frame: Any) -> Any:
+    """Arrays, dicts of columns and record batches as a frame; anything else as it is."""
+    if isinstance(frame, np.ndarray):
+        if frame.ndim != 2 and frame.dtype.names is None:
+            raise DataError(f"the array has shape {frame.shape}: rows and columns are needed.")
+        return pd.DataFrame(frame)
+    if isinstance(frame, dict):
+        try:
+            return pd.DataFrame(frame)
+        except ValueError as error:
+            raise DataError(f"the dict holds no columns of one length ({error}).") from error
+    if type(frame).__name__ in ("RecordBatch", "RecordBatchReader") and hasattr(frame, "schema"):
+        import pyarrow
+
+        one = isinstance(frame, pyarrow.RecordBatch)
+        return pyarrow.Table.from_batches([frame]) if one else frame.read_all()
+    return frame
+
+
+def _check_once(names: list) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"the column name {twice!r} stands twice: rename one.")
+
+
 def read_column(series: nw.Series) -> Column:
     """A column's values, with null, None and NaN all counted as missing."""
     missing = np.array(series.is_null().to_numpy(), bool)
     dtype = series.dtype
     if dtype.is_numeric() or dtype == nw.Boolean:
         values = np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
-        return Column(values, missing | np.isnan(values), "numbers")
+        missing |= np.isnan(values)
+        exact = _exact(series.to_list, values, missing) if dtype.is_integer() else None
+        return Column(values, missing, "numbers", exact)
+    if dtype.is_nested():
+        return Column(_objects(series), missing, "mixed")
     values = np.asarray(series.to_numpy(), object)
     missing |= np.asarray(pd.isna(values), bool)
     if dtype.is_temporal():
         return Column(values, missing, "times")
+    floats = _floats(values, missing)
+    exact = _exact(values.tolist, floats, missing) if floats.dtype.kind == "f" else None
     if dtype in (nw.Categorical, nw.Enum):
-        return Column(_floats(values, missing), missing, "category")
+        return Column(floats, missing, "category", exact)
     holds = "text" if dtype == nw.String else _holds(values[~missing])
-    return Column(_floats(values, missing) if holds == "numbers" else values, missing, holds)
+    return Column(floats if holds == "numbers" else values, missing, holds, exact)
+
+
+def _exact(
+    values: Callable[[], list], floats: np.ndarray, missing: np.ndarray
+) -> np.ndarray | None:
+    """Whole numbers as objects where some fall together as float64, else None."""
+    if not np.abs(floats[~missing]).max(initial=0) >= WHOLE:
+        return None
+    exact = np.array([None if gap else v for v, gap in zip(values(), missing)], object)
+    return exact if merged(floats[~missing], exact[~missing]) else None
 
 
 def read_labels(series: nw.Series) -> Column:
     """A column of row names or clusters, as it is."""
     missing = np.array(series.is_null().to_numpy(), bool)
-    if not missing.any():
+    if not missing.any() and not series.dtype.is_nested():
         return Column(series.to_numpy(), missing, "mixed")
-    values = np.empty(len(missing), object)
-    values[:] = series.to_list()
-    return Column(values, missing, "mixed")
+    return Column(_objects(series), missing, "mixed")
+
+
+def _objects(series: nw.Series) -> np.ndarray:
+    """The values as Python's objects, structs and lists too."""
+    values = np.empty(len(series), object)
+    for i, value in enumerate(series.to_list()):  # assigned at once lists would be taken apart
+        values[i] = value
+    return values
 
 
 def _holds(values: np.ndarray) -> Holds:

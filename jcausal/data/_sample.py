@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
+from jcausal.data._align import RowLabels, beside, in_one_order, labels_of
 from jcausal.data._assemble import (
     Words,
     cluster_codes,
@@ -39,7 +40,9 @@ class Sample(Shown, eqx.Module):
     """Units with covariates, a binary treatment and (perhaps later) an outcome.
 
     A pytree. On concrete input every fault raises `DataError`; under tracing a row that is not
-    finite becomes the code `RESULTS.bad_input` of the queries.
+    finite becomes the code `RESULTS.bad_input` of the queries. pandas objects are laid beside each
+    other by their labels, anything else by position; what is masked in a NumPy masked array is
+    missing. `index` keeps the labels of the rows, for labels and outcomes that come later.
 
     **Arguments:**
 
@@ -86,23 +89,28 @@ class Sample(Shown, eqx.Module):
     schema: Schema = eqx.field(static=True)
     ids: Ids | None = eqx.field(static=True)
     home: FrameKind = eqx.field(static=True)
+    index: RowLabels | None = eqx.field(static=True)
 
     def __init__(
         self,
-        x: ArrayLike | Sequence,
-        t: ArrayLike | Sequence,
-        y: ArrayLike | Sequence | None = None,
+        x: ArrayLike | Sequence | pd.DataFrame,
+        t: ArrayLike | Sequence | pd.Series,
+        y: ArrayLike | Sequence | pd.Series | None = None,
         *,
-        weight: ArrayLike | Sequence | None = None,
-        id: ArrayLike | Sequence | None = None,
-        cluster: ArrayLike | Sequence | None = None,
+        weight: ArrayLike | Sequence | pd.Series | None = None,
+        id: ArrayLike | Sequence | pd.Series | pd.Index | None = None,
+        cluster: ArrayLike | Sequence | pd.Series | None = None,
         names: Sequence[str] | None = None,
         kinds: Sequence[str] | None = None,
         units: Sequence[str] | None = None,
         levels: Mapping[str, Sequence[str]] | None = None,
         flags: Mapping[str, str] | None = None,
-        valid: ArrayLike | Sequence | None = None,
+        valid: ArrayLike | Sequence | pd.Series | None = None,
     ) -> None:
+        given = dict(x=x, t=t, y=y, weight=weight, id=id, cluster=cluster, valid=valid)
+        laid, self.index = in_one_order(given)
+        x, t, y, weight = (laid[name] for name in ("x", "t", "y", "weight"))
+        id, cluster, valid = (laid[name] for name in ("id", "cluster", "valid"))
         assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
         parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels, flags))
         self.x, self.t, self.weight, self.valid = parts.x, parts.t, parts.weight, parts.valid
@@ -128,18 +136,22 @@ class Sample(Shown, eqx.Module):
         id: str | None = None,
         cluster: str | None = None,
         units: Mapping[str, str] | None = None,
+        treated: object = None,
     ) -> "Sample":
         """A sample from a pandas or polars frame, a pyarrow Table, a DuckDB relation or an array.
 
-        A DuckDB relation and a polars LazyFrame are collected. Frames made of the sample later
-        (matched data, effects) are of the kind that came in; an array's are pandas'. Without an
-        `id` a pandas index names the rows where it is unique, else their places in the frame do:
-        they stand in every frame made later, and no draw follows them.
+        A DuckDB relation and a polars LazyFrame are collected; a dict of columns is read too.
+        Frames made of the sample later (matched data, effects) are of the kind that came in; those
+        of an array or a dict are pandas'. Without an `id` a pandas index names the rows where it is
+        unique, else their places in the frame do: they stand in every frame made later, and no draw
+        follows them.
 
         **Arguments:** column names; `covariates` default to every column with no other role, but
         for the first without a name, in which `to_csv` writes an index;
         `categorical` columns become one dimension each, text or not (a frame's own categories,
         enums and dictionaries do so unasked); `units` maps column names to words such as "$".
+        `treated`: the value of the treatment that means treated, where its two values are not 0
+        and 1.
         `missing` (null, None and NaN alike):
 
         - "error" refuses it.
@@ -160,11 +172,11 @@ class Sample(Shown, eqx.Module):
             ('f', 'm')
         """
         roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
-        arguments, home, rows = read_frame(
-            frame, roles, covariates, tuple(categorical), missing, units or {}
+        read = read_frame(
+            frame, roles, covariates, tuple(categorical), missing, units or {}, treated
         )
-        made = replace(cls(**arguments), home=home)
-        return made if rows is None else replace(made, ids=Ids(rows))
+        made = replace(cls(**read.arguments), home=read.home, index=read.labels)
+        return made if read.rows is None else replace(made, ids=Ids(read.rows))
 
     @property
     def n(self) -> int:
@@ -227,12 +239,26 @@ class Sample(Shown, eqx.Module):
     def _shown(self) -> pd.DataFrame:
         return self._frame(np.flatnonzero(np.asarray(self.valid))[:ROWS])
 
-    def with_outcome(self, y: ArrayLike | Sequence) -> "Sample":
-        """The same units with the outcomes `y` (n,) attached.
+    def with_outcome(self, y: ArrayLike | Sequence | pd.Series) -> "Sample":
+        """The same units with the outcomes `y` (n,) attached: of pandas by label, else by position.
 
-        **Raises:** `DataError` for a wrong length, NaN or text.
+        **Raises:** `DataError` for a wrong length, NaN, text, or labels that are not the sample's.
         """
+        y = self.beside("y", y)
         return replace(self, y=outcome(y, self.valid, self.x.dtype))
+
+    def beside(self, name: str, values: Any) -> Any:
+        """Values of the units in their order: by the labels of the rows or by `id`, if in pandas.
+
+        **Raises:** `DataError` for a pandas object that lacks some of the labels, and for row
+        numbers in another order where the sample has no labels.
+        """
+        index = None if self.index is None else self.index.of(self.n)
+        labels = labels_of(values)
+        if self.ids is not None and labels is not None and not _all_in(index, labels):
+            named = pd.Index(self.ids.values)
+            index = named if _all_in(named, labels) else index
+        return beside(name, values, index, "the sample", more=True)
 
     def with_valid(self, valid: Bool[Array, " n"]) -> "Sample":
         """The same arrays with only the rows `valid` (n,) counting, for use under tracing."""
@@ -261,11 +287,17 @@ class Sample(Shown, eqx.Module):
             ladder=ladder,
             rungs=to_device(rungs),
             ids=None if self.ids is None else Ids(self.ids.values[rows]),
+            index=None if self.index is None else self.index.take(np.asarray(rows), self.n),
         )
 
     def plain(self) -> "Sample":
         """The arrays without the words: what a traced core may see."""
-        return replace(self, schema=plain_schema(self.schema), ids=None, home="pandas")
+        schema = plain_schema(self.schema)
+        return replace(self, schema=schema, ids=None, home="pandas", index=None)
+
+
+def _all_in(own: pd.Index | None, labels: pd.Index) -> bool:
+    return own is not None and bool(own.isin(labels).all())
 
 
 def ids_of(sample: Sample, rows: Int[np.ndarray, " q"]) -> list:

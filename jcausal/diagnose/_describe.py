@@ -8,7 +8,9 @@ import pandas as pd
 
 from jcausal.data import Column, DataError, like, open_frame, read_column
 from jcausal.data._check import as_numbers, check_finite, check_treatment, check_weight
+from jcausal.data._given import label_words
 from jcausal.data._rows import without_row_names
+from jcausal.data._treated import arms
 from jcausal.diagnose._overlap import common_area
 
 
@@ -20,11 +22,12 @@ def describe(
     covariates: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     weight: str | None = None,
+    treated: object = None,
 ) -> Any:
     """Kinds, missing values and, with a treatment, how far the arms overlap; column by column.
 
-    **Arguments:** column names as in `Sample.from_frame`; `covariates` default to all other
-    columns, but for row names without a header.
+    **Arguments:** column names and `treated` as in `Sample.from_frame`; `covariates` default to all
+    other columns, but for row names without a header.
 
     **Returns:** a frame of the kind that came in, one row a column: `role`, `kind` (number, binary,
     category, text, time, mixed), `distinct` values, `missing` rows, `mean`, `sd`; with a treatment
@@ -54,7 +57,10 @@ def describe(
         if name not in table.columns:
             raise DataError(f"there is no column {name!r}: they are {', '.join(table.columns)}.")
     columns = {name: read_column(table[name]) for name in shown}
-    arm = None if treatment is None else _arm(columns[treatment], treatment)
+    arm = None
+    if treatment is not None:
+        arm = _arm(columns[treatment], treatment, treated)
+        columns[treatment] = Column(arm, np.isnan(arm), "numbers")
     mass = np.ones(len(table)) if weight is None else _weights(columns[weight], weight)
     rows = []
     for name, column in columns.items():
@@ -74,11 +80,9 @@ def describe(
     return like(home, out)
 
 
-def _arm(column: Column, name: str) -> np.ndarray:
+def _arm(column: Column, name: str, treated: object) -> np.ndarray:
     """The treatment as 0, 1 and NaN."""
-    known = as_numbers(f"treatment {name!r}", column.values[~column.missing])
-    arm = np.full(len(column.missing), np.nan)
-    arm[~column.missing] = known
+    arm = arms(f"treatment {name!r}", column.values, treated)
     check_treatment(arm, ~column.missing, repr(name))
     return arm
 
@@ -103,9 +107,10 @@ def _kind(column: Column, declared: bool) -> str:
 def _alone(column: Column, kind: str) -> dict[str, float]:
     """Distinct and missing values, mean and sd of numbers."""
     known = column.values[~column.missing]
+    written = known if column.exact is None else column.exact[~column.missing]
     numeric = kind in ("number", "binary") and known.size > 0
     return dict(
-        distinct=len(np.unique(known if column.holds == "numbers" else known.astype(str))),
+        distinct=len(np.unique(known if written.dtype.kind == "f" else label_words(written))),
         missing=int(column.missing.sum()),
         mean=float(np.mean(known)) if numeric else np.nan,
         sd=float(np.std(known, ddof=1)) if numeric and known.size > 1 else np.nan,
@@ -121,7 +126,8 @@ def _by_arm(column: Column, kind: str, arm: np.ndarray, mass: np.ndarray) -> dic
             outside=int(treated.sum())
         )
     if kind not in ("number", "binary"):
-        codes = np.unique(column.values[known].astype(str), return_inverse=True)[1]
+        written = column.values if column.exact is None else column.exact
+        codes = np.unique(label_words(written[known]), return_inverse=True)[1]
         shares = [np.bincount(codes, w * (treated == a), codes.max() + 1) for a in (False, True)]
         gap = shares[1] / shares[1].sum() - shares[0] / shares[0].sum()
         outside = int((treated & (shares[0][codes] == 0)).sum())

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
+    By,
     Sample,
     Shown,
     added,
@@ -360,16 +361,18 @@ class Effects(Shown, eqx.Module):
         matched = self.matched if own else None
         return signed(partners, self.sample.t, matching.query, matched, share, power)
 
-    def cate(self, by: str | np.ndarray | Array) -> Any:
+    def cate(self, by: By) -> Any:
         """Mean effect by group of the queried units.
 
-        **Arguments:** `by` a covariate's name or an array (n,) of labels. A number with more than
-        ten distinct values is cut at its quartiles; missing values are a group.
+        **Arguments:** `by` a covariate's name or an array (n,) of labels; a pandas Series is taken
+        by its own labels where the sample's rows have some. A number with more than ten distinct
+        values is cut at its quartiles; missing values are a group.
 
         **Returns:** a frame, of the kind that the sample was read from, with group, queries,
         matched, effect (NaN without a match).
 
-        **Raises:** ValueError for an unknown name or a wrong length.
+        **Raises:** ValueError for an unknown name or a wrong length; `DataError` for a Series
+        without a label of the sample's.
         """
         return like(self.sample.home, _words.cate_frame(self, by))
 

@@ -9,7 +9,9 @@ import pandas as pd
 from jaxtyping import Array, Bool, Int
 
 from jcausal.data import (
+    By,
     Sample,
+    as_labels,
     ids_of,
     is_traced,
     level_label,
@@ -218,10 +220,14 @@ def effects_frame(effects: Effects) -> pd.DataFrame:
     return frame
 
 
-def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | pd.Categorical:
-    """A label a row from a covariate's name or an array; "missing" is the last group."""
+def group_labels(sample: Sample, by: By) -> np.ndarray | pd.Categorical:
+    """A label a row from a covariate's name or an array; "missing" is the last group.
+
+    **Raises:** `DataError` for a pandas object with other labels than the sample's; ValueError for
+    an unknown name or a wrong length.
+    """
     if not isinstance(by, str):
-        labels = np.asarray(by)
+        labels = as_labels("by", sample.beside("by", by))
         if labels.shape != (sample.n,):
             raise ValueError(f"by has shape {labels.shape}, the sample has {sample.n} rows.")
         return labels
@@ -246,9 +252,7 @@ def group_labels(sample: Sample, by: str | np.ndarray | Array) -> np.ndarray | p
     return pd.Categorical(np.where(gap, "missing", words), categories=[*order, "missing"])
 
 
-def group_codes(
-    effects: Effects, by: str | np.ndarray | Array
-) -> tuple[Int[Array, " q"], tuple[object, ...]]:
+def group_codes(effects: Effects, by: By) -> tuple[Int[Array, " q"], tuple[object, ...]]:
     """The group of each query by its place among the labels in order; -1 beyond the queries asked.
 
     On concrete arrays only labels of queries count; under tracing those of all rows, which must
@@ -259,9 +263,7 @@ def group_codes(
     matching = effects.matching
     if is_traced(by) or (isinstance(by, str) and is_traced(effects.sample)):
         raise ValueError("by= needs concrete labels under jit and vmap: pass an array (n,).")
-    row_code, labels = pd.factorize(
-        pd.Series(group_labels(effects.sample, by)), sort=True, use_na_sentinel=False
-    )
+    row_code, labels = factorized(group_labels(effects.sample, by))
     codes = _codes_of(matching.asked, matching.query, to_device(row_code.astype(np.int32)))
     if not is_traced(codes):
         host = np.array(codes)
@@ -273,6 +275,19 @@ def group_codes(
     return codes, tuple(labels.tolist())
 
 
+def factorized(labels: np.ndarray | pd.Categorical | pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Each row's place among the distinct labels, and these in their order, a missing one last."""
+    series = pd.Series(labels)
+    try:
+        code, found = pd.factorize(series, sort=True)
+    except TypeError:  # tuples beside words or numbers: in the order in which they come
+        code, found = pd.factorize(series)
+    distinct, missing = found.tolist(), code < 0
+    if missing.any():
+        code, distinct = np.where(missing, len(distinct), code), [*distinct, np.nan]
+    return code, pd.Index(distinct, dtype=object, tupleize_cols=False)
+
+
 @on_host
 def _codes_of(
     lib: Any, asked: Bool[Array, " q"], query: Int[Array, " q"], code: Int[Array, " n"]
@@ -280,7 +295,7 @@ def _codes_of(
     return lib.where(asked & (query >= 0), code[query], -1)
 
 
-def cate_frame(effects: Effects, by: str | np.ndarray | Array) -> pd.DataFrame:
+def cate_frame(effects: Effects, by: By) -> pd.DataFrame:
     """Mean effect of each group of queries."""
     codes, labels = group_codes(effects, by)
     use = np.asarray(codes) >= 0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import add_at, is_traced, on_host, to_device
+from jcausal.data import By, add_at, is_traced, on_host, to_device
 from jcausal.estimate import Effects, group_codes
 from jcausal.infer._interval import Groups, Interval, IntervalMethod, normal_interval
 from jcausal.match import RESULTS, code
@@ -98,7 +98,7 @@ def _share_of(
 def average_interval(
     effects: Effects,
     method: AverageMethod,
-    by: str | np.ndarray | Array | None,
+    by: By | None,
     measure: Measure,
     key: PRNGKeyArray | None,
 ) -> Interval:
@@ -160,7 +160,7 @@ def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measu
 def _one_partition(
     effects: Effects,
     method: AverageMethod,
-    by: str | np.ndarray | Array | None,
+    by: By | None,
     measure: Measure,
     key: PRNGKeyArray | None,
 ) -> Interval:
@@ -207,7 +207,7 @@ def _one_partition(
     return made if measure == "difference" else _exponentiated(made)
 
 
-def _queries(effects: Effects, by: str | np.ndarray | Array | None) -> _Queries:
+def _queries(effects: Effects, by: By | None) -> _Queries:
     """The estimand's queries as one group, or all queried units by their label."""
     matching = effects.matching
     if by is None:

@@ -2,10 +2,9 @@
 
 import dataclasses
 
-import numpy as np
-from jaxtyping import Array, PRNGKeyArray, Shaped
+from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import as_key, check_kind, check_object, step_key
+from jcausal.data import By, as_key, check_kind, check_object, step_key
 from jcausal.estimate import Effects
 from jcausal.infer._average import AverageMethod, Measure, average_interval
 from jcausal.infer._interval import Interval, IntervalMethod
@@ -17,7 +16,7 @@ def interval(
     effects: Effects | Completion,
     method: IntervalMethod | PanelMethod,
     *,
-    by: str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | None = None,
+    by: By | None = None,
     measure: Measure = "difference",
     key: PRNGKeyArray | Array | int | None = None,
 ) -> Interval:

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import (
     FROM_FRAME,
     Sample,
+    as_array,
     as_key,
     check_honest,
     check_kind,
@@ -21,6 +23,7 @@ from jcausal.data import (
     step_key,
     to_device,
 )
+from jcausal.data._check import as_numbers
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.match._results import RESULTS, code, sentence
@@ -36,8 +39,13 @@ def match(
     *,
     surface: ResponseSurface | Callable | None = None,
     estimand: Estimand = "att",
-    query: Int[np.ndarray, " q"] | Bool[np.ndarray, " n"] | Array | Sequence | None = None,
-    at: Float[np.ndarray, "q p"] | Array | Sequence | None = None,
+    query: Int[np.ndarray, " q"]
+    | Bool[np.ndarray, " n"]
+    | Array
+    | Sequence
+    | pd.Series
+    | None = None,
+    at: Float[np.ndarray, "q p"] | Array | Sequence | pd.DataFrame | None = None,
     key: PRNGKeyArray | Array | int | None = None,
     honest: bool = True,
     progress: Progress | None = None,
@@ -108,7 +116,7 @@ def make_task(
             raise ValueError("query and at exclude each other: rows of the sample, or points.")
         if is_traced(sample, at):
             raise ValueError("at needs concrete arrays: match outside jit and vmap.")
-        points = np.asarray(at, np.float64)
+        points = as_numbers("at", _in_columns(at, sample.schema.names))
         if points.shape[:1] == (0,):
             raise ValueError("at holds no point: give at least one row.")
         count = points.shape[0]
@@ -126,6 +134,22 @@ def make_task(
     return Task(sample, fold, rows, rows_of(fold, rows), asked, None, estimand)
 
 
+def _in_columns(at: object, names: Sequence[str]) -> object:
+    """The columns of a pandas frame in the sample's order; anything else as it is.
+
+    **Raises:** ValueError for columns that are not the sample's.
+    """
+    if not isinstance(at, pd.DataFrame) or at.columns.equals(pd.RangeIndex(at.shape[1])):
+        return at
+    held = [str(name) for name in at.columns]
+    if sorted(held) != sorted(names):
+        raise ValueError(
+            f"at has the columns {', '.join(held)} and the sample {', '.join(names)}: they must be "
+            "the same, or pass at with .to_numpy() to take them by position."
+        )
+    return at.set_axis(held, axis=1)[list(names)]
+
+
 @on_host
 def _one_fold(lib: Any, valid: Bool[Array, " n"]) -> Int[Array, " n"]:
     return lib.where(valid, 0, -1)
@@ -133,11 +157,11 @@ def _one_fold(lib: Any, valid: Bool[Array, " n"]) -> Int[Array, " n"]:
 
 def _rows(query: object, sample: Sample) -> Int[np.ndarray, " q"]:
     """Row numbers from numbers or a mask."""
-    given = np.asarray(query)
+    given = as_array("query", query)
     if given.dtype == bool:
         if given.shape != (sample.n,):
             raise ValueError(f"query is a mask of shape {given.shape}, the sample has {sample.n}.")
-        given = np.flatnonzero(given)
+        given = np.flatnonzero(as_array("query", sample.beside("query", query)))
     if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
         raise ValueError("query must be a list of row numbers, or a mask, with at least one row.")
     bad = np.flatnonzero((given < 0) | (given >= sample.n))

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 
 from jcausal.data import DataError, rows_in_words
 from jcausal.data._check import as_numbers, check_digits
+from jcausal.data._given import as_labels, label_words
+from jcausal.data._treated import arms_of_array, which_treated
 
 
 class Parts(NamedTuple):
@@ -27,7 +29,7 @@ def host_parts(
     outcome = as_numbers("y", y)
     if outcome.ndim != 2 or min(outcome.shape) < 2:
         raise DataError(f"y has shape {outcome.shape}: units x times are needed, at least 2 x 2.")
-    treatment = as_numbers("d", d)
+    treatment = as_numbers("d", arms_of_array("d", d))
     _check_shape("d", treatment, outcome)
     seen = np.ones(outcome.shape, bool)
     if mask is not None:
@@ -47,15 +49,16 @@ def host_parts(
 
 def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
     """Labels of units or times: as many as there are, none twice."""
-    values = np.asarray(labels)
+    values = as_labels(what, labels)
     if values.shape != (size,):
         raise DataError(
             f"{what} has shape {values.shape} but y has {size} {what}s: one label a {what}."
         )
-    _, first, counts = np.unique(values.astype(str), return_index=True, return_counts=True)
+    words = label_words(values)
+    _, first, counts = np.unique(words, return_index=True, return_counts=True)
     if (counts > 1).any():
         place = first[counts > 1].min()
-        rows = np.flatnonzero(values.astype(str) == str(values[place]))
+        rows = np.flatnonzero(words == words[place])
         raise DataError(
             f"the {what} {values[place]} is named {rows.size} times ({rows_in_words(rows)}): "
             f"a {what} has one {'row' if what == 'unit' else 'column'}."
@@ -65,7 +68,7 @@ def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
 
 def _names(labels: object, size: int) -> list[str]:
     """Labels as words, or positions; a wrong number of them is told later."""
-    values = np.arange(size) if labels is None else np.asarray(labels)
+    values = np.arange(size) if labels is None else as_labels("labels", labels)
     return [str(v) for v in values] if values.shape == (size,) else [str(i) for i in range(size)]
 
 
@@ -125,11 +128,12 @@ def _check_scale(values: Float[np.ndarray, " k"]) -> None:
 
 def check_assignment(
     d: object, seen: Bool[np.ndarray, "n m"], unit: np.ndarray, time: np.ndarray
-) -> None:
-    """Another treatment for the same cells."""
-    treatment = as_numbers("d", d)
+) -> Bool[np.ndarray, "n m"]:
+    """Another treatment for the same cells, True where treated."""
+    treatment = as_numbers("d", arms_of_array("d", d))
     _check_shape("d", treatment, seen)
     _check_treatment(treatment, seen, _names(unit, seen.shape[0]), _names(time, seen.shape[1]))
+    return treatment == 1
 
 
 def _check_treatment(
@@ -143,8 +147,8 @@ def _check_treatment(
         listed = ", ".join(f"{v:g}" for v in values[:5]) + (" ..." if len(values) > 5 else "")
         raise DataError(
             f"the treatment d is neither 0 nor 1 in {other.sum()} of {seen.sum()} observed cells "
-            f"({cells_in_words(other, units, times)}; its values are {listed}): code treated 1, "
-            "others 0."
+            f"({cells_in_words(other, units, times)}; its values are {listed}): "
+            f"{which_treated('d', values)}."
         )
     for word, value in (("treated", 1), ("untreated", 0)):
         if not (seen & (d == value)).any():

@@ -10,13 +10,19 @@ import pandas as pd
 
 from jcausal.data import DataError, FrameKind, open_frame, read_column, rows_in_words
 from jcausal.data._check import as_numbers, check_finite
+from jcausal.data._given import as_labels
 from jcausal.data._read import read_labels
+from jcausal.data._treated import arms
 
 Missing = Literal["error", "drop"]
 
 
 def read_panel(
-    frame: Any, roles: tuple[str, str, str, str], covariates: tuple[str, ...], missing: Missing
+    frame: Any,
+    roles: tuple[str, str, str, str],
+    covariates: tuple[str, ...],
+    missing: Missing,
+    treated: object = None,
 ) -> tuple[dict[str, Any], FrameKind]:
     """The arguments of `Panel` from the columns of a long frame, and the kind of frame."""
     if missing not in ("error", "drop"):
@@ -26,8 +32,9 @@ def read_panel(
     _check_columns([*roles, *covariates], list(table.columns))
     units, row = _labels(table, "unit", unit)
     times, column = _labels(table, "time", time)
-    words = {outcome: "outcome", treatment: "treatment"}
-    values = {n: _numbers(table, n, words.get(n, "covariate")) for n in (*words, *covariates)}
+    values = {outcome: _numbers(table, outcome, "outcome")}
+    values[treatment] = _arms(table, treatment, treated)
+    values |= {name: _numbers(table, name, "covariate") for name in covariates}
     keep = _kept(values, missing)
     _check_pairs(row[keep], column[keep], np.flatnonzero(keep), (units, times))
     _check_binary(values[treatment], keep, treatment)
@@ -74,7 +81,7 @@ def _labels(table: Any, what: str, name: str) -> tuple[np.ndarray, np.ndarray]:
             f"{what} {name!r} is missing in {rows.size} of {column.missing.size} rows "
             f"({rows_in_words(rows)}): every row needs its {what}."
         )
-    values = column.values
+    values = as_labels(f"{what} {name!r}", column.values)
     order = _order(table[name])
     if order is not None:
         known = {label: place for place, label in enumerate(order)}
@@ -107,11 +114,20 @@ def _all_numbers(labels: np.ndarray) -> bool:
         return False
 
 
+def _arms(table: Any, name: str, treated: object) -> np.ndarray:
+    """The treatment as 1, 0 and NaN."""
+    column = read_column(table[name])
+    if column.holds == "times":
+        raise DataError(f"treatment {name!r} holds dates or times: code treated 1, others 0.")
+    return arms(f"treatment {name!r}", column.values, treated)
+
+
 def _numbers(table: Any, name: str, word: str) -> np.ndarray:
     column = read_column(table[name])
     if column.holds == "times":
         raise DataError(f"{word} {name!r} holds dates or times: make it a number.")
-    return as_numbers(f"{word} {name!r}", column.values)
+    whole = column.values if column.exact is None else column.exact
+    return as_numbers(f"{word} {name!r}", whole)
 
 
 def _kept(values: dict[str, np.ndarray], missing: Missing) -> np.ndarray:
@@ -175,6 +191,23 @@ def wide_labels(
     names = (y.index, y.columns)
     found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for own in names]
     return found[0], found[1]
+
+
+def beside_labels(d: Any, unit: np.ndarray, time: np.ndarray) -> None:
+    """Refuse a pandas frame whose units or times are not those of a panel, in their order.
+
+    **Raises:** `DataError`.
+    """
+    if not isinstance(d, pd.DataFrame):
+        return
+    for what, own, theirs in (("rows", unit, d.index), ("columns", time, d.columns)):
+        if len(own) == len(theirs) and not pd.Index(own, tupleize_cols=False).equals(theirs):
+            raise DataError(
+                f"the {what} of d are labelled otherwise than the panel's "
+                f"{'units' if what == 'rows' else 'times'}: pass "
+                "d.reindex(index=panel.unit, columns=panel.time), so that each value stands beside "
+                "its own, or d.to_numpy() to take it by position."
+            )
 
 
 def _check_pairs(

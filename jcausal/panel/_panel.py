@@ -24,7 +24,7 @@ from jcausal.data import (
 from jcausal.panel import _words
 from jcausal.panel._assignment import Assignment, assignment_of
 from jcausal.panel._check import Parts, check_assignment, checked, host_parts
-from jcausal.panel._frame import Missing, read_panel, wide_labels
+from jcausal.panel._frame import Missing, beside_labels, read_panel, wide_labels
 
 
 class Labels:
@@ -108,6 +108,7 @@ class Panel(Shown, eqx.Module):
         treatment: str,
         covariates: Sequence[str] = (),
         missing: Missing = "error",
+        treated: object = None,
     ) -> "Panel":
         """A panel from a long frame: one row a unit and time, in any order.
 
@@ -116,7 +117,8 @@ class Panel(Shown, eqx.Module):
         without a row was not observed.
 
         **Arguments:** column names. `missing`: "error" refuses a missing outcome, treatment or
-        covariate; "drop" counts such rows as not observed and warns with their number.
+        covariate; "drop" counts such rows as not observed and warns with their number. `treated`:
+        the value of the treatment that means treated, where its two values are not 0 and 1.
 
         **Raises:** `DataError` for a pair of unit and time that stands in two rows, missing
         labels, a treatment other than 0 and 1, and the like: the message names column, count, rows.
@@ -131,7 +133,7 @@ class Panel(Shown, eqx.Module):
             (2, 2)
         """
         arguments, home = read_panel(
-            frame, (unit, time, outcome, treatment), tuple(covariates), missing
+            frame, (unit, time, outcome, treatment), tuple(covariates), missing, treated
         )
         return replace(cls(**arguments), home=home)
 
@@ -215,13 +217,15 @@ class Panel(Shown, eqx.Module):
             return kept
         return replace(kept, times=Labels(self.time[np.asarray(columns)]))
 
-    def with_treatment(self, d: Bool[Array, "n m"] | np.ndarray) -> "Panel":
+    def with_treatment(self, d: Bool[Array, "n m"] | np.ndarray | pd.DataFrame) -> "Panel":
         """The same outcomes under another assignment, as placebos need.
 
-        **Raises:** `DataError` for values other than 0 and 1, and where one of them is missing.
+        **Raises:** `DataError` for values other than 0 and 1, where one of them is missing, and for
+        a pandas frame whose labels are not the panel's, in their order.
         """
         if not is_traced(d, self):
-            check_assignment(d, np.asarray(self.mask), self.unit, self.time)
+            beside_labels(d, self.unit, self.time)
+            d = check_assignment(d, np.asarray(self.mask), self.unit, self.time)
         return replace(self, d=_both(d, self.mask))
 
     def without_covariates(self) -> "Panel":

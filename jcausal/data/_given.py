@@ -1,0 +1,155 @@
+"""What a user hands over as NumPy arrays: what is masked is missing, labels stay whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Int, Shaped
+
+from jcausal.data._errors import DataError
+from jcausal.data._words import rows_in_words
+
+By = str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | pd.Series | Sequence
+WHOLE = 2**53  # float64 holds every whole number up to here
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """A NumPy array in which masked values are NaN or None.
+
+    **Raises:** `DataError` for sparse matrices and for rows of different lengths.
+    """
+    dense = next((word for word in ("toarray", "todense") if hasattr(values, word)), None)
+    if dense is not None:
+        raise DataError(f"{name} is a sparse {type(values).__name__}: pass it as .{dense}().")
+    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
+        values = np.ma.array(values)
+    if isinstance(values, np.ma.MaskedArray):
+        return _unmasked(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} is no array of numbers or labels ({error}).") from error
+
+
+def _unmasked(values: np.ma.MaskedArray) -> np.ndarray:
+    """The data with NaN, or None where there is no NaN, at what is masked."""
+    hidden = np.ma.getmaskarray(values)
+    if not hidden.any():
+        return np.asarray(values.data)
+    found = values.data.copy() if values.dtype.kind == "f" else values.data.astype(object)
+    found[hidden] = np.nan if values.dtype.kind == "f" else None
+    return found
+
+
+def as_labels(name: str, values: Any) -> np.ndarray:
+    """Labels as they are: a tuple is one label, a number beside words stays a number.
+
+    **Raises:** `DataError` for lists, dicts and the like, which can be no labels.
+    """
+    if isinstance(values, pd.MultiIndex):
+        values = values.to_flat_index()
+    if isinstance(values, list | tuple) and (
+        any(isinstance(v, tuple) for v in values)
+        or len({isinstance(v, str | bytes) for v in values}) > 1
+    ):
+        array = np.empty(len(values), object)
+        array[:] = values
+    else:
+        array = as_array(name, values)
+    check_labels(name, array)
+    return array
+
+
+def check_labels(name: str, array: np.ndarray) -> None:
+    """Refuse lists, dicts and the like.
+
+    **Raises:** `DataError`.
+    """
+    if array.dtype.kind != "O":
+        return
+    flat = array.ravel().tolist()
+    bad = [i for i, v in enumerate(flat) if not _hashable(v)]
+    if bad:
+        raise DataError(
+            f"{name} holds a {type(flat[bad[0]]).__name__} in {len(bad)} of {len(flat)} places, "
+            f"first {flat[bad[0]]!r} ({rows_in_words(bad)}): use numbers, words, times, or tuples "
+            "of them."
+        )
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def listed(name: str, values: Any) -> tuple:
+    """Labels as Python's own objects; a word stands for its letters.
+
+    **Raises:** `DataError` as `as_labels`.
+    """
+    values = list(values) if isinstance(values, str) else values
+    return tuple(pd.Series(as_labels(name, values)).tolist())
+
+
+def missing_labels(labels: np.ndarray) -> np.ndarray:
+    """Which labels are None, NaN or NaT."""
+    return np.asarray(pd.isna(labels), bool)
+
+
+def label_word(label: object) -> str:
+    """A label in words: 1 for 1.0."""
+    if isinstance(label, float | np.floating) and float(label).is_integer():
+        return str(int(label))
+    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+
+
+def label_words(labels: np.ndarray) -> np.ndarray:
+    """Every label in words."""
+    if labels.dtype.kind != "O":
+        return labels.astype(str)
+    return np.array([label_word(v) for v in labels.tolist()], dtype=str)
+
+
+def numbered(name: str, labels: np.ndarray) -> tuple[Int[np.ndarray, " n"], list]:
+    """Each label's place among the distinct ones, and these in their order; none is missing.
+
+    **Raises:** `DataError` for labels that differ and read alike, such as 1 and "1".
+    """
+    if labels.dtype.kind != "O":
+        found, place = np.unique(labels, return_inverse=True)
+        return place.ravel(), list(found)
+    place, values = pd.factorize(labels)
+    distinct = values.tolist()
+    _check_alike(name, distinct, place)
+    try:
+        order = sorted(range(len(distinct)), key=distinct.__getitem__)
+    except TypeError:  # words among numbers: by kind, then by their letters
+        order = sorted(
+            range(len(distinct)), key=lambda i: (type(distinct[i]).__name__, str(distinct[i]))
+        )
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order))
+    return rank[place], [distinct[i] for i in order]
+
+
+def _check_alike(name: str, distinct: list, place: Int[np.ndarray, " n"]) -> None:
+    first: dict[str, int] = {}
+    for i, label in enumerate(distinct):
+        other = first.setdefault(label_word(label), i)
+        if other != i:
+            rows = np.flatnonzero((place == other) | (place == i))
+            raise DataError(
+                f"{name} holds {distinct[other]!r} and {label!r}, which read alike "
+                f"({rows_in_words(rows)}): write them in one way."
+            )
+
+
+def merged(floats: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether whole numbers beyond 2**53 fall together as float64."""
+    if not floats.size or not np.abs(floats).max() >= WHOLE:
+        return False
+    return np.unique(floats).size < len(set(exact.ravel().tolist()))
