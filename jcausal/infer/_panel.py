@@ -41,8 +41,9 @@ def panel_interval(
         raise ValueError(
             f"{type(method).__name__} is no interval method of panels such as jc.PanelJackknife()."
         )
-    if by not in (None, "unit", "time"):
-        raise ValueError(f"by is {by!r}: a panel has by='unit', by='time' or None.")
+    if not (by is None or (isinstance(by, str) and by in ("unit", "time"))):
+        given = repr(by) if isinstance(by, str) else f"a {type(by).__name__}"
+        raise ValueError(f"by is {given}: a panel has by='unit', by='time' or None.")
     if measure != "difference":
         raise ValueError("measure= is for effects of a sample: panels have differences only.")
     return method.of(found, by, key)  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ def interval(
 def _made(
     effects: Effects | Completion,
     method: IntervalMethod | PanelMethod,
-    by: str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | None,
+    by: By | None,
     measure: Measure,
     step: PRNGKeyArray | None,
 ) -> Interval:
