@@ -159,3 +159,10 @@ def test_another_assignment_must_have_the_labels_of_the_panel(unchecked):
     for change in (d.iloc[::-1], d[[2002, 2001]]):
         with pytest.raises(jc.DataError, match="of d are labelled otherwise than the panel's"):
             panel.with_treatment(change)
+
+
+def test_a_panel_has_groups_of_its_own(unchecked):
+    panel = jc.Panel([[1.0, 2.0], [3.0, 5.0]], [[0, 0], [0, 1]])
+    found = jc.complete(panel, jc.TwoWayFixedEffects())
+    with pytest.raises(ValueError, match="by is a Series: a panel has by='unit'"):
+        jc.interval(found, jc.PanelJackknife(), by=pd.Series(["a", "b"]))
