@@ -240,3 +240,21 @@ def test_row_names_without_a_header_are_no_covariates(tmp_path, unchecked):
 def test_what_is_no_frame_is_refused(unchecked):
     with pytest.raises(jc.DataError, match="list is no data frame"):
         jc.Sample.from_frame([DATA], **OPTIONS)
+
+
+def test_covariates_named_like_our_own_columns_are_all_kept():
+    frame = pd.DataFrame(
+        {
+            "t": [0, 1] * 5,
+            "treated": np.arange(10.0),
+            "treated (covariate)": np.arange(10.0) ** 2,
+            "outcome": np.arange(10.0)[::-1],
+        }
+    )
+    sample = jc.Sample.from_frame(frame, treatment="t")
+    out = sample.with_outcome(np.arange(10)).to_frame()
+    np.testing.assert_array_equal(out["treated"], frame["t"])
+    np.testing.assert_array_equal(out["treated (covariate)"], frame["treated (covariate)"])
+    np.testing.assert_array_equal(out["treated (covariate) (covariate)"], frame["treated"])
+    np.testing.assert_array_equal(out["outcome (covariate)"], frame["outcome"])
+    assert out.shape == (10, 5)

@@ -48,9 +48,11 @@ from jcausal.data._show import Shown as Shown
 from jcausal.data._split import as_key as as_key
 from jcausal.data._split import check_honest as check_honest
 from jcausal.data._split import deal as deal
+from jcausal.data._split import fold_advice as fold_advice
 from jcausal.data._split import hold_out as hold_out
 from jcausal.data._split import row_draws as row_draws
 from jcausal.data._split import split as split
 from jcausal.data._split import step_key as step_key
+from jcausal.data._words import label_in_words as label_in_words
 from jcausal.data._words import number_in_words as number_in_words
 from jcausal.data._words import rows_in_words as rows_in_words

@@ -14,7 +14,7 @@ from jcausal.data._errors import DataError
 from jcausal.data._given import as_array, label_words, merged, missing_labels
 from jcausal.data._schema import Kind
 from jcausal.data._treated import which_treated
-from jcausal.data._words import rows_in_words
+from jcausal.data._words import label_in_words, rows_in_words
 
 TOO_LARGE = (
     "holds whole numbers beyond 2**53, some of which fall together as float64: take a constant "
@@ -121,6 +121,22 @@ def check_digits(
         )
 
 
+def check_scale(name: str, values: Float[np.ndarray, " n"], dtype: np.dtype) -> None:
+    """Refuse numbers whose squares, or sums of squares, the dtype to compute in cannot hold.
+
+    **Raises:** `DataError` with the largest number and the limits.
+    """
+    limits = np.finfo(dtype)
+    largest = float(np.abs(values).max(initial=0))
+    high, low = float(limits.max / max(values.size, 1)) ** 0.5, 1e4 * float(limits.tiny) ** 0.5
+    if largest > high or 0 < largest < low:
+        ways = "divide it by a constant" if name == "weight" else "state it in other units"
+        raise DataError(
+            f"the largest number of {name} is {largest:.3g}, and {dtype} can compute with the "
+            f"squares of numbers between {low:.1g} and {high:.1g}: {ways}."
+        )
+
+
 def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t") -> None:
     """Two values, 0 and 1, both present."""
     check_finite(name, t, valid)
@@ -156,10 +172,12 @@ def check_covariates(
                 "a constant column matches everybody, leave it out."
             )
         check_digits(f"covariate {name!r}", seen, dtype, warn=True)
+        if seen.size:
+            check_scale(f"covariate {name!r} less its mean", seen - seen.mean(), dtype)
 
 
-def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:
-    """Finite, not negative, and not all zero."""
+def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"], dtype: np.dtype) -> None:
+    """Finite, not negative, not all zero, and of a size to compute with."""
     check_finite("weight", weight, valid)
     negative = np.flatnonzero(valid & (weight < 0))
     if negative.size:
@@ -169,6 +187,7 @@ def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:
         )
     if not (valid & (weight > 0)).any():
         raise DataError("weight is 0 in every row: at least one row must count.")
+    check_scale("weight", weight[valid], dtype)
 
 
 def check_ids(ids: np.ndarray, n: int) -> None:
@@ -187,8 +206,8 @@ def check_ids(ids: np.ndarray, n: int) -> None:
         place = first[counts > 1].min()
         rows = np.flatnonzero(words == words[place])
         raise DataError(
-            f"{(counts > 1).sum()} ids stand in more than one row, first {ids[place]} "
-            f"({rows_in_words(rows)}): an id names one unit."
+            f"{(counts > 1).sum()} ids stand in more than one row, first "
+            f"{label_in_words(ids[place])} ({rows_in_words(rows)}): an id names one unit."
         )
 
 

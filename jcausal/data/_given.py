@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Int, Shaped
 
 from jcausal.data._errors import DataError
-from jcausal.data._words import rows_in_words
+from jcausal.data._words import label_in_words, rows_in_words
 
 By = str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | pd.Series | Sequence
 WHOLE = 2**53  # float64 holds every whole number up to here
@@ -56,9 +57,36 @@ def as_labels(name: str, values: Any) -> np.ndarray:
         array = np.empty(len(values), object)
         array[:] = values
     else:
-        array = as_array(name, values)
+        array = as_array(name, _by_the_clock(values))
     check_labels(name, array)
     return array
+
+
+def _by_the_clock(values: Any) -> Any:
+    """A polars or Arrow column of times with a zone, which NumPy would tell in UTC, as they are."""
+    series = nw.from_native(values, series_only=True, pass_through=True)
+    if not isinstance(series, nw.Series) or isinstance(values, pd.Series):
+        return values
+    return local_times(series).to_numpy() if hasattr(series.dtype, "time_zone") else values
+
+
+def local_times(series: nw.Series) -> nw.Series:
+    """Times with a zone as the calendar and the clock there show them.
+
+    **Raises:** `DataError` where that clock shows two of them alike.
+    """
+    zone = getattr(series.dtype, "time_zone", None)
+    if zone is None:
+        return series
+    local = series.dt.replace_time_zone(None)
+    if local.n_unique() < series.n_unique():
+        frame = pd.DataFrame({"utc": series.to_numpy(), "local": local.to_numpy()})
+        twice = frame.drop_duplicates().loc[lambda f: f["local"].duplicated(keep=False), "local"]
+        raise DataError(
+            f"column {series.name!r} has {twice.size} times that a clock in {zone} shows twice, "
+            f"as it is set back, first {label_in_words(twice.to_numpy()[0])}: convert it to UTC."
+        )
+    return local
 
 
 def check_labels(name: str, array: np.ndarray) -> None:

@@ -46,7 +46,8 @@ def beside_covariates(
 ) -> pd.DataFrame:
     """Columns of our own, then the covariates: labels for levels, what is missing as missing.
 
-    A covariate whose name is taken by one of our columns is called "NAME (covariate)".
+    A covariate whose name is taken by one of our columns is called "NAME (covariate)", again and
+    again until no other column is called so.
     """
     columns = dict(own)
     for j, name in enumerate(schema.names):
@@ -56,7 +57,9 @@ def beside_covariates(
         if (j, j) in schema.flags:
             labels[-1] = None
         is_category = schema.kinds[j] == "category"
-        shown = f"{name} (covariate)" if name in own else name
+        shown = name
+        while shown in own or (shown != name and shown in schema.names):
+            shown = f"{shown} (covariate)"
         columns[shown] = labels[points[:, j].astype(int)] if is_category else points[:, j]
     return pd.DataFrame(columns)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from jcausal.data._errors import DataError
-from jcausal.data._given import WHOLE, merged
+from jcausal.data._given import WHOLE, local_times, merged
 from jcausal.data._like import FrameKind
 
 Holds = Literal["numbers", "text", "category", "times", "mixed"]
@@ -132,7 +132,11 @@ def _exact(
 
 
 def read_labels(series: nw.Series) -> Column:
-    """A column of row names or clusters, as it is."""
+    """A column of row names, clusters or times, as it is; a time with a zone by the clock there.
+
+    **Raises:** `DataError` where that clock shows two of the times alike.
+    """
+    series = local_times(series)
     missing = np.array(series.is_null().to_numpy(), bool)
     if not missing.any() and not series.dtype.is_nested():
         return Column(series.to_numpy(), missing, "mixed")

@@ -145,6 +145,22 @@ def _relaid(part: Sample) -> Sample:
     return replace(part, codes=codes, ladder=ladder, rungs=rungs)
 
 
+def fold_advice(units: int, folds: int, least: int = 1) -> str:
+    """What to do where a fold has fewer than `least` of an arm that has so many units in all."""
+    if folds == 1:
+        return "give rows of that arm a weight above 0"
+    most = min(units // least, folds - 1)
+    if most > 1:
+        return f"use at most {most} folds"
+    if units >= 2 * least:
+        return "try another key, or give smaller clusters"
+    return (
+        f"two folds need {2 * least} of them, and there {'is' if units == 1 else 'are'} {units} in "
+        "all: give more rows of that arm, or a surface trained on other rows as the method's "
+        "outcome, with folds=1"
+    )
+
+
 def split(
     sample: Sample, share: float | int = 0.5, *, key: PRNGKeyArray | Array | int
 ) -> tuple[Sample, Sample]:
@@ -176,9 +192,12 @@ def split(
     for name, part in (("training", chosen), ("matching", valid & ~chosen)):
         counts = int((part & ~treated).sum()), int((part & treated).sum())
         if 0 in counts:
+            least = min((valid & treated).sum(), (valid & ~treated).sum())
+            ways = f"choose another share than {share}, or give more rows"
+            if least == 1:
+                ways = "each needs one, and there is one in all; train a surface on other rows"
             raise DataError(
-                f"the {name} part would hold {counts[0]} controls and {counts[1]} treated: "
-                f"choose another share than {share}, or give more rows."
+                f"the {name} part would hold {counts[0]} controls and {counts[1]} treated: {ways}."
             )
     return sample.take(np.flatnonzero(chosen)), sample.take(np.flatnonzero(valid & ~chosen))
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+import pandas as pd
+
 
 def rows_in_words(rows: Iterable[int], limit: int = 5) -> str:
     """Name rows by position: "row 3", "rows 3, 17 and 20", "rows 1, 2, 3, 4, 5 and 12 more"."""
@@ -18,3 +21,12 @@ def number_in_words(value: float) -> str:
     if value == round(value, 0) or abs(value) >= 1000:
         return f"{value + 0.0:,.0f}"
     return f"{value:.4g}"
+
+
+def label_in_words(label: object) -> str:
+    """A label for reading: days without a time of day, spans as "2 days" or "1 days 06:00:00"."""
+    if isinstance(label, np.datetime64 | np.timedelta64) and not np.isnat(label):
+        span = isinstance(label, np.timedelta64)
+        words = str(pd.Timedelta(label) if span else pd.Timestamp(label))
+        return words.removesuffix(" 00:00:00")
+    return str(label)

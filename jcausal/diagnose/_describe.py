@@ -91,7 +91,7 @@ def _weights(column: Column, name: str) -> np.ndarray:
     """The weights, 0 where one is missing."""
     mass = np.zeros(len(column.missing))
     mass[~column.missing] = as_numbers(f"weight {name!r}", column.values[~column.missing])
-    check_weight(mass, ~column.missing)
+    check_weight(mass, ~column.missing, np.dtype(float))
     return mass
 
 

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import Shown, as_key, check_kind, like, number_in_words, step_key, to_device
+from jcausal.data import (
+    Shown,
+    as_key,
+    check_kind,
+    label_in_words,
+    like,
+    number_in_words,
+    step_key,
+    to_device,
+)
 from jcausal.infer._interval import Interval, normal_interval
 from jcausal.infer._panel import run_again
 from jcausal.panel import Completion, Panel, check_pattern
@@ -236,7 +245,7 @@ def _over_units(panel: Panel, draws: int, pool: Pool, key: PRNGKeyArray | None) 
     for chosen in sets:
         pretended = np.zeros((kept.size, panel.m), bool)
         pretended[np.searchsorted(kept, never[chosen])] = d[treated]
-        label = ", ".join(str(v) for v in panel.unit[never][chosen])
+        label = ", ".join(map(label_in_words, panel.unit[never][chosen]))
         plans.append(_Plan(rest.with_treatment(pretended), label))
     return plans
 
@@ -263,5 +272,7 @@ def _over_times(panel: Panel) -> list[_Plan]:
     plans = []
     for start in range((before + 1) // 2, before):
         pretended = ever[:, None] & (np.arange(before) >= start)
-        plans.append(_Plan(rest.with_treatment(pretended), f"from {panel.time[start]}"))
+        plans.append(
+            _Plan(rest.with_treatment(pretended), f"from {label_in_words(panel.time[start])}")
+        )
     return plans

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jcausal.data import DataError, rows_in_words
-from jcausal.data._check import as_numbers, check_digits
+from jcausal.data import DataError, label_in_words, rows_in_words
+from jcausal.data._check import as_numbers, check_digits, check_scale
 from jcausal.data._given import as_labels, label_words
 from jcausal.data._treated import arms_of_array, which_treated
 
@@ -42,7 +42,7 @@ def host_parts(
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
-    _check_scale(outcome[seen])
+    _check_size("y", outcome[seen])
     cube = None if covariates is None else _cube(covariates, seen, units, times)
     return Parts(outcome, np.where(seen, treatment, 0), seen, cube)
 
@@ -60,8 +60,8 @@ def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
         place = first[counts > 1].min()
         rows = np.flatnonzero(words == words[place])
         raise DataError(
-            f"the {what} {values[place]} is named {rows.size} times ({rows_in_words(rows)}): "
-            f"a {what} has one {'row' if what == 'unit' else 'column'}."
+            f"the {what} {label_in_words(values[place])} is named {rows.size} times "
+            f"({rows_in_words(rows)}): a {what} has one {'row' if what == 'unit' else 'column'}."
         )
     return values
 
@@ -69,7 +69,7 @@ def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
 def _names(labels: object, size: int) -> list[str]:
     """Labels as words, or positions; a wrong number of them is told later."""
     values = np.arange(size) if labels is None else as_labels("labels", labels)
-    return [str(v) for v in values] if values.shape == (size,) else [str(i) for i in range(size)]
+    return [label_in_words(v) for v in (values if values.shape == (size,) else range(size))]
 
 
 def _check_shape(name: str, values: np.ndarray, y: np.ndarray) -> None:
@@ -113,17 +113,11 @@ def _check_finite(
             )
 
 
-def _check_scale(values: Float[np.ndarray, " k"]) -> None:
-    """Outcomes whose digits and squares the dtype to compute in can hold."""
-    limits = jnp.finfo(jnp.result_type(float))
-    check_digits("y", values, limits.dtype)
-    largest = float(np.abs(values).max())
-    high, low = float(np.sqrt(float(limits.max) / values.size)), 1e4 * float(np.sqrt(limits.tiny))
-    if largest > high or 0 < largest < low:
-        raise DataError(
-            f"the largest number of y is {largest:.3g}, and {limits.dtype} can compute with the "
-            f"squares of numbers between {low:.1g} and {high:.1g}: state y in other units."
-        )
+def _check_size(name: str, values: Float[np.ndarray, " k"]) -> None:
+    """Numbers whose digits and squares the dtype to compute in can hold."""
+    dtype = jnp.finfo(jnp.result_type(float)).dtype
+    check_digits(name, values, dtype)
+    check_scale(name, values, dtype)
 
 
 def check_assignment(
@@ -174,7 +168,7 @@ def _cube(
     for k in range(cube.shape[2]):
         _check_finite(f"covariate {k}", cube[:, :, k], seen, units, times)
         values = cube[:, :, k][seen]
-        check_digits(f"covariate {k}", values, jnp.finfo(jnp.result_type(float)).dtype)
+        _check_size(f"covariate {k}", values)
         if (values == values[0]).all():
             raise DataError(f"covariate {k} is {values[0]:g} in all observed cells: leave it out.")
     return np.where(np.isfinite(cube), cube, np.nan)

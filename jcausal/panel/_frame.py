@@ -8,11 +8,19 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from jcausal.data import DataError, FrameKind, open_frame, read_column, rows_in_words
+from jcausal.data import (
+    DataError,
+    FrameKind,
+    label_in_words,
+    open_frame,
+    read_column,
+    rows_in_words,
+)
 from jcausal.data._check import as_numbers, check_finite
 from jcausal.data._given import as_labels
 from jcausal.data._read import read_labels
 from jcausal.data._treated import arms
+from jcausal.panel._order import check_in_order, time_order
 
 Missing = Literal["error", "drop"]
 
@@ -91,13 +99,20 @@ def _labels(table: Any, what: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype.kind == "O" and all(isinstance(v, str) for v in values):
         values = values.astype(str)
     try:
-        labels, place = np.unique(values, return_inverse=True)
-        if labels.dtype.kind == "U" and _all_numbers(labels):
-            places = np.argsort(labels.astype(float), kind="stable")
-            labels, place = labels[places], np.argsort(places)[place]
+        labels, first, place = np.unique(values, return_index=True, return_inverse=True)
     except TypeError as error:
         raise DataError(f"{what} {name!r} holds labels that have no order ({error}).") from None
+    if labels.dtype.kind == "U":
+        places = _order_of_words(what, name, labels, first)
+        labels, place = labels[places], np.argsort(places)[place]
     return labels, place.ravel()
+
+
+def _order_of_words(what: str, name: str, labels: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Times as they follow each other; units as numbers if they are, else by their letters."""
+    if what == "time":
+        return time_order(name, labels.tolist(), first)
+    return np.argsort(labels.astype(float) if _all_numbers(labels) else labels, kind="stable")
 
 
 def _order(series: nw.Series) -> list | None:
@@ -160,7 +175,7 @@ def _warn_lost(what: str, labels: np.ndarray, kept: np.ndarray) -> None:
     """Name units or times that lost every row."""
     lost = np.delete(labels, kept)
     if lost.size:
-        listed = ", ".join(str(v) for v in lost[:5]) + (" ..." if lost.size > 5 else "")
+        listed = ", ".join(map(label_in_words, lost[:5])) + (" ..." if lost.size > 5 else "")
         warnings.warn(
             f"{lost.size} of {labels.size} {what}s have no row left and are not in the panel "
             f"({listed}).",
@@ -169,11 +184,12 @@ def _warn_lost(what: str, labels: np.ndarray, kept: np.ndarray) -> None:
 
 
 def wide_labels(
-    y: Any, d: Any, mask: Any, covariates: Any
+    y: Any, d: Any, mask: Any, covariates: Any, time: Any
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Units and times of a wide pandas frame of outcomes; None where they are only positions.
 
-    **Raises:** `DataError` when a frame beside it has others, or these in another order.
+    **Raises:** `DataError` when a frame beside it has others, or these in another order; for
+    columns that are times out of order, unless `time` is given.
     """
     if not isinstance(y, pd.DataFrame):
         return None, None
@@ -188,6 +204,9 @@ def wide_labels(
                     f"the {what} of {name} are labelled otherwise than those of y: pass "
                     f"{name}.{put}, so that each value stands beside its own."
                 )
+    ordered = isinstance(y.columns.dtype, pd.CategoricalDtype) and y.columns.dtype.ordered
+    if time is None and not ordered:
+        check_in_order(y.columns.to_numpy())
     names = (y.index, y.columns)
     found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for own in names]
     return found[0], found[1]
@@ -222,8 +241,8 @@ def _check_pairs(
         rows = place[np.flatnonzero(code == code[at])]
         raise DataError(
             f"{int(twice.sum())} pairs of unit and time stand in more than one row, first unit "
-            f"{labels[0][row[at]]} at {labels[1][column[at]]} ({rows_in_words(rows)}): keep one "
-            "row a unit and time."
+            f"{label_in_words(labels[0][row[at]])} at {label_in_words(labels[1][column[at]])} "
+            f"({rows_in_words(rows)}): keep one row a unit and time."
         )
 
 

@@ -17,6 +17,7 @@ from jcausal.data import (
     Values,
     in_dtype,
     is_traced,
+    label_in_words,
     like,
     on_host,
     rows_of,
@@ -49,7 +50,8 @@ class Panel(Shown, eqx.Module):
     - `covariates`: (n, m, k) numbers that may move with time, or (n, k); where `y` was not observed
       they may be NaN.
     - `unit`, `time`: n and m labels, each once; times stand in their order. Default: those of a
-      pandas frame of outcomes (frames beside it must then have the same), else positions.
+      pandas frame of outcomes (frames beside it must then have the same, and columns that are
+      dates or numbers must stand in their order), else positions.
     - `outcome`: a word for the outcome, for pictures and summaries.
 
     **Raises:** `DataError`.
@@ -85,7 +87,7 @@ class Panel(Shown, eqx.Module):
         if is_traced(y, d, mask, covariates):
             parts = _traced_parts(y, d, mask, covariates)
         else:
-            rows, columns = wide_labels(y, d, mask, covariates)
+            rows, columns = wide_labels(y, d, mask, covariates, time)
             unit, time = rows if unit is None else unit, columns if time is None else time
             parts = host_parts(y, d, mask, covariates, unit, time)
         dtype = jnp.result_type(float)
@@ -112,9 +114,14 @@ class Panel(Shown, eqx.Module):
     ) -> "Panel":
         """A panel from a long frame: one row a unit and time, in any order.
 
-        pandas, polars, pyarrow, DuckDB. Units and times are sorted: ordered categories and enums by
-        their own order, words that are all numbers as numbers, other words by their letters. A pair
-        without a row was not observed.
+        pandas, polars, pyarrow, DuckDB. A pair of unit and time without a row was not observed.
+        Units are sorted: words that are all numbers as numbers, other words by their letters.
+
+        Times are sorted as times: ordered categories and enums by their own order; words as the
+        dates that they are ("2019-1", "Aug 2019", "2019Q3", "01feb2020"), as numbers, or by the
+        numbers in them ("t9" before "t10"). Where two orders are possible ("01/02/2020"; words
+        without a number whose rows do not follow their letters) the panel is refused. A time with
+        a zone is that of the clock there.
 
         **Arguments:** column names. `missing`: "error" refuses a missing outcome, treatment or
         covariate; "drop" counts such rows as not observed and warns with their number. `treated`:
@@ -175,7 +182,7 @@ class Panel(Shown, eqx.Module):
             raise DataError(
                 f"none of the {seen} observed cells is treated: there is nothing to compare."
             )
-        words = [str(v) for v in self.time]
+        words = [label_in_words(v) for v in self.time]
         return assignment_of(np.asarray(self.d), np.asarray(self.mask), words)
 
     def completers(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jcausal.data import check_kind
+from jcausal.data import check_kind, label_in_words
 from jcausal.infer import Placebos
 from jcausal.panel import Completion
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
@@ -79,7 +79,7 @@ def _name_times(found: Completion, ax: Axes) -> None:
 def _name_ticks(axis: Axis, labels: np.ndarray, *, aslant: bool) -> None:
     """Names at every so manyth place; long ones aslant, where they would cover each other."""
     step = max(1, len(labels) // 8)
-    names = [plain(v, 20) for v in labels[::step]]
+    names = [plain(label_in_words(v), 20) for v in labels[::step]]
     turned = aslant and max(map(len, names)) > 9
     style: dict[str, Any] = dict(rotation=30, ha="right") if turned else {}
     axis.set_ticks(np.arange(len(labels))[::step], names, **style)
@@ -90,7 +90,7 @@ def _unit(found: Completion, unit: Any, ax: Axes) -> Axes:
     place = np.flatnonzero(names == unit) if unit is not None else [treated.sum(1).argmax()]
     if len(place) != 1:
         raise ValueError(
-            f"there is no unit {unit!r}: they are {', '.join(map(str, names[:5]))} ..."
+            f"there is no unit {unit!r}: they are {', '.join(map(label_in_words, names[:5]))} ..."
         )
     i, time = int(place[0]), _times(found)
     seen = np.asarray(found.panel.mask)[i]
@@ -105,7 +105,7 @@ def _unit(found: Completion, unit: Any, ax: Axes) -> Axes:
     for k, j in enumerate(np.flatnonzero(treated[i])):
         word = "treated" if k == 0 else None
         ax.axvspan(time[j] - half, time[j] + half, color=ORANGE, alpha=0.12, lw=0, label=word)
-    title = plain(f"{names[i]}: {found.completer.words}")
+    title = plain(f"{label_in_words(names[i])}: {found.completer.words}")
     ax.set(xlabel="time", ylabel=plain(found.panel.outcome), title=title)
     _name_times(found, ax)
     ax.legend(loc="best", fontsize="small")
