@@ -228,7 +228,8 @@ def test_units_treated_too_early_have_no_effect(method, start, words):
     """Units 1 and 6 have no time before treatment, or for differences only one."""
     d = D.copy()
     d[[1, 6], start:] = True
-    found = jc.complete(jc.Panel(draw(10), d), method)
+    with pytest.warns(jc.CompletionWarning, match=r"2 of 4 \(1, 6\) without an effect"):
+        found = jc.complete(jc.Panel(draw(10), d), method)
     assert np.flatnonzero(np.asarray(found.identified)).tolist() == [4, 8]
     assert words in found.summary()
     assert bool(found.completed.converged) and np.isfinite(float(found.att))
@@ -337,3 +338,23 @@ def test_parallel_panels_without_noise(seed):
     for method in (jc.SyntheticDiD(), jc.SyntheticControl()):
         found = jc.complete(jc.Panel(same, d), method)
         assert float(found.att) == pytest.approx(2, abs=1e-5)
+
+
+def test_few_times_before_the_treatment_are_told():
+    """A single outcome is fitted by many weights; time weights are of two times at least."""
+    y = draw(3)
+    d = np.arange(M) >= np.array([1, 5, *[M] * 7])[:, None]
+    panel = jc.Panel(y, d, unit=list("abcdefghi"))
+    with pytest.warns(jc.CompletionWarning, match="asks for 2 times .* 1 of 2 [(]a[)] fitted to"):
+        found = jc.complete(panel, jc.SyntheticControl())
+    assert np.isfinite(found.effect[0, 1:]).all() and "fitted to too little" in found.summary()
+    with pytest.warns(
+        jc.CompletionWarning, match="asks for 2 times .* 1 of 2 [(]a[)] without an e"
+    ):
+        found = jc.complete(panel, jc.SyntheticDiD())
+    alone = jc.complete(panel.take(np.arange(1, N)), jc.SyntheticDiD())
+    assert float(found.att) == pytest.approx(float(alone.att), rel=1e-5)
+    first = jc.Panel(y, np.arange(M) >= np.array([1, *[M] * 8])[:, None])
+    with pytest.raises(jc.PatternError, match="no treated unit has 2 times before its treatment"):
+        jc.complete(first, jc.SyntheticDiD())
+    assert "SyntheticDiD" not in first.completers() and "SyntheticControl" in first.completers()

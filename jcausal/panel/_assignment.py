@@ -184,8 +184,11 @@ def controls_reason(found: Assignment) -> str | None:
     return None
 
 
-def donors_reason(found: Assignment) -> str | None:
-    """Why treated units may not be weighed together from units that are never treated."""
+def donors_reason(found: Assignment, before: int) -> str | None:
+    """Why treated units may not be weighed together from units that are never treated.
+
+    `before`: the times before its treatment without which a unit has no estimate.
+    """
     if found.pattern == "constant":
         return controls_reason(found)
     if not found.absorbing:
@@ -195,6 +198,12 @@ def donors_reason(found: Assignment) -> str | None:
         )
     if not found.never:
         return f"all {found.n} units are treated at some time ({found.words}): there is no donor"
+    if not (before <= found.start[found.start < found.m]).any():
+        times = "1 time" if before == 1 else f"{before} times"
+        return (
+            f"no treated unit has {times} before its treatment ({found.words}), which the weights "
+            "are fitted to"
+        )
     missing = found.n * found.m - found.observed
     if missing:
         return (

@@ -17,6 +17,7 @@ from jcausal.panel._assignment import PatternError
 from jcausal.panel._completer import Completed, Completer
 from jcausal.panel._completion import Completion
 from jcausal.panel._panel import Panel
+from jcausal.panel._words import short_words
 
 
 class CompletionWarning(UserWarning):
@@ -38,8 +39,9 @@ def complete(
       panel's assignment pattern.
     - `key`: for methods that draw at random.
     - `throw`: refuse a pattern that the method may not be used on, and a panel without any unit
-      that is identified; warn when iterations did not converge. Must be False under jit and vmap,
-      where nothing of this can be known.
+      that is identified; warn when iterations did not converge, and of treated units with fewer
+      times before their treatment than the method asks for. Must be False under jit and vmap, where
+      nothing of this can be known.
 
     **Returns:** a `Completion`.
 
@@ -107,6 +109,8 @@ def _check_found(found: Completion) -> None:
         known = values[np.isfinite(values)]
         if int(np.asarray(computed.rank)[arm]) == 0 and known.size and known.min() == known.max():
             _warn_rank(found, arm)
+    for text in short_words(found):
+        warnings.warn(f"{text}.", CompletionWarning, stacklevel=3)
     if not bool(computed.converged):
         warnings.warn(
             f"{found.completer.words} did not converge: give it more iterations, or a larger "

@@ -86,12 +86,14 @@ class Completer(eqx.Module):
 
     `cells` tells whose effect is estimated: "all" cells' or "treated" ones' only; `traceable`
     whether `run` may be under jit, vmap and grad; `uses_covariates` whether it looks at the
-    panel's covariates: if not, a panel that has some is refused.
+    panel's covariates: if not, a panel that has some is refused; `times_before` how many times
+    before its treatment a treated unit's fit asks for: of units with fewer `complete` warns.
     """
 
     cells: eqx.AbstractVar[Cells]
     traceable: eqx.AbstractVar[bool]
     uses_covariates: eqx.AbstractVar[bool]
+    times_before: eqx.AbstractVar[int]
 
     @property
     @abstractmethod

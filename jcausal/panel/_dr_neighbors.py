@@ -60,6 +60,7 @@ class DoublyRobustNeighbors(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="all")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
         for name in ("row_radius", "column_radius"):

@@ -76,6 +76,7 @@ class MCNNM(Completer):
     tolerance: float = eqx.field(static=True, default=1e-5)
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
         if self.cells not in ("treated", "all"):

@@ -79,6 +79,7 @@ class RowScaledSpectral(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="all")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
         if isinstance(self.rank, str):

@@ -69,6 +69,7 @@ class SyntheticNearestNeighbors(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="treated")
     traceable: bool = eqx.field(static=True, init=False, default=False)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
         if isinstance(self.rank, str):

@@ -36,7 +36,9 @@ class SyntheticControl(Completer):
     taken.
 
     Treatment must be absorbing, in one block or staggered, with units that are never treated and no
-    cell missing; other panels are refused. A unit treated from the first time on is NaN.
+    cell missing; other panels are refused. A unit treated from the first time on is NaN; one with
+    a single time before its treatment is fitted to one outcome, which many weights fit: `complete`
+    warns of it.
 
     `converged` tells that every unit's objective is proven (by a duality gap) to be within eps^0.6
     of the least, relatively (7e-5 in float32, 4e-10 in float64), plus 4 eps times the mean square
@@ -65,6 +67,7 @@ class SyntheticControl(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="treated")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=2)
 
     def __check_init__(self) -> None:
         if not is_traced(self.penalty) and not 0 <= self.penalty < np.inf:
@@ -77,7 +80,7 @@ class SyntheticControl(Completer):
 
     def refuse(self, assignment: Assignment) -> str | None:
         """An absorbing treatment, units never treated, no cell missing."""
-        return donors_reason(assignment)
+        return donors_reason(assignment, before=1)
 
     def refuse_copies(self) -> str | None:
         """Copies of a unit do no harm."""

@@ -44,8 +44,9 @@ class SyntheticDiD(Completer):
 
     Treatment must be absorbing, in one block or staggered, with units that are never treated and no
     cell missing; other panels are refused. Units with fewer than 2 times before their treatment are
-    NaN. Both weights are solved as those of `SyntheticControl`, and `converged` tells the same.
-    Where several time weights fit equally well, some between the extremes are taken.
+    NaN, of which `complete` warns; a panel without other treated units is refused. Both weights are
+    solved as those of `SyntheticControl`, and `converged` tells the same. Where several time
+    weights fit equally well, some between the extremes are taken.
 
     Traceable; under jit and vmap every time is solved for as the start of a cohort. Gradients with
     respect to y and `zeta` take the sets of donors and times with weight as given. `details`, a row
@@ -69,6 +70,7 @@ class SyntheticDiD(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="treated")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=2)
 
     def __check_init__(self) -> None:
         if self.zeta is not None and not is_traced(self.zeta) and not 0 <= self.zeta < np.inf:
@@ -81,7 +83,7 @@ class SyntheticDiD(Completer):
 
     def refuse(self, assignment: Assignment) -> str | None:
         """An absorbing treatment, units never treated, no cell missing."""
-        return donors_reason(assignment)
+        return donors_reason(assignment, before=self.times_before)
 
     def refuse_copies(self) -> str | None:
         """Copies of a unit do no harm."""

@@ -44,6 +44,7 @@ class TwoWayFixedEffects(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="treated")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=True)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     @property
     def words(self) -> str:

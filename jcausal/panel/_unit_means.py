@@ -35,6 +35,7 @@ class UnitMeans(Completer):
     cells: Cells = eqx.field(static=True, init=False, default="all")
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
+    times_before: int = eqx.field(static=True, init=False, default=0)
 
     @property
     def words(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import like, number_in_words
+from jcausal.data import label_in_words, like, number_in_words
 from jcausal.panel._assignment import Assignment
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def completion_summary(found: Completion) -> str:
     lost = treated & ~np.isfinite(np.asarray(found.effect))
     if lost.any():
         lines.append(f"{lost.sum():,} of {treated.sum():,} treated cells have no effect (NaN)")
+    lines += short_words(found)
     lines += [f"{name}: {_value(value)}" for name, value in done.details.items()]
     if not bool(done.converged):
         lines.append("the iterations did not converge")
@@ -106,6 +107,27 @@ def unidentified(found: Completion) -> str:
     }
     said = [f"{where.sum():,} {word}" for word, where in why.items() if where.any()]
     return f"{text}; {', '.join(said)}" if said else text
+
+
+def short_words(found: Completion) -> list[str]:
+    """One sentence on treated units with fewer times before their treatment than the fit needs."""
+    need, assignment = found.completer.times_before, found.panel.assignment
+    start = assignment.start
+    few = (start < need) & (start < assignment.m)
+    if not few.any():
+        return []
+    lost = few & ~np.isfinite(np.asarray(found.y0)).any(1)
+    parts = []
+    for rows, word in ((lost, "without an effect (NaN)"), (few & ~lost, "fitted to too little")):
+        places = np.flatnonzero(rows)
+        if places.size:
+            listed = ", ".join(label_in_words(found.panel.unit[i]) for i in places[:5])
+            more = f" and {places.size - 5} more" if places.size > 5 else ""
+            parts.append(f"{places.size} of {assignment.ever} ({listed}{more}) {word}")
+    return [
+        f"{found.completer.words} asks for {need} times before a unit's treatment, and fewer leave "
+        f"{'; '.join(parts)}: give more times, or leave these units out by panel.take"
+    ]
 
 
 def completion_frame(found: Completion) -> Any:
