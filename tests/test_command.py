@@ -180,7 +180,7 @@ def mistakes(folder):
         (["estimate", minus, *ROLES, *ages, "--weight", "share"], "negative in 1 of 300 rows"),
         (["estimate", constant, *ROLES, *ages], "is 4 in all 300 rows"),
         (["estimate", good, *ROLES, *ages, "--folds", "0"], "whole number of at least 1"),
-        (["estimate", good, *ROLES, *ages, "--folds", "200"], "use fewer folds"),
+        (["estimate", good, *ROLES, *ages, "--folds", "200"], "use at most"),
         (["estimate", good, *ROLES, *ages, "--folds", "1"], "at least 2 folds"),
         (["estimate", good, *ROLES, *ages, "--level", "95"], "between 0 and 1"),
         (["estimate", good, *ROLES, *ages, "--method", "magic"], "invalid choice: 'magic'"),

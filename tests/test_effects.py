@@ -398,7 +398,7 @@ def test_two_units_and_one_covariate():
     with pytest.raises(ValueError, match="no group holds two controls"):
         jc.interval(effects, jc.ConservativeNormal())
     with pytest.raises(
-        ValueError, match="1 treated units, too few for a variance from the nearest 1"
+        ValueError, match="is 1 treated unit, too few for a variance from the nearest 1"
     ):
         jc.interval(effects, jc.AbadieImbens())
 

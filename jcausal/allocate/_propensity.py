@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jcausal.data import DataError
+from jcausal.data import DataError, fold_advice
 
 STEPS = 100
 CLOSE = 1e-8  # of the gradient, by weight
@@ -64,7 +64,9 @@ def cross_fitted(
         for arm in (False, True):
             if not (train & (t == arm) & (weight > 0)).any():
                 word = "treated" if arm else "controls"
-                raise DataError(f"there are no {word} outside of fold {k + 1}: use fewer folds.")
+                units = int(((fold >= 0) & (t == arm) & (weight > 0)).sum())
+                advice = fold_advice(units, int(fold.max()) + 1)
+                raise DataError(f"there are no {word} outside of fold {k + 1}: {advice}.")
         b = logistic(x[train], t[train], weight[train], penalty)
         found[here] = _sigmoid(b[0] + x[here] @ b[1:])
     return found

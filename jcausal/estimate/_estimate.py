@@ -24,6 +24,7 @@ from jcausal.estimate._adjust import Adjust, adjustment
 from jcausal.estimate._aipw import AIPW, estimate_aipw
 from jcausal.estimate._average import Average
 from jcausal.estimate._effects import Effects, Partitions, effects_of
+from jcausal.estimate._notes import apart_words
 from jcausal.estimate._support import on_common_support
 from jcausal.estimate._words import poor_fit
 from jcausal.match import (
@@ -132,7 +133,8 @@ def estimate(
     `MatchError`, ValueError.
 
     **Warns:** `FitWarning` when the trained surfaces of an arm explain nothing of the outcomes they
-    have not seen (mean R2 over folds not above 0).
+    have not seen (mean R2 over folds not above 0); UserWarning when a covariate tells all queries
+    from the other arm.
 
     **Source:** honest splits after Athey and Imbens (2016); cross-fitting pools over queries.
 
@@ -154,7 +156,9 @@ def estimate(
         raise ValueError(f"support is {support!r}: use 'all' or 'common'.")
     ask = Ask(estimand, folds, query, tau, adjust, support, throw)
     if isinstance(method, Matching):
-        return _of_matching(sample, method, ask, repeats, key)
+        effects = _of_matching(sample, method, ask, repeats, key)
+        _warn_of_overlap(effects)
+        return effects
     if isinstance(method, AIPW):
         return _doubly_robust(sample, method, ask, repeats, key, progress)
     if not isinstance(method, Matcher):
@@ -176,6 +180,7 @@ def estimate(
         runs.append(_cross_fit(sample, method, ask, one, told))
     effects = runs[0] if repeats == 1 else _median(runs)
     _warn_of_fit(effects)
+    _warn_of_overlap(effects)
     return effects
 
 
@@ -193,6 +198,8 @@ def _of_matching(
     prognosis, adjusted = adjustment(sample, matching, ask.adjust, ask.tau, base)
     if ask.support == "common":
         matching = on_common_support(sample, matching)
+        if ask.throw:
+            raise_unusable(matching)
     effects = effects_of(sample, matching, (), ask.tau, prognosis, adjusted=adjusted)
     if ask.throw and adjusted:
         raise_failed(effects.matching)
@@ -245,6 +252,15 @@ def _warn_of_fit(effects: Effects) -> None:
         warnings.warn(text, FitWarning, stacklevel=3)
 
 
+def _warn_of_overlap(effects: Effects) -> None:
+    """Tell when a covariate tells every unit that is averaged from the units compared with."""
+    if is_traced(effects):
+        return
+    text = apart_words(effects)
+    if text is not None:
+        warnings.warn(text, stacklevel=3)
+
+
 def _one_fold(method: Matcher, repeats: int) -> int:
     """The folds of a method that makes no use of them."""
     if repeats != 1:
@@ -260,7 +276,7 @@ def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
     if folds == 1 and method.cross_fits and isinstance(method.outcome, OutcomeModel):
         raise HonestyError(
             "with folds=1 the surface would be trained on the outcomes that are averaged: use at "
-            "least 2 folds, or split the sample and pass a surface to jc.match."
+            "least 2 folds, or a surface trained on other rows as the method's outcome."
         )
 
 
@@ -287,6 +303,8 @@ def _cross_fit(
         raise_unusable(found)
     if ask.support == "common":
         found = on_common_support(sample, found)
+        if ask.throw:
+            raise_unusable(found)
     prognosis, adjusted = adjustment(sample, found, ask.adjust, ask.tau, key, folds)
     used = tuple(surfaces)
     effects = effects_of(sample, found, used, ask.tau, prognosis, adjusted=adjusted)

@@ -112,20 +112,37 @@ def _moved(effects: Effects, error: float) -> list[str]:
     ]
 
 
-def _few(effects: Effects) -> list[str]:
+def partner_words(effects: Effects) -> str:
+    """Few effective partners, told beside the number of matched queries where they are fewer."""
+    matched = np.asarray(effects.matched)
+    if not matched.any() or (np.asarray(effects.matching.query) < 0).any():
+        return ""
+    few = [
+        f"{size:.0f} effective {word.removesuffix('s') if size < 1.5 else word}"
+        for word, size, _ in _partners(effects)
+        if size < min(FEW, matched.sum())
+    ]
+    return f" to {' and '.join(few)}" if few else ""
+
+
+def _partners(effects: Effects) -> list[tuple[str, float, int]]:
+    """Effective and actual number of units in each arm that is compared with."""
     c, t = np.asarray(effects.contributions, np.float64), np.asarray(effects.sample.t)
     sides = dict(att=(False,), atc=(True,), ate=(False, True))[effects.estimand]
     found = []
     for arm in sides:
         mine = c[t == arm]
         size = mine.sum() ** 2 / (mine @ mine) if (mine != 0).any() else 0.0
-        if size < FEW:
-            word = "treated" if arm else "controls"
-            found.append(
-                f"the average rests on {size:.0f} effective {word} of {mine.size:,}: a few units "
-                "weigh much"
-            )
+        found.append(("treated" if arm else "controls", float(size), mine.size))
     return found
+
+
+def _few(effects: Effects) -> list[str]:
+    return [
+        f"the average rests on {size:.0f} effective {word} of {count:,}: a few units weigh much"
+        for word, size, count in _partners(effects)
+        if size < FEW
+    ]
 
 
 def _outside(effects: Effects) -> list[str]:
@@ -140,7 +157,28 @@ def _outside(effects: Effects) -> list[str]:
     listed = ", ".join(f"{names[j]} {by[j]}" for j in order[:NAMED])
     more = f" and {len(order) - NAMED} more" if len(order) > NAMED else ""
     mine = dict(att="treated", atc="controls", ate="units")[effects.estimand]
+    ways = "support='common' leaves them out"
+    if count == queried.sum():
+        ways = "nobody is left to compare on common support"
     return [
-        f"{count} {mine} lie outside the values that the other arm has ({listed}{more}): "
-        "support='common' leaves them out"
+        f"{count} {mine} lie outside the values that the other arm has ({listed}{more}): {ways}"
     ]
+
+
+def apart_words(effects: Effects) -> str | None:
+    """One sentence where a covariate tells all matched queries from the other arm; else None."""
+    query = np.asarray(effects.matching.query)[np.asarray(effects.matched)]
+    if not query.size or (query < 0).any():
+        return None
+    outside, names = outside_of(effects.sample, effects.estimand)
+    places = np.flatnonzero(outside[query].all(0))
+    if not places.size:
+        return None
+    mine = dict(att="treated", atc="controls", ate="units")[effects.estimand]
+    rests = "the outcome model" if effects.adjusted else "units that are unlike them"
+    return (
+        f"no overlap: all {query.size} matched {mine} lie outside the values of "
+        f"{', '.join(repr(names[j]) for j in places[:NAMED])} that the other arm has, so that the "
+        f"effect rests on {rests} alone; leave out covariates that only decide the treatment, or "
+        "compare other units."
+    )

@@ -26,6 +26,7 @@ from jcausal.estimate._notes import (
     adjustment_words,
     careful_words,
     drift_words,
+    partner_words,
     second_words,
 )
 from jcausal.match import RESULTS, Boxes, Leaves, Pairs, code, sentence
@@ -48,7 +49,7 @@ def summary(effects: Effects, interval: object = None) -> str:
         of_ratio = str(getattr(interval, "target", "")).endswith("ratio")
         plain = interval is None or of_ratio
         value = number_in_words(float(effects.average)) if plain else str(interval)
-        lines = [f"{name} (matched {matched} of {asked}): {value}"]
+        lines = [f"{name} (matched {matched} of {asked}{partner_words(effects)}): {value}"]
         lines += [*second_words(effects, error), *adjustment_words(effects)]
         lines += risks(effects, str(interval) if of_ratio else None)
     if effects.partitions is not None:

@@ -173,9 +173,11 @@ def _check_neighbors(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) 
     for arm, word in ((True, "treated"), (False, "control")):
         count = int((valid & (t == arm)).sum())
         if (needed & (t == arm)).any() and count <= neighbors:
+            units = f"is {count} {word} unit" if count == 1 else f"are {count} {word} units"
+            fewer = ", or use fewer neighbours" if count > 1 else ""
             raise ValueError(
-                f"there are {count} {word} units, too few for a variance from the nearest "
-                f"{neighbors} of the same arm: give more {word} units, or use fewer neighbours."
+                f"there {units}, too few for a variance from the nearest {neighbors} of the same "
+                f"arm: give more {word} units{fewer}."
             )
 
 

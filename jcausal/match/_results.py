@@ -27,7 +27,7 @@ class RESULTS(eqx.Enumeration):
     not_asked = "not asked for: a row of the arm that the estimand does not query, or padding"
     no_leaf_control = (
         "its leaf holds no control of its fold: grow a smaller tree with a larger min_controls, "
-        "use fewer folds, or give more controls"
+        "or give more controls"
     )
     outside_support = (
         "left out by support='common': outside the values that the other arm has in a covariate"

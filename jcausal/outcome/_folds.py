@@ -7,7 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, check_honest, deal, is_traced, on_host, step_key
+from jcausal.data import (
+    DataError,
+    Sample,
+    check_honest,
+    deal,
+    fold_advice,
+    is_traced,
+    on_host,
+    step_key,
+)
 from jcausal.outcome._fit import fit
 from jcausal.outcome._function import as_surface
 from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
@@ -78,8 +87,10 @@ def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) 
     for k in range(folds):
         counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
         if min(counts) < least:
+            arm = bool(np.argmin(counts))
+            units = int(((where >= 0) & (treated == arm)).sum())
             needed = "" if least == 1 else f", and {least} of each are needed"
             raise DataError(
                 f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
-                f"weight above 0{needed}: use fewer folds, or give more rows of the smaller arm."
+                f"weight above 0{needed}: {fold_advice(units, folds, least)}."
             )

@@ -9,7 +9,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import DataError, Sample, Schema, bucket, is_traced, pad_rows, to_device
+from jcausal.data import (
+    DataError,
+    Sample,
+    Schema,
+    bucket,
+    fold_advice,
+    is_traced,
+    pad_rows,
+    to_device,
+)
 from jcausal.outcome._ridge import product
 from jcausal.outcome._surface import Encoding
 
@@ -91,8 +100,9 @@ def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int)
         train = (fold >= 0) & ((fold != k) | (folds == 1)) & (weight > 0)
         for arm, word in ((False, "controls"), (True, "treated")):
             if not (train & (t == arm)).any():
-                where = "at all" if folds == 1 else f"outside of fold {k + 1}: use fewer folds"
-                raise DataError(f"there are no {word} {where}.")
+                units = int(((fold >= 0) & (weight > 0) & (t == arm)).sum())
+                where = f"outside of fold {k + 1}: {fold_advice(units, folds)}"
+                raise DataError(f"there are no {word} {'at all' if folds == 1 else where}.")
 
 
 @eqx.filter_jit

@@ -1,0 +1,118 @@
+"""One treated unit, arms without overlap, folds that cannot be: what is told, and what to do."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import draw_sample
+
+import jcausal as jc
+
+N = 40
+SURFACE = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0] + 2], 1))
+X = np.random.default_rng(0).normal(size=(N, 2))
+
+
+def with_treated(count):
+    t = np.isin(np.arange(N), np.argsort(np.abs(X).max(1))[:count])  # in the midst of the others
+    return jc.Sample(X, t, X[:, 0] + 2 * t)
+
+
+def apart():
+    """Every treated unit lies 9 above the controls in x0; the other covariate overlaps."""
+    t = np.arange(N) % 2 == 1
+    x = X + 9 * np.stack([t, np.zeros(N)], 1)
+    return jc.Sample(x, t, x[:, 0] + 2 * t)
+
+
+def test_one_treated_unit_has_its_effect():
+    sample = with_treated(1)
+    effects = jc.estimate(sample, jc.AHB(outcome=SURFACE), folds=1)
+    assert float(effects.att) == pytest.approx(2, abs=1e-5)
+    assert "ATT (matched 1 of 1): 2" in effects.summary()
+    with pytest.raises(ValueError, match="there is 1 treated unit, .*: give more treated units[.]"):
+        jc.interval(effects, jc.AbadieImbens())
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+@pytest.mark.parametrize("verb", ["AHB", "AIPW", "EffectKMeans"])
+def test_folds_that_cannot_be_are_refused_without_a_circle(verb, folds):
+    """Fewer folds are no advice where two cannot be, since one is refused for want of a second."""
+    sample, model = with_treated(1), jc.Ridge()
+    calls = {
+        "AHB": lambda: jc.estimate(sample, jc.AHB(outcome=model), folds=folds, key=0),
+        "AIPW": lambda: jc.estimate(sample, jc.AIPW(outcome=model), folds=folds, key=0),
+        "EffectKMeans": lambda: jc.group(sample, jc.EffectKMeans(model, 4, folds=folds), key=0),
+    }
+    with pytest.raises(jc.DataError, match="there is 1 in all: .* on other rows") as told:
+        calls[verb]()
+    assert "fewer folds" not in str(told.value) and "at most" not in str(told.value)
+
+
+def test_the_number_of_folds_that_can_be_is_told():
+    sample, method = with_treated(3), jc.AHB(outcome=jc.Ridge())
+    with pytest.raises(jc.DataError, match="fold 4 of 5 holds .* 0 treated .*: use at most 3 fold"):
+        jc.estimate(sample, method, folds=5, key=0)
+    assert jc.estimate(sample, method, folds=3, key=0).share_matched == 1
+    with pytest.raises(jc.HonestyError, match="at least 2 folds, or a surface trained on other"):
+        jc.estimate(sample, method, folds=1, key=0)
+    with pytest.raises(jc.DataError, match="there are no treated outside .*there is 1 in all"):
+        jc.group(with_treated(1), jc.PropensityStrata(), key=0)
+
+
+def test_clusters_that_leave_a_fold_without_an_arm_are_not_blamed_on_their_number():
+    sample = draw_sample(0, n=40)
+    t, cluster = np.arange(40) < 20, np.arange(40) // 20
+    sample = jc.Sample(sample.points, t, np.asarray(sample.y), cluster=cluster)
+    with pytest.raises(jc.DataError, match="try another key, or give smaller clusters"):
+        jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
+
+
+def test_a_split_that_cannot_be_says_so():
+    with pytest.raises(jc.DataError, match="there is one in all; train a surface on other rows"):
+        jc.split(with_treated(1), key=0)
+    with pytest.raises(jc.DataError, match="another share than 0.01"):
+        jc.split(with_treated(4), 0.01, key=0)
+
+
+@pytest.mark.parametrize("as_matching", [False, True])
+def test_arms_without_overlap_are_told(as_matching):
+    sample = apart()
+    words = "no overlap: all 20 matched treated lie outside the values of 'x0' that .* model alone"
+    method, options = jc.AHB(outcome=SURFACE), dict(folds=1)
+    if as_matching:
+        method, options = jc.match(sample, jc.AHB(), surface=SURFACE), dict(adjust=SURFACE)
+    with pytest.warns(UserWarning, match=words):
+        effects = jc.estimate(sample, method, **options)
+    said = effects.summary()
+    c = np.asarray(effects.contributions, float)[~np.asarray(sample.t)]
+    size = c.sum() ** 2 / (c @ c)
+    assert size < 20
+    arm = "control" if size < 1.5 else "controls"
+    assert f"ATT (matched 20 of 20 to {size:.0f} effective {arm}): 2" in said
+    assert "20 treated lie outside" in said
+    assert "nobody is left to compare on common support" in said and "leaves them out" not in said
+
+
+def test_a_common_support_of_nobody_is_refused():
+    with pytest.raises(jc.MatchError, match="none of the 20 queries has a match: left out by supp"):
+        jc.estimate(apart(), jc.AHB(outcome=SURFACE), folds=1, support="common")
+    matching = jc.match(apart(), jc.AHB(), surface=SURFACE)
+    with pytest.raises(jc.MatchError, match="none of the 20 queries"):
+        jc.estimate(apart(), matching, support="common")
+
+
+@pytest.mark.filterwarnings("error:no overlap")
+def test_arms_that_overlap_are_not_warned_of():
+    sample = with_treated(12)
+    said = jc.estimate(sample, jc.AHB(outcome=SURFACE), folds=1).summary()
+    assert "no overlap" not in said
+
+
+def test_no_message_of_the_library_speaks_of_the_command():
+    """A panel's text treatment is told in the words of the library."""
+    frame = dict(u=list("aabb"), w=[1, 2, 1, 2], y=[1.0, 2.0, 3.0, 5.0], law=["no"] * 3 + ["yes"])
+    pandas = pytest.importorskip("pandas")
+    roles = dict(unit="u", time="w", outcome="y", treatment="law")
+    with pytest.raises(jc.DataError, match="treatment 'law'") as told:
+        jc.Panel.from_frame(pandas.DataFrame(frame), **roles)
+    assert "--treated" not in str(told.value)
