@@ -134,7 +134,7 @@ def estimate(
 
     **Warns:** `FitWarning` when the trained surfaces of an arm explain nothing of the outcomes they
     have not seen (mean R2 over folds not above 0); UserWarning when a covariate tells all queries
-    from the other arm.
+    (of five and more) from the other arm.
 
     **Source:** honest splits after Athey and Imbens (2016); cross-fitting pools over queries.
 

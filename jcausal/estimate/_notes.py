@@ -18,6 +18,7 @@ FAR = 0.1  # sd: a mean drift beyond which the adjustment carries the estimate
 WIDE = 0.5  # sd: a drift that a tenth of the groups exceed
 FEW = 30  # effective units of the arm that is compared with
 ERRORS = 2.0  # joint standard errors by which two estimates may differ
+CHANCE = 5  # queries of which fewer may all lie outside the other arm's values by chance
 NAMED = 3  # covariates that a sentence lists
 
 
@@ -168,7 +169,7 @@ def _outside(effects: Effects) -> list[str]:
 def apart_words(effects: Effects) -> str | None:
     """One sentence where a covariate tells all matched queries from the other arm; else None."""
     query = np.asarray(effects.matching.query)[np.asarray(effects.matched)]
-    if not query.size or (query < 0).any():
+    if query.size < CHANCE or (query < 0).any():
         return None
     outside, names = outside_of(effects.sample, effects.estimand)
     places = np.flatnonzero(outside[query].all(0))
