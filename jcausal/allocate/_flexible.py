@@ -15,7 +15,7 @@ from jcausal.allocate._values import (
     check_rho,
     check_share,
 )
-from jcausal.data import Shown
+from jcausal.data import Options, Shown
 
 Test = Literal["certified", "claim", "heavy"]
 
@@ -96,7 +96,7 @@ class Rebudget(Shown, eqx.Module):
         )
 
 
-class BudgetMethod(eqx.Module):
+class BudgetMethod(Options, eqx.Module):
     """A way to give way; holds hyperparameters only."""
 
     @abstractmethod

@@ -8,12 +8,13 @@ import equinox as eqx
 from jcausal.allocate._gamma import TheoremGamma
 from jcausal.allocate._plan import SamplePlan
 from jcausal.allocate._values import check_share
+from jcausal.data import Options
 
 RULE = 0.5  # the gamma of the paper's experiments
 Split = Literal["bonferroni", "none"]
 
 
-class LEA(eqx.Module):
+class LEA(Options, eqx.Module):
     """Low-estimation allocation: estimate every group to rho = gamma sqrt(eps), take the K largest.
 
     With rho-regular effects the value is at least (1 - eps) of the best possible with probability

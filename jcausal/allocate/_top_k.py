@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import is_traced
+from jcausal.data import Options, is_traced
 
 Rows = Float[Array, "b k"] | Float[np.ndarray, "b k"]
 Marks = Bool[Array, "b k"] | Bool[np.ndarray, "b k"]
@@ -22,7 +22,7 @@ class Best(NamedTuple):
     gap: Float[Array, " b"] | Float[np.ndarray, " b"]
 
 
-class Budget(eqx.Module):
+class Budget(Options, eqx.Module):
     """A family of sets of groups that may be treated; holds hyperparameters only.
 
     `robust`: the lower estimates are summed in place of the estimates.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key
+from jcausal.data import Options, as_key
 from jcausal.infer._interval import Interval, Target, normal_interval
 from jcausal.panel import Assignment, Completion, CompletionWarning, Panel, complete
 
@@ -20,7 +20,7 @@ Over = Literal["units", "times"]
 FEW = 5  # units of either kind below which units are not drawn or left out
 
 
-class PanelMethod(eqx.Module):
+class PanelMethod(Options, eqx.Module):
     """A way to put an interval around a completion; holds hyperparameters only."""
 
     level: eqx.AbstractVar[float]

@@ -18,7 +18,7 @@ from jcausal.match.boxes._prove import Engine, prove
 from jcausal.match.boxes._search import Limits
 from jcausal.match.boxes._sheet import Sheet
 from jcausal.match.boxes._space import layout
-from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._surface import Arms
 from jcausal.solve import Interrupted, SolverPool
 from jcausal_kernels import prune_pairs
@@ -98,6 +98,7 @@ class ExactAHB(Matcher):
     outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
+        check_model("outcome", self.outcome)
         if self.scale not in ("sd", "variance", "none"):
             raise ValueError(f"scale is {self.scale!r}: use 'sd', 'variance' or 'none'.")
         if self.engine not in ("auto", "device", "highs"):

@@ -22,6 +22,7 @@ from jcausal.data import (
     on_host,
     pad_rows,
     to_device,
+    trained_on,
     whole,
 )
 from jcausal.match.tree._finish import fits_of, nodes_of
@@ -37,7 +38,7 @@ from jcausal.match.tree._prepare import (
     traced_rungs,
 )
 from jcausal.match.tree._tree import Fits, Nodes, Tree, scale_of
-from jcausal.outcome._surface import Arms, Encoding, OutcomeModel, trained_on
+from jcausal.outcome._surface import Arms, Encoding, OutcomeModel
 
 LARGE = 2**15  # rows from which on blocks are larger
 SLOTS = (64, 512, 4096)  # sizes of a level
@@ -142,7 +143,7 @@ class M5Tree(OutcomeModel):
         limits = Limits(*(to_device(np.int32(v)) for v in (least, self.max_depth, free)))
         if is_traced(sample):
             nodes, fits = self._traced(sample, features, use, limits, least)
-            kept = None
+            kept = trained_on(sample, None)
         else:
             rows = np.flatnonzero(np.asarray(use))
             if not rows.size:
@@ -160,7 +161,7 @@ class M5Tree(OutcomeModel):
             schema=sample.schema,
         )
         tree = eqx.tree_at(lambda t: t.treated, tree, tree.count(sample, treated=True))
-        if kept is not None and tree.leaves == 1:
+        if kept.row is not None and tree.leaves == 1:
             warnings.warn(self._why_one_leaf(sample, tree, least, free), TreeWarning, stacklevel=3)
         return tree
 
