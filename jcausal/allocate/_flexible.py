@@ -133,8 +133,6 @@ class Slide(BudgetMethod):
     reach: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.test not in ("certified", "claim", "heavy"):
-            raise ValueError(f"test is {self.test!r}: use 'certified', 'claim' or 'heavy'.")
         if self.reach is not None and self.reach < 0:
             raise ValueError(f"reach is {self.reach}: it must not be negative.")
 

@@ -50,8 +50,6 @@ class LEA(Options, eqx.Module):
     def __check_init__(self) -> None:
         check_share("eps", self.eps)
         check_share("delta", self.delta)
-        if self.delta_split not in ("bonferroni", "none"):
-            raise ValueError(f"delta_split is {self.delta_split!r}: use 'bonferroni' or 'none'.")
         if isinstance(self.gamma, str):
             if self.gamma != "rule":
                 raise ValueError(

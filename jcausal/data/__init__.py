@@ -33,7 +33,6 @@ from jcausal.data._kinds import check_name as check_name
 from jcausal.data._kinds import check_names as check_names
 from jcausal.data._kinds import check_object as check_object
 from jcausal.data._kinds import check_place as check_place
-from jcausal.data._kinds import check_whole as check_whole
 from jcausal.data._kinds import named as named
 from jcausal.data._kinds import whole as whole
 from jcausal.data._like import FrameKind as FrameKind

@@ -49,15 +49,6 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, numbers.Integral) and type(value) is not bool else value
 
 
-def check_whole(name: str, value: object) -> None:
-    """Refuse what is no whole number.
-
-    **Raises:** ValueError.
-    """
-    if type(value) is not int:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number.")
-
-
 def check_count(name: str, value: Any, least: int = 1) -> int:
     """A whole number of at least so many, as one of Python's.
 

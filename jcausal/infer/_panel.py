@@ -114,8 +114,6 @@ class PanelJackknife(PanelMethod):
     level: float = eqx.field(static=True, default=0.95)
 
     def __check_init__(self) -> None:
-        if self.over not in ("units", "times"):
-            raise ValueError(f"over is {self.over!r}: use 'units' or 'times'.")
         if self.blocks is not None and self.blocks < 2:
             raise ValueError(f"blocks is {self.blocks}: a jackknife needs at least 2.")
 

@@ -99,14 +99,9 @@ class ExactAHB(Matcher):
 
     def __check_init__(self) -> None:
         check_model("outcome", self.outcome)
-        if self.scale not in ("sd", "variance", "none"):
-            raise ValueError(f"scale is {self.scale!r}: use 'sd', 'variance' or 'none'.")
-        if self.engine not in ("auto", "device", "highs"):
-            raise ValueError(f"engine is {self.engine!r}: use 'auto', 'device' or 'highs'.")
         for name in ("gamma0", "gamma1", "beta", "floor", "gap"):
-            if not 0 <= getattr(self, name) < np.inf:
-                value = getattr(self, name)
-                raise ValueError(f"{name} is {value}: it must be finite and not negative.")
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must not be negative.")
         if self.gamma0 + self.gamma1 == 0:
             raise ValueError("gamma0 and gamma1 are 0: one must be positive.")
         if self.beta == 0:

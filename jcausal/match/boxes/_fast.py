@@ -99,8 +99,6 @@ class FastAHB(Matcher):
 
     def __check_init__(self) -> None:
         check_model("outcome", self.outcome)
-        if self.grid not in ("line", "lattice"):
-            raise ValueError(f"grid is {self.grid!r}: use 'line' or 'lattice'.")
         if self.points is not None and self.points < 2:
             raise ValueError(f"points is {self.points}: a variance needs at least 2.")
         if is_traced(self.gamma0, self.gamma1, self.c, self.slack, self.reach):

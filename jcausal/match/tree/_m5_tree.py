@@ -17,7 +17,6 @@ from jcausal.data import (
     Sample,
     Schema,
     bucket,
-    check_whole,
     is_traced,
     on_host,
     pad_rows,
@@ -106,24 +105,12 @@ class M5Tree(OutcomeModel):
     needs_key: bool = eqx.field(static=True, init=False, default=False)
 
     def __check_init__(self) -> None:
-        check_whole("max_depth", self.max_depth)
-        for name in ("min_controls", "bins"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
         if self.min_controls is not None and self.min_controls < 1:
             raise ValueError(
                 f"min_controls is {self.min_controls}: it must be at least 1, or None."
             )
         if self.max_depth < 0:
             raise ValueError(f"max_depth is {self.max_depth}: it must not be negative.")
-        if self.split_search not in ("best", "first_passing"):
-            raise ValueError(
-                f"split_search is {self.split_search!r}: use 'best' or 'first_passing'."
-            )
-        if self.criterion not in ("adjusted_r2", "residual_variance"):
-            raise ValueError(
-                f"criterion is {self.criterion!r}: use 'adjusted_r2' or 'residual_variance'."
-            )
         if self.bins is not None and self.bins < 2:
             raise ValueError(f"bins is {self.bins}: it must be at least 2, or None.")
 
