@@ -147,4 +147,4 @@ def named(value: object) -> str:
     if value is None or isinstance(value, str):
         return "None" if value is None else f"the text {value!r}"
     name = type(value).__name__
-    return f"a{'n' if name[0] in 'AEIOU' else ''} {name}"
+    return f"a{'n' if name[0] in 'AEIOUaeiou' else ''} {name}"

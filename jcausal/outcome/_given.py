@@ -65,4 +65,4 @@ def _also(option: str, value: Any) -> str:
         return ", or give a function of points (m, p) that returns f0 and f1, (m, 2)"
     if option == "outcome" and not _is_estimator(value):
         return "; outcomes stand in the sample, as jc.Sample(x, t, y)"
-    return ""
+    return "; or use 'surface', or None for plain means" if option == "adjust" else ""
