@@ -265,7 +265,7 @@ def test_common_support_leaves_out_who_has_no_like(unchecked):
     ("adjust", "words"),
     [
         ("surfaces", "use 'auto', 'surface', None"),
-        (3, "is of type int"),
+        (3, "adjust is an int: write adjust=jc.BoostedTrees.*or use 'surface'"),
         (jc.Ridge, "is a class: write"),
         ("surface", "these Pairs have none"),
         (jc.Ridge(), "give key="),

@@ -303,7 +303,7 @@ def test_frame_and_summary():
     ("call", "words"),
     [
         (lambda: jc.TopK(0), "budget is 0: at least one"),
-        (lambda: jc.TopK(2.5), "whole one"),
+        (lambda: jc.TopK(2.5), "budget is 2.5: it must be a whole number"),
         (lambda: jc.allocate([0.1], jc.TopK(2), rho=0.1), "there are 1 groups"),
         (lambda: jc.allocate([0.1, np.nan], jc.TopK(1), rho=0.1), "value is NaN in group 1"),
         (lambda: jc.allocate([0.1, 0.2], jc.TopK(1)), "give rho="),

@@ -185,6 +185,14 @@ def mistakes(folder):
         (["estimate", good, *ROLES, *ages, "--level", "95"], "between 0 and 1"),
         (["estimate", good, *ROLES, *ages, "--method", "magic"], "invalid choice: 'magic'"),
         (["estimate", good, *ROLES, *ages, "--gamma0", "-1", "--surface", "ridge"], "gamma0"),
+        (
+            ["estimate", good, *ROLES, *ages, "--gamma1", "nan"],
+            "gamma1 is nan: it must be",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "fast-ahb", "--reach", "inf"],
+            "reach is inf: it must be a finite number, or None",
+        ),
         (["estimate", good, *ROLES, *ages, "--levels", "7"], "of --method ahb, but of fast-ahb"),
         (["estimate", good, *ROLES, *ages, "--adjust", "ridge"], "invalid choice: 'ridge'"),
         (["estimate", good, *ROLES, *ages, "--support", "own"], "invalid choice: 'own'"),

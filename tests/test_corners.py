@@ -274,7 +274,7 @@ def test_objects_of_another_kind_are_told_by_name(unchecked):
         (lambda: jc.estimate(sample.points, jc.M5Model()), "estimate takes a jc.Sample, not a nda"),
         (lambda: jc.estimate(sample, jc.M5Model), "M5Model is a class"),
         (lambda: jc.balance(sample, sample), "balance takes a jc.Matching, not a Sample"),
-        (lambda: jc.balance("x", matching), "balance takes a jc.Sample, not a str"),
+        (lambda: jc.balance("x", matching), "balance takes a jc.Sample, not the text 'x'"),
         (lambda: jc.interval(matching, jc.AbadieImbens()), "takes a jc.Effects, not a Leaves"),
         (lambda: jc.interval(effects, jc.AbadieImbens), "AbadieImbens is a class"),
         (lambda: jc.heterogeneity(effects), "heterogeneity takes a jc.Interval, not an Effects"),

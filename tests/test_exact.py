@@ -320,7 +320,7 @@ def test_rows_levels_and_the_outcome_s_unit_do_not_matter():
     [
         (dict(scale="range"), "use 'sd', 'variance' or 'none'"),
         (dict(engine="gpu"), "use 'auto', 'device' or 'highs'"),
-        (dict(gamma0=-1.0), "gamma0 is -1.0: it must be finite and not negative"),
+        (dict(gamma0=-1.0), "gamma0 is -1.0: it must not be negative"),
         (dict(gamma1=np.nan), "gamma1 is nan"),
         (dict(gamma0=0.0, gamma1=0.0), "one must be positive"),
         (dict(beta=0.0), "must be worth something"),

@@ -60,10 +60,12 @@ def test_a_surface_may_not_have_seen_the_outcomes_it_averages(halves):
 
 
 def test_ids_tell_the_same_unit_in_two_samples():
-    first = draw_sample(4, n=30, id=list(range(30)))
-    second = draw_sample(5, n=30, id=list(range(25, 55)))
+    both = draw_sample(4, n=55, id=list(range(55)))
+    first, second = both.take(np.arange(30)), both.take(np.arange(25, 55))
     with pytest.raises(jc.HonestyError, match="5 of the 30 rows"):
         jc.match(second, jc.FastAHB(), surface=jc.fit(first, jc.Ridge()))
+    others = draw_sample(5, n=30, id=list(range(25, 55)))  # numbers of other units
+    assert jc.match(others, jc.FastAHB(), surface=jc.fit(first, jc.Ridge())).matched.any()
 
 
 def test_outcomes_inside_a_fold_move_none_of_its_boxes():

@@ -173,3 +173,28 @@ def test_it_is_not_traced():
         jax.jit(lambda v: jc.allocate(jc.GroupEstimates(v), jc.Knapsack(1.0), rho=0.1).kept)(
             np.ones(3)
         )
+
+
+@pytest.mark.parametrize(
+    ("budget", "cost", "value", "best"),
+    [
+        (0.3, [0.1] * 3, [3.0, 2.0, 1.0], 6.0),
+        (0.3, [0.1, 0.2], [1.0, 1.0], 2.0),
+        (0.7, [0.1] * 7 + [5.0], [1.0] * 7 + [90.0], 7.0),
+        (1e9 + 0.3, [1e9, 0.1, 0.1, 0.1], [5.0, 1.0, 1.0, 1.0], 8.0),
+    ],
+)
+def test_rounding_of_sums_of_costs_loses_no_group(budget, cost, value, best):
+    """.1 + .1 + .1 is more than .3 in floating point."""
+    for exact in (False, True):
+        knapsack = jc.Knapsack(budget, cost=cost, exact=exact)
+        found = jc.allocate(value, knapsack, rho=0.0)
+        assert np.asarray(value)[found.chosen].sum() == best, exact
+    assert knapsack.fractional(np.array(value)) >= best
+
+
+def test_a_group_beyond_the_budget_is_not_taken():
+    found = jc.allocate([1.0] * 4, jc.Knapsack(0.3, cost=[0.1] * 4, exact=False), rho=0.0)
+    assert found.chosen.tolist() == [True, True, True, False]
+    found = jc.allocate([1.0, 2.0], jc.Knapsack(1.0, cost=[1.0, 1.0001], exact=False), rho=0.0)
+    assert found.chosen.tolist() == [True, False]

@@ -307,7 +307,7 @@ def test_wrong_options_are_refused(unchecked):
         (jc.RowScaledSpectral, dict(refine=-1), "must not be negative"),
         (jc.USVT, dict(eta=1.0), "between 0 and 1"),
         (jc.USVT, dict(bounds=(1.0, 0.0)), "below the second"),
-        (jc.MCNNM, dict(cells="some"), "use 'treated'"),
+        (jc.MCNNM, dict(cells="some"), "use 'all' or 'treated'"),
         (jc.MCNNM, dict(penalty=-1.0), "must not be negative"),
         (jc.MCNNM, dict(grid=1), "at least 2"),
         (jc.MCNNM, dict(patience=0), "at least 1"),

@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_refused(unchecked):
             jc.complete(jc.Panel(y, D, covariates=y[:, :, None]), method)
     for make, words in (
         (lambda: jc.SyntheticControl(penalty=-1.0), "penalty is -1.0: it must be finite"),
-        (lambda: jc.SyntheticDiD(zeta=float("nan")), "zeta is nan: it must be finite"),
+        (lambda: jc.SyntheticDiD(zeta=float("nan")), "zeta is nan: it must be a finite number"),
     ):
         with pytest.raises(ValueError, match=words):
             make()

@@ -11,10 +11,12 @@ import numpy as np
 from jax.scipy import special
 from jaxtyping import Float
 
+from jcausal.data import Options
+
 STEPS = 80  # halvings of [0, 1]: more than the digits of float64
 
 
-class Distribution(eqx.Module):
+class Distribution(Options, eqx.Module):
     """A distribution on [0, 1] of the effects of groups."""
 
     @abstractmethod

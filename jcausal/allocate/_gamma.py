@@ -8,11 +8,12 @@ import numpy as np
 from jcausal.allocate._distributions import Distribution
 from jcausal.allocate._regularity import regularity
 from jcausal.allocate._values import Values, as_effects, check_budget, check_share
+from jcausal.data import Options
 
 HALVINGS = 60
 
 
-class TheoremGamma(eqx.Module):
+class TheoremGamma(Options, eqx.Module):
     """The largest gamma for which LEA is proven to lose at most eps of the best value.
 
     gamma = sqrt(mean_value / (8 c)), where `mean_value` = V* / M is the value of the best K of M

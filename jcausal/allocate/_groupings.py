@@ -11,13 +11,17 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from jcausal.allocate._groups import GroupingMethod, Labelled
 from jcausal.allocate._k_means import k_means
 from jcausal.allocate._propensity import cross_fitted
-from jcausal.data import DataError, Sample, as_key, as_labels, deal
+from jcausal.data import DataError, Sample, as_key, as_labels, check_names, deal
 from jcausal.estimate import factorized
-from jcausal.outcome import OutcomeModel
+from jcausal.outcome import OutcomeModel, check_model
 from jcausal.outcome._folds import deal_folds, fold_surface
 from jcausal.outcome._surface import Encoding
 
 By = str | Shaped[np.ndarray, " n"] | Float[Array, " n"] | pd.Series
+
+
+def _as_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(check_names("covariates", names))
 
 
 def _place(sample: Sample, name: str) -> int:
@@ -196,7 +200,7 @@ class KMeans(GroupingMethod):
 
     groups: int = eqx.field(static=True, default=30)
     covariates: Sequence[str] | None = eqx.field(
-        static=True, default=None, converter=lambda names: None if names is None else tuple(names)
+        static=True, default=None, converter=lambda names: _as_names(names)
     )
     tries: int = eqx.field(static=True, default=10)
 
@@ -240,6 +244,7 @@ class EffectKMeans(GroupingMethod):
     tries: int = eqx.field(static=True, default=10)
 
     def __check_init__(self) -> None:
+        check_model("outcome", self.outcome)
         _check_groups(self.groups)
         _check_tries(self.tries)
         if self.folds < 1:

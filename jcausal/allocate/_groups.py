@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, Shown, as_key, is_traced, like, step_key
+from jcausal.data import DataError, Options, Sample, Shown, as_key, is_traced, like, step_key
 
 
 class Labelled(NamedTuple):
@@ -133,7 +133,7 @@ class Grouping(Shown, eqx.Module):
         )
 
 
-class GroupingMethod(eqx.Module):
+class GroupingMethod(Options, eqx.Module):
     """A way to divide units into groups; holds hyperparameters only."""
 
     @abstractmethod

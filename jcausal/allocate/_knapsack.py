@@ -135,10 +135,11 @@ class Knapsack(Budget):
         for name, found in (("cost", self.cost), ("category", self.category)):
             if found is not None and len(found) != groups:
                 raise DataError(f"{name} has {len(found)} entries for {groups} groups.")
-        if self.room(groups).cost.min() > self.budget:
+        room = self.room(groups)
+        if room.cost.min() > room.spare:
             raise DataError(
                 f"every group costs more than the budget of {self.budget:g}: the cheapest costs "
-                f"{self.room(groups).cost.min():g}."
+                f"{room.cost.min():g}."
             )
 
     def room(self, groups: int) -> Room:

@@ -8,12 +8,13 @@ import equinox as eqx
 from jcausal.allocate._gamma import TheoremGamma
 from jcausal.allocate._plan import SamplePlan
 from jcausal.allocate._values import check_share
+from jcausal.data import Options
 
 RULE = 0.5  # the gamma of the paper's experiments
 Split = Literal["bonferroni", "none"]
 
 
-class LEA(eqx.Module):
+class LEA(Options, eqx.Module):
     """Low-estimation allocation: estimate every group to rho = gamma sqrt(eps), take the K largest.
 
     With rho-regular effects the value is at least (1 - eps) of the best possible with probability
@@ -49,8 +50,6 @@ class LEA(eqx.Module):
     def __check_init__(self) -> None:
         check_share("eps", self.eps)
         check_share("delta", self.delta)
-        if self.delta_split not in ("bonferroni", "none"):
-            raise ValueError(f"delta_split is {self.delta_split!r}: use 'bonferroni' or 'none'.")
         if isinstance(self.gamma, str):
             if self.gamma != "rule":
                 raise ValueError(

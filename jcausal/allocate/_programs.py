@@ -21,9 +21,14 @@ class Room(NamedTuple):
     floor: Float[np.ndarray, " c"]
     cap: Float[np.ndarray, " c"]
 
+    @property
+    def spare(self) -> float:
+        """What sums of costs may come to: the budget, and the rounding of these sums."""
+        return self.budget * (1 + SLACK)
+
     def pays(self, chosen: Bool[np.ndarray, " k"]) -> bool:
         """Whether the budget pays for these groups."""
-        return bool(self.cost[chosen].sum() <= self.budget * (1 + SLACK))
+        return bool(self.cost[chosen].sum() <= self.spare)
 
 
 class Ways(NamedTuple):
@@ -42,11 +47,11 @@ def fractional(room: Room, values: Float[np.ndarray, " k"]) -> float:
     order = _by_density(room, values)
     cost, worth = room.cost[order], values[order]
     spent = np.cumsum(cost)
-    whole = int(np.searchsorted(spent, room.budget, side="right"))
+    whole = int(np.searchsorted(spent, room.spare, side="right"))
     total = float(worth[:whole].sum())
     if whole < order.size:
         before = spent[whole - 1] if whole else 0.0
-        total += float(worth[whole] * (room.budget - before) / cost[whole])
+        total += float(worth[whole] * max(room.spare - before, 0.0) / cost[whole])
     return total
 
 
@@ -55,7 +60,7 @@ def greedy(room: Room, values: Float[np.ndarray, " k"]) -> Bool[np.ndarray, " k"
 
     At least half of the best value.
     """
-    left, order = room.budget, _by_density(room, values)
+    left, order = room.spare, _by_density(room, values)
     chosen = np.zeros(values.size, bool)
     while order.size:
         spent = np.cumsum(room.cost[order])
@@ -64,7 +69,7 @@ def greedy(room: Room, values: Float[np.ndarray, " k"]) -> Bool[np.ndarray, " k"
         left -= spent[whole - 1] if whole else 0.0
         order = order[whole + 1 :]
         order = order[room.cost[order] <= left]
-    able = room.cost <= room.budget
+    able = room.cost <= room.spare
     single = int(np.argmax(np.where(able, values, -np.inf)))
     if able.any() and values[single] > values[chosen].sum():
         chosen = np.arange(values.size) == single
@@ -73,7 +78,7 @@ def greedy(room: Room, values: Float[np.ndarray, " k"]) -> Bool[np.ndarray, " k"
 
 def _by_density(room: Room, values: Float[np.ndarray, " k"]) -> Int[np.ndarray, " p"]:
     """Groups of positive value that can be paid, the most valuable for their cost first."""
-    use = np.flatnonzero((values > 0) & (room.cost <= room.budget))
+    use = np.flatnonzero((values > 0) & (room.cost <= room.spare))
     return use[np.argsort(-values[use] / room.cost[use], kind="stable")]
 
 
@@ -158,7 +163,7 @@ def _program(
     members = [np.flatnonzero(room.category == c) for c in wanted]
     scale = 2.0 ** (9 - np.floor(np.log2(room.cost.max())))  # HiGHS sees 1e-6 of about 1,000
     columns = [groups, *members]
-    able = allowed & (room.cost <= room.budget)
+    able = allowed & (room.cost <= room.spare)
     if not (room.floor > 0).any():
         able &= values > 0
     start = np.cumsum([0, *(part.size for part in columns)])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import is_traced
+from jcausal.data import Options, is_traced
 
 Rows = Float[Array, "b k"] | Float[np.ndarray, "b k"]
 Marks = Bool[Array, "b k"] | Bool[np.ndarray, "b k"]
@@ -22,7 +22,7 @@ class Best(NamedTuple):
     gap: Float[Array, " b"] | Float[np.ndarray, " b"]
 
 
-class Budget(eqx.Module):
+class Budget(Options, eqx.Module):
     """A family of sets of groups that may be treated; holds hyperparameters only.
 
     `robust`: the lower estimates are summed in place of the estimates.
@@ -93,11 +93,7 @@ class TopK(Budget):
     robust: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        if is_traced(self.budget):
-            return
-        if not np.issubdtype(np.asarray(self.budget).dtype, np.integer):
-            raise ValueError(f"budget is {self.budget}: it is a number of groups, so a whole one.")
-        if self.budget < 1:
+        if not is_traced(self.budget) and self.budget < 1:
             raise ValueError(f"budget is {self.budget}: at least one group must be paid for.")
 
     @property

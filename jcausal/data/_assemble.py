@@ -1,7 +1,6 @@
 """From what the user hands over to the arrays of a Sample: checked on the host, or traced."""
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +17,6 @@ from jcausal.data._schema import Schema, make_schema
 from jcausal.data._shapes import is_traced
 from jcausal.data._treated import arms_of_array
 from jcausal.data._words import rows_in_words
-
-_origins = itertools.count(1)
 
 
 class Words(NamedTuple):
@@ -242,17 +239,17 @@ def _with_all_levels(
     return codes, ladder, rungs
 
 
-def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"], Array]:
-    """The user's ids, 64 bits that name each row, and the origin that tells samples apart."""
+def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"]]:
+    """The user's ids, and 64 bits that name each row in its sample."""
     if id is None:
         position = np.arange(n, dtype=np.uint32)
         rows = np.stack([np.zeros_like(position), position], axis=1)
-        return None, to_device(rows), to_device(np.uint32(next(_origins)))
+        return None, to_device(rows)
     ids = as_labels("id", id)
     _check.check_ids(ids, n)
     digests = [hashlib.blake2b(str(v).encode(), digest_size=8).digest() for v in ids.tolist()]
     rows = np.frombuffer(b"".join(digests), np.uint32).reshape(n, 2)
-    return ids, to_device(rows), to_device(np.uint32(0))
+    return ids, to_device(rows)
 
 
 def cluster_codes(cluster: object, n: int) -> Int[Array, " n"]:

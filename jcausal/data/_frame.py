@@ -1,5 +1,6 @@
 """Data frames in: roles, missing values, covariates as numbers and level codes."""
 
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -11,7 +12,8 @@ from jcausal.data import _check
 from jcausal.data._align import RowLabels, labels_of
 from jcausal.data._assemble import level_label
 from jcausal.data._errors import DataError
-from jcausal.data._given import as_labels, check_labels, label_word, numbered
+from jcausal.data._given import WHOLE, as_labels, check_labels, label_word, numbered
+from jcausal.data._kinds import check_name, check_names, named
 from jcausal.data._like import FrameKind
 from jcausal.data._read import Column, open_frame, read_column, read_labels
 from jcausal.data._rows import row_names, without_row_names
@@ -46,7 +48,7 @@ def read_frame(
     frame: Any,
     roles: Mapping[str, str | None],
     covariates: Sequence[str] | None,
-    categorical: tuple[str, ...],
+    categorical: Sequence[str],
     missing: Missing,
     units: Mapping[str, str],
     treated: object = None,
@@ -54,10 +56,16 @@ def read_frame(
     """A frame's columns, its kind, and what its rows are called."""
     if missing not in ("error", "drop", "indicator"):
         raise ValueError(f"missing is {missing!r}: use 'error', 'drop' or 'indicator'.")
+    roles = _named_roles(roles)
+    categorical = check_names("categorical", categorical)
+    if not isinstance(units, Mapping):
+        raise DataError(f"units is {named(units)}: write units={{'NAME': 'years'}}.")
     table, home = open_frame(frame)
     taken = {column: role for role, column in roles.items() if column is not None}
-    free = without_row_names(table.columns, taken) if covariates is None else covariates
-    names = list(free)
+    if covariates is None:
+        names = without_row_names(table.columns, taken)
+    else:
+        names = check_names("covariates", covariates)
     for name in [*names, *taken, *categorical, *units]:
         _check_known(name, table.columns)
     _check_roles(roles, names, categorical)
@@ -81,6 +89,16 @@ def read_frame(
     )
     rows = row_names(table.to_native(), keep) if roles["id"] is None else None
     return Read(arguments, home, rows, None if index is None else RowLabels(index[keep]))
+
+
+def _named_roles(roles: Mapping[str, Any]) -> dict[str, str | None]:
+    """The columns' names, as text."""
+    if roles["t"] is None:
+        raise DataError("treatment is None: write the name of its column, treatment='NAME'.")
+    return {
+        role: None if name is None else check_name(ROLES[role], name)
+        for role, name in roles.items()
+    }
 
 
 def _check_known(name: str, columns: Sequence[str]) -> None:
@@ -179,12 +197,12 @@ def _lay(name: str, column: Column, declared: bool) -> list[Laid]:
 
 
 def _category(name: str, column: Column) -> Laid:
-    """The levels that occur in sorted order, then "missing" if there are gaps."""
+    """The levels that occur or were declared, in sorted order, then "missing" if there are gaps."""
     missing = column.missing
-    values = column.values if column.exact is None else column.exact
-    levels, found = _levels(f"category {name!r}", values[~missing])
+    known = (column.values if column.exact is None else column.exact)[~missing]
+    levels, found = _levels(f"category {name!r}", _beside(known, column.levels))
     codes = np.full(len(missing), len(levels), float)
-    codes[~missing] = found
+    codes[~missing] = found[: len(known)]
     if not missing.any():
         return Laid(name, codes, "category", levels)
     if "missing" in levels:
@@ -193,6 +211,18 @@ def _category(name: str, column: Column) -> Laid:
             "already: rename that level, or fill the gaps with it."
         )
     return Laid(name, codes, "category", (*levels, "missing"), flag=name)
+
+
+def _beside(known: np.ndarray, declared: np.ndarray | None) -> np.ndarray:
+    """The labels of rows, then the levels that were declared: numbers if all are numbers."""
+    if declared is None:
+        return known
+    exact = not all(
+        isinstance(v, numbers.Real) and abs(float(v)) < WHOLE for v in declared.tolist()
+    )
+    if known.dtype.kind == "O" or exact:
+        return np.concatenate([known.astype(object), declared])
+    return np.concatenate([known, declared.astype(known.dtype)])
 
 
 def _levels(name: str, values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

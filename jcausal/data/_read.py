@@ -22,18 +22,20 @@ TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.tim
 class Column(NamedTuple):
     """One column: numbers as float64 (NaN where missing), anything else as objects.
 
-    `exact` has whole numbers as they are where some would fall together as float64.
+    `exact` has whole numbers as they are where some would fall together as float64; `levels` are
+    those that a category was declared with, also where no row has them.
     """
 
     values: np.ndarray
     missing: Bool[np.ndarray, " n"]
     holds: Holds
     exact: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
     def take(self, keep: Bool[np.ndarray, " n"]) -> "Column":
         """Some of the rows."""
         exact = None if self.exact is None else self.exact[keep]
-        return Column(self.values[keep], self.missing[keep], self.holds, exact)
+        return Column(self.values[keep], self.missing[keep], self.holds, exact, self.levels)
 
 
 def open_frame(frame: Any) -> tuple[nw.DataFrame, FrameKind]:
@@ -116,7 +118,7 @@ def read_column(series: nw.Series) -> Column:
     floats = _floats(values, missing)
     exact = _exact(values.tolist, floats, missing) if floats.dtype.kind == "f" else None
     if dtype in (nw.Categorical, nw.Enum):
-        return Column(floats, missing, "category", exact)
+        return Column(floats, missing, "category", exact, _declared(series))
     holds = "text" if dtype == nw.String else _holds(values[~missing])
     return Column(floats if holds == "numbers" else values, missing, holds, exact)
 
@@ -129,6 +131,32 @@ def _exact(
         return None
     exact = np.array([None if gap else v for v, gap in zip(values(), missing)], object)
     return exact if merged(floats[~missing], exact[~missing]) else None
+
+
+def _declared(series: nw.Series) -> np.ndarray | None:
+    """The levels of an enum, of a pandas category or of an Arrow dictionary.
+
+    polars' own categories are not declared: they are those of all columns met before.
+    """
+    dtype, native = series.dtype, series.to_native()
+    if isinstance(native, pd.Series) and isinstance(native.dtype, pd.CategoricalDtype):
+        listed = native.dtype.categories.tolist()
+    elif isinstance(dtype, nw.Enum):
+        listed = list(dtype.categories)
+    elif series.implementation.is_polars():
+        return None
+    else:
+        arrow = series.to_arrow()
+        listed = [v for one in getattr(arrow, "chunks", [arrow]) for v in _dictionary(one)]
+    levels = np.empty(len(listed), object)
+    levels[:] = listed
+    return levels[~np.asarray(pd.isna(levels), bool)]
+
+
+def _dictionary(array: Any) -> list:
+    """The values of an Arrow dictionary; none where the array is none."""
+    dictionary = getattr(array, "dictionary", None)
+    return [] if dictionary is None else dictionary.to_pylist()
 
 
 def read_labels(series: nw.Series) -> Column:

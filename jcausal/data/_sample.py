@@ -18,6 +18,7 @@ from jcausal.data._assemble import (
     outcome,
     traced_parts,
 )
+from jcausal.data._content import origin_of, row_content
 from jcausal.data._frame import Missing, read_frame
 from jcausal.data._host import on_host, to_device
 from jcausal.data._ladder import host_ladders
@@ -84,7 +85,8 @@ class Sample(Shown, eqx.Module):
     rungs: Int[Array, " p"]
     fill: Float[Array, " p"]
     row: UInt32[Array, "n 2"]
-    origin: UInt32[Array, ""]
+    content: UInt32[Array, "n 2"]
+    origin: UInt32[Array, " 2"]
     cluster: Int[Array, " n"] | None
     schema: Schema = eqx.field(static=True)
     ids: Ids | None = eqx.field(static=True)
@@ -117,10 +119,13 @@ class Sample(Shown, eqx.Module):
         self.codes, self.ladder, self.rungs = parts.codes, parts.ladder, parts.rungs
         self.fill, self.schema, self.home = parts.fill, parts.schema, "pandas"
         n = self.x.shape[0]
-        values, self.row, self.origin = identity(id, n)
+        values, self.row = identity(id, n)
         self.ids = None if values is None else Ids(values)
         self.cluster = None if cluster is None else cluster_codes(cluster, n)
         self.y = None if y is None else outcome(y, self.valid, self.x.dtype)
+        self.content = row_content(self.x, self.codes, self.t, self.schema)
+        named = to_device(np.zeros(2, np.uint32))  # the ids tell rows apart, whatever the sample
+        self.origin = named if values is not None else origin_of(self.content, self.y, self.valid)
 
     @classmethod
     def from_frame(
@@ -172,9 +177,8 @@ class Sample(Shown, eqx.Module):
             ('f', 'm')
         """
         roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
-        read = read_frame(
-            frame, roles, covariates, tuple(categorical), missing, units or {}, treated
-        )
+        words = {} if units is None else units
+        read = read_frame(frame, roles, covariates, categorical, missing, words, treated)
         made = replace(cls(**read.arguments), home=read.home, index=read.labels)
         return made if read.rows is None else replace(made, ids=Ids(read.rows))
 
@@ -274,7 +278,7 @@ class Sample(Shown, eqx.Module):
             ladder = np.pad(ladder, [(0, 0), (0, max(0, height - ladder.shape[1]))], mode="edge")
             codes[:, j], rungs[j] = np.asarray(self.codes)[rows, j], height
             ladder[j] = np.minimum(np.arange(ladder.shape[1]), height - 1)
-        by_row = ("x", "t", "y", "weight", "valid", "row", "cluster")
+        by_row = ("x", "t", "y", "weight", "valid", "row", "content", "cluster")
         picked = {name: getattr(self, name) for name in by_row}
         picked = {
             name: None if a is None else to_device(np.asarray(a)[rows])

@@ -51,6 +51,9 @@ def make_schema(
     flags: Mapping[str, str] | None = None,
 ) -> Schema:
     """Check the words against the number of columns and freeze them."""
+    for word, one in (("names", names), ("kinds", kinds), ("units", units)):
+        if isinstance(one, str):
+            raise DataError(f"{word} is the text {one!r}: write one word a column, [{one!r}, ...].")
     names = tuple(f"x{j}" for j in range(p)) if names is None else tuple(map(str, names))
     units = ("",) * p if units is None else tuple(u or "" for u in units)
     for word, given in (("names", names), ("kinds", kinds), ("units", units)):

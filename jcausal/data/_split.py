@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
-from jcausal.data._errors import DataError, HonestyError
+from jcausal.data._errors import DataError
 from jcausal.data._host import first_rows, on_host
+from jcausal.data._kinds import check_key
 from jcausal.data._ladder import traced_ladders
 from jcausal.data._sample import Sample, replace
 from jcausal.data._shapes import bucket, is_traced, pad_rows
@@ -18,10 +19,11 @@ from jcausal_kernels import MISSING
 def as_key(key: PRNGKeyArray | Array | int | None, what: str) -> PRNGKeyArray:
     """A JAX key from a key or an int.
 
-    **Raises:** ValueError when `what` needs randomness and none was given.
+    **Raises:** ValueError when `what` needs randomness and none was given, and for what is no key.
     """
     if key is None:
         raise ValueError(f"{what} draws at random: give key= a JAX key or an int.")
+    check_key(key)
     if isinstance(key, int | np.integer):
         return jax.random.key(int(key))
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -200,21 +202,3 @@ def split(
                 f"the {name} part would hold {counts[0]} controls and {counts[1]} treated: {ways}."
             )
     return sample.take(np.flatnonzero(chosen)), sample.take(np.flatnonzero(valid & ~chosen))
-
-
-def check_honest(
-    trained_row: Array | None, trained_origin: Array | None, sample: Sample, use: Array
-) -> None:
-    """Raise when rows whose outcomes would be averaged were used in training (concrete only)."""
-    if trained_row is None or is_traced(trained_row, sample.row, use):
-        return
-    if int(np.asarray(trained_origin)) != int(np.asarray(sample.origin)):
-        return
-    view = [np.ascontiguousarray(r).view(np.uint64).ravel() for r in (trained_row, sample.row)]
-    shared = np.isin(view[1], view[0]) & np.asarray(use)
-    if shared.any():
-        raise HonestyError(
-            f"{shared.sum()} of the {np.asarray(use).sum()} rows to be averaged were used to train "
-            "the surface: match the other part of jc.split, let jc.estimate cross-fit, or pass "
-            "honest=False."
-        )

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jcausal.data import Sample, check_object, is_traced, step_key
+from jcausal.data import Sample, is_traced, step_key
 from jcausal.match import Estimand, Leaves, Matching, Prognosis, foretell
 from jcausal.match._matcher import Tau
-from jcausal.outcome import OutcomeModel, ResponseSurface
+from jcausal.outcome import OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._folds import deal_folds, fold_surface
 from jcausal.outcome._surface import Arms
 
@@ -32,7 +32,6 @@ def adjustment(
     **Raises:** ValueError for "surface" where there is none, a model where groups are regressions,
     a model without a key, and anything else that is none of these.
     """
-    check_object(adjust)
     own = matching.prognosis
     if adjust is None:
         return own, False
@@ -51,11 +50,7 @@ def adjustment(
         return own, own is not None and (adjust == "surface" or own.adjusts)
     if isinstance(matching, Leaves):
         raise ValueError("effects of regressions in leaves are adjusted already: use adjust=None.")
-    if not isinstance(adjust, OutcomeModel | ResponseSurface) and not callable(adjust):
-        raise ValueError(
-            f"adjust is of type {type(adjust).__name__}: use 'surface', None or an outcome model "
-            "such as jc.Ridge()."
-        )
+    check_model("adjust", adjust)
     arms = _arms(matching.estimand, tau)
     return _by_model(sample, matching, adjust, arms, key, folds), True
 

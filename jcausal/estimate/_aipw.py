@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import (
     DataError,
     HonestyError,
+    Options,
     Sample,
     bucket,
     is_traced,
@@ -23,7 +24,7 @@ from jcausal.data import (
 )
 from jcausal.estimate._average import Average
 from jcausal.match import Estimand, Progress, foretell
-from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._folds import deal_folds, fold_surface
 from jcausal.outcome._propensity import (
     PENALTY,
@@ -39,7 +40,7 @@ LEAST_CLIP = 1e-6
 ARMS: dict[Estimand, Arms] = {"att": "control", "atc": "treated", "ate": "both"}
 
 
-class AIPW(eqx.Module):
+class AIPW(Options, eqx.Module):
     """Augmented inverse probability weighting: right if either of its two models is.
 
     With f0, f1 the outcome model's predictions, e the chance of treatment and w the sampling
@@ -78,6 +79,7 @@ class AIPW(eqx.Module):
     clip: float | Array = 0.01
 
     def __check_init__(self) -> None:
+        check_model("outcome", self.outcome)
         check_penalty(self.penalty)
         _check_clip(self.clip)
 

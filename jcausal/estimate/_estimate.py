@@ -15,9 +15,12 @@ from jcausal.data import (
     HonestyError,
     Sample,
     as_key,
+    check_count,
+    check_key,
     check_kind,
     check_object,
     is_traced,
+    named,
     step_key,
 )
 from jcausal.estimate._adjust import Adjust, adjustment
@@ -154,6 +157,9 @@ def estimate(
         raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
     if support not in ("all", "common"):
         raise ValueError(f"support is {support!r}: use 'all' or 'common'.")
+    folds, repeats = check_count("folds", folds), check_count("repeats", repeats)
+    if key is not None:
+        check_key(key)
     ask = Ask(estimand, folds, query, tau, adjust, support, throw)
     if isinstance(method, Matching):
         effects = _of_matching(sample, method, ask, repeats, key)
@@ -162,10 +168,10 @@ def estimate(
     if isinstance(method, AIPW):
         return _doubly_robust(sample, method, ask, repeats, key, progress)
     if not isinstance(method, Matcher):
-        raise ValueError(f"{type(method).__name__} is neither a matching method nor a matching.")
+        raise ValueError(_no_method(method))
     if not method.cross_fits:
         ask = ask._replace(folds=_one_fold(method, repeats))
-    _check_folds(method, ask.folds, repeats)
+    _check_folds(method, ask.folds)
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
     keys = [None] * repeats
@@ -182,6 +188,18 @@ def estimate(
     _warn_of_fit(effects)
     _warn_of_overlap(effects)
     return effects
+
+
+def _no_method(given: object) -> str:
+    """What to write in place of what is no method."""
+    is_ = named(given)
+    if isinstance(given, OutcomeModel):
+        model = type(given).__name__
+        return f"estimate takes a matching method, not {is_}: write jc.AHB(outcome=jc.{model}())."
+    return (
+        f"estimate takes a matching method such as jc.AHB(), or a matching, not {is_}: write "
+        "jc.estimate(sample, jc.AHB(), key=0)."
+    )
 
 
 def _of_matching(
@@ -270,9 +288,7 @@ def _one_fold(method: Matcher, repeats: int) -> int:
     return 1
 
 
-def _check_folds(method: Matcher, folds: int, repeats: int) -> None:
-    if folds < 1 or repeats < 1:
-        raise ValueError(f"folds is {folds} and repeats {repeats}: both must be at least 1.")
+def _check_folds(method: Matcher, folds: int) -> None:
     if folds == 1 and method.cross_fits and isinstance(method.outcome, OutcomeModel):
         raise HonestyError(
             "with folds=1 the surface would be trained on the outcomes that are averaged: use at "

@@ -50,8 +50,6 @@ class AbadieImbens(AverageMethod):
     level: float = eqx.field(static=True, default=0.95)
 
     def __check_init__(self) -> None:
-        if self.target not in ("population", "sample"):
-            raise ValueError(f"target is {self.target!r}: use 'population' or 'sample'.")
         if self.variance_neighbors < 1:
             raise ValueError("variance_neighbors must be at least 1.")
 

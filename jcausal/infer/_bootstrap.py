@@ -72,8 +72,6 @@ class Bootstrap(AverageMethod):
     level: float = eqx.field(static=True, default=0.95)
 
     def __check_init__(self) -> None:
-        if self.target not in ("population", "sample"):
-            raise ValueError(f"target is {self.target!r}: use 'population' or 'sample'.")
         check_draws(self.draws, self.weights)
 
     @property

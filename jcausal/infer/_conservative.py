@@ -31,10 +31,6 @@ class ConservativeNormal(IntervalMethod):
     level: float = eqx.field(static=True, default=0.95)
     scale: Literal["smaller arm", "none"] = eqx.field(static=True, default="smaller arm")
 
-    def __check_init__(self) -> None:
-        if self.scale not in ("smaller arm", "none"):
-            raise ValueError(f"scale is {self.scale!r}: use 'smaller arm' or 'none'.")
-
     def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
         """One interval a query; NaN where the query has no match."""
         if effects.sample.cluster is not None:

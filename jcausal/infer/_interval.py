@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import FrameKind, Shown, like, number_in_words, on_host
+from jcausal.data import FrameKind, Options, Shown, like, number_in_words, on_host
 from jcausal.estimate import Effects
 
 Target = Literal[
@@ -114,7 +114,7 @@ def _bounds(
     return error, estimate - quantile * error, estimate + quantile * error
 
 
-class IntervalMethod(eqx.Module):
+class IntervalMethod(Options, eqx.Module):
     """A way to put an interval around effects; holds hyperparameters only."""
 
     level: eqx.AbstractVar[float]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key
+from jcausal.data import Options, as_key
 from jcausal.infer._interval import Interval, Target, normal_interval
 from jcausal.panel import Assignment, Completion, CompletionWarning, Panel, complete
 
@@ -20,7 +20,7 @@ Over = Literal["units", "times"]
 FEW = 5  # units of either kind below which units are not drawn or left out
 
 
-class PanelMethod(eqx.Module):
+class PanelMethod(Options, eqx.Module):
     """A way to put an interval around a completion; holds hyperparameters only."""
 
     level: eqx.AbstractVar[float]
@@ -114,8 +114,6 @@ class PanelJackknife(PanelMethod):
     level: float = eqx.field(static=True, default=0.95)
 
     def __check_init__(self) -> None:
-        if self.over not in ("units", "times"):
-            raise ValueError(f"over is {self.over!r}: use 'units' or 'times'.")
         if self.blocks is not None and self.blocks < 2:
             raise ValueError(f"blocks is {self.blocks}: a jackknife needs at least 2.")
 

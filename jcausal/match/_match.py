@@ -17,6 +17,7 @@ from jcausal.data import (
     check_kind,
     check_object,
     is_traced,
+    named,
     on_host,
     rows_in_words,
     rows_of,
@@ -27,8 +28,9 @@ from jcausal.data._check import as_numbers
 from jcausal.match._matcher import Matcher, Progress, Task
 from jcausal.match._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.match._results import RESULTS, code, sentence
-from jcausal.outcome import ResponseSurface, as_surface
+from jcausal.outcome import ResponseSurface, as_surface, check_model
 from jcausal.outcome._function import without_training
+from jcausal.outcome._surface import aligned
 
 WORDS = dict(att="the treated rows", atc="the control rows", ate="all rows")
 
@@ -59,7 +61,8 @@ def match(
 
     - `matcher`: a method, such as `jc.AHB()`.
     - `surface`: a response surface trained on other rows, or a function (m, p) -> (m, 2); None
-      for a method that makes its own of the rows that are matched (`jc.M5Model()`).
+      for a method that makes its own of the rows that are matched (`jc.M5Model()`). A surface, or a
+      `jc.Function` with names, finds its columns by name and levels by label.
     - `estimand`: "att" queries all treated rows, "atc" all controls, "ate" both.
     - `query`: rows (indices or a mask) to query instead; `at`: points (q, p) outside the sample.
     - `key`: for methods that draw at random; the box methods draw nothing.
@@ -70,7 +73,8 @@ def match(
 
     **Returns:** a `Matching` (for box methods `Boxes`).
 
-    **Raises:** `HonestyError`, `MatchError`, ValueError.
+    **Raises:** `HonestyError`; `MatchError`; `DataError` for a surface of other columns or levels
+    than the sample's; ValueError.
 
     **Example:**
 
@@ -83,17 +87,22 @@ def match(
     check_kind(sample, Sample, "match", FROM_FRAME)
     check_object(matcher)
     if not isinstance(matcher, Matcher):
-        raise ValueError(f"{type(matcher).__name__} is no matching method such as jc.AHB().")
+        raise ValueError(
+            f"match takes a matching method such as jc.AHB(), not {named(matcher)}: write "
+            "jc.match(sample, jc.AHB(), surface=...)."
+        )
     if surface is None and matcher.cross_fits:
         raise ValueError(
             "a surface is needed: pass surface=jc.fit(train, jc.BoostedTrees(), key=...), or let "
             "jc.estimate(sample, method) cross-fit."
         )
-    surfaces = [] if surface is None else [as_surface(surface)]
+    if surface is not None:
+        check_model("surface", surface, trained=True)
+    surfaces = [] if surface is None else [aligned(as_surface(surface), sample)]
     fold = _one_fold(sample.valid)
     for given in surfaces:
-        if honest and given.trained is not None:
-            check_honest(given.trained.row, given.trained.origin, sample, sample.valid)
+        if honest:
+            check_honest(given.trained, sample, sample.valid)
     task = make_task(sample, fold, estimand, query, at)._replace(honest=honest)
     task = task._replace(key=None if key is None else step_key(as_key(key, "match"), "match"))
     found = matcher.run(task, [without_training(given) for given in surfaces], progress)

@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample
+from jcausal.data import Options, Sample
 from jcausal.match._matching import Estimand, Matching
 from jcausal.outcome import OutcomeModel, ResponseSurface
 from jcausal.outcome._surface import Arms
@@ -37,7 +37,7 @@ class Task(NamedTuple):
     most: int | None = None
 
 
-class Matcher(eqx.Module):
+class Matcher(Options, eqx.Module):
     """A matching method: hyperparameters only, stored as given."""
 
     outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]

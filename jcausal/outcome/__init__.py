@@ -9,6 +9,7 @@ from jcausal.outcome._ensemble import TreesSurface as TreesSurface
 from jcausal.outcome._fit import fit as fit
 from jcausal.outcome._function import Function as Function
 from jcausal.outcome._function import as_surface as as_surface
+from jcausal.outcome._given import check_model as check_model
 from jcausal.outcome._mlp import MLP as MLP
 from jcausal.outcome._mlp import MLPSurface as MLPSurface
 from jcausal.outcome._quality import FitWarning as FitWarning

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt
 
-from jcausal.data import DataError, Sample, bucket, pad_rows
+from jcausal.data import DataError, Sample, Trained, bucket, pad_rows, trained_on
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import without_training
 from jcausal.outcome._pair import ForestSurface
@@ -23,8 +23,6 @@ from jcausal.outcome._surface import (
     Encoding,
     Noise,
     OutcomeModel,
-    Trained,
-    trained_on,
 )
 from jcausal.outcome._trees import from_heaps
 

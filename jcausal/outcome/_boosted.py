@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import (
     DataError,
     Sample,
+    Trained,
     bucket,
     deal,
     in_dtype,
@@ -18,6 +19,7 @@ from jcausal.data import (
     row_draws,
     step_key,
     to_device,
+    trained_on,
 )
 from jcausal.outcome._boosted_lines import boosted_lines, boosted_points, evaluate_boosted
 from jcausal.outcome._boosted_tree import Plan
@@ -30,8 +32,6 @@ from jcausal.outcome._surface import (
     Noise,
     OutcomeModel,
     ResponseSurface,
-    Trained,
-    trained_on,
 )
 
 FEW = 2048  # rows: an arm of fewer is padded up to the other's size, so that both share a program
@@ -162,7 +162,7 @@ class BoostedTrees(OutcomeModel):
         if is_traced(raw, use, sample.t, plan):
             raw = lax.stop_gradient(raw)
             fitted = _traced(encoding, raw, use, sample.t, wanted, key, plan, shape)
-            kept = None
+            kept = trained_on(sample, None)
         else:
             used, treated = np.asarray(use), np.asarray(sample.t)
             rows = {arm: np.flatnonzero(used & (treated == bool(arm))) for arm in wanted}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, hold_out, step_key
+from jcausal.data import DataError, Sample, Trained, hold_out, step_key, trained_on
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import without_training
 from jcausal.outcome._grown import as_arrays, read_ensemble
@@ -18,8 +18,6 @@ from jcausal.outcome._surface import (
     Encoding,
     Noise,
     OutcomeModel,
-    Trained,
-    trained_on,
 )
 
 CLOSE = 1e-4  # of the spread of the predictions: what float32 sums of trees may be apart

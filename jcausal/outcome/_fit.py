@@ -9,12 +9,13 @@ from jcausal.data import (
     DataError,
     Sample,
     as_key,
+    check_key,
     check_kind,
-    check_object,
     is_traced,
     step_key,
 )
 from jcausal.outcome._function import as_surface
+from jcausal.outcome._given import check_model
 from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
 
 
@@ -33,8 +34,8 @@ def fit(
 
     **Returns:** a `ResponseSurface` that remembers its training rows.
 
-    **Raises:** `DataError` without outcomes; ValueError for a missing key, or for a model that
-    cannot be traced under jit, vmap or grad.
+    **Raises:** `DataError` without outcomes; ValueError for a missing key, for what is no model,
+    or for a model that cannot be traced under jit, vmap or grad.
 
     **Example:**
 
@@ -44,9 +45,11 @@ def fit(
         (223, 2)
     """
     check_kind(train, Sample, "fit", FROM_FRAME)
-    check_object(model)
+    check_model("model", model)
     if not isinstance(model, OutcomeModel):
         return as_surface(model)
+    if key is not None:
+        check_key(key)
     if arms not in ("both", "control", "treated"):
         raise ValueError(f"arms is {arms!r}: use 'both', 'control' or 'treated'.")
     if train.y is None:

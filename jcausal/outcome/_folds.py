@@ -19,7 +19,7 @@ from jcausal.data import (
 )
 from jcausal.outcome._fit import fit
 from jcausal.outcome._function import as_surface
-from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface
+from jcausal.outcome._surface import Arms, OutcomeModel, ResponseSurface, aligned
 
 
 def deal_folds(
@@ -54,14 +54,14 @@ def fold_surface(
     k: int,
     key: PRNGKeyArray | None,
 ) -> ResponseSurface:
-    """The surface of fold k, trained without fold k; a given surface as it is.
+    """The surface of fold k, trained without fold k; a given surface for the sample's columns.
 
-    **Raises:** `HonestyError` when a given surface was trained on rows of fold k.
+    **Raises:** `HonestyError` when a given surface was trained on rows of fold k; `DataError` when
+    it is one of other columns or levels.
     """
     if not isinstance(model, OutcomeModel):
-        surface = as_surface(model)
-        if surface.trained is not None:
-            check_honest(surface.trained.row, surface.trained.origin, sample, fold == k)
+        surface = aligned(as_surface(model), sample)
+        check_honest(surface.trained, sample, _inside(fold, k))
         return surface
     assert key is not None
     train, one = sample.with_valid(_outside(fold, k)), jax.random.fold_in(step_key(key, "fit"), k)
@@ -71,6 +71,11 @@ def fold_surface(
 @on_host
 def _of_valid(lib: Any, valid: Bool[Array, " n"], fold: Int[Array, "*n"] | int) -> Int[Array, " n"]:
     return lib.where(valid, fold, -1).astype(np.int32)
+
+
+@on_host
+def _inside(lib: Any, fold: Int[Array, " n"], k: int) -> Bool[Array, " n"]:
+    return fold == k
 
 
 @on_host

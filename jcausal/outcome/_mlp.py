@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from jcausal.data import (
     DataError,
     Sample,
+    Trained,
     bucket,
     hold_out,
     in_dtype,
@@ -21,6 +22,7 @@ from jcausal.data import (
     rows_of,
     step_key,
     to_device,
+    trained_on,
 )
 from jcausal.outcome._function import without_training
 from jcausal.outcome._network import Network, Plan, Rows, arm_weights, evaluate, train
@@ -31,10 +33,8 @@ from jcausal.outcome._surface import (
     Noise,
     OutcomeModel,
     ResponseSurface,
-    Trained,
     evaluate_along,
     of_arms,
-    trained_on,
 )
 
 
@@ -175,7 +175,7 @@ class MLP(OutcomeModel):
             raise ValueError(
                 f"the training diverged: choose a learning_rate below {self.learning_rate}."
             )
-        kept = None if is_traced(used) else trained_on(sample, np.flatnonzero(used.valid))
+        kept = trained_on(sample, None if is_traced(used) else np.flatnonzero(used.valid))
         return MLPSurface(
             networks=networks, scales=scales, noise=noise, encoding=encoding, trained=kept
         )

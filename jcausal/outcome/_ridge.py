@@ -6,7 +6,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, bucket, in_dtype, is_traced, pad_rows
+from jcausal.data import (
+    DataError,
+    Sample,
+    Trained,
+    bucket,
+    in_dtype,
+    is_traced,
+    pad_rows,
+    trained_on,
+)
 from jcausal.outcome._function import without_training
 from jcausal.outcome._surface import (
     Arms,
@@ -14,9 +23,7 @@ from jcausal.outcome._surface import (
     Noise,
     OutcomeModel,
     ResponseSurface,
-    Trained,
     of_arms,
-    trained_on,
 )
 
 FEW = 16  # features: up to here products one by one are quicker than a matrix product
@@ -83,7 +90,7 @@ class Ridge(OutcomeModel):
         assert sample.y is not None
         encoding, rows = Encoding(sample.schema), of_arms(sample.t, sample.valid, arms)
         x, y, t, weight, use = sample.x, sample.y, sample.t, sample.weight, rows
-        kept = None
+        kept = trained_on(sample, None)
         if not is_traced(x, y, t, weight, use):
             _check_rows(np.asarray(t), np.asarray(rows), arms)
             kept = trained_on(sample, np.flatnonzero(np.asarray(rows)))

@@ -1,44 +1,41 @@
 """Response surfaces: what a unit's outcome would be without and with the treatment."""
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import (
     DataError,
+    Options,
     Sample,
     Schema,
     Shown,
+    Trained,
     number_in_words,
     on_host,
-    rows_of,
 )
+from jcausal.outcome._align import NOWHERE, level_codes, places
 from jcausal.outcome._quality import r_squared
 
 LISTED = 10  # rules that a printed surface tells
 LINES = 256  # up to here all lines are evaluated, wanted or not
 Arms = Literal["both", "control", "treated"]
+S = TypeVar("S", bound="ResponseSurface")
 Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
-
-
-class Trained(eqx.Module):
-    """Which rows a surface has seen the outcomes of."""
-
-    row: UInt32[Array, "r 2"]
-    origin: UInt32[Array, ""]
 
 
 class ResponseSurface(Shown, eqx.Module):
     """f0 and f1 as one callable: points (m, p) in the covariates' own units -> (m, 2).
 
     Column 0 is the outcome without, column 1 with the treatment; the column of an arm that was
-    not fitted is NaN. `trained` names the rows it was trained on, or is None; `noise` (2,) is the
-    variance of the outcome around each surface, 0 when nothing is known of it.
+    not fitted is NaN. `trained` names the columns and rows it was trained on, or is None; `noise`
+    (2,) is the variance of the outcome around each surface, 0 when nothing is known of it. Verbs
+    find the columns of a sample by name and the levels of its categories by label.
     """
 
     trained: eqx.AbstractVar[Trained | None]
@@ -92,7 +89,8 @@ class ResponseSurface(Shown, eqx.Module):
         **Returns:** (2,) controls, treated; NaN for an arm that was not fitted, has fewer than two
         rows of positive weight or a constant outcome.
 
-        **Raises:** `DataError` without outcomes.
+        **Raises:** `DataError` without outcomes, and for a sample of other columns or levels than
+        those trained on.
 
         **Example:**
 
@@ -102,7 +100,7 @@ class ResponseSurface(Shown, eqx.Module):
         """
         if sample.y is None:
             raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-        return r_squared(self.lean(), sample)
+        return r_squared(aligned(self, sample).lean(), sample)
 
     @property
     def _single(self) -> bool:
@@ -110,9 +108,8 @@ class ResponseSurface(Shown, eqx.Module):
 
     def _said(self) -> str:
         """What it was trained on, the noise around it, and its rules where it has some."""
-        rows = (
-            "not trained" if self.trained is None else f"trained on {len(self.trained.row):,} rows"
-        )
+        seen = None if self.trained is None else self.trained.row
+        rows = "not trained" if seen is None else f"trained on {len(seen):,} rows"
         sd = np.sqrt(np.asarray(self.noise, float))
         arms = zip(("controls", "treated"), sd)
         known = [f"{word} {number_in_words(float(v))}" for word, v in arms if np.isfinite(v)]
@@ -126,7 +123,7 @@ class ResponseSurface(Shown, eqx.Module):
         """The same function with only the arrays that its evaluation needs."""
 
 
-class OutcomeModel(eqx.Module):
+class OutcomeModel(Options, eqx.Module):
     """A way to make a response surface from a sample; holds hyperparameters only.
 
     `traceable`: may be fitted under jit and vmap. `needs_key`: draws at random, so that `fit`
@@ -195,29 +192,25 @@ def of_arms(
     return valid & dict(both=valid, treated=t, control=~t)[arms]
 
 
-def trained_on(sample: Sample, rows: Array | np.ndarray) -> Trained:
-    """Remember the rows of a sample whose outcomes were used."""
-    return Trained(rows_of(sample.row, rows), sample.origin)
-
-
 class Encoding(eqx.Module):
     """Covariates to features: ordered columns as they are, one 0/1 feature for each level.
 
     All levels get a feature, none is a base, so that renaming or reordering levels changes
-    nothing.
+    nothing. `feature` (p,) is that of an ordered covariate, `of_level` (p, l) those of the levels
+    of a category; -1 is none.
     """
 
     column: Int[np.ndarray, " f"]
     level: Int[np.ndarray, " f"]
     feature: Int[np.ndarray, " p"]
+    of_level: Int[np.ndarray, "p l"]
 
     def __init__(self, schema: Schema) -> None:
         rows = [(j, -1) for j in schema.ordered]
         rows += [(j, level) for j in schema.categories for level in range(len(schema.levels[j]))]
         table = np.array(rows, np.int32).reshape(-1, 2)
         self.column, self.level = table[:, 0], table[:, 1]
-        self.feature = np.full(len(schema.names), -1, np.int32)
-        self.feature[schema.ordered] = np.arange(len(schema.ordered))
+        self.feature, self.of_level = _looked_up(self.column, self.level, schema)
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Features of each point."""
@@ -233,3 +226,57 @@ def _encoded(
 ) -> Float[Array, "m f"]:
     values = x[:, column]
     return lib.where(level < 0, values, (values == level).astype(x.dtype))
+
+
+def _looked_up(
+    column: Int[np.ndarray, " f"], level: Int[np.ndarray, " f"], schema: Schema
+) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, "p l"]]:
+    """The feature of each ordered covariate, and of each level of a category."""
+    p = len(schema.names)
+    feature, tallest = np.full(p, -1, np.int32), max(1, *map(len, schema.levels))
+    of_level = np.full((p, tallest), -1, np.int32)
+    for f, (j, code) in enumerate(zip(column.tolist(), level.tolist())):
+        if code < 0:
+            feature[j] = f
+        elif code != NOWHERE:
+            of_level[j, code] = f
+    return feature, of_level
+
+
+def aligned(surface: S, sample: Sample) -> S:
+    """The surface as a function of a sample's points: columns by name, levels by label.
+
+    A function without names takes the points as they are.
+
+    **Raises:** `DataError` for other columns than it was trained on, and for rows of a level that
+    it has not seen.
+    """
+    if surface.trained is None:
+        return surface
+    own, theirs, known = surface.trained.schema, sample.schema, vars(surface)
+    if "encoding" in known:
+        encoding = Encoding(own)
+        if (own.names, own.levels) != (theirs.names, theirs.levels):
+            encoding = _moved(encoding, own, sample)
+        return eqx.tree_at(lambda s: s.encoding, surface, encoding)
+    place = places(own.names, theirs.names)
+    if "columns" in known:
+        return eqx.tree_at(lambda s: s.columns, surface, place, is_leaf=lambda leaf: leaf is None)
+    if (place != np.arange(place.size)).any():
+        raise DataError(
+            f"the surface is one of the covariates {', '.join(own.names)}, and the sample has "
+            f"{', '.join(theirs.names)}: give both the same order with covariates=[...]."
+        )
+    return surface
+
+
+def _moved(encoding: Encoding, own: Schema, sample: Sample) -> Encoding:
+    """The features of a schema, found in a sample."""
+    place, level = places(own.names, sample.schema.names), encoding.level.copy()
+    for j, here in enumerate(place.tolist()):
+        codes = level_codes(own, j, sample, here)
+        if own.kinds[j] == "category":
+            level[encoding.column == j] = codes
+    column = place[encoding.column].astype(np.int32)
+    parts = column, level, *_looked_up(column, level, sample.schema)
+    return eqx.tree_at(lambda e: (e.column, e.level, e.feature, e.of_level), encoding, parts)

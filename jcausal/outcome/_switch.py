@@ -35,12 +35,13 @@ def level_changes(
     every = jnp.concatenate([level, own], axis=1)
     feature = _features(surface.encoding, column, every)
     if isinstance(surface, RidgeSurface):
-        value = surface.slope[feature]
+        value = _where_known(feature, surface.slope[feature])
     elif isinstance(surface, ForestSurface):
         z = jnp.where(surface.encoding.column == column[:, None], 0, surface.encoding(centre))
         value = _in_forests(surface, z, feature)
     else:
         value = jnp.take_along_axis(_in_boosted(surface, centre), feature[:, :, None], 1)
+        value = _where_known(feature, value)
     value = value.astype(centre.dtype)
     return value[:, :-1] - value[:, -1:]
 
@@ -56,10 +57,12 @@ def all_level_changes(
     if isinstance(surface, BoostedTreesSurface):
         level = np.minimum(np.arange(tallest), heights[:, None] - 1)
         value = _in_boosted(surface, centre).astype(centre.dtype)
-        first = jnp.argmax(jnp.asarray(surface.encoding.column) == columns[:, None], axis=1)
-        own = first + centre[:, columns].astype(jnp.int32)
-        there = value[:, first[:, None] + level]
-        return there - jnp.take_along_axis(value, own[:, :, None], 1)[:, :, None]
+        feature = jnp.asarray(surface.encoding.of_level)[columns]
+        every = feature[jnp.arange(c)[:, None], level]
+        there = _where_known(every, value[:, every])
+        own = feature[jnp.arange(c), centre[:, columns].astype(jnp.int32)]
+        here = _where_known(own, jnp.take_along_axis(value, own[:, :, None], 1))
+        return there - here[:, :, None]
     slot = np.repeat(np.arange(c), heights)
     level = np.concatenate([np.arange(height) for height in heights])
     if isinstance(surface, ForestSurface | RidgeSurface):
@@ -82,7 +85,7 @@ def _in_forests(
     on, nan = jnp.ones((*feature.shape, 1), z.dtype), jnp.full(feature.shape, jnp.nan, z.dtype)
     arms = (surface.control, surface.treated)
     lines = [nan if f is None else f.lines(z, feature, on)[:, :, 0] for f in arms]
-    return jnp.stack(lines, axis=2)
+    return _where_known(feature, jnp.stack(lines, axis=2))
 
 
 def _in_boosted(surface: BoostedTreesSurface, centre: Float[Array, "m p"]) -> Float[Array, "m f 2"]:
@@ -145,9 +148,13 @@ def _splits(one: Boosted) -> Bool[Array, "t s"]:
 def _features(
     encoding: Encoding, column: Int[Array, " m"], level: Int[Array, "m k"]
 ) -> Int[Array, "m k"]:
-    """The feature of a level of a category: those of one category lie side by side."""
-    first = jnp.argmax(jnp.asarray(encoding.column) == column[:, None], axis=1)
-    return first[:, None] + level
+    """The feature of a level of a category; -1 for a level that the surface does not know."""
+    return jnp.asarray(encoding.of_level)[column[:, None], level]
+
+
+def _where_known(feature: Int[Array, "*k"], value: Float[Array, "*m 2"]) -> Float[Array, "*m 2"]:
+    """0 for a level that the surface does not know, which has no feature."""
+    return jnp.where((feature < 0)[..., None], 0, value)
 
 
 def sees(surface: ResponseSurface, p: int) -> Bool[Array, " p"]:

@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import on_host, to_device
+from jcausal.data import Options, on_host, to_device
 from jcausal.panel._assignment import Assignment
 from jcausal.panel._panel import Panel
 
@@ -81,7 +81,7 @@ def _where(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Fl
     return lib.where(use, values, lib.nan)
 
 
-class Completer(eqx.Module):
+class Completer(Options, eqx.Module):
     """A completion method: hyperparameters only, stored as given.
 
     `cells` tells whose effect is estimated: "all" cells' or "treated" ones' only; `traceable`

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, check_whole, whole
+from jcausal.data import as_key, whole
 from jcausal.panel import _rank
 from jcausal.panel._assignment import Assignment, switching_reason
 from jcausal.panel._completer import Cells, Completed, Completer, Errors, completed
@@ -84,16 +84,10 @@ class CrossFittedDR(Completer):
     def __check_init__(self) -> None:
         for name in ("rank", "propensity_rank"):
             value = getattr(self, name)
-            if isinstance(value, str) and value not in ("gap", "median"):
-                raise ValueError(f"{name} is {value!r}: use 'gap', 'median' or an int.")
-            if not isinstance(value, str):
-                check_whole(name, value)
             if not isinstance(value, str) and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1.")
         if not 0 < self.clip < 0.5:
             raise ValueError(f"clip is {self.clip}: it must lie between 0 and 0.5.")
-        if self.estimator not in ("dr", "oi", "ipw"):
-            raise ValueError(f"estimator is {self.estimator!r}: use 'dr', 'oi' or 'ipw'.")
 
     @property
     def words(self) -> str:

@@ -1,6 +1,7 @@
 """Long frames in: one row a unit and time."""
 
 import warnings
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ import pandas as pd
 from jcausal.data import (
     DataError,
     FrameKind,
+    check_name,
+    check_names,
     label_in_words,
     open_frame,
     read_column,
@@ -28,16 +31,18 @@ Missing = Literal["error", "drop"]
 def read_panel(
     frame: Any,
     roles: tuple[str, str, str, str],
-    covariates: tuple[str, ...],
+    covariates: Sequence[str],
     missing: Missing,
     treated: object = None,
 ) -> tuple[dict[str, Any], FrameKind]:
     """The arguments of `Panel` from the columns of a long frame, and the kind of frame."""
     if missing not in ("error", "drop"):
         raise ValueError(f"missing is {missing!r}: use 'error' or 'drop'.")
+    words = ("unit", "time", "outcome", "treatment")
+    unit, time, outcome, treatment = (check_name(word, name) for word, name in zip(words, roles))
+    covariates = check_names("covariates", covariates)
     table, home = open_frame(frame)
-    unit, time, outcome, treatment = roles
-    _check_columns([*roles, *covariates], list(table.columns))
+    _check_columns([unit, time, outcome, treatment, *covariates], list(table.columns))
     units, row = _labels(table, "unit", unit)
     times, column = _labels(table, "time", time)
     values = {outcome: _numbers(table, outcome, "outcome")}

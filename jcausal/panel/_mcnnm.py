@@ -79,8 +79,6 @@ class MCNNM(Completer):
     times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
-        if self.cells not in ("treated", "all"):
-            raise ValueError(f"cells is {self.cells!r}: use 'treated' or 'all'.")
         if self.penalty is not None and not is_traced(self.penalty) and not self.penalty >= 0:
             raise ValueError(f"penalty is {self.penalty}: it must not be negative.")
         if self.grid < 2 or self.folds < 2:

@@ -139,9 +139,8 @@ class Panel(Shown, eqx.Module):
             >>> jc.Panel.from_frame(f, **words).y.shape
             (2, 2)
         """
-        arguments, home = read_panel(
-            frame, (unit, time, outcome, treatment), tuple(covariates), missing, treated
-        )
+        roles = (unit, time, outcome, treatment)
+        arguments, home = read_panel(frame, roles, covariates, missing, treated)
         return replace(cls(**arguments), home=home)
 
     @property

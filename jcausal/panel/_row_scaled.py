@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import as_key, check_whole, whole
+from jcausal.data import as_key, whole
 from jcausal.panel import _rank
 from jcausal.panel._assignment import Assignment, both_arms_reason
 from jcausal.panel._completer import HOLDS_OUT, Cells, Completed, Completer, completed
@@ -82,19 +82,11 @@ class RowScaledSpectral(Completer):
     times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
-        if isinstance(self.rank, str):
-            if self.rank not in ("gap", "paper", "median", "cv"):
-                raise ValueError(
-                    f"rank is {self.rank!r}: use 'gap', 'paper', 'median', 'cv' or an int."
-                )
-        else:
-            check_whole("rank", self.rank)
+        if not isinstance(self.rank, str):
             if self.rank < 1:
                 raise ValueError(f"rank is {self.rank}: it must be at least 1.")
             if self.max_rank is not None:
                 raise ValueError("max_rank is for rules: rank is a number already.")
-        for name in ("refine",) if self.max_rank is None else ("refine", "max_rank"):
-            check_whole(name, getattr(self, name))
         if self.c_tau is not None and self.rank not in ("gap", "paper"):
             raise ValueError("c_tau is the constant of rank='gap' and rank='paper' only.")
         if self.bound is not None and self.rank != "paper":

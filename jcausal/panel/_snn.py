@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import check_whole, whole
+from jcausal.data import whole
 from jcausal.panel._anchors import Anchors, anchors_of
 from jcausal.panel._assignment import Assignment, controls_reason
 from jcausal.panel._completer import Cells, Completed, Completer, completed, observed_y1
@@ -72,13 +72,8 @@ class SyntheticNearestNeighbors(Completer):
     times_before: int = eqx.field(static=True, init=False, default=0)
 
     def __check_init__(self) -> None:
-        if isinstance(self.rank, str):
-            if self.rank not in ("median", "energy"):
-                raise ValueError(f"rank is {self.rank!r}: use 'median', 'energy' or an int.")
-        else:
-            check_whole("rank", self.rank)
-            if self.rank < 1:
-                raise ValueError(f"rank is {self.rank}: it must be at least 1.")
+        if not isinstance(self.rank, str) and self.rank < 1:
+            raise ValueError(f"rank is {self.rank}: it must be at least 1.")
         if self.energy is not None and self.rank != "energy":
             raise ValueError("energy is the share of rank='energy' only.")
         if self.energy is not None and not 0 < self.energy <= 1:

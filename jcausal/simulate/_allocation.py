@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jcausal.allocate import LEA
 from jcausal.allocate._lea import Split
 from jcausal.allocate._values import Values, as_effects
-from jcausal.data import DataError, as_key, is_traced, step_key
+from jcausal.data import DataError, Options, as_key, is_traced, step_key
 from jcausal.simulate._allocation_trials import AllocationTrials
 
 Key = PRNGKeyArray | Array | int
@@ -23,7 +23,7 @@ def _as_tuple(numbers: Sequence) -> tuple:
     return tuple(numbers)
 
 
-class EqualSamples(eqx.Module):
+class EqualSamples(Options, eqx.Module):
     """As many samples of every group as `jc.LEA` asks, for several eps: the paper's Figure 3.
 
     Algorithm 1 takes gamma = 1/2. The M ln(2 M / delta) / eps samples in total that the paper's
@@ -56,7 +56,7 @@ class EqualSamples(eqx.Module):
         return tuple(plan.coarse.oracle for plan in plans)
 
 
-class RandomSamples(eqx.Module):
+class RandomSamples(Options, eqx.Module):
     """Samples that fall on groups at random, for several totals: the paper's Figure 2.
 
     One trial grows from each total to the next. A group that no sample falls on is estimated 0.

@@ -21,7 +21,7 @@ from jcausal.match.boxes._fast import points_of, prognosis_of, queries_of, still
 from jcausal.match.boxes._levels import Batch, Crowd, Found, Ground, lay_out, level_boxes
 from jcausal.match.boxes._lines import Edges
 from jcausal.match.boxes._space import Layout, Queries, layout, pick
-from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._surface import Arms
 from jcausal_kernels import MISSING
 
@@ -82,6 +82,7 @@ class AHB(Matcher):
     outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
+        check_model("outcome", self.outcome)
         if self.bins < 2:
             raise ValueError(f"bins is {self.bins}: a ladder needs at least 2 steps.")
         counts = (self.min_controls, self.min_treated)

@@ -18,7 +18,7 @@ from jcausal.match.boxes._prove import Engine, prove
 from jcausal.match.boxes._search import Limits
 from jcausal.match.boxes._sheet import Sheet
 from jcausal.match.boxes._space import layout
-from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._surface import Arms
 from jcausal.solve import Interrupted, SolverPool
 from jcausal_kernels import prune_pairs
@@ -98,14 +98,10 @@ class ExactAHB(Matcher):
     outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
-        if self.scale not in ("sd", "variance", "none"):
-            raise ValueError(f"scale is {self.scale!r}: use 'sd', 'variance' or 'none'.")
-        if self.engine not in ("auto", "device", "highs"):
-            raise ValueError(f"engine is {self.engine!r}: use 'auto', 'device' or 'highs'.")
+        check_model("outcome", self.outcome)
         for name in ("gamma0", "gamma1", "beta", "floor", "gap"):
-            if not 0 <= getattr(self, name) < np.inf:
-                value = getattr(self, name)
-                raise ValueError(f"{name} is {value}: it must be finite and not negative.")
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must not be negative.")
         if self.gamma0 + self.gamma1 == 0:
             raise ValueError("gamma0 and gamma1 are 0: one must be positive.")
         if self.beta == 0:

@@ -25,7 +25,7 @@ from jcausal.match.boxes._space import (
     point_queries,
     unit_queries,
 )
-from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface
+from jcausal.outcome import BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._alike import alike
 from jcausal.outcome._surface import Arms
 from jcausal_kernels import MISSING
@@ -98,8 +98,7 @@ class FastAHB(Matcher):
     outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
 
     def __check_init__(self) -> None:
-        if self.grid not in ("line", "lattice"):
-            raise ValueError(f"grid is {self.grid!r}: use 'line' or 'lattice'.")
+        check_model("outcome", self.outcome)
         if self.points is not None and self.points < 2:
             raise ValueError(f"points is {self.points}: a variance needs at least 2.")
         if is_traced(self.gamma0, self.gamma1, self.c, self.slack, self.reach):

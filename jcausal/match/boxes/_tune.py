@@ -11,12 +11,17 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from jcausal.data import (
+    FROM_FRAME,
     DataError,
     FrameKind,
     HonestyError,
     Sample,
     Shown,
     as_key,
+    check_count,
+    check_key,
+    check_kind,
+    check_object,
     is_traced,
     like,
     number_in_words,
@@ -144,6 +149,8 @@ def tune(
 
 def _box_method(sample: Sample, matcher: Matcher, folds: int, key: object) -> BoxMethod:
     """The matcher, once everything but the grid is known to be in order."""
+    check_kind(sample, Sample, "tune", FROM_FRAME)
+    check_object(matcher)
     if not isinstance(matcher, FastAHB | ExactAHB):
         raise ValueError(
             f"{type(matcher).__name__} cannot be tuned: use jc.FastAHB or jc.ExactAHB."
@@ -154,8 +161,9 @@ def _box_method(sample: Sample, matcher: Matcher, folds: int, key: object) -> Bo
         )
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    if folds < 1:
-        raise ValueError(f"folds is {folds}: it must be at least 1.")
+    check_count("folds", folds)
+    if key is not None:
+        check_key(key)
     if folds == 1 and isinstance(matcher.outcome, OutcomeModel):
         raise HonestyError(
             "with folds=1 the surface would be trained on the outcomes that it is judged by: use "

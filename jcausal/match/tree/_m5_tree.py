@@ -17,11 +17,11 @@ from jcausal.data import (
     Sample,
     Schema,
     bucket,
-    check_whole,
     is_traced,
     on_host,
     pad_rows,
     to_device,
+    trained_on,
     whole,
 )
 from jcausal.match.tree._finish import fits_of, nodes_of
@@ -37,7 +37,7 @@ from jcausal.match.tree._prepare import (
     traced_rungs,
 )
 from jcausal.match.tree._tree import Fits, Nodes, Tree, scale_of
-from jcausal.outcome._surface import Arms, Encoding, OutcomeModel, trained_on
+from jcausal.outcome._surface import Arms, Encoding, OutcomeModel
 
 LARGE = 2**15  # rows from which on blocks are larger
 SLOTS = (64, 512, 4096)  # sizes of a level
@@ -105,24 +105,12 @@ class M5Tree(OutcomeModel):
     needs_key: bool = eqx.field(static=True, init=False, default=False)
 
     def __check_init__(self) -> None:
-        check_whole("max_depth", self.max_depth)
-        for name in ("min_controls", "bins"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
         if self.min_controls is not None and self.min_controls < 1:
             raise ValueError(
                 f"min_controls is {self.min_controls}: it must be at least 1, or None."
             )
         if self.max_depth < 0:
             raise ValueError(f"max_depth is {self.max_depth}: it must not be negative.")
-        if self.split_search not in ("best", "first_passing"):
-            raise ValueError(
-                f"split_search is {self.split_search!r}: use 'best' or 'first_passing'."
-            )
-        if self.criterion not in ("adjusted_r2", "residual_variance"):
-            raise ValueError(
-                f"criterion is {self.criterion!r}: use 'adjusted_r2' or 'residual_variance'."
-            )
         if self.bins is not None and self.bins < 2:
             raise ValueError(f"bins is {self.bins}: it must be at least 2, or None.")
 
@@ -142,7 +130,7 @@ class M5Tree(OutcomeModel):
         limits = Limits(*(to_device(np.int32(v)) for v in (least, self.max_depth, free)))
         if is_traced(sample):
             nodes, fits = self._traced(sample, features, use, limits, least)
-            kept = None
+            kept = trained_on(sample, None)
         else:
             rows = np.flatnonzero(np.asarray(use))
             if not rows.size:
@@ -160,7 +148,7 @@ class M5Tree(OutcomeModel):
             schema=sample.schema,
         )
         tree = eqx.tree_at(lambda t: t.treated, tree, tree.count(sample, treated=True))
-        if kept is not None and tree.leaves == 1:
+        if kept.row is not None and tree.leaves == 1:
             warnings.warn(self._why_one_leaf(sample, tree, least, free), TreeWarning, stacklevel=3)
         return tree
 

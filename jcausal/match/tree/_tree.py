@@ -11,14 +11,13 @@ import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema, Values, like, on_host
+from jcausal.data import Sample, Schema, Trained, Values, like, on_host
 from jcausal.data._schema import plain_schema
 from jcausal.match.tree import _words
 from jcausal.outcome._surface import (
     Encoding,
     Noise,
     ResponseSurface,
-    Trained,
     evaluate_along,
     of_arms,
 )

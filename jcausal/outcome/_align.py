@@ -1,0 +1,78 @@
+"""A fitted surface meets a sample: the same columns by name, and the same levels by label."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from jcausal.data import DataError, Sample, Schema, is_traced, rows_in_words
+
+NOWHERE = np.iinfo(np.int32).max  # the code of a level that a sample does not have
+
+
+def places(own: Sequence[str], theirs: Sequence[str]) -> Int[np.ndarray, " p"]:
+    """Where each covariate of a surface stands among those of a sample.
+
+    Names that only count columns (x0, x1, ...) say nothing, on either side: columns are then taken
+    in order.
+
+    **Raises:** `DataError` that names what is missing and what is too much.
+    """
+    if len(own) == len(theirs) and (_only_counted(own) or _only_counted(theirs)):
+        return np.arange(len(own))
+    if set(own) != set(theirs):
+        missing = [name for name in own if name not in theirs]
+        more = [name for name in theirs if name not in own]
+        parts = [f"without {', '.join(missing)}"] if missing else []
+        parts += [f"with {', '.join(more)}, which it does not know"] if more else []
+        raise DataError(
+            f"the surface is one of the covariates {', '.join(own)}, and the sample comes "
+            f"{' and '.join(parts)}: give both the same columns with covariates=[...]."
+        )
+    return np.array([list(theirs).index(name) for name in own])
+
+
+def level_codes(own: Schema, j: int, sample: Sample, place: int) -> Int[np.ndarray, " l"]:
+    """The sample's code of each level that a surface knows of its category j.
+
+    **Raises:** `DataError` for a covariate that is a category to one of both only, and for rows of
+    a level that the surface has not seen.
+    """
+    theirs = sample.schema
+    mine, known = own.levels[j], theirs.levels[place]
+    if (own.kinds[j] == "category") != (theirs.kinds[place] == "category"):
+        raise DataError(
+            f"the surface knows {own.names[j]!r} as {_as_kind(mine)}, the sample as "
+            f"{_as_kind(known)}: make both of one frame, or declare the column in both with "
+            "categorical=[...]."
+        )
+    for code, label in enumerate(known):
+        if label not in mine:
+            _check_absent(sample, place, code, own.names[j], mine)
+    return np.array([known.index(label) if label in known else NOWHERE for label in mine], np.int32)
+
+
+def _check_absent(sample: Sample, place: int, code: int, name: str, mine: tuple[str, ...]) -> None:
+    """Refuse rows of a level that is new to the surface; which there are is unknown when traced."""
+    label = sample.schema.levels[place][code]
+    if is_traced(sample.codes, sample.valid):
+        where = "perhaps in some rows"
+    else:
+        there = (np.asarray(sample.codes)[:, place] == code) & np.asarray(sample.valid)
+        rows = np.flatnonzero(there)
+        if not rows.size:
+            return
+        where = f"in {rows.size} of {int(np.asarray(sample.valid).sum())} rows"
+        where += f" ({rows_in_words(rows)})"
+    raise DataError(
+        f"category {name!r} is {label!r} {where}, and the surface knows it as {_as_kind(mine)}: "
+        "train on rows of that level too, or merge it with another in both frames."
+    )
+
+
+def _only_counted(names: Sequence[str]) -> bool:
+    return all(name == f"x{j}" for j, name in enumerate(names))
+
+
+def _as_kind(levels: tuple[str, ...]) -> str:
+    return f"a category of {', '.join(levels)}" if levels else "a number"

@@ -1,0 +1,156 @@
+"""Whose outcomes a surface has seen: told by what the rows hold, the same in every process."""
+
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_sample
+
+import jcausal as jc
+from jcausal.data import check_honest, to_device
+from jcausal.data._content import row_content
+
+
+def refuses(surface, sample):
+    try:
+        check_honest(surface.trained, sample, sample.valid)
+    except jc.HonestyError as error:
+        return str(error)
+    return ""
+
+
+def frame_of(sample):
+    return pd.DataFrame(sample.points, columns=list(sample.schema.names)).assign(
+        t=np.asarray(sample.t).astype(int), y=np.asarray(sample.y, float)
+    )
+
+
+def read(frame, **options):
+    return jc.Sample.from_frame(frame, treatment="t", outcome="y", **options)
+
+
+def test_a_surface_of_another_process_accuses_nobody_else(tmp_path):
+    root = Path(jc.__file__).parents[1]
+    program = f"""
+import sys; sys.path[:0] = [{str(root)!r}, {str(root / "kernels")!r}, {str(root / "tests")!r}]
+import pickle, numpy as np, jcausal as jc
+rng = np.random.default_rng(0)
+x = rng.normal(size=(60, 3))
+sample = jc.Sample(x, np.arange(60) % 3 == 0, x.sum(1))
+pickle.dump(jc.fit(sample, jc.Ridge()), open({str(tmp_path / "surface")!r}, "wb"))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    surface = pickle.loads((tmp_path / "surface").read_bytes())
+    assert not refuses(surface, draw_sample(1, n=60))
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    again = jc.Sample(x, np.arange(60) % 3 == 0, x.sum(1))
+    assert "60 of the 60 rows" in refuses(surface, again)
+
+
+@pytest.mark.parametrize("discrete", [False, True], ids=["numbers", "a few values"])
+def test_the_same_file_read_twice_is_noticed(discrete):
+    frame = frame_of(draw_sample(0, n=60, integers=discrete))
+    frame = frame.round(0) if discrete else frame
+    surface = jc.fit(read(frame), jc.Ridge())
+    assert "60 of the 60 rows" in refuses(surface, read(frame.copy()))
+    columns = [*frame.columns[::-1]]
+    assert "60 of the 60 rows" in refuses(surface, read(frame[columns]))
+
+
+def test_parts_and_other_orders_of_one_file_are_noticed():
+    frame = frame_of(draw_sample(0, n=200))
+    surface = jc.fit(read(frame), jc.Ridge())
+    mixed = frame.sample(frac=1, random_state=0)
+    assert "200 of the 200 rows" in refuses(surface, read(mixed))
+    assert "90 of the 90 rows" in refuses(surface, read(mixed.iloc[:90]))
+    first = jc.fit(read(frame.iloc[:100]), jc.Ridge())
+    assert not refuses(first, read(frame.iloc[100:]))
+    assert "100 of the 200 rows" in refuses(first, read(frame))
+
+
+def test_other_units_that_look_alike_are_not_accused():
+    """Of 16 kinds of unit each is in both samples."""
+    rng = np.random.default_rng(0)
+    draw = lambda n: jc.Sample(  # noqa: E731
+        rng.integers(0, 2, (n, 2)), rng.integers(0, 2, n), rng.integers(0, 2, n)
+    )
+    for n in (12, 60, 400):
+        surface = jc.fit(draw(n), jc.Ridge())
+        assert not refuses(surface, draw(n)) and not refuses(surface, draw(2 * n))
+
+
+def test_new_outcomes_of_a_fixed_design_are_not_seen_outcomes():
+    base = draw_sample(0, n=60)
+    x, t = np.asarray(base.x), np.asarray(base.t)
+    surface = jc.fit(jc.Sample(x, t, np.asarray(base.y)), jc.Ridge())
+    assert not refuses(surface, jc.Sample(x, t, np.asarray(base.y)[::-1]))
+
+
+def test_content_knows_neither_the_order_of_columns_nor_that_of_levels():
+    one = jc.Sample(
+        [[1.0, 0], [2.0, 1], [3.0, 1]],
+        [0, 1, 0],
+        names=["x", "g"],
+        kinds=["number", "category"],
+        levels=dict(g=["a", "b"]),
+    )
+    other = jc.Sample(
+        [[1, 1.0], [0, 2.0], [0, 3.0]],
+        [0, 1, 0],
+        names=["g", "x"],
+        kinds=["category", "number"],
+        levels=dict(g=["b", "a", "c"]),
+    )
+    np.testing.assert_array_equal(one.content, other.content)
+    assert len({tuple(row) for row in np.asarray(one.content)}) == 3
+
+
+def test_a_gap_is_a_gap_whatever_fills_it():
+    frame = frame_of(draw_sample(0, n=40))
+    frame.loc[::5, "x0"] = np.nan
+    whole = read(frame, missing="indicator")
+    part = read(frame.iloc[:20], missing="indicator")
+    assert np.asarray(whole.fill)[0] != np.asarray(part.fill)[0]
+    np.testing.assert_array_equal(np.asarray(whole.content)[:20], part.content)
+
+
+def test_traced_samples_have_the_same_content():
+    base = draw_sample(0, n=30)
+    x, t, y = np.asarray(base.x), np.asarray(base.t), np.asarray(base.y)
+    made = jax.jit(lambda x, t, y: jc.Sample(x, t, y))(x, t, y)
+    np.testing.assert_array_equal(made.content, base.content)
+    np.testing.assert_array_equal(made.origin, base.origin)
+
+
+def test_surfaces_and_samples_share_traces_whatever_they_hold():
+    made = jax.jit(lambda sample: sample.x.sum())
+    for seed in range(3):
+        made(draw_sample(seed).plain())
+    assert made._cache_size() == 1
+
+
+def test_pickled_samples_and_surfaces_stay_honest():
+    sample = draw_sample(3, n=60)
+    train, test = jc.split(sample, key=0)
+    surface = pickle.loads(pickle.dumps(jc.fit(train, jc.Ridge())))
+    assert not refuses(surface, pickle.loads(pickle.dumps(test)))
+    assert refuses(surface, pickle.loads(pickle.dumps(train)))
+
+
+@pytest.mark.extended
+def test_a_million_rows_are_told_apart_in_seconds():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1_000_000, 20)).astype(np.float32)
+    sample = jc.Sample(x[:3000], np.arange(3000) % 2)
+    codes = np.zeros(x.shape, np.int32)
+    began = time.perf_counter()
+    arm = np.arange(len(x)) % 2 == 0
+    found = row_content(*map(to_device, (x, codes, arm)), sample.schema)
+    assert time.perf_counter() - began < 10
+    assert len(np.unique(np.ascontiguousarray(found).view(np.uint64))) == 1_000_000

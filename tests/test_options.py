@@ -1,0 +1,254 @@
+"""Hyperparameters and arguments of the wrong kind: one sentence that says what to write."""
+
+import dataclasses
+import inspect
+import numbers
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_sample
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression
+
+import jcausal as jc
+from jcausal.data import Options
+from jcausal.data._options import _fields
+
+NEEDED = {
+    jc.EffectKMeans: (jc.Ridge(),),
+    jc.Knapsack: (5.0,),
+    jc.LEA: (0.1,),
+    jc.Quantiles: ("x0",),
+    jc.TheoremGamma: (0.5, 1.0),
+    jc.TopK: (2,),
+    jc.Trees: (RandomForestRegressor(),),
+    jc.TruncatedNormal: (0.5, 0.2),
+}
+NOUNS = [
+    one
+    for one in vars(jc).values()
+    if inspect.isclass(one)
+    and issubclass(one, Options)
+    and not inspect.isabstract(one)
+    and one is not jc.ByColumn
+]
+NUMBERS = [
+    (noun, name)
+    for noun in NOUNS
+    for name, may in _fields(noun).items()
+    if (may.whole or may.real) and not may.column
+]
+
+
+def made(noun, **options):
+    fields = [one.name for one in dataclasses.fields(noun) if one.init]
+    return noun(**(dict(zip(fields, NEEDED.get(noun, ()))) | options))
+
+
+def test_every_noun_of_hyperparameters_is_one_of_them():
+    known = {one.__name__ for one in NOUNS}
+    assert {"FastAHB", "BART", "AIPW", "Bootstrap", "MCNNM", "TopK", "LEA", "Slide"} <= known
+    assert len(NUMBERS) > 80
+
+
+@pytest.mark.parametrize(("noun", "name"), NUMBERS, ids=[f"{n.__name__}.{f}" for n, f in NUMBERS])
+def test_no_number_is_nan_infinite_or_text(noun, name, unchecked):
+    for wrong in (np.nan, np.inf, -np.inf, jnp.asarray(np.nan), "1", True):
+        with pytest.raises(ValueError, match=rf"^{name} is .*((finite|whole) number|use)"):
+            made(noun, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: jc.FastAHB(c=np.nan), "^c is nan: it must be a finite number.$"),
+        (lambda: jc.FastAHB(reach=np.nan), "^reach is nan: it must be a finite number, or None.$"),
+        (lambda: jc.FastAHB(min_controls=2.5), "^min_controls is 2.5: it must be a whole number.$"),
+        (lambda: jc.AHB(gamma0="a"), "^gamma0 is 'a': it must be a finite number, or None.$"),
+        (lambda: jc.M5Match(honest="no"), "^honest is 'no': use True or False.$"),
+        (lambda: jc.ExactAHB(scale="x"), "^scale is 'x': use 'sd', 'variance' or 'none'.$"),
+        (lambda: jc.ExactAHB(max_distance={"x0": np.nan}), "^max_distance holds NaN"),
+        (lambda: jc.USVT(bounds=(0.0, np.nan)), "^bounds holds NaN"),
+        (lambda: jc.MLP(epochs=2.0), "^epochs is 2.0: it must be a whole number"),
+        (lambda: jc.KMeans(covariates="age"), r"write covariates=\['age'\]"),
+    ],
+)
+def test_the_very_words(make, words, unchecked):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    assert jc.FastAHB(c=np.float32(1.2), min_controls=np.int64(2)).c == np.float32(1.2)
+    assert jc.FastAHB(c=jnp.asarray(1.2)).c.shape == ()
+    assert isinstance(jc.TopK(np.int32(2)).budget, numbers.Integral)
+    shape = jax.vmap(lambda c: jc.FastAHB(c=c).c)(jnp.ones(3)).shape
+    assert shape == (3,)
+
+
+WRONG_MODELS = [
+    (jc.BART, r"BART is a class: write outcome=jc.BART\(\)"),
+    (RandomForestRegressor, r"write outcome=jc.Trees\(RandomForestRegressor\(\)\)"),
+    (
+        RandomForestRegressor(),
+        r"of sklearn: write outcome=jc.Trees\(RandomForestRegressor\(",
+    ),
+    (LinearRegression(), "outcome is LinearRegression of sklearn: .* function of points"),
+    (None, r"outcome is None: write outcome=jc.BoostedTrees\(\)"),
+    ("bart", r"outcome is the text 'bart': write outcome=jc.BART\(\)"),
+    ("y", r"the text 'y': .*outcomes stand in the sample"),
+    ([1.0, 2.0], "outcome is a list: write"),
+    (pd.Series([1.0]), "outcome is a Series: write"),
+    (np.ones(3), "outcome is a ndarray: write"),
+    (jc.AHB(), "outcome is an AHB: write"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG_MODELS)
+@pytest.mark.parametrize("noun", [jc.AHB, jc.FastAHB, jc.ExactAHB, jc.AIPW, jc.EffectKMeans])
+def test_outcome_takes_models_surfaces_and_functions(noun, given, words, unchecked):
+    with pytest.raises(ValueError, match=words):
+        noun(outcome=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (jc.BART, r"BART is a class: write surface=jc.fit\(train, jc.BART\(\), key=0\)"),
+        (jc.BART(), r"which is not trained: write surface=jc.fit\(train, jc.BART\(\), key=0\)"),
+        (LinearRegression(), "surface is LinearRegression of sklearn"),
+        ("bart", r"surface is the text 'bart': write surface=jc.fit\(train, jc.BART\(\), key=0\)"),
+        ([1], "surface is a list"),
+        (pd.Series([1.0]), "surface is a Series"),
+    ],
+)
+def test_surface_takes_what_is_trained(given, words, unchecked):
+    with pytest.raises(ValueError, match=words):
+        jc.match(draw_sample(0), jc.AHB(), surface=given)
+
+
+def test_models_and_methods_where_they_do_not_belong(unchecked):
+    sample, ridge = draw_sample(0), jc.FastAHB(outcome=jc.Ridge())
+    calls = [
+        (lambda: jc.fit(sample, LinearRegression()), "model is LinearRegression of sklearn"),
+        (lambda: jc.fit(sample, None), r"model is None: write model=jc.BoostedTrees\(\)"),
+        (lambda: jc.estimate(sample, ridge, adjust=[1], key=0), "adjust is a list: write adjust="),
+        (lambda: jc.estimate(sample, "ahb", key=0), r"the text 'ahb': write jc.estimate\(sample"),
+        (lambda: jc.estimate(sample, None, key=0), "not None: write"),
+        (lambda: jc.estimate(sample, jc.BART()), r"write jc.AHB\(outcome=jc.BART\(\)\)"),
+        (lambda: jc.match(sample, "ahb"), "match takes a matching method"),
+        (lambda: jc.tune(sample, jc.FastAHB, dict(c=[1.0])), r"write jc.FastAHB\(\)"),
+        (lambda: jc.tune(pd.DataFrame(), ridge, dict(c=[1.0])), "not a DataFrame: make one"),
+        (lambda: jc.Function(3), "3 cannot be called"),
+    ]
+    for call, words in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (0.0, "key is 0.0: give a whole number"),
+        ("a", "key is 'a': give a whole number"),
+        (True, "key is True: give a whole number"),
+        (2**32, "key is 4294967296: .* it would be that of 0"),
+        (-1, "key is -1: .* it would be that of 4294967295"),
+        (np.int64(2**40), "key is 1099511627776"),
+        (
+            np.random.default_rng(0),
+            r"key is a NumPy Generator: .*key=int\(rng.integers",
+        ),
+        (np.random.RandomState(0), "key is a NumPy RandomState: .*rng.randint"),
+        (np.ones(2), r"key is an array of shape \(2,\) and float64"),
+        (jax.random.split(jax.random.key(0), 3), r"key holds 3 keys: .*key\[0\]"),
+    ],
+)
+def test_keys(key, words, unchecked):
+    sample = draw_sample(0)
+    calls = [
+        lambda: jc.split(sample, key=key),
+        lambda: jc.fit(sample, jc.MLP(), key=key),
+        lambda: jc.fit(sample, jc.Ridge(), key=key),
+        lambda: jc.estimate(sample, jc.FastAHB(outcome=jc.Ridge()), key=key),
+        lambda: jc.tune(sample, jc.FastAHB(outcome=jc.Ridge()), dict(c=[1.0]), key=key),
+        lambda: jc.simulate.m5("s1/conf", key=key, n=50, treated=5),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_keys_of_every_usual_kind_draw_alike():
+    sample = draw_sample(0)
+    for key in (5, np.int64(5), jnp.asarray(5), jax.random.key(5), jax.random.PRNGKey(5)):
+        train = jc.split(sample, key=key)[0]
+        np.testing.assert_array_equal(train.x, jc.split(sample, key=5)[0].x)
+    jc.split(sample, key=2**32 - 1)
+
+
+@pytest.mark.parametrize("option", ["folds", "repeats"])
+def test_folds_and_repeats_are_whole_numbers(option, unchecked):
+    sample, method = draw_sample(0), jc.FastAHB(outcome=jc.Ridge())
+    for value, words in (
+        ("2", f"{option} is the text '2': write {option}=2"),
+        (2.0, f"{option} is 2.0: it must be a whole number, such as {option}=2"),
+        (None, f"{option} is None: it must be a whole number"),
+        (True, f"{option} is True"),
+        (-1, f"{option} is -1: it must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jc.estimate(sample, method, key=0, **{option: value})
+    for value in ("2", 2.0):
+        with pytest.raises(ValueError, match="folds is"):
+            jc.tune(sample, method, dict(c=[1.0]), folds=value, key=0)
+        with pytest.raises(ValueError, match="folds is"):
+            jc.estimate(sample, jc.AIPW(outcome=jc.Ridge()), folds=value, key=0)
+
+
+FRAME = pd.DataFrame(dict(x0=[1.0, 2, 3, 4], g=list("abab"), t=[0, 1, 0, 1], y=[1.0, 2, 3, 5]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(treatment=None), "treatment is None: write the name of its column"),
+        (dict(treatment=["t"]), "treatment is a list: .* treatment='t'"),
+        (dict(treatment=FRAME["t"]), "treatment is a Series: .* treatment='t'"),
+        (dict(treatment=np.ones(4)), "treatment is a ndarray: .* treatment='NAME'"),
+        (dict(outcome=FRAME["y"]), "outcome is a Series: .* outcome='y'"),
+        (dict(weight=["x0"]), "weight is a list: .* weight='x0'"),
+        (dict(covariates="x0"), r"covariates is the text 'x0': write covariates=\['x0'\]"),
+        (dict(covariates=FRAME["x0"]), r"covariates holds 1.0, which names no column"),
+        (dict(covariates=3.0), "covariates is a float: write a list of names"),
+        (dict(categorical="g"), r"categorical is the text 'g': write categorical=\['g'\]"),
+        (dict(categorical=None), "categorical is None: write a list of names"),
+        (dict(units="years"), "units is the text 'years': write units="),
+    ],
+)
+def test_columns_are_named(options, words, unchecked):
+    with pytest.raises(jc.DataError, match=words):
+        jc.Sample.from_frame(FRAME, **(dict(treatment="t", outcome="y") | options))
+
+
+def test_columns_that_are_called_by_numbers(unchecked):
+    frame = FRAME[["x0", "t", "y"]].set_axis([0, 1, 2], axis=1)
+    sample = jc.Sample.from_frame(frame, treatment=1, outcome=np.int64(2), covariates=[0])
+    assert sample.schema.names == ("0",) and np.asarray(sample.y).tolist() == [1, 2, 3, 5]
+    with pytest.raises(jc.DataError, match="names is the text 'age'"):
+        jc.Sample(np.ones((3, 3)), [0, 1, 0], names="age")
+
+
+def test_columns_of_panels_are_named(unchecked):
+    frame = pd.DataFrame(dict(u=[1, 1, 2, 2], s=[1, 2, 1, 2], y=[1.0, 2, 3, 4], d=[0, 0, 0, 1]))
+    roles = dict(unit="u", time="s", outcome="y", treatment="d")
+    for options, words in (
+        (dict(unit=frame["u"]), "unit is a Series: .* unit='u'"),
+        (dict(time=None), "time is None: .* time='NAME'"),
+        (dict(covariates="y"), r"covariates=\['y'\]"),
+    ):
+        with pytest.raises(jc.DataError, match=words):
+            jc.Panel.from_frame(frame, **(roles | options))
