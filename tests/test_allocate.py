@@ -321,7 +321,7 @@ def test_frame_and_summary():
         (lambda: jc.GroupEstimates([0.1, 0.2], freedom=[0, 1]), "freedom is 0 in group 0"),
         (lambda: jc.GroupEstimates([0.1, 0.2], label="aa"), "'a' stands for two groups"),
         (lambda: jc.GroupEstimates([0.1, 0.2], label="abc"), "3 labels for 2 groups"),
-        (lambda: jc.GroupEstimates(["a", "b"]), "numbers are needed"),
+        (lambda: jc.GroupEstimates(["a", "b"]), "value holds text in 2 places, first 'a'"),
         (
             lambda: jc.GroupEstimates([0.1, 0.2], halves=np.array([[[0, 1], [0, np.nan]]])),
             "halves is NaN in group 1",

@@ -114,7 +114,7 @@ def test_labels_that_read_alike_are_refused():
     ):
         with pytest.raises(jc.DataError, match="cluster holds 1 and '1', which read alike"):
             make()
-    with pytest.raises(jc.DataError, match="1 ids stand in more than one row, first 1"):
+    with pytest.raises(jc.DataError, match="holds 1 labels in more than one row, first 1"):
         jc.Sample(X[:3], T[:3], id=[1, "1", 2])
     apart = jc.Sample(X, T, cluster=[1, "a", 2, 3] * 6)
     assert apart.cluster.tolist() == [0, 3, 1, 2] * 6
@@ -251,7 +251,7 @@ def test_tuples_are_labels():
     assert jc.allocate(estimates, capped).chosen.tolist() == [True, False]
     with pytest.raises(jc.DataError, match="id holds a list in 24 of 24 places, first"):
         jc.Sample(X, T, Y, id=pd.Series([[i, i] for i in range(N)]))
-    with pytest.raises(jc.DataError, match="1 ids stand in more than one row, first"):
+    with pytest.raises(jc.DataError, match="holds 1 labels in more than one row, first"):
         jc.Sample(X, T, Y, id=[("s", 0), *PAIRS[:-1]])
 
 

@@ -46,7 +46,7 @@ def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
     if bad:
         rows = rows_in_words(np.array(bad) // (array[0].size if array.ndim > 1 else 1))
         raise DataError(
-            f"{name} holds text in {len(bad)} places, first {flat[bad[0]]!r} ({rows}): "
+            f"{name} holds text in {len(bad)} places, first {str(flat[bad[0]])!r} ({rows}): "
             f"{_instead(name)}."
         )
     odd = [i for i, v in enumerate(flat) if not (_is_number(v) or v is None or v is pd.NA)]
@@ -190,15 +190,15 @@ def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"], dtype: np.dt
     check_scale("weight", weight[valid], dtype)
 
 
-def check_ids(ids: np.ndarray, n: int) -> None:
-    """One id a row, none twice."""
+def check_ids(ids: np.ndarray, n: int, name: str = "id") -> None:
+    """One id a row, none twice; `name` is the column's in a sentence."""
     if ids.shape != (n,):
-        raise DataError(f"id has shape {ids.shape} but x has {n} rows: one id a row.")
+        raise DataError(f"{name} has shape {ids.shape} but x has {n} rows: one id a row.")
     missing = np.flatnonzero(missing_labels(ids))
     if missing.size:
         raise DataError(
-            f"id is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): give each "
-            "row an id, or none at all."
+            f"{name} is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): give "
+            "each row an id, or none at all."
         )
     words = label_words(ids)
     _, first, counts = np.unique(words, return_index=True, return_counts=True)
@@ -206,7 +206,7 @@ def check_ids(ids: np.ndarray, n: int) -> None:
         place = first[counts > 1].min()
         rows = np.flatnonzero(words == words[place])
         raise DataError(
-            f"{(counts > 1).sum()} ids stand in more than one row, first "
+            f"{name} holds {(counts > 1).sum()} labels in more than one row, first "
             f"{label_in_words(ids[place])} ({rows_in_words(rows)}): an id names one unit."
         )
 

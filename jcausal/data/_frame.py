@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from jcausal.data import _check
 from jcausal.data._align import RowLabels, labels_of
@@ -239,7 +240,10 @@ def _role(
     if name is None:
         return None
     if role in ("id", "cluster"):
-        return as_labels(f"{role} {name!r}", columns[name].values)
+        labels = as_labels(f"{role} {name!r}", columns[name].values)
+        if role == "id" and pd.unique(labels).size < labels.size:
+            _check.check_ids(labels, labels.size, f"id {name!r}")
+        return labels
     _check_no_times(f"{ROLES[role]} {name!r}", columns[name])
     if role == "t":
         arm = arms(f"treatment {name!r}", columns[name].values, treated)

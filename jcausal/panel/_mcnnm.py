@@ -247,7 +247,7 @@ def _fold(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
-    keys: Key[Array, " k"],
+    keys: Key[Array, " folds"],
     fold: int,
 ) -> tuple[Iterator[Fit], Bool[Array, "n m"]]:
     """Solutions by lambda for one training set, and the cells that it leaves out."""
@@ -260,7 +260,7 @@ def _begun(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
     lambdas: Float[Array, " k"],
-    keys: Key[Array, " k"],
+    keys: Key[Array, " folds"],
     fold: Int[Array, ""] | int,
 ) -> tuple[Array, Array, Array, Array]:
     """A fold's cells to train and to test on, the two-way fit of the former, the thresholds."""
