@@ -263,10 +263,15 @@ def check_equal(case):
 
 def check_verbs(case, sample, effects, interval):
     found = jc.estimate(sample, METHOD, key=0)
-    assert float(found.att) == float(effects.att)
-    np.testing.assert_array_equal(found.ite, effects.ite)
-    told = interval_of(found)
-    assert (float(told.lower), float(told.upper)) == (float(interval.lower), float(interval.upper))
+    told, wanted = interval_of(found), interval
+    near = 2e-5 if case.dress.get("c") == "unused level" else 0  # one more level rounds otherwise
+    for one, other in (
+        (found.att, effects.att),
+        (found.ite, effects.ite),
+        (told.lower, wanted.lower),
+        (told.upper, wanted.upper),
+    ):
+        np.testing.assert_allclose(one, other, rtol=near, atol=near)
     assert found.summary().splitlines()[0] == effects.summary().splitlines()[0]
     home = {"lazy": "polars", "dict": "pandas"}.get(case.kind, case.kind)
     roles = {k: v for k, v in options_of(case).items() if k not in ("id", "cluster", "missing")}
