@@ -100,7 +100,7 @@ def cases(draw, spoiled=False):
         order=tuple(draw(st.permutations(roles))),
         index=draw(st.sampled_from(["plain", "shuffled", "words", "double"])),
         spoil=draw(st.sampled_from(SPOILS)) if spoiled else None,
-        verbs=draw(st.integers(0, 3)) == 0,
+        verbs=draw(st.integers(0, 7)) == 0,
     )
 
 
