@@ -434,6 +434,6 @@ def test_noise_is_looked_up_only_where_it_counts(unchecked):
     x, y = np.arange(12.0)[:, None], np.random.default_rng(0).normal(size=12)
     sample = jc.Sample(x, t, y)
     effects = jc.estimate(sample, boxes(sample, 20, estimand="att"))
-    with pytest.raises(ValueError, match="1 treated units, too few"):
+    with pytest.raises(ValueError, match="1 treated unit, too few"):
         jc.interval(effects, jc.Bootstrap(draws=32, target="sample"), key=0)
     assert jc.interval(effects, jc.Bootstrap(draws=32), key=0).unbounded
