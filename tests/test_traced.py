@@ -79,6 +79,37 @@ def test_gradient_of_the_att_is_the_contributions(surface):
     assert np.abs(gradient - whole.contributions).max() > 1e-3
 
 
+@pytest.mark.x64
+def test_gradients_are_finite_and_alike_with_and_without_jit():
+    sample = draw_sample(5, n=120)
+    x, y, t = sample.x, sample.y, sample.t
+    method = jc.AHB(outcome=jc.Ridge())
+
+    def att(x, y):
+        return jc.estimate(jc.Sample(x, t, y), method, key=0, throw=False).att
+
+    eager, compiled = (how(jax.grad(att, (0, 1)))(x, y) for how in (lambda f: f, jax.jit))
+    for one, other in zip(eager, compiled):
+        assert float(jnp.abs(one).max()) > 1e-3
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    np.testing.assert_allclose(eager[1] @ y, att(x, y), rtol=1e-3)
+
+
+@pytest.mark.parametrize("arms", ["control", "both"])
+def test_the_gradient_of_a_fit_follows_the_training_rows(arms):
+    """Also where one arm is not fitted."""
+    sample = draw_sample(6, n=60, p=4)
+    t, y, way = sample.t, sample.y, jnp.asarray(np.random.default_rng(0).normal(size=(60, 4)))
+
+    def foretold(x):
+        return jc.fit(jc.Sample(x, t, y), jc.Ridge(), arms=arms, key=0)(x)[:5, 0].sum()
+
+    slope = float((jax.jit(jax.grad(foretold))(sample.x) * way).sum())
+    step = 1e-2
+    rise = float(foretold(sample.x + step * way) - foretold(sample.x - step * way)) / (2 * step)
+    assert slope == pytest.approx(rise, rel=2e-2)
+
+
 @pytest.mark.extended
 def test_one_trace_a_shape_whatever_the_names_and_numbers():
     traces = []

@@ -5,7 +5,7 @@ import functools
 import numbers
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 import jax
 import numpy as np
@@ -18,8 +18,11 @@ class Options:
     """A base of every class that holds hyperparameters only.
 
     Before the checks of a class itself each field is checked by its annotation: numbers are numbers
-    and finite, whole ones whole, switches True or False, words among those known.
+    and finite, whole ones whole, switches True or False, words among those known. Those of the
+    fields named in `endless` may be infinite.
     """
+
+    endless: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -53,7 +56,9 @@ def check_options(method: Any) -> None:
     **Raises:** ValueError that names the option.
     """
     for name, may in _fields(type(method)).items():
-        _check(name, getattr(method, name), may)
+        value = getattr(method, name)
+        if not (name in method.endless and isinstance(value, float) and value == np.inf):
+            _check(name, value, may)
 
 
 @functools.cache

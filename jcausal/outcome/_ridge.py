@@ -120,7 +120,11 @@ def _core(
     penalty: Float[Array, ""],
     arms: Arms,
 ) -> tuple[Float[Array, " 2"], Float[Array, "f 2"], Float[Array, " 2"]]:
-    """Intercepts, slopes and noise of both arms; NaN for one that is not wanted."""
+    """Intercepts, slopes and noise of both arms.
+
+    Of one that is not wanted the intercept is NaN, and so are its predictions; its slopes are 0, so
+    that no gradient of the other's passes through a NaN.
+    """
     features = encoding(x)
 
     def one(arm: Array) -> tuple[Array, Array]:
@@ -131,8 +135,8 @@ def _core(
 
     solved, noise = lax.map(one, jnp.asarray([False, True]))
     wanted = jnp.asarray([arms != "treated", arms != "control"])
-    solved, noise = jnp.where(wanted[:, None], solved, jnp.nan), jnp.where(wanted, noise, jnp.nan)
-    return solved[:, 0], solved[:, 1:].T, noise
+    level, noise = (jnp.where(wanted, each, jnp.nan) for each in (solved[:, 0], noise))
+    return level, jnp.where(wanted[:, None], solved[:, 1:], 0).T, noise
 
 
 def _solve(
@@ -143,7 +147,9 @@ def _solve(
     share = w / total
     centre = product(share, features)
     z = features - centre
-    scale = jnp.sqrt(product(share, jnp.square(z)))
+    variance = product(share, jnp.square(z))
+    spread = jnp.sqrt(jnp.where(variance > 0, variance, 1))  # a root of 0 has no gradient
+    scale = jnp.where(variance > 0, spread, 0)
     largest = jnp.max(jnp.where(w[:, None] > 0, jnp.abs(features), 0), axis=0)
     varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
     scale = jnp.where(varies, scale, 1)

@@ -1,6 +1,6 @@
 """Nearest neighbours among units and among times at once."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -61,6 +61,7 @@ class DoublyRobustNeighbors(Completer):
     traceable: bool = eqx.field(static=True, init=False, default=True)
     uses_covariates: bool = eqx.field(static=True, init=False, default=False)
     times_before: int = eqx.field(static=True, init=False, default=0)
+    endless: ClassVar[tuple[str, ...]] = ("row_radius", "column_radius")  # infinite: all are near
 
     def __check_init__(self) -> None:
         for name in ("row_radius", "column_radius"):

@@ -370,9 +370,13 @@ def box_sums(
 
     **Returns:** (q, 2, d), in the type of `values`.
 
-    **Raises:** ValueError when columns disagree, a code lies beyond `ladder`, or `implementation`
-    is unknown.
+    **Raises:** ValueError when columns disagree, units and values differ in number, a code lies
+    beyond `ladder`, or `implementation` is unknown.
     """
+    if values.shape[0] != units.arm.shape[0]:
+        raise ValueError(
+            f"values has {values.shape[0]} rows, there are {units.arm.shape[0]} units."
+        )
     q, d = rungs.lower.shape[0], values.shape[1]
     plan = _plan(units, rungs, _bytes(values, d, q), max_bytes, ladder)
     return _jitted_sums(units, rungs, values, plan, implementation)

@@ -167,9 +167,9 @@ class Boxes(Matching):
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
         weighted = _weighted(values, self.sample.weight, self.fold, power)
-        if not is_traced(weighted):
-            weighted = to_device(pad_rows(np.asarray(weighted), bucket(self.sample.n)))
-        sums = box_sums(self.units, self._wide, weighted, ladder=self._bound)
+        units = self.units
+        weighted = _in_rows(weighted, units.arm.shape[0] - weighted.shape[0])
+        sums = box_sums(units, self._wide, weighted, ladder=self._bound)
         return first_rows(sums, self.query.shape[0])
 
     def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
@@ -283,6 +283,12 @@ def _weighted(
 ) -> Float[Array, "n d"]:
     """Values times the weight's power, 0 for a unit without a fold."""
     return lib.where(fold[:, None] < 0, 0, values * (weight**power)[:, None])
+
+
+@on_host
+def _in_rows(lib: Any, values: Float[Array, "n d"], more: int) -> Float[Array, "r d"]:
+    """Values with rows of zeros for units that fill a bucket."""
+    return lib.pad(values, [(0, more), (0, 0)])
 
 
 @on_host
