@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import jcausal as jc
@@ -123,6 +125,32 @@ def test_points_follow_the_names_of_their_columns():
     np.testing.assert_array_equal(found.lower, plain.lower)
     with pytest.raises(ValueError, match="at has the columns a, c and the sample a, b"):
         jc.match(sample, METHOD, surface=FLAT, at=at.rename(columns={"b": "c"}))
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pd", "pl", "pa"])
+def test_a_frame_of_covariates_names_them(kind, unchecked):
+    frame = pd.DataFrame(X, columns=["z", "x"])
+    made = lambda columns: kind({name: frame[name].to_numpy() for name in columns})  # noqa: E731
+    sample = jc.Sample(made(["z", "x"]), T, Y)
+    assert sample.schema.names == ("z", "x")
+    plain = jc.match(sample, METHOD, surface=FLAT, at=X[:3])
+    at = made(["x", "z"])
+    found = jc.match(sample, METHOD, surface=FLAT, at=at[:3] if kind is not pa.table else at)
+    np.testing.assert_array_equal(found.lower[:3], plain.lower)
+    named = jc.Sample(made(["z", "x"]), T, Y, names=["a", "b"])
+    assert named.schema.names == ("a", "b")
+    with pytest.raises(ValueError, match="at has the columns x, z and the sample a, b"):
+        jc.match(named, METHOD, surface=FLAT, at=at)
+
+
+def test_numbers_that_only_count_columns_name_none(unchecked):
+    assert jc.Sample(pd.DataFrame(X), T).schema.names == ("x0", "x1")
+    assert jc.Sample(pl.DataFrame(X), T).schema.names == ("x0", "x1")
+    turned = jc.Sample(pd.DataFrame(X)[[1, 0]], T, Y)
+    assert turned.schema.names == ("1", "0")
+    right = jc.match(turned, METHOD, surface=FLAT, at=X[:3, ::-1])
+    found = jc.match(turned, METHOD, surface=FLAT, at=pd.DataFrame(X[:3]))
+    np.testing.assert_array_equal(found.lower, right.lower)
 
 
 def test_estimates_costs_and_rho_follow_the_groups():

@@ -23,6 +23,7 @@ from jcausal.data._frame import Missing, read_frame
 from jcausal.data._host import on_host, to_device
 from jcausal.data._ladder import host_ladders
 from jcausal.data._like import FrameKind, beside_covariates, like
+from jcausal.data._read import column_names
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
 from jcausal.data._show import ROWS, Shown
@@ -53,7 +54,8 @@ class Sample(Shown, eqx.Module):
     - `weight`: (n,) sampling weight, default 1. Means and fits use it; counts do not.
     - `id`: (n,) row names, unique; splits and draws then follow the id, not the position.
     - `cluster`: (n,) labels; a cluster is never divided between folds.
-    - `names`, `units`: one word a column; `units` (such as "$" or "years") are for `describe`.
+    - `names`, `units`: one word a column; `names` default to those of a frame `x`, else to x0, x1,
+      ...; `units` (such as "$" or "years") are for `describe`.
     - `kinds`: "number", "binary" or "category" a column; default: binary if only 0 and 1 occur.
     - `levels`: {name: labels} for category columns whose values are 0, 1, ...
     - `flags`: {number: category} for numbers with missing values: a row is missing where the
@@ -109,6 +111,7 @@ class Sample(Shown, eqx.Module):
         flags: Mapping[str, str] | None = None,
         valid: ArrayLike | Sequence | pd.Series | None = None,
     ) -> None:
+        names = column_names(x) if names is None else names
         given = dict(x=x, t=t, y=y, weight=weight, id=id, cluster=cluster, valid=valid)
         laid, self.index = in_one_order(given)
         x, t, y, weight = (laid[name] for name in ("x", "t", "y", "weight"))
