@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
-from jcausal.data._align import RowLabels, beside, in_one_order, labels_of
+from jcausal.data._align import RowLabels, beside, by_id, by_place, in_one_order, labels_of
 from jcausal.data._assemble import (
     Words,
     cluster_codes,
@@ -257,15 +257,24 @@ class Sample(Shown, eqx.Module):
     def beside(self, name: str, values: Any) -> Any:
         """Values of the units in their order: by the labels of the rows or by `id`, if in pandas.
 
+        Row numbers are labels in a part of an array: those of the array.
+
         **Raises:** `DataError` for a pandas object that lacks some of the labels, and for row
         numbers in another order where the sample has no labels.
         """
-        index = None if self.index is None else self.index.of(self.n)
         labels = labels_of(values)
-        if self.ids is not None and labels is not None and not _all_in(index, labels):
-            named = pd.Index(self.ids.values)
-            index = named if _all_in(named, labels) else index
-        return beside(name, values, index, "the sample", more=True)
+        own = None if labels is None else self._labels(name, labels)
+        return beside(name, values, own, "the sample", more=True)
+
+    def _labels(self, name: str, given: pd.Index) -> pd.Index | None:
+        """The rows' labels, or their ids where these are what is given; None without either."""
+        index = None if self.index is None else self.index.of(self.n)
+        ids = pd.Index(self.id)
+        if self.ids is not None:
+            return ids if by_id(given, ids, index) else index
+        if index is None and not ids.equals(pd.RangeIndex(self.n)):
+            return ids if by_place(name, given, ids) else None
+        return index
 
     def with_valid(self, valid: Bool[Array, " n"]) -> "Sample":
         """The same arrays with only the rows `valid` (n,) counting, for use under tracing."""
@@ -301,10 +310,6 @@ class Sample(Shown, eqx.Module):
         """The arrays without the words: what a traced core may see."""
         schema = plain_schema(self.schema)
         return replace(self, schema=schema, ids=None, home="pandas", index=None)
-
-
-def _all_in(own: pd.Index | None, labels: pd.Index) -> bool:
-    return own is not None and bool(own.isin(labels).all())
 
 
 def ids_of(sample: Sample, rows: Int[np.ndarray, " q"]) -> list:
