@@ -66,9 +66,10 @@ def beside(name: str, values: Any, own: pd.Index | None, whose: str, *, more: bo
     place = labels.get_indexer(own)
     lost = np.flatnonzero(place < 0)
     if lost.size:
+        first = own[lost].tolist()[0]
         raise DataError(
             f"{name} is labelled otherwise than {whose}: {lost.size} of the {len(own)} labels of "
-            f"{whose} are not in it (first {own[lost].tolist()[0]!r}); give it the same labels, or pass it "
+            f"{whose} are not in it (first {first!r}); give it the same labels, or pass it "
             "with .to_numpy() to take it by position."
         )
     return values.iloc[place]
@@ -110,9 +111,9 @@ def by_place(name: str, labels: pd.Index, places: pd.Index) -> bool:
     if _fresh(labels) and labels.isin(places).all():
         first = ", ".join(str(v) for v in places[:4])
         raise DataError(
-            f"{name} is numbered 0, 1, ... and the sample has the rows of an array in another order "
-            f"({first}, ...): pass {name} as {name}.loc[sample.id] to take it by row, or with "
-            ".to_numpy() to take it by position."
+            f"{name} is numbered 0, 1, ... and the sample has the rows of an array in another "
+            f"order ({first}, ...): pass {name} as {name}.loc[sample.id] to take it by row, or "
+            "with .to_numpy() to take it by position."
         )
     return not _fresh(labels)
 
