@@ -85,6 +85,45 @@ def test_other_units_that_look_alike_are_not_accused():
         assert not refuses(surface, draw(n)) and not refuses(surface, draw(2 * n))
 
 
+def test_ids_name_the_unit_whatever_its_row_holds():
+    frame = frame_of(draw_sample(0, n=60)).assign(who=range(60))
+    surface = jc.fit(read(frame, id="who"), jc.Ridge())
+    rounded = frame.assign(x0=frame.x0.round(2))
+    later = frame.assign(y=frame.y.to_numpy()[::-1])
+    for other in (rounded, later, rounded.assign(y=later.y.where(frame.who > 0, frame.y))):
+        assert "60 of the 60 rows" in refuses(surface, read(other.iloc[::-1], id="who"))
+    design = jc.Sample.from_frame(rounded.drop(columns="y"), treatment="t", id="who")
+    assert "60 of the 60 rows" in refuses(surface, design)
+
+
+def test_ids_dealt_anew_are_told():
+    surface = jc.fit(draw_sample(0, n=60, id=list(range(60))), jc.Ridge())
+    other = draw_sample(1, n=60, id=list(range(20, 80)))
+    with pytest.warns(UserWarning, match="40 of the 60 rows to be averaged have ids of rows"):
+        assert not refuses(surface, other)
+    y = np.array(other.y)
+    y[0] = surface.trained.y[20]  # one outcome that agrees
+    words = refuses(surface, other.with_outcome(y))
+    assert "40 of the 60 rows" in words and "if these ids are of other units" in words
+
+
+def test_rounded_covariates_are_noticed_by_the_outcomes():
+    frame = frame_of(draw_sample(0, n=60))
+    surface = jc.fit(read(frame), jc.Ridge())
+    rounded = read(frame.assign(x0=frame.x0.round(2)).sample(frac=1, random_state=0))
+    assert "60 of the 60 rows" in refuses(surface, rounded)
+    few = frame.assign(y=frame.y.round())
+    assert not refuses(jc.fit(read(few), jc.Ridge()), read(few.assign(x0=few.x0.round(2))))
+
+
+def test_a_few_rows_trained_on_are_told():
+    frame = frame_of(draw_sample(0, n=820))
+    surface = jc.fit(read(frame.iloc[:400]), jc.Ridge())
+    with pytest.warns(UserWarning, match="20 of the 420 rows to be averaged have what rows hold"):
+        assert not refuses(surface, read(frame.iloc[380:800]))
+    assert not refuses(surface, read(frame.iloc[400:]))
+
+
 def test_new_outcomes_of_a_fixed_design_are_not_seen_outcomes():
     base = draw_sample(0, n=60)
     x, t = np.asarray(base.x), np.asarray(base.t)
