@@ -174,6 +174,55 @@ def test_surfaces_and_samples_share_traces_whatever_they_hold():
     assert made._cache_size() == 1
 
 
+def named_samples(count=3):
+    """Filtered frames, of one of which some rows are dropped, and one without labels."""
+    frame = frame_of(draw_sample(0, n=40))
+    parts = [frame.iloc[k : k + 30] for k in range(1, count + 1)]
+    parts[1] = parts[1].assign(who=[f"u{i}" for i in range(30)])
+    made = [read(part, id="who") if "who" in part else read(part) for part in parts]
+    return [*made, jc.Sample(made[0].points, made[0].t, made[0].y, names=made[0].schema.names)]
+
+
+def test_row_names_never_cause_a_second_trace():
+    samples = named_samples()
+    made = jax.jit(lambda sample: sample.x.sum() + sample.y.sum())
+    for sample in samples:
+        made(sample)
+    assert made._cache_size() == 1
+
+
+def test_samples_of_other_row_names_stack():
+    samples = named_samples()
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *samples)
+    np.testing.assert_array_equal(stacked.y, [sample.y for sample in samples])
+    for k, sample in enumerate(samples):
+        one = jax.tree.map(lambda leaf: leaf[k], stacked)  # noqa: B023
+        assert one.id.tolist() == sample.id.tolist()
+
+
+def test_what_a_compiled_function_gives_has_the_names_of_what_came_in():
+    samples = named_samples()
+    half = jax.jit(lambda sample: sample.with_valid(sample.x[:, 0] > 0))
+    for sample in samples:
+        found = half(sample)
+        assert found.id.tolist() == sample.id.tolist()
+        assert found.take(np.array([3, 1])).id.tolist() == sample.id[[3, 1]].tolist()
+        again = pickle.loads(pickle.dumps(sample))
+        assert again.id.tolist() == sample.id.tolist()
+    last, y = half(samples[2]), pd.Series(np.arange(40.0)).iloc[::-1]
+    expected = np.where(np.asarray(last.valid), np.arange(3.0, 33.0), 0)
+    np.testing.assert_array_equal(last.with_outcome(y).y, expected)
+
+
+def test_names_that_are_gone_are_told():
+    half = jax.jit(lambda sample: sample.with_valid(sample.x[:, 0] > 0))
+    first = named_samples()[0]
+    half(first)
+    lost = half(named_samples(5)[4])
+    with pytest.warns(UserWarning, match="the sample that named these rows is gone"):
+        assert lost.id.tolist() == list(range(30))
+
+
 def test_pickled_samples_and_surfaces_stay_honest():
     sample = draw_sample(3, n=60)
     train, test = jc.split(sample, key=0)

@@ -10,20 +10,13 @@ from jcausal.data._errors import DataError
 
 
 class RowLabels:
-    """Labels of rows, compared by identity so that they never enter a trace's key.
+    """Labels of rows in pandas.
 
     `index` None stands for the numbers of the rows, 0, 1, ..., which are all alike.
     """
 
     def __init__(self, index: pd.Index) -> None:
         self.index = None if index.equals(pd.RangeIndex(len(index))) else index
-
-    def __eq__(self, other: object) -> bool:
-        both = isinstance(other, RowLabels) and self.index is None and other.index is None
-        return self is other or both
-
-    def __hash__(self) -> int:
-        return 0 if self.index is None else id(self)
 
     def of(self, rows: int) -> pd.Index:
         """The labels of so many rows."""
