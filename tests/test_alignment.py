@@ -125,6 +125,18 @@ def test_unnamed_columns_are_taken_in_order():
         aligned(surface, draw_sample(1, p=1))
 
 
+def test_names_that_count_are_names_where_both_sides_have_them():
+    frame = table(60, 7).rename(columns=dict(x="x0", z="x1"))
+    surface = jc.fit(sample_of(frame, "x0", "x1"), jc.Ridge(1e-6))
+    for columns in (["x0", "x1"], ["x1", "x0"]):
+        other = sample_of(frame, *columns)
+        right = surface(jnp.asarray(other.x)[:, np.argsort(columns)])
+        np.testing.assert_array_equal(aligned(surface, other)(other.x), right)
+    moved = sample_of(frame.rename(columns=dict(x0="x1", x1="x2")), "x1", "x2")
+    with pytest.raises(jc.DataError, match="without x0 and with x2"):
+        aligned(surface, moved)
+
+
 def test_a_surface_trained_under_jit_knows_its_columns():
     import equinox as eqx
 

@@ -85,6 +85,45 @@ def test_other_units_that_look_alike_are_not_accused():
         assert not refuses(surface, draw(n)) and not refuses(surface, draw(2 * n))
 
 
+def test_ids_name_the_unit_whatever_its_row_holds():
+    frame = frame_of(draw_sample(0, n=60)).assign(who=range(60))
+    surface = jc.fit(read(frame, id="who"), jc.Ridge())
+    rounded = frame.assign(x0=frame.x0.round(2))
+    later = frame.assign(y=frame.y.to_numpy()[::-1])
+    for other in (rounded, later, rounded.assign(y=later.y.where(frame.who > 0, frame.y))):
+        assert "60 of the 60 rows" in refuses(surface, read(other.iloc[::-1], id="who"))
+    design = jc.Sample.from_frame(rounded.drop(columns="y"), treatment="t", id="who")
+    assert "60 of the 60 rows" in refuses(surface, design)
+
+
+def test_ids_dealt_anew_are_told():
+    surface = jc.fit(draw_sample(0, n=60, id=list(range(60))), jc.Ridge())
+    other = draw_sample(1, n=60, id=list(range(20, 80)))
+    with pytest.warns(UserWarning, match="40 of the 60 rows to be averaged have ids of rows"):
+        assert not refuses(surface, other)
+    y = np.array(other.y)
+    y[0] = surface.trained.y[20]  # one outcome that agrees
+    words = refuses(surface, other.with_outcome(y))
+    assert "40 of the 60 rows" in words and "if these ids are of other units" in words
+
+
+def test_rounded_covariates_are_noticed_by_the_outcomes():
+    frame = frame_of(draw_sample(0, n=60))
+    surface = jc.fit(read(frame), jc.Ridge())
+    rounded = read(frame.assign(x0=frame.x0.round(2)).sample(frac=1, random_state=0))
+    assert "60 of the 60 rows" in refuses(surface, rounded)
+    few = frame.assign(y=frame.y.round())
+    assert not refuses(jc.fit(read(few), jc.Ridge()), read(few.assign(x0=few.x0.round(2))))
+
+
+def test_a_few_rows_trained_on_are_told():
+    frame = frame_of(draw_sample(0, n=820))
+    surface = jc.fit(read(frame.iloc[:400]), jc.Ridge())
+    with pytest.warns(UserWarning, match="20 of the 420 rows to be averaged have what rows hold"):
+        assert not refuses(surface, read(frame.iloc[380:800]))
+    assert not refuses(surface, read(frame.iloc[400:]))
+
+
 def test_new_outcomes_of_a_fixed_design_are_not_seen_outcomes():
     base = draw_sample(0, n=60)
     x, t = np.asarray(base.x), np.asarray(base.t)
@@ -133,6 +172,55 @@ def test_surfaces_and_samples_share_traces_whatever_they_hold():
     for seed in range(3):
         made(draw_sample(seed).plain())
     assert made._cache_size() == 1
+
+
+def named_samples(count=3):
+    """Filtered frames, of one of which some rows are dropped, and one without labels."""
+    frame = frame_of(draw_sample(0, n=40))
+    parts = [frame.iloc[k : k + 30] for k in range(1, count + 1)]
+    parts[1] = parts[1].assign(who=[f"u{i}" for i in range(30)])
+    made = [read(part, id="who") if "who" in part else read(part) for part in parts]
+    return [*made, jc.Sample(made[0].points, made[0].t, made[0].y, names=made[0].schema.names)]
+
+
+def test_row_names_never_cause_a_second_trace():
+    samples = named_samples()
+    made = jax.jit(lambda sample: sample.x.sum() + sample.y.sum())
+    for sample in samples:
+        made(sample)
+    assert made._cache_size() == 1
+
+
+def test_samples_of_other_row_names_stack():
+    samples = named_samples()
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *samples)
+    np.testing.assert_array_equal(stacked.y, [sample.y for sample in samples])
+    for k, sample in enumerate(samples):
+        one = jax.tree.map(lambda leaf: leaf[k], stacked)  # noqa: B023
+        assert one.id.tolist() == sample.id.tolist()
+
+
+def test_what_a_compiled_function_gives_has_the_names_of_what_came_in():
+    samples = named_samples()
+    half = jax.jit(lambda sample: sample.with_valid(sample.x[:, 0] > 0))
+    for sample in samples:
+        found = half(sample)
+        assert found.id.tolist() == sample.id.tolist()
+        assert found.take(np.array([3, 1])).id.tolist() == sample.id[[3, 1]].tolist()
+        again = pickle.loads(pickle.dumps(sample))
+        assert again.id.tolist() == sample.id.tolist()
+    last, y = half(samples[2]), pd.Series(np.arange(40.0)).iloc[::-1]
+    expected = np.where(np.asarray(last.valid), np.arange(3.0, 33.0), 0)
+    np.testing.assert_array_equal(last.with_outcome(y).y, expected)
+
+
+def test_names_that_are_gone_are_told():
+    half = jax.jit(lambda sample: sample.with_valid(sample.x[:, 0] > 0))
+    first = named_samples()[0]
+    half(first)
+    lost = half(named_samples(5)[4])
+    with pytest.warns(UserWarning, match="the sample that named these rows is gone"):
+        assert lost.id.tolist() == list(range(30))
 
 
 def test_pickled_samples_and_surfaces_stay_honest():

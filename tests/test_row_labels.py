@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import jcausal as jc
@@ -87,6 +89,44 @@ def test_outcomes_that_come_later_follow_the_rows():
     np.testing.assert_array_equal(left.with_outcome(y.iloc[PERM]).y, Y[2:].astype(again.y.dtype))
 
 
+def test_outcomes_of_a_part_of_an_array_follow_its_row_numbers():
+    sample, y = jc.Sample(X, T), pd.Series(Y)
+    part = jc.split(sample, key=0)[1]
+    right = np.float32(Y[part.id])
+    assert not np.array_equal(part.id, np.arange(part.n))
+    for given in (y, y.iloc[PERM], y.loc[part.id], y.loc[part.id[::-1]]):
+        np.testing.assert_array_equal(part.with_outcome(given).y, right)
+    own = pd.Series(Y[part.id])  # numbered afresh: by position
+    for given in (own, own.set_axis([f"p{i}" for i in range(part.n)]), own.to_numpy()):
+        np.testing.assert_array_equal(part.with_outcome(given).y, right)
+    other = np.setdiff1d(np.arange(N), part.id)[: part.n]
+    assert len(other) == part.n
+    words = rf"than the sample: {part.n} of the {part.n} labels .* \(first {part.id[0]}\)"
+    with pytest.raises(jc.DataError, match=words):
+        part.with_outcome(y.loc[other])
+    with pytest.raises(jc.DataError, match=r"y has shape \(3,\)"):
+        part.with_outcome(y.loc[part.id[-3:]])
+    turned = sample.take(PERM)
+    with pytest.raises(jc.DataError, match=r"y as y.loc\[sample.id\] to take it by row"):
+        turned.with_outcome(y)
+    np.testing.assert_array_equal(turned.with_outcome(y.loc[turned.id]).y, np.float32(Y[PERM]))
+
+
+def test_outcomes_follow_ids_where_rows_have_no_labels():
+    frame = pl.DataFrame(dict(a=[None, *X[1:, 0]], b=X[:, 1], t=T))
+    with pytest.warns(UserWarning, match="dropped 1 of 24"):
+        left = jc.Sample.from_frame(frame, treatment="t", missing="drop")
+    y = pd.Series(Y)
+    for given in (y, y.iloc[PERM], y.iloc[:0:-1], pd.Series(Y[1:])):
+        np.testing.assert_array_equal(left.with_outcome(given).y, np.float32(Y[1:]))
+    with pytest.raises(jc.DataError, match=r"1 of the 23 labels of the sample are not in it"):
+        left.with_outcome(y.iloc[-2::-1])  # row 0 is there, the last is not
+    named = jc.Sample(X, T, id=NAMED)
+    np.testing.assert_array_equal(
+        named.take(PERM[:9]).with_outcome(y.set_axis(NAMED)).y, np.float32(Y[PERM[:9]])
+    )
+
+
 def test_groups_follow_the_rows(unchecked):
     x, t, y = labelled(NAMED)
     group = pd.Series(GROUP, NAMED).iloc[PERM]
@@ -123,6 +163,32 @@ def test_points_follow_the_names_of_their_columns():
     np.testing.assert_array_equal(found.lower, plain.lower)
     with pytest.raises(ValueError, match="at has the columns a, c and the sample a, b"):
         jc.match(sample, METHOD, surface=FLAT, at=at.rename(columns={"b": "c"}))
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pd", "pl", "pa"])
+def test_a_frame_of_covariates_names_them(kind, unchecked):
+    frame = pd.DataFrame(X, columns=["z", "x"])
+    made = lambda columns: kind({name: frame[name].to_numpy() for name in columns})  # noqa: E731
+    sample = jc.Sample(made(["z", "x"]), T, Y)
+    assert sample.schema.names == ("z", "x")
+    plain = jc.match(sample, METHOD, surface=FLAT, at=X[:3])
+    at = made(["x", "z"])
+    found = jc.match(sample, METHOD, surface=FLAT, at=at[:3] if kind is not pa.table else at)
+    np.testing.assert_array_equal(found.lower[:3], plain.lower)
+    named = jc.Sample(made(["z", "x"]), T, Y, names=["a", "b"])
+    assert named.schema.names == ("a", "b")
+    with pytest.raises(ValueError, match="at has the columns x, z and the sample a, b"):
+        jc.match(named, METHOD, surface=FLAT, at=at)
+
+
+def test_numbers_that_only_count_columns_name_none(unchecked):
+    assert jc.Sample(pd.DataFrame(X), T).schema.names == ("x0", "x1")
+    assert jc.Sample(pl.DataFrame(X), T).schema.names == ("x0", "x1")
+    turned = jc.Sample(pd.DataFrame(X)[[1, 0]], T, Y)
+    assert turned.schema.names == ("1", "0")
+    right = jc.match(turned, METHOD, surface=FLAT, at=X[:3, ::-1])
+    found = jc.match(turned, METHOD, surface=FLAT, at=pd.DataFrame(X[:3]))
+    np.testing.assert_array_equal(found.lower, right.lower)
 
 
 def test_estimates_costs_and_rho_follow_the_groups():

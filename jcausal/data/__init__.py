@@ -41,6 +41,7 @@ from jcausal.data._like import like as like
 from jcausal.data._options import Options as Options
 from jcausal.data._read import Column as Column
 from jcausal.data._read import as_pandas as as_pandas
+from jcausal.data._read import column_names as column_names
 from jcausal.data._read import open_frame as open_frame
 from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample

@@ -64,6 +64,17 @@ def open_frame(frame: Any) -> tuple[nw.DataFrame, FrameKind]:
     return table, "polars" if where.is_polars() else "pyarrow" if where.is_pyarrow() else "pandas"
 
 
+def column_names(frame: Any) -> list[str] | None:
+    """What a frame calls its columns; None for what is no frame, and where it only counts them."""
+    if not isinstance(frame, pd.DataFrame):
+        table = nw.from_native(frame, eager_only=True, pass_through=True)
+        names = table.columns if isinstance(table, nw.DataFrame) else []
+        counted = all(name == f"column_{j}" for j, name in enumerate(names))  # by polars
+        return None if counted else names
+    counted = frame.columns.equals(pd.RangeIndex(frame.shape[1]))
+    return None if counted else [str(name) for name in frame.columns]
+
+
 def as_pandas(frame: Any) -> pd.DataFrame:
     """A frame of any kind as a pandas one; a pandas frame is passed on as it is.
 

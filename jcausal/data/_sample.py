@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
-from jcausal.data._align import RowLabels, beside, in_one_order, labels_of
+from jcausal.data._align import beside, by_id, by_place, in_one_order, labels_of
 from jcausal.data._assemble import (
     Words,
     cluster_codes,
@@ -23,18 +23,13 @@ from jcausal.data._frame import Missing, read_frame
 from jcausal.data._host import on_host, to_device
 from jcausal.data._ladder import host_ladders
 from jcausal.data._like import FrameKind, beside_covariates, like
+from jcausal.data._names import NAMELESS, RowNames, marked
+from jcausal.data._read import column_names
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
 from jcausal.data._show import ROWS, Shown
 from jcausal.data._summary import sample_words
 from jcausal_kernels import MISSING
-
-
-class Ids:
-    """The user's own row names, compared by identity so that they never enter a trace's key."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
 
 
 class Sample(Shown, eqx.Module):
@@ -43,7 +38,7 @@ class Sample(Shown, eqx.Module):
     A pytree. On concrete input every fault raises `DataError`; under tracing a row that is not
     finite becomes the code `RESULTS.bad_input` of the queries. pandas objects are laid beside each
     other by their labels, anything else by position; what is masked in a NumPy masked array is
-    missing. `index` keeps the labels of the rows, for labels and outcomes that come later.
+    missing. `called` keeps the labels of the rows, for labels and outcomes that come later.
 
     **Arguments:**
 
@@ -53,7 +48,8 @@ class Sample(Shown, eqx.Module):
     - `weight`: (n,) sampling weight, default 1. Means and fits use it; counts do not.
     - `id`: (n,) row names, unique; splits and draws then follow the id, not the position.
     - `cluster`: (n,) labels; a cluster is never divided between folds.
-    - `names`, `units`: one word a column; `units` (such as "$" or "years") are for `describe`.
+    - `names`, `units`: one word a column; `names` default to those of a frame `x`, else to x0, x1,
+      ...; `units` (such as "$" or "years") are for `describe`.
     - `kinds`: "number", "binary" or "category" a column; default: binary if only 0 and 1 occur.
     - `levels`: {name: labels} for category columns whose values are 0, 1, ...
     - `flags`: {number: category} for numbers with missing values: a row is missing where the
@@ -88,10 +84,10 @@ class Sample(Shown, eqx.Module):
     content: UInt32[Array, "n 2"]
     origin: UInt32[Array, " 2"]
     cluster: Int[Array, " n"] | None
+    mark: UInt32[Array, " 2"]
     schema: Schema = eqx.field(static=True)
-    ids: Ids | None = eqx.field(static=True)
+    called: RowNames = eqx.field(static=True)
     home: FrameKind = eqx.field(static=True)
-    index: RowLabels | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -109,8 +105,9 @@ class Sample(Shown, eqx.Module):
         flags: Mapping[str, str] | None = None,
         valid: ArrayLike | Sequence | pd.Series | None = None,
     ) -> None:
+        names = column_names(x) if names is None else names
         given = dict(x=x, t=t, y=y, weight=weight, id=id, cluster=cluster, valid=valid)
-        laid, self.index = in_one_order(given)
+        laid, labels = in_one_order(given)
         x, t, y, weight = (laid[name] for name in ("x", "t", "y", "weight"))
         id, cluster, valid = (laid[name] for name in ("id", "cluster", "valid"))
         assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
@@ -120,7 +117,8 @@ class Sample(Shown, eqx.Module):
         self.fill, self.schema, self.home = parts.fill, parts.schema, "pandas"
         n = self.x.shape[0]
         values, self.row = identity(id, n)
-        self.ids = None if values is None else Ids(values)
+        self.called = RowNames(values, labels)
+        self.mark = to_device(self.called.mark)
         self.cluster = None if cluster is None else cluster_codes(cluster, n)
         self.y = None if y is None else outcome(y, self.valid, self.x.dtype)
         self.content = row_content(self.x, self.codes, self.t, self.schema)
@@ -179,8 +177,9 @@ class Sample(Shown, eqx.Module):
         roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
         words = {} if units is None else units
         read = read_frame(frame, roles, covariates, categorical, missing, words, treated)
-        made = replace(cls(**read.arguments), home=read.home, index=read.labels)
-        return made if read.rows is None else replace(made, ids=Ids(read.rows))
+        made = replace(cls(**read.arguments), home=read.home)
+        ids = made.called.ids if read.rows is None else read.rows
+        return renamed(made, RowNames(ids, read.labels))
 
     @property
     def n(self) -> int:
@@ -195,8 +194,9 @@ class Sample(Shown, eqx.Module):
     @property
     def id(self) -> np.ndarray:
         """The user's row names, or positions: of a part, those in the sample that it is of."""
-        if self.ids is not None:
-            return self.ids.values
+        ids = marked(self.called, self.mark).ids
+        if ids is not None:
+            return ids
         return np.arange(self.n) if is_traced(self.row) else np.asarray(self.row)[:, 1].astype(int)
 
     @property
@@ -222,7 +222,8 @@ class Sample(Shown, eqx.Module):
     def _frame(self, rows: Int[np.ndarray, " m"]) -> pd.DataFrame:
         """Some rows of it in pandas."""
         ids = self.id
-        in_place = self.ids is None and (ids == np.arange(self.n)).all()
+        own = marked(self.called, self.mark).ids is None
+        in_place = own and (ids == np.arange(self.n)).all()
         columns: dict[str, Any] = {} if in_place else dict(id=ids[rows])
         columns["treated"] = np.asarray(self.t)[rows].astype(int)
         if self.y is not None:
@@ -254,15 +255,24 @@ class Sample(Shown, eqx.Module):
     def beside(self, name: str, values: Any) -> Any:
         """Values of the units in their order: by the labels of the rows or by `id`, if in pandas.
 
+        Row numbers are labels in a part of an array: those of the array.
+
         **Raises:** `DataError` for a pandas object that lacks some of the labels, and for row
         numbers in another order where the sample has no labels.
         """
-        index = None if self.index is None else self.index.of(self.n)
         labels = labels_of(values)
-        if self.ids is not None and labels is not None and not _all_in(index, labels):
-            named = pd.Index(self.ids.values)
-            index = named if _all_in(named, labels) else index
-        return beside(name, values, index, "the sample", more=True)
+        own = None if labels is None else self._labels(name, labels)
+        return beside(name, values, own, "the sample", more=True)
+
+    def _labels(self, name: str, given: pd.Index) -> pd.Index | None:
+        """The rows' labels, or their ids where these are what is given; None without either."""
+        names, ids = marked(self.called, self.mark), pd.Index(self.id)
+        index = None if names.labels is None else names.labels.of(self.n)
+        if names.ids is not None:
+            return ids if by_id(given, ids, index) else index
+        if index is None and not ids.equals(pd.RangeIndex(self.n)):
+            return ids if by_place(name, given, ids) else None
+        return index
 
     def with_valid(self, valid: Bool[Array, " n"]) -> "Sample":
         """The same arrays with only the rows `valid` (n,) counting, for use under tracing."""
@@ -284,24 +294,14 @@ class Sample(Shown, eqx.Module):
             name: None if a is None else to_device(np.asarray(a)[rows])
             for name, a in picked.items()
         }
-        return replace(
-            self,
-            **picked,
-            codes=to_device(codes),
-            ladder=ladder,
-            rungs=to_device(rungs),
-            ids=None if self.ids is None else Ids(self.ids.values[rows]),
-            index=None if self.index is None else self.index.take(np.asarray(rows), self.n),
-        )
+        laid = dict(codes=to_device(codes), ladder=ladder, rungs=to_device(rungs))
+        names = marked(self.called, self.mark).take(np.asarray(rows), self.n)
+        return renamed(replace(self, **picked, **laid), names)
 
     def plain(self) -> "Sample":
         """The arrays without the words: what a traced core may see."""
         schema = plain_schema(self.schema)
-        return replace(self, schema=schema, ids=None, home="pandas", index=None)
-
-
-def _all_in(own: pd.Index | None, labels: pd.Index) -> bool:
-    return own is not None and bool(own.isin(labels).all())
+        return renamed(replace(self, schema=schema, home="pandas"), NAMELESS)
 
 
 def ids_of(sample: Sample, rows: Int[np.ndarray, " q"]) -> list:
@@ -313,6 +313,11 @@ def ids_of(sample: Sample, rows: Int[np.ndarray, " q"]) -> list:
 @on_host
 def _both(lib: Any, valid: Bool[Array, " n"], also: Bool[Array, " n"]) -> Bool[Array, " n"]:
     return valid & also
+
+
+def renamed(sample: Sample, names: RowNames) -> Sample:
+    """The same rows under other names."""
+    return replace(sample, called=names, mark=to_device(names.mark))
 
 
 def replace(sample: Sample, **changes: Any) -> Sample:

@@ -16,6 +16,7 @@ from jcausal.data import (
     check_honest,
     check_kind,
     check_object,
+    column_names,
     is_traced,
     named,
     on_host,
@@ -144,19 +145,22 @@ def make_task(
 
 
 def _in_columns(at: object, names: Sequence[str]) -> object:
-    """The columns of a pandas frame in the sample's order; anything else as it is.
+    """The columns of a frame in the sample's order; anything else as it is.
 
     **Raises:** ValueError for columns that are not the sample's.
     """
-    if not isinstance(at, pd.DataFrame) or at.columns.equals(pd.RangeIndex(at.shape[1])):
+    held = [str(name) for name in at.columns] if isinstance(at, pd.DataFrame) else column_names(at)
+    if held is None or held == list(names):
         return at
-    held = [str(name) for name in at.columns]
     if sorted(held) != sorted(names):
+        if column_names(at) is None:
+            return at
         raise ValueError(
             f"at has the columns {', '.join(held)} and the sample {', '.join(names)}: they must be "
             "the same, or pass at with .to_numpy() to take them by position."
         )
-    return at.set_axis(held, axis=1)[list(names)]
+    place = [held.index(name) for name in names]
+    return at.iloc[:, place] if isinstance(at, pd.DataFrame) else as_array("at", at)[:, place]
 
 
 @on_host

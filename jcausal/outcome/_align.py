@@ -14,11 +14,12 @@ def places(own: Sequence[str], theirs: Sequence[str]) -> Int[np.ndarray, " p"]:
     """Where each covariate of a surface stands among those of a sample.
 
     Names that only count columns (x0, x1, ...) say nothing, on either side: columns are then taken
-    in order.
+    in order, unless a name of both stands in another place.
 
     **Raises:** `DataError` that names what is missing and what is too much.
     """
-    if len(own) == len(theirs) and (_only_counted(own) or _only_counted(theirs)):
+    counted = _only_counted(own) or _only_counted(theirs)
+    if counted and len(own) == len(theirs) and _in_place(own, theirs):
         return np.arange(len(own))
     if set(own) != set(theirs):
         missing = [name for name in own if name not in theirs]
@@ -72,6 +73,11 @@ def _check_absent(sample: Sample, place: int, code: int, name: str, mine: tuple[
 
 def _only_counted(names: Sequence[str]) -> bool:
     return all(name == f"x{j}" for j, name in enumerate(names))
+
+
+def _in_place(own: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether each name of both sides stands in the same place on both."""
+    return all(one == other or one not in theirs for one, other in zip(own, theirs))
 
 
 def _as_kind(levels: tuple[str, ...]) -> str:
