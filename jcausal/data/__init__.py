@@ -13,6 +13,7 @@ from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._given import By as By
 from jcausal.data._given import as_array as as_array
 from jcausal.data._given import as_labels as as_labels
+from jcausal.data._given import check_one_way as check_one_way
 from jcausal.data._given import listed as listed
 from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
