@@ -128,14 +128,14 @@ def test_switches_among_other_labels_are_refused():
         words = r"holds True among labels .*, in 6 of 24 rows \(rows 0, 4"
         frame = FRAME.assign(c=pd.Series(mixed, dtype=object))
         for make in (
-            lambda: jc.Sample(X, T, cluster=mixed),
-            lambda: jc.Sample.from_frame(frame, cluster="c", **ROLES),
-            lambda: jc.Sample.from_frame(frame, categorical=["c"], **ROLES),
-            lambda: effects_of(PLAIN).cate(by=mixed),
-            lambda: jc.group(PLAIN, jc.ByColumn(np.array(mixed, object))),
+            lambda mixed, _: jc.Sample(X, T, cluster=mixed),
+            lambda _, frame: jc.Sample.from_frame(frame, cluster="c", **ROLES),
+            lambda _, frame: jc.Sample.from_frame(frame, categorical=["c"], **ROLES),
+            lambda mixed, _: effects_of(PLAIN).cate(by=mixed),
+            lambda mixed, _: jc.group(PLAIN, jc.ByColumn(np.array(mixed, object))),
         ):
             with pytest.raises(jc.DataError, match=words):
-                make()
+                make(mixed, frame)
     long = pd.DataFrame(dict(u=pd.Series([True, 1, 2], dtype=object), w=[1, 2, 1], y=1.0, t=0))
     with pytest.raises(jc.DataError, match="unit 'u' holds True among labels"):
         jc.Panel.from_frame(long, unit="u", time="w", **ROLES)

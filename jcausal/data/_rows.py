@@ -36,7 +36,8 @@ def without_row_names(columns: Sequence[str], taken: Container[str | None]) -> l
 def row_names(native: Any, keep: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"] | None:
     """Names of the rows kept: a unique index, else their positions; None where all stand in place.
 
-    An index of several levels names each row by a tuple. They name rows in what is written, and shape no draw.
+    They name rows in what is written, by tuples where the index has several levels, and shape no
+    draw.
     """
     index = native.index if isinstance(native, pd.DataFrame) else None
     named = index is not None and index.is_unique and not _gaps(index)
