@@ -1,6 +1,7 @@
 """Ways to divide units into groups: by columns, quantiles, propensity, clusters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def _column(sample: Sample, by: By) -> np.ndarray:
     return np.array(sample.schema.levels[j], object)[values.astype(int)]
 
 
-def _check_by(by: object) -> None:
+def _check_by(by: Any) -> None:
     """Refuse what neither names a covariate nor holds a label for each unit.
 
     **Raises:** ValueError.
