@@ -53,9 +53,11 @@ def _check_by(by: Any) -> None:
 
     **Raises:** ValueError.
     """
-    if isinstance(by, str) or (not isinstance(by, type) and np.ndim(by) == 1):
+    shape: tuple[int, ...] = () if isinstance(by, type) else np.shape(by)
+    if isinstance(by, str) or len(shape) == 1:
         return
-    is_ = f"has shape {np.shape(by)}" if hasattr(by, "ndim") else f"is {named(by)}"
+    is_ = f"is {named(by)}" if isinstance(by, type) or not hasattr(by, "ndim") else None
+    is_ = is_ or f"has shape {shape}"
     raise ValueError(f"by {is_}: name a covariate, by='NAME', or give one label for each unit.")
 
 
