@@ -215,6 +215,36 @@ def test_every_mistake_ends_with_2_and_one_sentence(file, tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("treated", [1, 2, 3])
+def test_folds_that_cannot_be_are_told_by_what_the_command_can_do(
+    people, treated, tmp_path, capsys
+):
+    few = people.assign(treat=(people.index < treated).astype(int)).head(40)
+    few.to_csv(tmp_path / "few.csv", index=False)
+    line = ["estimate", str(tmp_path / "few.csv"), *ROLES, "--covariates", "age"]
+    line += ["--surface", "ridge", "--out", str(tmp_path / "out")]
+    told = []
+    for folds in ("1", str(treated + 1)):
+        assert cli.main([*line, "--folds", folds]) == 2
+        told.append(capsys.readouterr().err)
+    assert "--folds is 1, and the surface would be trained on the outcomes" in told[0]
+    assert "use at least 2 folds." in told[0]
+    can = "there is 1 in all: give a file with more rows of that arm."
+    assert (can if treated == 1 else f"use at most {treated} folds (--folds {treated}).") in told[1]
+    for words in ("surface trained on", "method's outcome", "folds=", "key"):
+        assert not any(words in one for one in told), words
+
+
+def test_clusters_that_leave_a_fold_without_an_arm_are_told_by_options(people, tmp_path, capsys):
+    halves = people.head(40).assign(treat=np.arange(40) // 20, half=np.arange(40) // 20)
+    halves.to_csv(tmp_path / "halves.csv", index=False)
+    line = ["estimate", str(tmp_path / "halves.csv"), *ROLES, "--covariates", "age"]
+    line += ["--cluster", "half", "--surface", "ridge", "--out", str(tmp_path / "out")]
+    assert cli.main(line) == 2
+    told = capsys.readouterr().err
+    assert "try another --seed, or name smaller clusters in --cluster." in told
+
+
 @pytest.mark.extended
 def test_missing_values_are_dropped_with_a_note(people, tmp_path, capsys):
     gaps = people.assign(age=people["age"].where(people.index > 4))

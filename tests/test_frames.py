@@ -258,3 +258,27 @@ def test_covariates_named_like_our_own_columns_are_all_kept():
     np.testing.assert_array_equal(out["treated (covariate) (covariate)"], frame["treated"])
     np.testing.assert_array_equal(out["outcome (covariate)"], frame["outcome"])
     assert out.shape == (10, 5)
+
+
+def test_an_index_of_several_levels_names_the_rows_by_tuples():
+    x, t = np.random.default_rng(0).normal(size=12), np.arange(12) % 2
+    y = x + 2.0 * t
+    pairs = [("north" if i < 6 else "south", i % 6) for i in range(12)]
+    index = pd.MultiIndex.from_tuples(pairs, names=["region", "number"])
+    frame = pd.DataFrame(dict(x=x, t=t, y=y), index=index)
+    sample = jc.Sample.from_frame(frame, treatment="t", outcome="y")
+    assert sample.id.tolist() == pairs
+    np.testing.assert_array_equal(sample.row, jc.Sample(x[:, None], t, y).row)  # shapes no draw
+    shuffled = frame["y"].sample(frac=1, random_state=1)
+    np.testing.assert_array_equal(sample.with_outcome(shuffled).y, sample.y)
+    out = jc.estimate(sample, jc.FastAHB(outcome=jc.Function(two_lines)), folds=1).to_frame()
+    assert out["id"].tolist() == pairs[1::2]
+    part = jc.Sample.from_frame(frame[frame["x"] < 1], treatment="t", outcome="y")
+    assert part.id.tolist() == [pair for pair, v in zip(pairs, x) if v < 1]
+    for other in ([("a", 1)] * 12, [(None if i == 3 else "a", i) for i in range(12)]):
+        odd = frame.set_axis(pd.MultiIndex.from_tuples(other))
+        assert jc.Sample.from_frame(odd, treatment="t", outcome="y").id.tolist() == list(range(12))
+
+
+def two_lines(x):
+    return jnp.stack([x[:, 0], x[:, 0]], axis=1)

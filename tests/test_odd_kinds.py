@@ -122,6 +122,29 @@ def test_labels_that_read_alike_are_refused():
     assert ten.cluster.tolist() == [3, 2, 1, 0] * 6
 
 
+def test_switches_among_other_labels_are_refused():
+    """Python takes True and 1 for one, so that two groups would be one."""
+    for mixed in ([True, 1, 2, 3] * 6, np.array([True, 1, 2, "a"] * 6, object)):
+        words = r"holds True among labels .*, in 6 of 24 rows \(rows 0, 4"
+        frame = FRAME.assign(c=pd.Series(mixed, dtype=object))
+        for make in (
+            lambda mixed, _: jc.Sample(X, T, cluster=mixed),
+            lambda _, frame: jc.Sample.from_frame(frame, cluster="c", **ROLES),
+            lambda _, frame: jc.Sample.from_frame(frame, categorical=["c"], **ROLES),
+            lambda mixed, _: effects_of(PLAIN).cate(by=mixed),
+            lambda mixed, _: jc.group(PLAIN, jc.ByColumn(np.array(mixed, object))),
+        ):
+            with pytest.raises(jc.DataError, match=words):
+                make(mixed, frame)
+    long = pd.DataFrame(dict(u=pd.Series([True, 1, 2], dtype=object), w=[1, 2, 1], y=1.0, t=0))
+    with pytest.raises(jc.DataError, match="unit 'u' holds True among labels"):
+        jc.Panel.from_frame(long, unit="u", time="w", **ROLES)
+    with pytest.raises(jc.DataError, match="by holds 1 and '1', which read alike"):
+        effects_of(PLAIN).cate(by=[1, "1", 2, 3] * 6)
+    alone = effects_of(PLAIN).cate(by=[True, False, None, True] * 6)
+    assert alone["queries"].tolist() == [6, 6]  # every treated unit stands at False or True
+
+
 def test_codes_in_a_file_stay_as_they_are_written(tmp_path):
     path = tmp_path / "codes.csv"
 

@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_sample
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 import jcausal as jc
 from jcausal.data import Options
@@ -252,3 +255,92 @@ def test_columns_of_panels_are_named(unchecked):
     ):
         with pytest.raises(jc.DataError, match=words):
             jc.Panel.from_frame(frame, **(roles | options))
+
+
+def test_options_of_verbs_are_checked(unchecked):
+    sample, flat = draw_sample(0), jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], 1))
+    effects = jc.estimate(sample, jc.FastAHB(outcome=flat), folds=1)
+    table = jc.interval(effects, jc.AbadieImbens(), by=np.arange(sample.n) % 2)
+    y, d = np.random.default_rng(0).normal(size=(6, 8)), np.zeros((6, 8))
+    d[:2, 6:] = 1
+    found = jc.complete(jc.Panel(y, d), jc.TwoWayFixedEffects())
+    groups = jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1])
+    strata = jc.group(sample, jc.ByColumn(np.arange(sample.n) % 2))
+    tau, pair = [0.5, 0.2], jc.TopK(1)
+    count = "it must be a whole number"
+    calls = [
+        (lambda: jc.split(sample, ".5", key=0), "^share is the text '.5': write a number"),
+        (lambda: jc.split(sample, None, key=0), "^share is None: it must be a number[.]$"),
+        (lambda: jc.split(sample, np.nan, key=0), "^share is nan: it must lie between 0 and 1"),
+        (lambda: jc.heterogeneity(table, min_queries="3"), "the text '3': write min_queries=3"),
+        (lambda: jc.heterogeneity(table, min_queries=np.nan), f"^min_queries is nan: {count}"),
+        (lambda: jc.placebo(found, draws=np.nan, key=0), f"^draws is nan: {count}"),
+        (lambda: jc.placebo(found, draws=0, key=0), "^draws is 0: it must be at least 1"),
+        (lambda: jc.placebo(found, over="times", draws="9"), "^draws is the text '9'"),
+        (lambda: jc.allocate(groups, pair, delta="a"), "^delta is the text 'a'"),
+        (lambda: jc.allocate(groups, pair, bounds=0.5), "^bounds is 0.5: give two numbers"),
+        (lambda: jc.allocate(groups, pair, bounds=("0", 1)), "lower of bounds is the text '0'"),
+        (lambda: groups.thinned(key=0, splits=1.5), f"^splits is 1.5: {count}"),
+        (lambda: strata.filtered(min_arm="3"), "^min_arm is the text '3': write min_arm=3"),
+        (lambda: jc.threshold_mass(tau, budget=1, rho="a"), "^rho is the text 'a'"),
+        (lambda: jc.rebudget(tau, jc.Slide(), budget=1.5, rho=0.1, eps=0.1), f"1.5: {count}"),
+        (lambda: jc.rebudget(tau, jc.Slide(), budget=1, rho=0.1, eps="x"), "^eps is the text"),
+        (lambda: jc.simulate.m5("s2", key=0, n="9"), "^n is the text '9': write n=9"),
+        (lambda: jc.simulate.low_rank_panel(key=0, rank=1.5), f"^rank is 1.5: {count}"),
+        (lambda: jc.simulate.ahb_table2("none/const", key=0, n=2.5), f"^n is 2.5: {count}"),
+    ]
+    for call, words in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+    assert jc.heterogeneity(table, min_queries=np.int64(0)).groups == 2
+
+
+def test_classes_and_other_nouns_are_no_methods_of_allocation(unchecked):
+    sample, groups = draw_sample(0), jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1])
+    again = dict(budget=1, rho=0.1, eps=0.1)
+    calls = [
+        (lambda: jc.allocate(groups, jc.TopK), r"^TopK is a class: write jc.TopK\(\)"),
+        (lambda: jc.allocate(groups, 3), "^int is no budget such as"),
+        (lambda: jc.group(sample, jc.KMeans), r"^KMeans is a class: write jc.KMeans\(\)"),
+        (lambda: jc.group(sample, "x0"), "^str is no way to group such as"),
+        (lambda: jc.group(np.eye(3), jc.KMeans()), "^group takes a jc.Sample, not a ndarray"),
+        (lambda: jc.rebudget([0.5, 0.2], jc.Slide, **again), r"^Slide is a class: write jc.Slide"),
+        (lambda: jc.rebudget([0.5, 0.2], 3, **again), "^int is no way to move a budget"),
+    ]
+    for call, words in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_what_divides_units_is_named_where_it_is_made(unchecked):
+    label = "name a covariate, by='NAME', or give one label for each unit"
+    for noun in (jc.ByColumn, jc.Quantiles):
+        for wrong, is_ in (
+            (list, "is the class list"),
+            (np.array(np.nan), r"has shape \(\)"),
+            (np.zeros((3, 2)), r"has shape \(3, 2\)"),
+            (None, "is None"),
+            (3, "is an? int"),
+        ):
+            with pytest.raises(ValueError, match=f"by {is_}: {label}"):
+                noun(wrong)
+    with pytest.raises(ValueError, match=f"by is an? int: {label}"):
+        jc.ByColumn(["x0", 3])
+    with pytest.raises(jc.DataError, match=r"^covariates is a ndarray: write a list of names"):
+        jc.KMeans(covariates=np.array(np.nan))
+    assert jc.KMeans(covariates=np.array(["x0", "x1"])).covariates == ("x0", "x1")
+    with pytest.raises(jc.DataError, match="^covariates is a ndarray: write a list of names"):
+        jc.Sample.from_frame(
+            pd.DataFrame(dict(t=[0, 1], x=[1, 2])), treatment="t", covariates=np.array("x")
+        )
+
+
+def test_trees_take_trees(unchecked):
+    for one in (LinearRegression(), make_pipeline(StandardScaler(), RandomForestRegressor())):
+        with pytest.raises(ValueError, match=f"^{type(one).__name__} of sklearn is no sum of tree"):
+            jc.Trees(one)
+    with pytest.raises(ValueError, match=r"^RandomForestRegressor is a class: write Random"):
+        jc.Trees(RandomForestRegressor)
+    own = type("Own", (RandomForestRegressor,), {})
+    assert isinstance(jc.Trees(own()).estimator, own)
+    assert jc.Trees(DecisionTreeRegressor()) and jc.Trees(HistGradientBoostingRegressor())

@@ -55,7 +55,8 @@ def test_the_number_of_folds_that_can_be_is_told():
     assert jc.estimate(sample, method, folds=3, key=0).share_matched == 1
     with pytest.raises(jc.HonestyError, match="at least 2 folds, or a surface trained on other"):
         jc.estimate(sample, method, folds=1, key=0)
-    with pytest.raises(jc.DataError, match="there are no treated outside .*there is 1 in all"):
+    words = "there are no treated outside .*there is 1 in all: give more rows of that arm[.]$"
+    with pytest.raises(jc.DataError, match=words):
         jc.group(with_treated(1), jc.PropensityStrata(), key=0)
 
 

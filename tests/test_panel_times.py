@@ -56,6 +56,13 @@ ORDERED = {
     "SAS": [f"{d:%d%b%Y}:10:00:00".upper() for d in DAYS],
     "clock": ["12:00 AM", "9:30 AM", "11 AM", "1:00 PM"],
     "zone": ["2020-10-25T02:30+02:00", "2020-10-25T02:00+01:00", "2020-10-25T03:00+01:00"],
+    "months of two years": ["Nov-19", "Dec-19", "Jan-20"],
+    "quarters of two years": ["19-Sep", "19-Dec", "20-Mar", "20-Jun"],
+    "low lines": ["2020_9", "2020_10", "2021_1"],
+    "fiscal years": ["FY98", "FY99", "FY00", "FY01"],
+    "padded": ["08", "09", "10", "11"],
+    "even decimals": ["0.50", "0.75", "1.00", "1.50"],
+    "negative decimals": ["-1.50", "-1.25", "0.10"],
     "weekdays": ["Mon 30 Dec 2019", "Tue 31 Dec 2019", "Wed 1 Jan 2020", "Thu 2 Jan 2020"],
     "year.month": ["2019.1", "2019.2", "2019.10", "2019.11"],
     "month.year": ["11.2019", "12.2019", "01.2020", "02.2020"],
@@ -103,6 +110,14 @@ TWO_ORDERS = {
     "hyphens": (["t-1", "t-2", "t-3"], "with signs .*'t-3'.* or .* without signs .*'t-1'"),
     "decimals": (["v1.9", "v1.10", "v1.11"], "by their numbers .* or by their decimals"),
     "year.month": (["2019.9", "2019.11", "2019.12"], "as numbers .* or year-month"),
+    "years of two centuries": (
+        ["98", "99", "00", "01"],
+        "as numbers .*'00', '01', '98'.* or year .*'98', '99', '00'",
+    ),
+    "versions": (["1.9", "1.10", "1.11"], "as numbers .*'1.10', '1.11', '1.9'.* or .*'1.9'"),
+    "month and year in four digits": (["1198", "1298", "0199"], "as numbers .* or month-year"),
+    "day and year in six digits": (["301219", "311219", "010120"], "as numbers .* or day-month"),
+    "first working days": (["Nov-01", "Dec-01", "Jan-02"], "month-year .* or month-day of one"),
     "words": (["pre", "post", "late"], "by letters .* or as the rows have them"),
 }
 
@@ -127,6 +142,14 @@ def test_one_time_in_two_spellings_is_refused():
         jc.Panel.from_frame(long(["2019-1", "2019-01", "2019-2"]), **ROLES)
     with pytest.raises(jc.DataError, match="'0?9' and '0?9'"):
         jc.Panel.from_frame(long(["9", "09", "10"]), **ROLES)
+
+
+def test_units_with_low_lines_stand_as_letters():
+    frame = pd.DataFrame(dict(shop=["1_0", "1_0", "9", "9"], when=[1, 2] * 2))
+    frame = frame.assign(sales=[5.0, 4.0, 6.0, 3.0], law=[0, 0, 0, 1])
+    panel = jc.Panel.from_frame(frame, **ROLES)
+    assert panel.unit.tolist() == ["1_0", "9"]
+    np.testing.assert_array_equal(panel.y, [[5.0, 4.0], [6.0, 3.0]])
 
 
 def test_columns_of_a_wide_frame_stand_in_the_order_of_time():

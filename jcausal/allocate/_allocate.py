@@ -15,7 +15,15 @@ from jcausal.allocate._certificate import Chosen, Scalar, certify, one_sided
 from jcausal.allocate._estimates import GroupEstimates, Halves, Vector
 from jcausal.allocate._half_widths import Rho, half_widths
 from jcausal.allocate._top_k import Best, Budget, Marks, Rows, any_group
-from jcausal.data import By, DataError, Sample, is_traced
+from jcausal.data import (
+    By,
+    DataError,
+    Sample,
+    check_number,
+    check_object,
+    check_share,
+    is_traced,
+)
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
 
@@ -74,10 +82,10 @@ def allocate(
         >>> found.chosen.tolist(), round(float(found.guaranteed_ratio), 3)
         ([True, False, True, False], 0.945)
     """
+    check_object(budget)
     if not isinstance(budget, Budget):
         raise ValueError(f"{type(budget).__name__} is no budget such as jc.TopK(3).")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta is {delta}: it must lie between 0 and 1.")
+    delta = check_share("delta", delta)
     low, high = _ends(bounds)
     found = _as_estimates(estimates, by, key)
     traced = is_traced(found, budget, rho)
@@ -224,10 +232,13 @@ def _as_estimates(
 
 
 def _ends(bounds: tuple[float | None, float | None]) -> Bounds:
-    low, high = (-inf if bounds[0] is None else bounds[0], inf if bounds[1] is None else bounds[1])
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
+        raise ValueError(f"bounds is {bounds!r}: give two numbers, or None for one.")
+    low = -inf if bounds[0] is None else check_number("the lower of bounds", bounds[0])
+    high = inf if bounds[1] is None else check_number("the upper of bounds", bounds[1])
     if not low < high:
         raise ValueError(f"bounds are {bounds}: the first must be below the second.")
-    return float(low), float(high)
+    return low, high
 
 
 def _check_bounds(estimates: GroupEstimates, rho: Vector, bounds: Bounds) -> None:

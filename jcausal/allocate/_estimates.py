@@ -21,6 +21,9 @@ from jcausal.data import (
     Shown,
     as_key,
     as_numbers,
+    check_count,
+    check_number,
+    check_share,
     in_one_order,
     is_traced,
     listed,
@@ -218,8 +221,7 @@ class GroupEstimates(Shown, eqx.Module):
 
         **Raises:** `DataError` for a group without a matched query, in the whole or in a half.
         """
-        if splits < 0:
-            raise ValueError(f"splits is {splits}: it must not be negative.")
+        splits = check_count("splits", splits, least=0)
         options: dict[str, Any] = dict(estimand=estimand, folds=folds)
         effects = estimate(sample, method, key=key, **options)
         whole = cls.from_effects(effects, by=by, method=interval, key=key)
@@ -266,10 +268,9 @@ class GroupEstimates(Shown, eqx.Module):
         """
         if self.effective is None:
             raise ValueError("there are no counts by arm: make the estimates from a trial.")
-        if not 0 < width < inf:
+        if not 0 < check_number("width", width) < inf:
             raise ValueError(f"width is {width}: say how long the interval of outcomes is.")
-        if not 0 < delta < 1:
-            raise ValueError(f"delta is {delta}: it must lie between 0 and 1.")
+        delta = check_share("delta", delta)
         xp = self.value.__array_namespace__()
         if not is_traced(self) and bool((xp.abs(self.value) > width).any()):
             raise ValueError(f"estimates exceed {width:g}: outcomes span a wider interval.")
@@ -330,8 +331,7 @@ def _averages(
 
 def _split_keys(splits: int, key: Any, what: str) -> list[PRNGKeyArray]:
     """One key a split; none without a key."""
-    if splits < 1:
-        raise ValueError(f"splits is {splits}: it must be at least 1.")
+    splits = check_count("splits", splits)
     if key is None:
         return []
     base = step_key(as_key(key, what), "halves")

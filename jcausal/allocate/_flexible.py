@@ -13,9 +13,8 @@ from jcausal.allocate._values import (
     as_effects,
     check_budget,
     check_rho,
-    check_share,
 )
-from jcausal.data import Options, Shown
+from jcausal.data import Options, Shown, check_object, check_share
 
 Test = Literal["certified", "claim", "heavy"]
 
@@ -312,6 +311,9 @@ def rebudget(
         Treat 2 groups instead of 3: the nearest budget to pass the test ('certified'). Proven: \
 at least 100% of the best value of 2 groups (0 eps may be lost).
     """
+    check_object(method)
+    if not isinstance(method, BudgetMethod):
+        raise ValueError(f"{type(method).__name__} is no way to move a budget such as jc.Slide().")
     check_rho(rho)
     check_share("eps", eps)
     found = np.asarray(as_effects("estimates", estimates, slack=rho))

@@ -7,8 +7,8 @@ import numpy as np
 
 from jcausal.allocate._distributions import Distribution
 from jcausal.allocate._regularity import regularity
-from jcausal.allocate._values import Values, as_effects, check_budget, check_share
-from jcausal.data import Options
+from jcausal.allocate._values import Values, as_effects, check_budget
+from jcausal.data import Options, check_share
 
 HALVINGS = 60
 

@@ -1,6 +1,7 @@
 """Ways to divide units into groups: by columns, quantiles, propensity, clusters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from jcausal.allocate._groups import GroupingMethod, Labelled
 from jcausal.allocate._k_means import k_means
 from jcausal.allocate._propensity import cross_fitted
-from jcausal.data import DataError, Sample, as_key, as_labels, check_names, deal
+from jcausal.data import DataError, Sample, as_key, as_labels, check_names, deal, named
 from jcausal.estimate import factorized
 from jcausal.outcome import OutcomeModel, check_model
 from jcausal.outcome._folds import deal_folds, fold_surface
@@ -47,6 +48,19 @@ def _column(sample: Sample, by: By) -> np.ndarray:
     return np.array(sample.schema.levels[j], object)[values.astype(int)]
 
 
+def _check_by(by: Any) -> None:
+    """Refuse what neither names a covariate nor holds a label for each unit.
+
+    **Raises:** ValueError.
+    """
+    shape: tuple[int, ...] = () if isinstance(by, type) else np.shape(by)
+    if isinstance(by, str) or len(shape) == 1:
+        return
+    is_ = f"is {named(by)}" if isinstance(by, type) or not hasattr(by, "ndim") else None
+    is_ = is_ or f"has shape {shape}"
+    raise ValueError(f"by {is_}: name a covariate, by='NAME', or give one label for each unit.")
+
+
 def _labelled(values: np.ndarray) -> Labelled:
     """Distinct values in order, missing ones last as a group "missing"."""
     code, found = factorized(values)
@@ -75,6 +89,11 @@ class ByColumn(GroupingMethod):
     """
 
     by: By | Sequence[str]
+
+    def __check_init__(self) -> None:
+        several = isinstance(self.by, list | tuple) and len(self.by) > 0
+        for one in self.by if several else [self.by]:
+            _check_by(one)
 
     def divide(self, sample: Sample, key: PRNGKeyArray | None) -> Labelled:
         """Distinct values. **Raises:** ValueError for an unknown name or a wrong length."""
@@ -105,6 +124,7 @@ class Quantiles(GroupingMethod):
     groups: int = eqx.field(static=True, default=50)
 
     def __check_init__(self) -> None:
+        _check_by(self.by)
         _check_groups(self.groups)
 
     def divide(self, sample: Sample, key: PRNGKeyArray | None) -> Labelled:

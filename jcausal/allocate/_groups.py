@@ -8,7 +8,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Options, Sample, Shown, as_key, is_traced, like, step_key
+from jcausal.data import (
+    FROM_FRAME,
+    DataError,
+    Options,
+    Sample,
+    Shown,
+    as_key,
+    check_count,
+    check_kind,
+    check_number,
+    check_object,
+    is_traced,
+    like,
+    step_key,
+)
 
 
 class Labelled(NamedTuple):
@@ -87,6 +101,10 @@ class Grouping(Shown, eqx.Module):
 
         **Source:** the defaults are those of Casacuberta and Hardt, arXiv 2601.05597, appendix B.
         """
+        min_arm = check_count("min_arm", min_arm, least=0)
+        min_size = check_count("min_size", min_size, least=0)
+        for share in treated_share:
+            check_number("treated_share", share)
         count = self.counts
         size = count.sum(1)
         share = count[:, 1] / np.maximum(size, 1)
@@ -171,6 +189,10 @@ def group(
         >>> found.groups, found.filtered(min_arm=12).groups
         (12, 7)
     """
+    check_kind(sample, Sample, "group", FROM_FRAME)
+    check_object(method)
+    if not isinstance(method, GroupingMethod):
+        raise ValueError(f"{type(method).__name__} is no way to group such as jc.KMeans(8).")
     if is_traced(sample):
         raise ValueError("groups are made of concrete samples: divide them outside of jit.")
     step = None if key is None else step_key(as_key(key, "a grouping"), "group")

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from jcausal.allocate._distributions import Distribution
 from jcausal.allocate._gamma import best_mean
-from jcausal.allocate._values import Values, as_effects, check_rho, check_share
-from jcausal.data import Shown, is_traced
+from jcausal.allocate._values import Values, as_effects, check_rho
+from jcausal.data import Shown, check_share, is_traced
 
 GRID = 2**14  # quantiles that stand for a distribution where no closed form does
 

@@ -7,8 +7,7 @@ import equinox as eqx
 
 from jcausal.allocate._gamma import TheoremGamma
 from jcausal.allocate._plan import SamplePlan
-from jcausal.allocate._values import check_share
-from jcausal.data import Options
+from jcausal.data import Options, check_share
 
 RULE = 0.5  # the gamma of the paper's experiments
 Split = Literal["bonferroni", "none"]

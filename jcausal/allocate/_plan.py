@@ -6,8 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 import pandas as pd
 
-from jcausal.allocate._values import check_share
-from jcausal.data import Shown
+from jcausal.data import Shown, check_share
 
 
 class Need(NamedTuple):

@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jcausal.data import DataError, fold_advice
+from jcausal.data import DataError, FoldError, FoldWords
 
 STEPS = 100
 CLOSE = 1e-8  # of the gradient, by weight
+FOLD_WORDS = FoldWords(more="give more rows of that arm")
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
@@ -65,8 +66,8 @@ def cross_fitted(
             if not (train & (t == arm) & (weight > 0)).any():
                 word = "treated" if arm else "controls"
                 units = int(((fold >= 0) & (t == arm) & (weight > 0)).sum())
-                advice = fold_advice(units, int(fold.max()) + 1)
-                raise DataError(f"there are no {word} outside of fold {k + 1}: {advice}.")
+                fact = f"there are no {word} outside of fold {k + 1}"
+                raise FoldError(fact, units, int(fold.max()) + 1, words=FOLD_WORDS)
         b = logistic(x[train], t[train], weight[train], penalty)
         found[here] = _sigmoid(b[0] + x[here] @ b[1:])
     return found

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 
-from jcausal.data import DataError, as_numbers, is_traced, rows_in_words
+from jcausal.data import DataError, as_numbers, check_count, check_number, is_traced, rows_in_words
 
 Values = Float[Array, " k"] | Float[np.ndarray, " k"] | Sequence[float] | pd.Series
 
@@ -56,6 +56,7 @@ def check_budget(budget: int, groups: int) -> None:
 
     **Raises:** ValueError.
     """
+    budget = check_count("budget", budget, least=0)
     if not 1 <= budget <= groups:
         raise ValueError(f"budget is {budget} of {groups} groups: use 1 to {groups}.")
 
@@ -65,14 +66,5 @@ def check_rho(rho: float) -> None:
 
     **Raises:** ValueError.
     """
-    if not (rho > 0 and np.isfinite(rho)):
+    if not 0 < check_number("rho", rho) < np.inf:
         raise ValueError(f"rho is {rho}: the accuracy of the estimates must be a positive number.")
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a number outside (0, 1).
-
-    **Raises:** ValueError.
-    """
-    if not 0 < value < 1:
-        raise ValueError(f"{name} is {value}: it must lie between 0 and 1.")

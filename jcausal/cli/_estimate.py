@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 
@@ -13,11 +15,17 @@ from jcausal.cli._manner import Manner, Wanted
 from jcausal.cli._report import measure, pictures, report, tables, versions
 from jcausal.cli._terminal import Bar, UserError, tell, until_effects
 from jcausal.cli._write import check_folder, check_format, write_whole
+from jcausal.data import FoldError, FoldWords
 from jcausal.data._given import label_word
 from jcausal.data._treated import arms
 
 SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
+FOLD_WORDS = FoldWords(
+    fewer="use at most {most} folds (--folds {most})",
+    again="try another --seed, or name smaller clusters in --cluster",
+    more="give a file with more rows of that arm",
+)
 KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
@@ -29,6 +37,11 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
     began, parquet = time.perf_counter(), options.format == "parquet"
     check_folder(options.out)
     check_format(parquet)
+    if options.folds < 2:
+        raise UserError(
+            "--folds is 1, and the surface would be trained on the outcomes that are averaged: use "
+            "at least 2 folds."
+        )
     bar("reading", 0, 1)
     sample = read_sample(options)
     for name in options.by:
@@ -36,18 +49,19 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
             raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
     method = make_method(options)
     bar("folds", 0, 1)
-    effects = jc.estimate(
-        sample,
-        method,
-        estimand=options.estimand,
-        folds=options.folds,
-        repeats=options.repeats,
-        key=options.seed,
-        adjust=None if options.adjust == "none" else options.adjust,
-        support=options.support,
-        progress=until_effects(bar),
-    )
-    results = measure(effects, options.level, options.seed, bar, options.by)
+    with _folds_in_words():
+        effects = jc.estimate(
+            sample,
+            method,
+            estimand=options.estimand,
+            folds=options.folds,
+            repeats=options.repeats,
+            key=options.seed,
+            adjust=None if options.adjust == "none" else options.adjust,
+            support=options.support,
+            progress=until_effects(bar),
+        )
+        results = measure(effects, options.level, options.seed, bar, options.by)
     bar("second opinion and summary", 2, 4)
     text = (
         f"the effect of {options.treatment} on {options.outcome}\n"
@@ -62,6 +76,15 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
     if not options.quiet:
         tell(f"{text}\n\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
     return failed
+
+
+@contextmanager
+def _folds_in_words() -> Iterator[None]:
+    """A fold that lacks an arm, with what the command can do."""
+    try:
+        yield
+    except FoldError as error:
+        raise UserError(error.told(FOLD_WORDS)) from error
 
 
 def make_method(options: argparse.Namespace) -> jc.Matcher:

@@ -13,6 +13,7 @@ from jcausal.data._errors import HonestyError as HonestyError
 from jcausal.data._given import By as By
 from jcausal.data._given import as_array as as_array
 from jcausal.data._given import as_labels as as_labels
+from jcausal.data._given import check_one_way as check_one_way
 from jcausal.data._given import listed as listed
 from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
@@ -31,8 +32,10 @@ from jcausal.data._kinds import check_key as check_key
 from jcausal.data._kinds import check_kind as check_kind
 from jcausal.data._kinds import check_name as check_name
 from jcausal.data._kinds import check_names as check_names
+from jcausal.data._kinds import check_number as check_number
 from jcausal.data._kinds import check_object as check_object
 from jcausal.data._kinds import check_place as check_place
+from jcausal.data._kinds import check_share as check_share
 from jcausal.data._kinds import named as named
 from jcausal.data._kinds import whole as whole
 from jcausal.data._like import FrameKind as FrameKind
@@ -54,9 +57,10 @@ from jcausal.data._shapes import bucket as bucket
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
 from jcausal.data._show import Shown as Shown
+from jcausal.data._split import FoldError as FoldError
+from jcausal.data._split import FoldWords as FoldWords
 from jcausal.data._split import as_key as as_key
 from jcausal.data._split import deal as deal
-from jcausal.data._split import fold_advice as fold_advice
 from jcausal.data._split import hold_out as hold_out
 from jcausal.data._split import row_draws as row_draws
 from jcausal.data._split import split as split

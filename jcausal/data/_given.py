@@ -52,7 +52,7 @@ def as_labels(name: str, values: Any) -> np.ndarray:
         values = values.to_flat_index()
     if isinstance(values, list | tuple) and (
         any(isinstance(v, tuple) for v in values)
-        or len({isinstance(v, str | bytes) for v in values}) > 1
+        or len({(isinstance(v, str | bytes), isinstance(v, bool | np.bool_)) for v in values}) > 1
     ):
         array = np.empty(len(values), object)
         array[:] = values
@@ -145,14 +145,14 @@ def label_words(labels: np.ndarray) -> np.ndarray:
 def numbered(name: str, labels: np.ndarray) -> tuple[Int[np.ndarray, " n"], list]:
     """Each label's place among the distinct ones, and these in their order; none is missing.
 
-    **Raises:** `DataError` for labels that differ and read alike, such as 1 and "1".
+    **Raises:** `DataError` as `check_one_way`.
     """
     if labels.dtype.kind != "O":
         found, place = np.unique(labels, return_inverse=True)
         return place.ravel(), list(found)
     place, values = pd.factorize(labels)
     distinct = values.tolist()
-    _check_alike(name, distinct, place)
+    check_one_way(name, labels, place, distinct)
     try:
         order = sorted(range(len(distinct)), key=distinct.__getitem__)
     except TypeError:  # words among numbers: by kind, then by their letters
@@ -164,7 +164,21 @@ def numbered(name: str, labels: np.ndarray) -> tuple[Int[np.ndarray, " n"], list
     return rank[place], [distinct[i] for i in order]
 
 
-def _check_alike(name: str, distinct: list, place: Int[np.ndarray, " n"]) -> None:
+def check_one_way(
+    name: str, labels: np.ndarray, place: Int[np.ndarray, " n"], distinct: list
+) -> None:
+    """Refuse labels (n,), at these places (-1: missing) among the distinct, that may be one.
+
+    **Raises:** `DataError` for True or False among other labels, since Python takes True and 1 for
+    one, and for labels that differ and read alike, such as 1 and "1".
+    """
+    switch = np.array([isinstance(v, bool | np.bool_) for v in labels.tolist()], bool)
+    if switch.any() and not switch[place >= 0].all():
+        rows = np.flatnonzero(switch)
+        raise DataError(
+            f"{name} holds {labels[rows[0]]} among labels that are not True or False, in "
+            f"{rows.size} of {switch.size} rows ({rows_in_words(rows)}): write them in one way."
+        )
     first: dict[str, int] = {}
     for i, label in enumerate(distinct):
         other = first.setdefault(label_word(label), i)

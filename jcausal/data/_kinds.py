@@ -66,6 +66,30 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return count
 
 
+def check_number(name: str, value: Any) -> float:
+    """One real number, as one of Python's; NaN and infinities are for the caller to refuse.
+
+    **Raises:** ValueError that names the option and says what to write.
+    """
+    if isinstance(value, str):
+        raise ValueError(f"{name} is the text {value!r}: write a number, without quotes.")
+    one = value.item() if isinstance(value, jax.Array | np.ndarray) and not value.ndim else value
+    if not isinstance(one, numbers.Real) or isinstance(one, bool):
+        raise ValueError(f"{name} is {value!r}: it must be a number.")
+    return float(one)
+
+
+def check_share(name: str, value: Any) -> float:
+    """A number in (0, 1), as one of Python's.
+
+    **Raises:** ValueError that names the option.
+    """
+    number = check_number(name, value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name} is {value}: it must lie between 0 and 1.")
+    return number
+
+
 def check_name(option: str, value: Any) -> str:
     """The name of one column; a whole number names a column that is called so.
 
@@ -92,9 +116,9 @@ def check_names(option: str, value: Any) -> list[str]:
     """
     if isinstance(value, str):
         raise DataError(f"{option} is the text {value!r}: write {option}=[{value!r}].")
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise DataError(f"{option} is {named(value)}: write a list of names, {option}=['NAME'].")
-    found = [one if isinstance(one, str) else whole(one) for one in value]
+    found = [str(one) if isinstance(one, str) else whole(one) for one in value]
     for one in found:
         if type(one) not in (str, int):
             raise DataError(

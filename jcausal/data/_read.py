@@ -128,6 +128,8 @@ def read_column(series: nw.Series) -> Column:
         return Column(values, missing, "times")
     floats = _floats(values, missing)
     exact = _exact(values.tolist, floats, missing) if floats.dtype.kind == "f" else None
+    if len({isinstance(v, bool | np.bool_) for v in values[~missing]}) > 1:
+        exact = values if exact is None else exact  # as a float True would be 1
     if dtype in (nw.Categorical, nw.Enum):
         return Column(floats, missing, "category", exact, _declared(series))
     holds = "text" if dtype == nw.String else _holds(values[~missing])

@@ -36,10 +36,18 @@ def without_row_names(columns: Sequence[str], taken: Container[str | None]) -> l
 def row_names(native: Any, keep: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"] | None:
     """Names of the rows kept: a unique index, else their positions; None where all stand in place.
 
-    They name rows in what is written, and shape no draw.
+    They name rows in what is written, by tuples where the index has several levels, and shape no
+    draw.
     """
     index = native.index if isinstance(native, pd.DataFrame) else None
-    named = index is not None and index.is_unique and not index.hasnans
+    named = index is not None and index.is_unique and not _gaps(index)
     if index is not None and named and not index.equals(pd.RangeIndex(len(keep))):
         return index.to_numpy()[keep]
     return None if keep.all() else np.flatnonzero(keep)
+
+
+def _gaps(index: pd.Index) -> bool:
+    """Whether a label, or one level of it, is missing."""
+    if isinstance(index, pd.MultiIndex):
+        return any(bool((np.asarray(codes) < 0).any()) for codes in index.codes)
+    return bool(index.hasnans)

@@ -1,6 +1,6 @@
 """Honest splits: rows dealt at random to a training part or to folds, clusters kept together."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data._errors import DataError
 from jcausal.data._host import first_rows, on_host
-from jcausal.data._kinds import check_key
+from jcausal.data._kinds import check_key, check_share
 from jcausal.data._ladder import traced_ladders
 from jcausal.data._sample import Sample, replace
 from jcausal.data._shapes import bucket, is_traced, pad_rows
@@ -147,19 +147,46 @@ def _relaid(part: Sample) -> Sample:
     return replace(part, codes=codes, ladder=ladder, rungs=rungs)
 
 
-def fold_advice(units: int, folds: int, least: int = 1) -> str:
+class FoldWords(NamedTuple):
+    """What to do where a fold lacks an arm, in the words of Python or of the command."""
+
+    fewer: str = "use at most {most} folds"
+    again: str = "try another key, or give smaller clusters"
+    more: str = (
+        "give more rows of that arm, or a surface trained on other rows as the method's outcome, "
+        "with folds=1"
+    )
+
+
+PYTHON = FoldWords()
+
+
+class FoldError(DataError):
+    """A fold that lacks an arm: the fact, and how many units, folds and units a fold there are."""
+
+    def __init__(
+        self, fact: str, units: int, folds: int, least: int = 1, words: FoldWords = PYTHON
+    ) -> None:
+        self.fact, self.counts = fact, (units, folds, least)
+        super().__init__(self.told(words))
+
+    def told(self, words: FoldWords) -> str:
+        """The sentence in these words."""
+        return f"{self.fact}: {_fold_advice(*self.counts, words)}."
+
+
+def _fold_advice(units: int, folds: int, least: int, words: FoldWords) -> str:
     """What to do where a fold has fewer than `least` of an arm that has so many units in all."""
     if folds == 1:
         return "give rows of that arm a weight above 0"
     most = min(units // least, folds - 1)
     if most > 1:
-        return f"use at most {most} folds"
+        return words.fewer.format(most=most)
     if units >= 2 * least:
-        return "try another key, or give smaller clusters"
+        return words.again
     return (
         f"two folds need {2 * least} of them, and there {'is' if units == 1 else 'are'} {units} in "
-        "all: give more rows of that arm, or a surface trained on other rows as the method's "
-        "outcome, with folds=1"
+        f"all: {words.more}"
     )
 
 
@@ -185,8 +212,7 @@ def split(
         >>> train.n, test.n
         (222, 223)
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}: it must lie between 0 and 1.")
+    share = check_share("share", share)
     train = _training_rows(sample, share, step_key(as_key(key, "split"), "split"))
     if is_traced(train):
         return _relaid(sample.with_valid(train)), _relaid(sample.with_valid(~train))

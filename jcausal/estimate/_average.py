@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, Shown, number_in_words, on_host
+from jcausal.data import Sample, Shown, check_share, number_in_words, on_host
 from jcausal.match import Estimand
 from jcausal.outcome._propensity import tells_apart
 
@@ -52,8 +52,7 @@ class Average(Shown, eqx.Module):
 
     def bounds(self, level: float = 0.95) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
-        if not 0 < level < 1:
-            raise ValueError(f"level is {level}: it must lie between 0 and 1.")
+        level = check_share("level", level)
         return _bounds(self.average, self.std_error, NormalDist().inv_cdf(0.5 + level / 2))
 
     def line(self, level: float = 0.95) -> str:

@@ -12,6 +12,7 @@ from jcausal.data import (
     By,
     Sample,
     as_labels,
+    check_one_way,
     ids_of,
     is_traced,
     level_label,
@@ -277,13 +278,18 @@ def group_codes(effects: Effects, by: By) -> tuple[Int[Array, " q"], tuple[objec
 
 
 def factorized(labels: np.ndarray | pd.Categorical | pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """Each row's place among the distinct labels, and these in their order, a missing one last."""
+    """Each row's place among the distinct labels, and these in their order, a missing one last.
+
+    **Raises:** `DataError` for labels that may be one, such as 1 and "1", or True and 1.
+    """
     series = pd.Series(labels)
     try:
         code, found = pd.factorize(series, sort=True)
     except TypeError:  # tuples beside words or numbers: in the order in which they come
         code, found = pd.factorize(series)
     distinct, missing = found.tolist(), code < 0
+    if series.dtype == object:
+        check_one_way("by", series.to_numpy(), code, distinct)
     if missing.any():
         code, distinct = np.where(missing, len(distinct), code), [*distinct, np.nan]
     return code, pd.Index(distinct, dtype=object, tupleize_cols=False)

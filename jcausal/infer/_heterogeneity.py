@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaincc
 
-from jcausal.data import check_kind
+from jcausal.data import check_count, check_kind
 from jcausal.infer._interval import Interval
 
 
@@ -64,6 +64,7 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
     check_kind(interval, Interval, "heterogeneity", pass_)
     if interval.groups is None:
         raise ValueError(f"heterogeneity compares groups: {pass_}.")
+    min_queries = check_count("min_queries", min_queries, least=0)
     estimate, error = (np.asarray(a, float) for a in (interval.estimate, interval.error))
     enough = np.asarray(interval.groups.matched) >= min_queries
     use = enough & np.isfinite(estimate) & np.isfinite(error) & (error > 0)

@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jcausal.data import (
     Shown,
     as_key,
+    check_count,
     check_kind,
+    check_share,
     label_in_words,
     like,
     number_in_words,
@@ -90,8 +92,7 @@ class Placebos(Shown, eqx.Module):
         **Source:** Arkhangelsky, Athey, Hirshberg, Imbens and Wager (2021), American Economic
         Review 111(12), algorithm 4.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level is {level}: it must lie between 0 and 1.")
+        level = check_share("level", level)
         variance = to_device(np.asarray(self.error**2, self.own.dtype))
         words = f"{self._count_words} over {self.over}"
         none = to_device(np.zeros((), bool))
@@ -184,6 +185,7 @@ def placebo(
         raise ValueError(f"over is {over!r}: use 'units' or 'times'.")
     if pool not in ("untreated", "all"):
         raise ValueError(f"pool is {pool!r}: use 'untreated' or 'all'.")
+    draws = check_count("draws", draws)
     step = None if key is None else step_key(as_key(key, "placebo"), "plac")
     if over == "units":
         plans = _over_units(found.panel, draws, pool, step)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, Trained, hold_out, step_key, trained_on
+from jcausal.data import DataError, Sample, Trained, check_object, hold_out, step_key, trained_on
 from jcausal.outcome._forest import Forest
 from jcausal.outcome._function import without_training
 from jcausal.outcome._grown import as_arrays, read_ensemble
@@ -77,6 +77,12 @@ class Trees(OutcomeModel):
                 f"{self.estimator!r} is no estimator: give an unfitted one, such as "
                 "RandomForestRegressor(200)."
             )
+        check_object(self.estimator)
+        if _of_no_trees(type(self.estimator)):
+            raise ValueError(
+                f"{type(self.estimator).__name__} of sklearn is no sum of trees: give one of "
+                "sklearn.tree or sklearn.ensemble, such as RandomForestRegressor(200)."
+            )
 
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> TreesSurface:
         """Fit each arm twice: without the held-out rows for the noise, then on all rows."""
@@ -136,6 +142,13 @@ class Trees(OutcomeModel):
                 "classifier needs outcomes 0 and 1; use a regressor."
             )
         return model
+
+
+def _of_no_trees(estimator: type) -> bool:
+    """Whether a class is one of scikit-learn's without trees: it shows before any fit."""
+    modules = {".".join(base.__module__.split(".")[:2]) for base in estimator.__mro__}
+    own = {m for m in modules if m.startswith("sklearn.")} - {"sklearn.base", "sklearn.utils"}
+    return bool(own) and not own & {"sklearn.tree", "sklearn.ensemble"}
 
 
 def _predictions(model: Any, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:

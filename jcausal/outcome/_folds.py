@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from jcausal.data import (
-    DataError,
+    FoldError,
     Sample,
     check_honest,
     deal,
-    fold_advice,
     is_traced,
     on_host,
     step_key,
@@ -95,7 +94,8 @@ def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) 
             arm = bool(np.argmin(counts))
             units = int(((where >= 0) & (treated == arm)).sum())
             needed = "" if least == 1 else f", and {least} of each are needed"
-            raise DataError(
+            raise FoldError(
                 f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
-                f"weight above 0{needed}: {fold_advice(units, folds, least)}."
+                f"weight above 0{needed}",
+                *(units, folds, least),
             )

@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     DataError,
+    FoldError,
     Sample,
     Schema,
     bucket,
-    fold_advice,
     is_traced,
     pad_rows,
     to_device,
@@ -101,8 +101,9 @@ def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int)
         for arm, word in ((False, "controls"), (True, "treated")):
             if not (train & (t == arm)).any():
                 units = int(((fold >= 0) & (weight > 0) & (t == arm)).sum())
-                where = f"outside of fold {k + 1}: {fold_advice(units, folds)}"
-                raise DataError(f"there are no {word} {'at all' if folds == 1 else where}.")
+                if folds == 1:
+                    raise DataError(f"there are no {word} at all.")
+                raise FoldError(f"there are no {word} outside of fold {k + 1}", units, folds)
 
 
 @eqx.filter_jit

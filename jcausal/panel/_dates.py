@@ -23,6 +23,7 @@ CLOCK = re.compile(
 # What the places of a shape may mean: y, m, d, p (the number of a period), "-" a word without one.
 # In a shape: n a number, b the name of a month, a that of a weekday, p a period such as "Q".
 FORMS = {
+    "n": ("y",),
     "nn": ("ym", "my", "dm", "md"),
     "nnn": ("ymd", "dmy", "mdy"),
     "bn": ("my", "md"),
@@ -97,10 +98,26 @@ def _day_readings(labels: Sequence[str]) -> dict[str, list[Key]]:
     shapes = {None if row is None else "".join(token.kind for token in row) for row in rows}
     if len(shapes) > 1 or None in shapes:
         return {}
+    shape, known = str(shapes.pop()), [row for row in rows if row is not None]
+    if shape == "n" and not any(row[0].width == 2 and row[0].value < 10 for row in known):
+        return {}  # numbers alone, none as the years of a new century are written
     found: dict[str, list[Key]] = {}
-    for form in FORMS.get(str(shapes.pop()), ()):
-        found |= _read(form, [row for row in rows if row is not None])
+    for form in FORMS.get(shape, ()):
+        found |= _read(form, known)
+    if any(_steady(found.get(form, [])) for form in ("month-year", "year-month")):
+        return {name: keys for name, keys in found.items() if "day" not in name}
     return found
+
+
+def _steady(keys: list[Key]) -> bool:
+    """Whether months follow each other at even steps within the year, as no days of months do.
+
+    So "Nov-19", "Dec-19", "Jan-20" are of two years. Numbers up to 12 may be first working days.
+    """
+    months = sorted(12 * key[0] + key[1] for key in keys)
+    steps = {b - a for a, b in pairwise(months)}
+    late = all(key[0] % 100 > 12 for key in keys)
+    return late and len(months) > 2 and len(steps) == 1 and 0 < steps.pop() < 12
 
 
 def _apart(labels: Sequence[str]) -> Sequence[str]:
@@ -110,7 +127,9 @@ def _apart(labels: Sequence[str]) -> Sequence[str]:
     widths = {len(v) for v in labels}
     if widths == {8}:
         return [f"{v[:2]} {v[2:4]} {v[4:]}" for v in labels]
-    return [f"{v[:2]} {v[2:]}" for v in labels] if widths == {6} else labels
+    if widths == {4} or (widths == {6} and all(int(v[2:]) in YEARS for v in labels)):
+        return [f"{v[:2]} {v[2:]}" for v in labels]
+    return [f"{v[:2]} {v[2:4]} {v[4:]}" for v in labels] if widths == {6} else labels
 
 
 def _tokens(label: str) -> list[_Token] | None:

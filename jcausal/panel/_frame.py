@@ -20,7 +20,7 @@ from jcausal.data import (
     rows_in_words,
 )
 from jcausal.data._check import as_numbers, check_finite
-from jcausal.data._given import as_labels
+from jcausal.data._given import as_labels, check_one_way
 from jcausal.data._read import read_labels
 from jcausal.data._treated import arms
 from jcausal.panel._order import check_in_order, time_order
@@ -103,6 +103,9 @@ def _labels(table: Any, what: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(order)[kept], place
     if values.dtype.kind == "O" and all(isinstance(v, str) for v in values):
         values = values.astype(str)
+    if values.dtype.kind == "O":
+        places, distinct = pd.factorize(values)
+        check_one_way(f"{what} {name!r}", values, places, distinct.tolist())
     try:
         labels, first, place = np.unique(values, return_index=True, return_inverse=True)
     except TypeError as error:
@@ -127,7 +130,9 @@ def _order(series: nw.Series) -> list | None:
 
 
 def _all_numbers(labels: np.ndarray) -> bool:
-    """Whether words are numbers, such as "9" and "10"."""
+    """Whether words are numbers, such as "9" and "10", and not "1_9", which Python reads as 19."""
+    if any("_" in label for label in labels.tolist()):
+        return False
     try:
         return bool(np.isfinite(labels.astype(float)).all())
     except ValueError:

@@ -13,6 +13,7 @@ from jcausal.panel._dates import YEARS, Key, date_readings
 ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b")
 SIGN = re.compile(r"(?<!\d)[-+](?=\s?\d)")
 DECIMAL = r"\d+\.\d+"
+UNSIGNED = re.compile(r"\d+(\.\d+)?")
 SHOWN = 3
 
 
@@ -66,11 +67,12 @@ def certain_readings(words: Sequence[str]) -> dict[str, list[Key]]:
     if numbers is None:
         return dates or _natural(words)
     whole = all(word.isdecimal() for word in words)
-    if whole and dates and any(word[0] == "0" for word in words):
-        return dates  # 01022020 is no number
+    zeros = any(re.match(r"0\d", word) for word in words)
     with_year = {how: keys for how, keys in dates.items() if keys[0][0] in YEARS}
-    if "month-year" in with_year:
-        return with_year  # 10.2019
+    if "month-year" in with_year or (whole and zeros and with_year):
+        return with_year  # 10.2019, 01022020
+    if zeros or _versions(words):
+        return {"as numbers": numbers} | dates | _natural(words)
     return {"as numbers": numbers} | with_year
 
 
@@ -80,8 +82,16 @@ def _plain(label: str) -> str:
     return ORDINAL.sub("", " ".join(words))
 
 
+def _versions(words: Sequence[str]) -> bool:
+    """Whether a decimal part ends in 0, such as that of 1.10, which may be ten and not a tenth."""
+    plain = all(UNSIGNED.fullmatch(word) for word in words)
+    return plain and any(re.search(r"\.\d+0$", word) for word in words)
+
+
 def _numbers(words: Sequence[str]) -> list[Key] | None:
-    """Words that are numbers, such as "9" and "10"."""
+    """Words that are numbers, such as "9" and "10"; 2020_9 is none, though Python reads one."""
+    if any("_" in word for word in words):
+        return None
     try:
         found = np.array(words).astype(float)
     except ValueError:

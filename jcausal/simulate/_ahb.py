@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jcausal.data import Sample, as_key, step_key
+from jcausal.data import Sample, as_key, check_count, step_key
 from jcausal.simulate._simulated import Simulated, draw_arms
 
 Reading = Literal["paper", "scripts"]
@@ -189,6 +189,7 @@ def _check_reading(reading: str) -> None:
 def _draw(process: Process, key: Key, n: int, reading: Reading) -> Simulated:
     """Covariates, arms, outcomes."""
     _check_reading(reading)
+    n = check_count("n", n)
     keys = jax.random.split(step_key(as_key(key, "a simulation"), "simu"), 4)
     x = _covariates(process, n, keys[0])
     slope_key = keys[1] if reading == "scripts" else jax.random.key(0)

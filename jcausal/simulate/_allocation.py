@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jcausal.allocate import LEA
 from jcausal.allocate._lea import Split
 from jcausal.allocate._values import Values, as_effects
-from jcausal.data import DataError, Options, as_key, is_traced, step_key
+from jcausal.data import DataError, Options, as_key, check_count, is_traced, step_key
 from jcausal.simulate._allocation_trials import AllocationTrials
 
 Key = PRNGKeyArray | Array | int
@@ -118,8 +118,7 @@ def allocation_trials(
     values = as_effects("tau", tau)
     if not is_traced(values) and not (values > 0).any():
         raise DataError(f"all {values.size} effects are 0: no choice is better than another.")
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}: it must be at least 1.")
+    repeats = check_count("repeats", repeats)
     tau = jnp.clip(jnp.asarray(values, jnp.result_type(float)), 0, 1)
     counts = sampling.samples(tau.shape[0])
     largest = min(2 / jnp.finfo(tau.dtype).eps, 2**31 - 1)  # whole numbers up to here are exact

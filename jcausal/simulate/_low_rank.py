@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jcausal.data import Shown, as_key, number_in_words, step_key
+from jcausal.data import Shown, as_key, check_count, number_in_words, step_key
 from jcausal.panel import Panel
 
 Key = PRNGKeyArray | Array | int
@@ -73,6 +73,7 @@ def low_rank_panel(
         >>> data.panel.y.shape, data.unit_effect.shape
         ((50, 80), (50,))
     """
+    n, m, rank = (check_count(*one, least=0) for one in (("n", n), ("m", m), ("rank", rank)))
     if min(n, m) < 2 or rank < 1:
         raise ValueError(f"{n} units, {m} times, rank {rank}: at least 2, 2 and 1 are needed.")
     keys = jax.random.split(step_key(as_key(key, "a simulation"), "simu"), 7)

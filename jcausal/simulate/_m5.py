@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import Sample, as_key, step_key
+from jcausal.data import Sample, as_key, check_count, step_key
 from jcausal.simulate._simulated import Simulated
 
 NUMBERS, COINS = 5, 15
@@ -95,6 +95,7 @@ def m5(row: str, *, key: Key, n: int = 20_000, treated: int = 200) -> Simulated:
     """
     if row not in M5:
         raise ValueError(f"there is no row {row!r}: they are {', '.join(M5)}.")
+    n, treated = check_count("n", n), check_count("treated", treated, least=0)
     if not 0 < treated < n:
         raise ValueError(f"treated is {treated} of {n} units: both arms need one at least.")
     keys = jax.random.split(step_key(as_key(key, "a simulation"), "simu"), 4)
