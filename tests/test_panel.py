@@ -247,3 +247,23 @@ def test_arguments_of_the_wrong_kind_are_named(unchecked):
     with pytest.raises(ValueError, match="rank is 2.5: it must be a whole number"):
         jc.RowScaledSpectral(rank=2.5)
     assert jc.RowScaledSpectral(rank=np.int64(2)) == jc.RowScaledSpectral(rank=2)
+
+
+@pytest.mark.parametrize("method", [jc.TwoWayFixedEffects(), jc.SyntheticControl(), jc.USVT()])
+def test_an_outcome_that_never_varies_is_told(method):
+    """By a warning and in the summary, with the outcome's own word; a single other cell ends it."""
+    d = np.zeros((6, 5), bool)
+    d[0, 3:] = True
+    mask = np.ones((6, 5), bool)
+    mask[5, 0] = isinstance(method, jc.SyntheticControl)
+    y = np.where(mask, 4.0, np.nan)
+    if isinstance(method, jc.USVT):
+        d[:, 1:] = np.arange(6)[:, None] % 2 == np.arange(4) % 2
+    panel = jc.Panel(np.where(mask, y, 7.0), d, mask=mask, outcome="packs")
+    words = f"packs is 4 in all {mask.sum()} observed cells, so that an effect of 0 tells nothing"
+    with pytest.warns(jc.CompletionWarning, match=words):
+        found = jc.complete(panel, method)
+    assert f"beware: {words}" in str(found)
+    y[3, 2] = 5.0
+    varied = jc.Panel(np.where(mask, y, 7.0), d, mask=mask, outcome="packs")
+    assert "observed cells, so that" not in str(jc.complete(varied, method, throw=False))

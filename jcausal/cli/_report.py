@@ -197,7 +197,7 @@ def _drawn_boxes(effects: jc.Effects) -> tuple[list[int], list[str]]:
     assert isinstance(boxes, jc.Boxes)
     which = _some_boxes(effects)
     columns = sorted(bounding(boxes, which)[:2])
-    placed = ~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1)
+    placed = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
     names = [boxes.sample.schema.names[j] for j in columns]
     return [i for i in which if placed[i]] if len(columns) == 2 else [], names
 

@@ -85,6 +85,7 @@ def completion_summary(found: Completion) -> str:
         lines.append(f"{lost.sum():,} of {treated.sum():,} treated cells have no effect (NaN)")
     lines += short_words(found)
     lines += [f"{name}: {_value(value)}" for name, value in done.details.items()]
+    lines += [f"beware: {words}" for words in flat_words(panel)]
     if not bool(done.converged):
         lines.append("the iterations did not converge")
     return "\n".join(lines)
@@ -127,6 +128,17 @@ def short_words(found: Completion) -> list[str]:
     return [
         f"{found.completer.words} asks for {need} times before a unit's treatment, and fewer leave "
         f"{'; '.join(parts)}: give more times, or leave these units out by panel.take"
+    ]
+
+
+def flat_words(panel: Panel) -> list[str]:
+    """One sentence where the outcome is the same in all cells that were observed."""
+    y = np.asarray(panel.y)[np.asarray(panel.mask)]
+    if y.min() < y.max():
+        return []
+    return [
+        f"{panel.outcome} is {number_in_words(float(y[0]))} in all {y.size:,} observed cells, so "
+        "that an effect of 0 tells nothing of the treatment: name an outcome that varies"
     ]
 
 
