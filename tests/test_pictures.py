@@ -207,3 +207,40 @@ def test_allocation_of_other_budgets_and_many_groups():
     assert jc.plot.allocation(many, ax=given, below=below) is given and below.lines
     assert given.get_xlabel().endswith("(2,000 of 3,000 drawn)")
     plt.close("all")
+
+
+def fractions(ax):
+    """Ticks in sight of what is counted, that are no whole numbers."""
+    ax.figure.canvas.draw()
+    low, high = sorted(ax.get_xlim())
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert ticks
+    return [tick for tick in ticks if tick != round(tick)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 20, 150])
+def test_what_is_counted_has_whole_ticks_and_legends_cover_nothing(k):
+    value = np.linspace(0.2, 0.9, k)
+    ax = jc.plot.allocation(jc.allocate(value, jc.TopK(max(1, k // 2)), rho=0.05))
+    below = ax.figure.axes[1]
+    assert not fractions(below) and not fractions(ax) and beside(below) and beside(ax)
+    plt.close("all")
+    found = jc.allocate(value, jc.Knapsack(1.0, cost=np.ones(k), exact=False), rho=0.05)
+    alone = jc.plot.allocation(found)
+    assert not fractions(alone) and beside(alone)
+    plt.close("all")
+
+
+def test_few_effects_whole_years_and_singular_values_have_whole_ticks():
+    sample = draw_sample(0)
+    three = np.flatnonzero(np.asarray(sample.t))[:3]
+    few = jc.match(sample, jc.FastAHB(), surface=jc.Function(wavy), query=three)
+    assert not fractions(jc.plot.effects(jc.estimate(sample, few)))
+    d = np.zeros((6, 4), bool)
+    d[0, 2:] = d[1, 3:] = True
+    y = np.random.default_rng(0).normal(size=(6, 4))
+    panel = jc.Panel(y, d, time=[2001, 2002, 2003, 2004])
+    assert not fractions(jc.plot.panel(jc.complete(panel, jc.TwoWayFixedEffects())))
+    method = jc.MCNNM(penalty=0.1)
+    assert not fractions(jc.plot.panel(jc.complete(panel, method, throw=False), show="spectrum"))
+    plt.close("all")

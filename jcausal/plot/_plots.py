@@ -16,6 +16,7 @@ from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
 DRAWN = 20_000  # points of an arm: more are one blot, and slow
@@ -34,6 +35,13 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 def _label(schema: Schema, j: int) -> str:
     unit = schema.units[j]
     return plain(f"{schema.names[j]} ({unit})" if unit else schema.names[j])
+
+
+def whole(axis: Axis) -> None:
+    """Ticks at whole numbers only, for what is counted."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def legend(ax: Axes, *, beside: bool) -> None:
@@ -176,6 +184,7 @@ def effects(
     if average is not None:
         ax.axhspan(float(average.lower), float(average.upper), color=ORANGE, alpha=0.15, lw=0)
     ax.yaxis.set_major_formatter("{x:,.10g}")
+    whole(ax.xaxis)
     matched = f"matched {keep.sum()} of {int(found.matching.asked.sum())}"
     ax.set(
         xlabel=f"queries in the order of their effect ({matched})",
