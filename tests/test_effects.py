@@ -460,3 +460,22 @@ def test_words(surface, unchecked):
     assert set(units["id"]) <= {0, 1, 2, 3} and (units["weight"] > 0).all()
     with pytest.raises(ValueError, match="what is 'rows'"):
         found.to_frame("rows")
+
+
+@pytest.mark.parametrize("level", [1.0, 0.0, -2.5])
+def test_an_outcome_that_never_varies_is_told(level):
+    """In the summary, which the command prints, and by the doubly robust average; else nowhere."""
+    sample = draw_sample(0, n=60, y=False)
+    words = f"beware: the outcome is {level:g} in all 60 rows, so that an effect of 0 tells nothing"
+    flat = sample.with_outcome(np.full(60, level))
+    effects = jc.estimate(flat, jc.match(flat, jc.FastAHB(), surface=jc.Function(wavy)))
+    assert effects.summary(jc.interval(effects, jc.AbadieImbens())).count(words) == 1
+    assert str(effects).count(words) == 1
+    aside = jc.estimate(flat, jc.FastAHB(outcome=jc.Function(wavy)), key=0)
+    assert str(aside).count("beware: the outcome") == 1
+    assert words in str(jc.estimate(flat, jc.AIPW(outcome=jc.Ridge()), key=0))
+    one = np.full(60, level)
+    one[7] += 1e-3
+    other = sample.with_outcome(one)
+    found = jc.estimate(other, jc.match(other, jc.FastAHB(), surface=jc.Function(wavy)))
+    assert "in all 60 rows" not in str(found)

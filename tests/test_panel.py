@@ -247,3 +247,69 @@ def test_arguments_of_the_wrong_kind_are_named(unchecked):
     with pytest.raises(ValueError, match="rank is 2.5: it must be a whole number"):
         jc.RowScaledSpectral(rank=2.5)
     assert jc.RowScaledSpectral(rank=np.int64(2)) == jc.RowScaledSpectral(rank=2)
+
+
+@pytest.mark.parametrize("method", [jc.TwoWayFixedEffects(), jc.SyntheticControl(), jc.USVT()])
+def test_an_outcome_that_never_varies_is_told(method):
+    """By a warning and in the summary, with the outcome's own word; a single other cell ends it."""
+    d = np.zeros((6, 5), bool)
+    d[0, 3:] = True
+    mask = np.ones((6, 5), bool)
+    mask[5, 0] = isinstance(method, jc.SyntheticControl)
+    y = np.where(mask, 4.0, np.nan)
+    if isinstance(method, jc.USVT):
+        d[:, 1:] = np.arange(6)[:, None] % 2 == np.arange(4) % 2
+    panel = jc.Panel(np.where(mask, y, 7.0), d, mask=mask, outcome="packs")
+    words = f"packs is 4 in all {mask.sum()} observed cells, so that an effect of 0 tells nothing"
+    with pytest.warns(jc.CompletionWarning, match=words):
+        found = jc.complete(panel, method)
+    assert f"beware: {words}" in str(found)
+    y[3, 2] = 5.0
+    varied = jc.Panel(np.where(mask, y, 7.0), d, mask=mask, outcome="packs")
+    assert "observed cells, so that" not in str(jc.complete(varied, method, throw=False))
+
+
+def test_donors_and_times_with_weight_are_named_largest_first():
+    """Weights by hand: the treated unit is the third part of one donor and two thirds of another.
+
+    Steps of the donors differ, so that no other weights fit.
+    """
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(5, 8))
+    y[2] = y[0] / 3 + 2 * y[4] / 3
+    d = np.zeros((5, 8), bool)
+    d[2, 6:] = True
+    panel = jc.Panel(y, d, unit=["ann", "bea", "cid", "dan", "eve"], time=np.arange(2001, 2009))
+    said = str(jc.complete(panel, jc.SyntheticControl())).split("\n")
+    assert "weights of cid: eve 0.6667, ann 0.3333" in said
+    found = jc.complete(panel, jc.SyntheticDiD())
+    donors = np.asarray(found.completed.details["donor weights"])[0]
+    times = np.asarray(found.completed.details["time weights"])[0]
+    begin = "weights of those treated from 2007 on"
+    words = str(found).split("\n")
+    [one] = [line for line in words if line.startswith(f"donor {begin}: ")]
+    first = np.array(["ann", "bea", "dan", "eve"])[donors.argmax()]
+    assert one.startswith(f"donor {begin}: {first} {donors.max():.4g}")
+    [other] = [line for line in words if line.startswith(f"time {begin}: ")]
+    assert other.startswith(f"time {begin}: {2001 + times.argmax()} {times.max():.4g}")
+
+
+def test_weights_of_many_treated_units_are_told_of_the_first():
+    rng = np.random.default_rng(1)
+    d = np.zeros((12, 6), bool)
+    d[:5, 4:] = True
+    panel = jc.Panel(rng.normal(size=(12, 6)), d, unit=[f"u{k}" for k in range(12)])
+    said = str(jc.complete(panel, jc.SyntheticControl(penalty=1e5))).split("\n")
+    told = [line for line in said if line.startswith("weights of ")]
+    assert [line.split(":")[0] for line in told[:3]] == [f"weights of u{k}" for k in range(3)]
+    assert told[0].endswith(" and 1 more with 0.14 in all")
+    assert told[3:] == ["weights of 2 more treated units: completed.details['weights']"]
+
+
+def test_the_labels_of_units_and_times_print():
+    days = np.array(["2020-01-01", "2020-01-02"], "datetime64[D]")
+    panel = jc.Panel(np.ones((2, 2)), np.eye(2), unit=["a", "b"], time=days)
+    assert repr(panel.units) == "Labels(a, b)"
+    assert str(panel.times) == "Labels(2020-01-01, 2020-01-02)"
+    many = jc.Panel(np.ones((120, 2)), np.eye(120, 2), unit=np.arange(120))
+    assert repr(many.units).endswith(", 98, 99, ... (120 in all))")

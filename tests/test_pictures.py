@@ -1,11 +1,16 @@
 """Every picture returns labelled axes, and refuses what it cannot draw."""
 
+import re
+
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
+from jcausal.cli import _report
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,67 @@ def test_boxes(effects):
         jc.plot.boxes(effects.matching, covariates=["age"])
     with pytest.raises(ValueError, match="there is no query 999"):
         jc.plot.boxes(effects.matching, which=[999])
+    plt.close("all")
+
+
+def bent(x):
+    """A surface that asks whether the first two are missing, and of the third and the fourth."""
+    f0 = 9 * x[:, 4] + 9 * x[:, 5] + jnp.sin(2 * x[:, 2]) + 0.5 * x[:, 3]
+    return jnp.stack([f0, f0 + 1], axis=1)
+
+
+def test_the_command_draws_the_boxes_that_its_text_tells_of(monkeypatch, tmp_path):
+    """By the units' ids, in the covariates that bound them: the first two have many gaps."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 4)), columns=list("abcd"))
+    frame.loc[rng.random(120) < 0.6, "a"] = np.nan
+    frame.loc[rng.random(120) < 0.6, "b"] = np.nan
+    frame = frame.assign(t=np.arange(120) % 3 == 0, y=rng.normal(size=120), who=np.arange(120))
+    frame["who"] = [f"p{7 * k}" for k in frame["who"]]
+    roles = dict(treatment="t", outcome="y", id="who", missing="indicator")
+    sample = jc.Sample.from_frame(frame, **roles)
+    found = jc.estimate(sample, jc.match(sample, jc.FastAHB(), surface=jc.Function(bent)))
+    draw, drawn = jc.plot.boxes, []
+    monkeypatch.setattr(jc.plot, "boxes", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    results = _report.Results(found, None, None, pd.DataFrame(), {}, [])
+    _report.pictures(results, unit="")["boxes.png"](tmp_path / "boxes.png")
+    told = re.findall(r"^  unit (p\d+): ", _report._boxes_words(found), re.M)
+    [ax] = drawn
+    names = [frame.get_label() for frame in ax.patches]
+    assert names == [f"unit {who}" for who in told] and len(told) == 3
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("c", "d")
+    assert np.isnan(found.matching.lower[[_place(found, who) for who in told], :2]).any()
+
+
+def _place(found, who):
+    return found.matching.sample.id[np.asarray(found.matching.query)].tolist().index(who)
+
+
+def test_boxes_are_drawn_in_the_covariates_that_bound_them():
+    """The surface knows of the third and the fifth alone; one query's box is asked for."""
+
+    def third(x):
+        return jnp.stack([jnp.sin(2 * x[:, 2]) + x[:, 4], x[:, 2] + x[:, 4]], axis=1)
+
+    sample = draw_sample(0, n=200, p=5, names=list("abcde"), id=[f"p{k}" for k in range(200)])
+    found = jc.match(sample, jc.FastAHB(), surface=jc.Function(third))
+    ax = jc.plot.boxes(found, which=[1, 3])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("c", "e")
+    ids = sample.id[np.asarray(found.query)[[1, 3]]]
+    assert [frame.get_label() for frame in ax.patches] == [f"unit {who}" for who in ids]
+    plt.close("all")
+
+
+def beside(ax):
+    """Whether the legend hides nothing of what is drawn."""
+    ax.figure.canvas.draw()
+    return not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+
+
+def test_the_legend_of_a_new_figure_stands_beside_what_is_drawn(effects):
+    assert beside(jc.plot.boxes(effects.matching))
+    _, given = plt.subplots()
+    assert not beside(jc.plot.boxes(effects.matching, ax=given))
     plt.close("all")
 
 
@@ -140,4 +206,41 @@ def test_allocation_of_other_budgets_and_many_groups():
         jc.plot.allocation(many, below=below)
     assert jc.plot.allocation(many, ax=given, below=below) is given and below.lines
     assert given.get_xlabel().endswith("(2,000 of 3,000 drawn)")
+    plt.close("all")
+
+
+def fractions(ax):
+    """Ticks in sight of what is counted, that are no whole numbers."""
+    ax.figure.canvas.draw()
+    low, high = sorted(ax.get_xlim())
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert ticks
+    return [tick for tick in ticks if tick != round(tick)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 20, 150])
+def test_what_is_counted_has_whole_ticks_and_legends_cover_nothing(k):
+    value = np.linspace(0.2, 0.9, k)
+    ax = jc.plot.allocation(jc.allocate(value, jc.TopK(max(1, k // 2)), rho=0.05))
+    below = ax.figure.axes[1]
+    assert not fractions(below) and not fractions(ax) and beside(below) and beside(ax)
+    plt.close("all")
+    found = jc.allocate(value, jc.Knapsack(1.0, cost=np.ones(k), exact=False), rho=0.05)
+    alone = jc.plot.allocation(found)
+    assert not fractions(alone) and beside(alone)
+    plt.close("all")
+
+
+def test_few_effects_whole_years_and_singular_values_have_whole_ticks():
+    sample = draw_sample(0)
+    three = np.flatnonzero(np.asarray(sample.t))[:3]
+    few = jc.match(sample, jc.FastAHB(), surface=jc.Function(wavy), query=three)
+    assert not fractions(jc.plot.effects(jc.estimate(sample, few)))
+    d = np.zeros((6, 4), bool)
+    d[0, 2:] = d[1, 3:] = True
+    y = np.random.default_rng(0).normal(size=(6, 4))
+    panel = jc.Panel(y, d, time=[2001, 2002, 2003, 2004])
+    assert not fractions(jc.plot.panel(jc.complete(panel, jc.TwoWayFixedEffects())))
+    method = jc.MCNNM(penalty=0.1)
+    assert not fractions(jc.plot.panel(jc.complete(panel, method, throw=False), show="spectrum"))
     plt.close("all")

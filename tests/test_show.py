@@ -13,6 +13,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
+from jcausal.infer._interval import Groups
 
 ODD = "<script>alert('$x$')</script> & $y$"
 
@@ -81,6 +82,29 @@ def test_a_result_prints_as_its_summary(results, name):
         assert WORDS[name] in str(result)
     else:
         assert str(result) == words
+
+
+def test_intervals_by_group_print_their_table(results):
+    """Numbers as `to_frame` has them, labels as they are; what is not there is "none"."""
+    found = results["groups"][0]
+    _, names, *rows = [line.split() for line in str(found).split("\n")]
+    assert names == ["group", "matched", "estimate", "error", "lower", "upper"]
+    for said, row in zip(rows, found.to_frame().itertuples(), strict=True):
+        assert said[:4] == [str(row.group), str(row.matched), "of", str(row.queries)]
+        words = [jc.data.number_in_words(v) for v in (row.estimate, row.error)]
+        assert said[4:] == [*words, *map(jc.data.number_in_words, (row.lower, row.upper))]
+
+
+def test_many_groups_print_the_first_and_many_queries_their_range():
+    estimate = jnp.array([-1.5, np.nan, *np.linspace(0, 2, 23)])
+    numbers = dict(estimate=estimate, error=estimate, lower=estimate - 1, upper=estimate + 1)
+    numbers |= dict(pooled=jnp.zeros(25, bool), level=0.95, target="tau(x)", method="mine")
+    assert str(jc.Interval(**numbers)).endswith(" of tau(x) (mine); estimates from -1.5 to 2")
+    groups = Groups(jnp.full(25, 3), jnp.full(25, 2), (np.datetime64("2020-01-01"), *range(24)))
+    said = str(jc.Interval(**numbers, groups=groups)).split("\n")
+    assert len(said) == 2 + 20 + 1 and said[-1].startswith("... and 5 more groups")
+    assert " ".join(said[2].split()) == "2020-01-01 2 of 3 -1.5 -1.5 -2.5 -0.5"
+    assert said[3].split() == ["0", "2", "of", "3", *["none"] * 4]
 
 
 class Page(HTMLParser):

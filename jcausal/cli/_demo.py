@@ -34,9 +34,8 @@ def demo(options: argparse.Namespace, bar: Bar) -> str | None:
         f"AHB: {treated} treated men of LaLonde's data, {others:,} {controls.upper()} men\n\n"
         f"{report(results, [experiment])}\n\n{versions(sample, seed)}"
     )
-    pair = ["age", "income 1975"]
     bar("tables and figures", 3, 4)
-    drawn = pictures(results, unit="$", pair=pair)
+    drawn = pictures(results, unit="$")
     failed = write_whole(out, tables(results, text, parquet=False), drawn)
     bar.close()
     if not options.quiet:

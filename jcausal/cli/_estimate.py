@@ -70,7 +70,7 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
         f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
     )
     bar("tables and figures", 3, 4)
-    drawn = pictures(results, unit="", pair=None)
+    drawn = pictures(results, unit="")
     failed = write_whole(options.out, tables(results, text, parquet=parquet), drawn)
     bar.close()
     if not options.quiet:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
+from jcausal.match import bounding
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
@@ -88,7 +89,7 @@ def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
     }
 
 
-def pictures(results: Results, *, unit: str, pair: Sequence[str] | None) -> dict[str, Writer]:
+def pictures(results: Results, *, unit: str) -> dict[str, Writer]:
     """The pictures: a name, and a function that draws it and writes it to a path."""
     effects, matching = results.effects, results.effects.matching
     found: dict[str, Callable[[], object]] = dict(
@@ -98,7 +99,7 @@ def pictures(results: Results, *, unit: str, pair: Sequence[str] | None) -> dict
         love=lambda: jc.plot.love(results.balance),
     )
     if isinstance(matching, jc.Boxes):
-        which = _drawable(effects, pair)
+        which, pair = _drawn_boxes(effects)
         if which:
             found["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
     return {f"{name}.png": _picture(draw) for name, draw in found.items()}
@@ -186,24 +187,24 @@ def _boxes_words(effects: jc.Effects) -> str:
     )
 
 
-def _are(schema: Any, kind: str) -> list[bool]:
-    return [own == kind for own in schema.kinds]
+def _drawn_boxes(effects: jc.Effects) -> tuple[list[int], list[str]]:
+    """The boxes that the summary tells of, and the two covariates that they are best seen in.
 
-
-def _drawable(effects: jc.Effects, pair: Sequence[str] | None) -> list[int]:
-    """Some boxes that have edges in the two covariates of a picture; none without two ladders."""
+    A box without a place there (it holds only missing values) is left out; all are where there
+    are no two such covariates.
+    """
     boxes = effects.matching
     assert isinstance(boxes, jc.Boxes)
-    schema = boxes.sample.schema
-    numbers = [j for kind in ("number", "binary") for j in np.flatnonzero(_are(schema, kind))]
-    columns = numbers[:2] if pair is None else [schema.names.index(name) for name in pair]
-    known = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
-    return _some_boxes(effects, known) if len(columns) == 2 else []
+    which = _some_boxes(effects)
+    columns = sorted(bounding(boxes, which)[:2])
+    placed = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
+    names = [boxes.sample.schema.names[j] for j in columns]
+    return [i for i in which if placed[i]] if len(columns) == 2 else [], names
 
 
-def _some_boxes(effects: jc.Effects, use: np.ndarray | bool = True) -> list[int]:
+def _some_boxes(effects: jc.Effects) -> list[int]:
     """Queries at a quarter, the middle and nine tenths of the matched, by their controls."""
-    matched = np.flatnonzero(np.asarray(effects.matched) & use)
+    matched = np.flatnonzero(np.asarray(effects.matched))
     order = matched[np.argsort(np.asarray(effects.n_control)[matched], kind="stable")]
     places = (int(share * (len(order) - 1)) for share in (0.25, 0.6, 0.9) if len(order))
     return [int(order[place]) for place in dict.fromkeys(places)]

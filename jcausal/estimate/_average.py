@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from jcausal.data import Sample, Shown, check_share, number_in_words, on_host
+from jcausal.estimate._support import flat_words
 from jcausal.match import Estimand
 from jcausal.outcome._propensity import tells_apart
 
@@ -80,7 +81,7 @@ class Average(Shown, eqx.Module):
         count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
         behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
         first = f"{self.estimand.upper()}: {self.line(level)}"
-        return "\n".join([first, behind, *self.notes()])
+        return "\n".join([first, behind, *self.notes(), *flat_words(self.sample)])
 
     @property
     def _single(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jcausal.data import DataError, number_in_words
-from jcausal.estimate._support import outside_of
+from jcausal.estimate._support import flat_words, outside_of
 from jcausal.match import RESULTS, code
 
 if TYPE_CHECKING:
@@ -77,10 +77,14 @@ def _disagreement(effects: Effects, second: Average, error: float) -> list[str]:
 
 
 def careful_words(effects: Effects, error: float) -> list[str]:
-    """Large drift, an adjustment that decides, few effective partners, units without their like."""
+    """Large drift, an adjustment that decides, few effective partners, units without their like.
+
+    First of all an outcome that never varies, which is told of points and without a match too.
+    """
+    flat = flat_words(effects.sample)
     if not np.asarray(effects.matched).any() or (np.asarray(effects.matching.query) < 0).any():
-        return []
-    return [
+        return flat
+    return flat + [
         f"beware: {words}"
         for words in (*_far(effects), *_moved(effects, error), *_few(effects), *_outside(effects))
     ]

@@ -1,10 +1,10 @@
-"""Units that lie outside the values of the other arm, covariate by covariate."""
+"""What the data cannot tell: units beyond the other arm's values, an outcome that never varies."""
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Bool
 
-from jcausal.data import Sample, is_traced, to_device
+from jcausal.data import Sample, is_traced, number_in_words, to_device
 from jcausal.match import RESULTS, Estimand, Matching, code
 from jcausal_kernels import MISSING
 
@@ -31,6 +31,18 @@ def outside_of(
             low, high = known.min(initial=MISSING), known.max(initial=-1)
             out[mine, j] = (column != MISSING) & ((column < low) | (column > high))
     return out, sample.schema.names
+
+
+def flat_words(sample: Sample) -> list[str]:
+    """One sentence where the outcome is the same in all rows that count."""
+    use = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
+    y = np.asarray(sample.y)[use]
+    if not y.size or y.min() < y.max():
+        return []
+    return [
+        f"beware: the outcome is {number_in_words(float(y[0]))} in all {y.size:,} rows, so that an "
+        "effect of 0 tells nothing of the treatment: name an outcome that varies"
+    ]
 
 
 def on_common_support(sample: Sample, matching: Matching) -> Matching:

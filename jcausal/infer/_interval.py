@@ -9,8 +9,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import FrameKind, Options, Shown, like, number_in_words, on_host
+from jcausal.data import (
+    FrameKind,
+    Options,
+    Shown,
+    label_in_words,
+    like,
+    number_in_words,
+    on_host,
+)
 from jcausal.estimate import Effects
+
+LINES = 20  # groups of a table that is printed
 
 Target = Literal[
     "tau(x)",
@@ -65,18 +75,41 @@ class Interval(Shown, eqx.Module):
         return self.estimate.ndim < 2
 
     def _said(self) -> str:
-        """In words: one line for an average, a count for many."""
+        """In words: one line for an average, a table for groups, count and range for many."""
         percent = f"{100 * self.level:g}% interval"
         if self.estimate.ndim:
             of = "" if self.groups is None else " by group"
             text = f"{self.estimate.shape[0]} {percent}s of {self.target}{of} ({self.method})"
             missing = int(self.unbounded.sum())
-            return f"{text}; {missing} without bounds: {self.absent}" if missing else text
+            text += f"; {missing} without bounds: {self.absent}" if missing else ""
+            return f"{text}; {self._range}" if self.groups is None else f"{text}\n{self._table}"
         middle = number_in_words(float(self.estimate))
         if bool(self.unbounded):
             return f"{middle} (no {percent}: {self.absent}; {self.target}, {self.method})"
         low, high = (number_in_words(float(v)) for v in (self.lower, self.upper))
         return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
+
+    @property
+    def _range(self) -> str:
+        """From the least to the largest estimate."""
+        known = np.asarray(self.estimate)[np.isfinite(self.estimate)]
+        ends = [number_in_words(float(v)) for v in (known.min(), known.max())] if known.size else []
+        return f"estimates from {' to '.join(ends)}" if ends else "no estimates"
+
+    @property
+    def _table(self) -> str:
+        """One line a group: who is matched, the estimate, its error and bounds."""
+        rows = self._shown()
+        shown = rows.head(LINES)[["group", "matched"]].copy()
+        shown["matched"] = [f"{m} of {q}" for m, q in zip(shown["matched"], rows["queries"])]
+        shown["group"] = [label_in_words(label) for label in shown["group"]]
+        for name in ("estimate", "error", "lower", "upper"):
+            shown[name] = [
+                number_in_words(float(v)) if np.isfinite(v) else "none"
+                for v in rows[name].head(LINES)
+            ]
+        more = f"\n... and {len(rows) - LINES:,} more groups: to_frame() has all"
+        return shown.to_string(index=False) + more * (len(rows) > LINES)
 
     def to_frame(self) -> Any:
         """One row an estimate; with groups the table of their averages.

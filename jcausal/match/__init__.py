@@ -20,6 +20,7 @@ from jcausal.match.boxes import Boxes as Boxes
 from jcausal.match.boxes import ExactAHB as ExactAHB
 from jcausal.match.boxes import FastAHB as FastAHB
 from jcausal.match.boxes import Tuning as Tuning
+from jcausal.match.boxes import bounding as bounding
 from jcausal.match.boxes import tune as tune
 from jcausal.match.neighbors import Pairs as Pairs
 from jcausal.match.tree import Leaves as Leaves

@@ -17,7 +17,7 @@ from jcausal.panel._assignment import PatternError
 from jcausal.panel._completer import Completed, Completer
 from jcausal.panel._completion import Completion
 from jcausal.panel._panel import Panel
-from jcausal.panel._words import short_words
+from jcausal.panel._words import flat_words, short_words
 
 
 class CompletionWarning(UserWarning):
@@ -39,8 +39,9 @@ def complete(
       panel's assignment pattern.
     - `key`: for methods that draw at random.
     - `throw`: refuse a pattern that the method may not be used on, and a panel without any unit
-      that is identified; warn when iterations did not converge, and of treated units with fewer
-      times before their treatment than the method asks for. Must be False under jit and vmap, where
+      that is identified; warn when iterations did not converge, of an outcome that is the same in
+      all cells, and of treated units with fewer times before their treatment than the method asks
+      for. Must be False under jit and vmap, where
       nothing of this can be known.
 
     **Returns:** a `Completion`.
@@ -109,7 +110,7 @@ def _check_found(found: Completion) -> None:
         known = values[np.isfinite(values)]
         if int(np.asarray(computed.rank)[arm]) == 0 and known.size and known.min() == known.max():
             _warn_rank(found, arm)
-    for text in short_words(found):
+    for text in flat_words(found.panel) + short_words(found):
         warnings.warn(f"{text}.", CompletionWarning, stacklevel=3)
     if not bool(computed.converged):
         warnings.warn(

@@ -27,12 +27,20 @@ from jcausal.panel._assignment import Assignment, assignment_of
 from jcausal.panel._check import Parts, check_assignment, checked, host_parts
 from jcausal.panel._frame import Missing, beside_labels, read_panel, wide_labels
 
+SHOWN = 100  # labels that are printed
+
 
 class Labels:
     """Names of units or times, compared by identity so that they never enter a trace's key."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
+
+    def __repr__(self) -> str:
+        """The labels in order; of very many the first and how many there are."""
+        words = ", ".join(label_in_words(label) for label in self.values[:SHOWN])
+        more = f", ... ({len(self.values):,} in all)" if len(self.values) > SHOWN else ""
+        return f"Labels({words}{more})"
 
 
 class Panel(Shown, eqx.Module):

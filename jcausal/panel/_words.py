@@ -10,6 +10,11 @@ import pandas as pd
 from jcausal.data import label_in_words, like, number_in_words
 from jcausal.panel._assignment import Assignment
 
+WEIGHTS = ("weights", "donor weights", "time weights")  # of synthetic controls, by their names
+ROWS = 3  # treated units or starts whose weights are told
+MOST = 6  # donors or times that are named
+LEAST = 5e-4  # a weight below is none to a reader
+
 if TYPE_CHECKING:
     from jcausal.panel._completion import Completion
     from jcausal.panel._panel import Panel
@@ -84,10 +89,55 @@ def completion_summary(found: Completion) -> str:
     if lost.any():
         lines.append(f"{lost.sum():,} of {treated.sum():,} treated cells have no effect (NaN)")
     lines += short_words(found)
-    lines += [f"{name}: {_value(value)}" for name, value in done.details.items()]
+    for name, value in done.details.items():
+        lines += _weights(found, name, np.asarray(value)) or [f"{name}: {_value(value)}"]
+    lines += [f"beware: {words}" for words in flat_words(panel)]
     if not bool(done.converged):
         lines.append("the iterations did not converge")
     return "\n".join(lines)
+
+
+def _weights(found: Completion, name: str, value: np.ndarray) -> list[str]:
+    """Whose weights these are, the largest first by their labels; [] for other numbers.
+
+    One line a treated unit, or a start of the treatment where units are taken together. Under jit
+    and vmap all units and starts have a row and a column: those without weights are not told.
+    """
+    if name not in WEIGHTS:
+        return []
+    panel, start = found.panel, found.panel.assignment.start
+    never = start == panel.m
+    by_unit = name == "weights"
+    if by_unit:
+        rows = panel.unit if len(value) == panel.n else panel.unit[~never]
+    else:
+        rows = panel.time if len(value) == panel.m else panel.time[np.unique(start[~never])]
+    if name == "time weights":
+        columns = panel.time
+    else:
+        columns = panel.unit if value.shape[1] == panel.n else panel.unit[never]
+    known = np.flatnonzero(np.isfinite(value).all(1))
+    lines = []
+    for k in known[:ROWS]:
+        row = label_in_words(rows[k])
+        of = row if by_unit else f"those treated from {row} on"
+        lines.append(f"{name} of {of}: {_largest(columns, value[k])}")
+    if known.size > ROWS:
+        what = "treated units" if by_unit else "starts"
+        lines.append(f"{name} of {known.size - ROWS:,} more {what}: completed.details[{name!r}]")
+    return lines
+
+
+def _largest(labels: np.ndarray, weights: np.ndarray) -> str:
+    """Labels with weight, the largest first; weights are shares of 1."""
+    order = np.argsort(-weights, kind="stable")
+    held = [j for j in order if weights[j] >= LEAST]
+    said = [
+        f"{label_in_words(labels[j])} {number_in_words(float(weights[j]))}" for j in held[:MOST]
+    ]
+    left = len(held) - MOST
+    more = f" and {left:,} more with {weights[held[MOST:]].sum():.2g} in all" if left > 0 else ""
+    return ", ".join(said) + more
 
 
 def _value(value: Any) -> str:
@@ -127,6 +177,17 @@ def short_words(found: Completion) -> list[str]:
     return [
         f"{found.completer.words} asks for {need} times before a unit's treatment, and fewer leave "
         f"{'; '.join(parts)}: give more times, or leave these units out by panel.take"
+    ]
+
+
+def flat_words(panel: Panel) -> list[str]:
+    """One sentence where the outcome is the same in all cells that were observed."""
+    y = np.asarray(panel.y)[np.asarray(panel.mask)]
+    if y.min() < y.max():
+        return []
+    return [
+        f"{panel.outcome} is {number_in_words(float(y[0]))} in all {y.size:,} observed cells, so "
+        "that an effect of 0 tells nothing of the treatment: name an outcome that varies"
     ]
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from jcausal.allocate import Allocation, TopK
 from jcausal.data import check_kind
-from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
+from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes, legend, whole
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def allocation(
     stands what the K largest estimates sum to and what their effects are sure to, for every K.
 
     **Arguments:** `found` as `jc.allocate` gives it; `unit` of the effects; `ax` for the estimates
-    and `below` for the values: without `ax` a new figure has both, with `ax` alone only the
-    estimates are drawn.
+    and `below` for the values: without `ax` a new figure has both, their legends beside them,
+    with `ax` alone only the estimates are drawn.
 
     **Returns:** the axes of the estimates. ValueError for `below` without `ax`, and for a budget
     that is not `jc.TopK`.
@@ -49,9 +49,10 @@ def allocation(
     top_k = isinstance(found.budget, TopK)
     if below is not None and (ax is None or not top_k):
         raise ValueError("below is for the values under jc.TopK, beside an ax for the estimates.")
+    own = ax is None
     if ax is None and top_k:
         ax, below = _two_axes()
-    ax = _axes(ax, (7.5, 4.5))
+    ax = _axes(ax, (9.5, 4.5))
     order = np.argsort(-np.asarray(found.estimates.value), kind="stable")
     _bars(ax, found, order)
     if top_k and bool(found.contested.any()):
@@ -70,9 +71,11 @@ def allocation(
         title=f"{int(found.chosen.sum()):,} of {k:,} groups treated: {share}",
     )
     ax.yaxis.set_major_formatter("{x:,.10g}")
-    ax.legend(loc="best", fontsize="small")
+    whole(ax.xaxis)
+    legend(ax, beside=own)
     if below is not None:
         _values(below, found, order, unit)
+        legend(below, beside=own)
     return ax
 
 
@@ -81,7 +84,7 @@ def _two_axes() -> tuple[Axes, Axes]:
     import matplotlib.pyplot as plt
 
     _, (ax, below) = plt.subplots(
-        2, 1, figsize=(7.5, 6.5), sharex=True, height_ratios=(3, 2), layout="constrained"
+        2, 1, figsize=(9.5, 6.5), sharex=True, height_ratios=(3, 2), layout="constrained"
     )
     return ax, below
 
@@ -150,4 +153,4 @@ def _values(below: Axes, found: Allocation, order: Int[np.ndarray, " k"], unit: 
     below.axvline(treated, color="black", lw=0.8, ls="--")
     below.set(xlabel="K", ylabel=plain(f"value ({unit})" if unit else "value"))
     below.yaxis.set_major_formatter("{x:,.10g}")
-    below.legend(loc="best", fontsize="small")
+    whole(below.xaxis)

@@ -9,7 +9,7 @@ import numpy as np
 from jcausal.data import check_kind, label_in_words
 from jcausal.infer import Placebos
 from jcausal.panel import Completion
-from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes
+from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes, whole
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
@@ -70,9 +70,11 @@ def _times(found: Completion) -> np.ndarray:
 
 
 def _name_times(found: Completion, ax: Axes) -> None:
-    """Labels that are no numbers stand under every so manyth time."""
+    """Whole numbers at whole ticks; labels that are no numbers under every so manyth time."""
     time = found.panel.time
-    if time.dtype.kind not in "iuf":
+    if time.dtype.kind in "iu":
+        whole(ax.xaxis)
+    elif time.dtype.kind != "f":
         _name_ticks(ax.xaxis, time, aslant=True)
 
 
@@ -142,6 +144,7 @@ def _spectrum(found: Completion, ax: Axes) -> Axes:
         ax.scatter(known[kept] + 1, values[arm][known[kept]], c=colour, s=32, label=label)
         left = known[~kept]
         ax.scatter(left + 1, values[arm][left], facecolors="none", edgecolors=colour, s=32)
+    whole(ax.xaxis)
     ax.set(xlabel="number", ylabel="singular value", title=f"Spectrum: {found.completer.words}")
     ax.legend(loc="best", fontsize="small")
     return ax

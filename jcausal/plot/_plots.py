@@ -11,11 +11,12 @@ import pandas as pd
 from jcausal.data import DataError, Schema, as_pandas, check_kind, number_in_words
 from jcausal.estimate import Effects
 from jcausal.infer import Interval
-from jcausal.match import Boxes
+from jcausal.match import Boxes, bounding
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
 DRAWN = 20_000  # points of an arm: more are one blot, and slow
@@ -36,20 +37,43 @@ def _label(schema: Schema, j: int) -> str:
     return plain(f"{schema.names[j]} ({unit})" if unit else schema.names[j])
 
 
-def _columns(schema: Schema, covariates: Sequence[str] | None) -> tuple[int, int]:
-    """Two ordered columns, by name or the first two that are numbers."""
+def whole(axis: Axis) -> None:
+    """Ticks at whole numbers only, for what is counted."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def legend(ax: Axes, *, beside: bool) -> None:
+    """A small legend: beside axes of our own, so that it hides nothing; inside those of a user."""
+    place: dict[str, Any] = dict(loc="best")
+    if beside:
+        place = dict(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    ax.legend(fontsize="small", **place)
+
+
+def _columns(
+    matching: Boxes, which: Sequence[int], covariates: Sequence[str] | None
+) -> tuple[int, int]:
+    """Two ordered columns, by name or those that bound the boxes most; in the sample's order."""
+    schema = matching.sample.schema
     if covariates is None:
-        numbers = [j for j, kind in enumerate(schema.kinds) if kind == "number"]
-        numbers += [j for j, kind in enumerate(schema.kinds) if kind == "binary"]
-        if len(numbers) < 2:
+        best = bounding(matching, which)[:2]
+        if len(best) < 2:
             raise ValueError("a picture of boxes needs two covariates that are not categories.")
-        return numbers[0], numbers[1]
+        return min(best), max(best)
     for name in covariates:
         if name not in schema.names or schema.kinds[schema.names.index(name)] == "category":
             raise ValueError(f"{name!r} is no covariate with an order: {', '.join(schema.names)}.")
     if len(covariates) != 2:
         raise ValueError(f"name two covariates, not {len(covariates)}.")
     return schema.names.index(covariates[0]), schema.names.index(covariates[1])
+
+
+def _query_words(matching: Boxes, i: int) -> str:
+    """A query as the tables name it: a unit of the sample by its id, a point by its place."""
+    row = int(np.asarray(matching.query)[i])
+    return plain(f"unit {matching.sample.id[row]}" if row >= 0 else f"query {i}", 24)
 
 
 def boxes(
@@ -61,7 +85,10 @@ def boxes(
 ) -> Axes:
     """Some boxes over a scatter of the sample in two covariates, zoomed to the boxes.
 
-    **Arguments:** `which` queries; `covariates` two names, default the first two numbers; `ax`.
+    Each box bears the id of the unit that it was made for.
+
+    **Arguments:** `which` queries; `covariates` two names, default those that bound these boxes
+    most (most edges inside the data, numbers first); `ax`, which then holds the legend too.
 
     **Returns:** the axes, labelled with names and units. ValueError for unknown names or queries.
 
@@ -77,8 +104,12 @@ def boxes(
 
     check_kind(matching, Boxes, "plot.boxes", "pass what jc.match(..., jc.AHB()) returns")
     schema = matching.sample.schema
-    a, b = _columns(schema, covariates)
-    ax = _axes(ax, (7, 5))
+    for i in which:
+        if not 0 <= i < len(matching.query):
+            raise ValueError(f"there is no query {i}: they are 0 to {len(matching.query) - 1}.")
+    a, b = _columns(matching, which, covariates)
+    own = ax is None
+    ax = _axes(ax, (8.5, 5))
     points, treated = matching.sample.points, np.asarray(matching.sample.t)
     valid = np.asarray(matching.sample.valid)
     for arm, colour, word in ((False, GREY, "controls"), (True, ORANGE, "treated")):
@@ -90,8 +121,6 @@ def boxes(
     lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
     span = np.nanmax(points[valid], axis=0) - np.nanmin(points[valid], axis=0)
     for i in which:
-        if not 0 <= i < len(lower):
-            raise ValueError(f"there is no query {i}: they are 0 to {len(lower) - 1}.")
         if np.isnan(lower[i, [a, b]]).any():
             raise ValueError(
                 f"box {i} holds only units whose {schema.names[a]!r} or {schema.names[b]!r} is "
@@ -106,7 +135,8 @@ def boxes(
         corner, size = lower[i, [a, b]], upper[i, [a, b]] - lower[i, [a, b]]
         grown = np.maximum(size, least)
         corner = corner - (grown - size) / 2
-        frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8, label=f"box {i}")
+        frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8)
+        frame.set_label(_query_words(matching, i))
         ax.add_patch(frame)
         ax.plot(*np.asarray(matching.point)[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
     for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
@@ -116,7 +146,7 @@ def boxes(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:,.10g}")
     ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")
-    ax.legend(loc="best", fontsize="small")
+    legend(ax, beside=own)
     return ax
 
 
@@ -154,6 +184,7 @@ def effects(
     if average is not None:
         ax.axhspan(float(average.lower), float(average.upper), color=ORANGE, alpha=0.15, lw=0)
     ax.yaxis.set_major_formatter("{x:,.10g}")
+    whole(ax.xaxis)
     matched = f"matched {keep.sum()} of {int(found.matching.asked.sum())}"
     ax.set(
         xlabel=f"queries in the order of their effect ({matched})",
