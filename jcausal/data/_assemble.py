@@ -277,7 +277,5 @@ def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
         return jnp.where(valid, y, 0).astype(dtype)
     keep = np.asarray(valid)
     array = _check.as_numbers("y", y, keep.shape[0])
-    _check.check_finite("y", array, keep)
-    _check.check_digits("y", array[keep], dtype)
-    _check.check_scale("y", array[keep], dtype)
+    _check.check_outcome(array, keep, dtype)
     return to_device(np.where(keep, array, 0).astype(dtype))
