@@ -54,6 +54,7 @@ from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
 from jcausal.data._show import Shown as Shown
 from jcausal.data._split import as_key as as_key
+from jcausal.data._split import clusters_of as clusters_of
 from jcausal.data._split import deal as deal
 from jcausal.data._split import fold_advice as fold_advice
 from jcausal.data._split import hold_out as hold_out

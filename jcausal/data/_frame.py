@@ -20,7 +20,7 @@ from jcausal.data._read import Column, open_frame, read_column, read_labels
 from jcausal.data._rows import row_names, without_row_names
 from jcausal.data._schema import Kind
 from jcausal.data._treated import arms
-from jcausal.data._words import rows_in_words
+from jcausal.data._words import label_in_words, rows_in_words
 
 Missing = Literal["error", "drop", "indicator"]
 ROLES = dict(t="treatment", y="outcome", weight="weight", id="id", cluster="cluster")
@@ -88,6 +88,7 @@ def read_frame(
         levels={part.name: part.levels for part in laid if part.kind == "category"},
         flags={part.name: part.flag for part in laid if part.flag is not None},
     )
+    _check_clusters(roles["cluster"], arguments)
     rows = row_names(table.to_native(), keep) if roles["id"] is None else None
     return Read(arguments, home, rows, None if index is None else RowLabels(index[keep]))
 
@@ -245,6 +246,25 @@ def _role(
     check = _check.check_outcome if role == "y" else _check.check_weight
     check(values, np.ones(values.size, bool), working_dtype(values), said)
     return values
+
+
+def _check_clusters(name: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse clusters of which none can stand apart with both arms: one in all, or one an arm."""
+    if name is None:
+        return
+    code, t = pd.factorize(arguments["cluster"])[0], np.asarray(arguments["t"], int)
+    parts = np.unique(2 * code + t)  # a cluster in an arm
+    label, rows = arguments["cluster"][0], code.size
+    if code.max() == 0:
+        what = f"is {label_in_words(label)!r} in all {rows} rows"
+    elif parts.size == 2:
+        what = f"is one label for all treated and one for all controls of {rows} rows"
+    else:
+        return
+    raise DataError(
+        f"cluster {name!r} {what}: a cluster is never divided, so that no key deals both arms to "
+        "two folds; give smaller clusters, or leave it out."
+    )
 
 
 def _check_no_times(name: str, column: Column) -> None:

@@ -11,6 +11,7 @@ from jcausal.data import (
     DataError,
     Sample,
     check_honest,
+    clusters_of,
     deal,
     fold_advice,
     is_traced,
@@ -93,9 +94,10 @@ def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) 
         counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
         if min(counts) < least:
             arm = bool(np.argmin(counts))
-            units = int(((where >= 0) & (treated == arm)).sum())
+            rows = (where >= 0) & (treated == arm)
+            units, clusters = int(rows.sum()), clusters_of(sample, rows)
             needed = "" if least == 1 else f", and {least} of each are needed"
             raise DataError(
                 f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
-                f"weight above 0{needed}: {fold_advice(units, folds, least)}."
+                f"weight above 0{needed}: {fold_advice(units, folds, least, clusters)}."
             )
