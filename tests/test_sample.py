@@ -192,6 +192,16 @@ def test_frames_of_every_kind_give_the_same_sample():
         (dict(city=["a", None, "b", "b", "a"]), dict(categorical=["city"]), "column 'city' is m"),
         (dict(treat=[1, 2, 1, 2, 1]), dict(covariates=["age"]), "its values are 1, 2"),
         (dict(age=[3, 3, 3, 3, 3]), dict(covariates=["age"]), "covariate 'age' is 3 in all 5 rows"),
+        (
+            dict(city="a"),
+            dict(covariates=["city"], categorical=["city"]),
+            "covariate 'city' is 'a' in all 5 rows",
+        ),
+        (
+            dict(city=pd.Categorical(["b"] * 5, ["a", "b"])),
+            dict(covariates=["city"], categorical=["city"]),
+            "covariate 'city' is 'b' in all 5 rows",
+        ),
         (dict(y=[1, 2, np.inf, 4, 5]), dict(covariates=["age"]), "outcome 'y' is infinite in 1"),
         (dict(y=np.arange(5) * 1e30), dict(covariates=["age"]), "largest number of outcome 'y' is"),
         (dict(y=1e9 + np.arange(5)), dict(covariates=["age"]), "outcome 'y' varies by"),
@@ -206,14 +216,29 @@ def test_bad_frames_are_named(change, options, message, unchecked):
 
 
 def test_frames_that_are_none(unchecked):
-    with pytest.raises(jc.DataError, match="str is no data frame"):
-        jc.Sample.from_frame("file.csv", **READ)
+    for word, instead in (
+        ("file.csv", r"str is no data frame .* with pd.read_csv\('file.csv'\)"),
+        ("file.parquet", r"pd.read_parquet\('file.parquet'\)"),
+        (frame().to_dict("records"), r"list is no data frame .* with pd.DataFrame\(rows\)"),
+        (frame()["age"], r"Series is no data frame .*: it is one column; .* pd.DataFrame\("),
+    ):
+        with pytest.raises(jc.DataError, match=instead):
+            jc.Sample.from_frame(word, **READ)
     with pytest.raises(jc.DataError, match="no rows"):
         jc.Sample.from_frame(frame().iloc[:0], **READ)
     with pytest.raises(jc.DataError, match="'age' stands twice"):
         jc.Sample.from_frame(frame().rename(columns={"w": "age"}), **READ)
     with pytest.raises(ValueError, match="missing is 'mean'"):
         jc.Sample.from_frame(frame(), missing="mean", **READ)
+
+
+def test_names_may_be_numpy_text(unchecked):
+    found = jc.Sample.from_frame(
+        frame(), treatment="treat", outcome="y", covariates=np.array(["age", "w"])
+    )
+    assert found.schema.names == ("age", "w") and type(found.schema.names[0]) is str
+    with pytest.raises(jc.DataError, match="holds 1.5, which names no column"):
+        jc.Sample.from_frame(frame(), treatment="treat", covariates=["age", 1.5])
 
 
 def test_dropped_rows_are_told():

@@ -66,7 +66,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     first = make_schema(x.shape[1], words.names, kinds, words.units, none, words.flags)
     names = first.names
     missing = _missing(first, x, valid)
-    _check.check_covariates(names, x, valid[:, None] & ~missing, dtype)
+    _check.check_covariates(names, x, valid[:, None] & ~missing, dtype, words.levels or {})
     _check.check_treatment(t, valid)
     _check.check_weight(weight, valid, dtype)
     x, levels = _level_codes(x, valid, names, kinds, words.levels or {})

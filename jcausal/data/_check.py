@@ -4,7 +4,7 @@ import decimal
 import numbers
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -187,14 +187,19 @@ def check_covariates(
     x: Float[np.ndarray, "n p"],
     present: Bool[np.ndarray, "n p"],
     dtype: np.dtype,
+    levels: Mapping[str, Sequence[str]],
 ) -> None:
-    """Finite, not constant, and told apart by the dtype, wherever there is a value."""
+    """Finite, not constant, and told apart by the dtype, wherever there is a value.
+
+    `levels` has the labels of those columns that hold their numbers, 0, 1, ...
+    """
     for j, name in enumerate(names):
         check_finite(f"covariate {name!r}", x[:, j], present[:, j])
         seen = x[present[:, j], j]
         if seen.size > 1 and (seen == seen[0]).all():
+            value = _value(seen[0], levels.get(name))
             raise DataError(
-                f"covariate {name!r} is {seen[0]:g} in all {seen.size} rows: "
+                f"covariate {name!r} is {value} in all {seen.size} rows: "
                 "a constant column matches everybody, leave it out."
             )
         check_digits(f"covariate {name!r}", seen, dtype, warn=True)
@@ -209,6 +214,12 @@ def check_outcome(
     check_finite(name, y, valid)
     check_digits(name, y[valid], dtype)
     check_scale(name, y[valid], dtype)
+
+
+def _value(value: float, labels: Sequence[str] | None) -> str:
+    """A covariate's value in words: of a category its label."""
+    there = labels is not None and value in range(len(labels))
+    return repr(labels[int(value)]) if labels is not None and there else f"{value:g}"
 
 
 def check_weight(
