@@ -124,7 +124,8 @@ def test_dates_are_refused(kind, as_category, unchecked):
 
 def test_gaps_are_dropped_or_refused_alike(unchecked):
     for make in FRAMES.values():
-        options = OPTIONS | dict(categorical=["town"])
+        inner = [name for name in DATA if name not in ("t", "y", "who", "area")]
+        options = OPTIONS | dict(categorical=["town"], cluster=None, covariates=inner)
         with pytest.raises(jc.DataError, match=r"'age' is missing \(null or NaN\) in 2 of 12 rows"):
             jc.Sample.from_frame(make(), **(options | dict(missing="error")))
         with pytest.warns(UserWarning, match=r"dropped 7 of 12 rows"):

@@ -87,7 +87,7 @@ def test_by_and_measure_that_do_not_fit_are_refused(effects, risks, unchecked):
         jc.interval(effects, jc.GroupBootstrap(), measure="ratio", key=0)
     with pytest.raises(ValueError, match="measure is 'odds'"):
         jc.interval(effects, jc.AbadieImbens(), measure="odds")
-    with pytest.raises(ValueError, match="there is no covariate 'z'"):
+    with pytest.raises(ValueError, match=r"no covariate 'z': .* \(n,\), such as frame\['z'\]"):
         jc.interval(effects, jc.AbadieImbens(), by="z")
     with pytest.raises(ValueError, match=f"0 or 1, and {N} of {N} are others .rows 0, 1"):
         jc.interval(effects, jc.AbadieImbens(), measure="ratio")

@@ -311,20 +311,35 @@ def test_flags_work_under_tracing():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (dict(t=[None, *[0, 1] * 29, 1]), {}, r"treatment 't' is missing .* in 1 of 60 rows"),
-        (dict(y=[None, *range(59)]), {}, "outcome 'y' is missing .*drop those rows first"),
-        (dict(w=[None, *range(59)]), dict(weight="w"), "weight 'w' is missing"),
-        (dict(who=[None, *range(59)]), dict(id="who"), "id 'who' is missing"),
-        (dict(who=[None, *range(59)]), dict(cluster="who"), "cluster 'who' is missing"),
         (dict(age=None), {}, "covariate 'age' is missing in all 60 rows"),
         (dict(age=[None, *[5] * 59]), {}, "covariate 'age' is 5 in all 59 rows"),
         (dict(town=[None, "missing", *"ab" * 29]), {}, "a level called 'missing' already"),
         ({"pay missing": np.arange(60)}, {}, "the name 'pay missing' is given to columns"),
     ],
 )
-def test_what_the_indicator_is_not_for(change, options, message, unchecked):
+def test_columns_that_the_indicator_cannot_take(change, options, message, unchecked):
     with pytest.raises(jc.DataError, match=message):
         holed(frame=holed_frame().assign(**change), **options)
+
+
+@pytest.mark.parametrize(
+    ("column", "hole", "options"),
+    [
+        ("t", [None, *[0, 1] * 29, 1], {}),
+        ("y", [None, *range(59)], {}),
+        ("w", [None, *range(59)], dict(weight="w")),
+        ("who", [None, *range(59)], dict(id="who")),
+        ("who", [None, *range(59)], dict(cluster="who")),
+    ],
+)
+def test_rows_without_a_role_are_left_out_beside_the_indicator(column, hole, options):
+    frame = holed_frame().assign(**{column: hole})
+    with pytest.warns(UserWarning, match=rf"dropped 1 of 60 rows .*\({column} 1; row 0\)"):
+        found = holed(frame=frame, **options)
+    plain = holed(frame=frame.iloc[1:].astype({column: float}), **options)
+    np.testing.assert_array_equal(found.points, plain.points)
+    np.testing.assert_array_equal(found.y, plain.y)
+    assert np.isnan(found.points).any() and found.schema == plain.schema
 
 
 @pytest.mark.parametrize(

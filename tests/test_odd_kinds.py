@@ -333,3 +333,22 @@ def test_numbers_that_are_none():
     gap[3] = pd.NA
     with pytest.raises(jc.DataError, match=r"y is NaN in 1 of 24 rows \(row 3\)"):
         jc.Sample(X, T, gap)
+
+
+@pytest.mark.parametrize(
+    "matcher",
+    [jc.AHB(), jc.M5Model(jc.M5Tree(max_depth=1)), jc.M5Match(tree=jc.M5Tree(max_depth=1))],
+)
+def test_a_query_is_named_by_its_number_from_either_end(matcher):
+    surface = FLAT if isinstance(matcher, jc.AHB) else None
+    found = jc.match(PLAIN, matcher, surface=surface)
+    last = found.query.shape[0] - 1
+    for told in (found.describe, getattr(found, "reason", found.describe)):
+        assert told(-1) == told(last) == told(np.int64(last))
+        for wrong in (1.0, "P1", None):
+            with pytest.raises(ValueError, match=f"no number of a query: there are {last + 1}, "):
+                told(wrong)
+        with pytest.raises(IndexError, match=f"there is no query {last + 1}: there are {last + 1}"):
+            told(last + 1)
+    for one, other in zip(found.group(-1), found.group(last)):
+        np.testing.assert_array_equal(one, other)

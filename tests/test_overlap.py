@@ -2,10 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import draw_sample
 
 import jcausal as jc
+from jcausal.data import fold_advice
 
 N = 40
 SURFACE = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0] + 2], 1))
@@ -64,8 +66,51 @@ def test_clusters_that_leave_a_fold_without_an_arm_are_not_blamed_on_their_numbe
     sample = draw_sample(0, n=40)
     t, cluster = np.arange(40) < 20, np.arange(40) // 20
     sample = jc.Sample(sample.points, t, np.asarray(sample.y), cluster=cluster)
-    with pytest.raises(jc.DataError, match="try another key, or give smaller clusters"):
+    words = "in one cluster, which is never divided, so that no key helps: give smaller clusters"
+    with pytest.raises(jc.DataError, match=words):
         jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
+    with pytest.raises(jc.DataError, match=words):
+        jc.split(sample, key=0)
+    assert fold_advice(20, 2, clusters=3) == "try another key, or give smaller clusters"
+    assert fold_advice(20, 5, clusters=3) == "use at most 3 folds"
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (lambda t: np.where(t, "new", "old"), "'school' is one label for all treated and one for"),
+        (lambda t: np.full(t.size, "north"), "'school' is 'north' in all 20 rows: a cluster is"),
+    ],
+)
+def test_a_column_that_deals_no_folds_is_named(label, words):
+    rng = np.random.default_rng(0)
+    t = np.arange(20) % 2
+    frame = pd.DataFrame(dict(t=t, y=rng.normal(size=20), a=rng.normal(size=20), school=label(t)))
+    with pytest.raises(jc.DataError, match=f"{words}.*no key deals"):
+        jc.Sample.from_frame(frame, treatment="t", outcome="y", cluster="school")
+
+
+@pytest.mark.parametrize("method", [jc.AHB, jc.FastAHB])
+@pytest.mark.parametrize("adjust", ["auto", jc.Ridge()])
+def test_chosen_rows_may_be_of_both_arms(method, adjust):
+    """Rows of the other arm get the effects that they have when both arms are asked for."""
+    sample = draw_sample(1, n=60)
+    mask = np.arange(60) % 3 == 0
+    assert np.unique(np.asarray(sample.t)[mask]).size == 2
+    mixed = jc.estimate(sample, method(outcome=jc.Ridge()), key=0, query=mask, adjust=adjust)
+    every = jc.estimate(
+        sample, method(outcome=jc.Ridge()), key=0, query=mask, adjust=adjust, estimand="ate"
+    )
+    assert bool(np.asarray(mixed.matching.matched).all())
+    np.testing.assert_allclose(mixed.ite, every.ite, rtol=1e-5)
+
+
+def test_an_average_over_an_arm_that_was_not_asked_for_says_so():
+    sample = draw_sample(1, n=60)
+    controls = np.flatnonzero(~np.asarray(sample.t))
+    found = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0, query=controls)
+    with pytest.raises(ValueError, match="none was asked for: .*treated rows in query="):
+        _ = found.average
 
 
 def test_a_split_that_cannot_be_says_so():

@@ -87,7 +87,8 @@ def test_rows_that_are_dropped_count_as_not_observed():
     [
         (lambda f: pd.concat([f, f.iloc[[0]]]), r"1 pairs .* unit .* at .* \(rows 0 and 240\)"),
         (lambda f: f.assign(law=f["law"].where(f["year"] != 1972, 2)), "'law' is neither 0 nor 1"),
-        (lambda f: f.assign(law=0), "the treatment d is 0 in all 240 observed cells"),
+        (lambda f: f.assign(law=0), "the treatment 'law' is 0 in all 240 observed cells"),
+        (lambda f: f.assign(packs=f["packs"] * 1e30), "the largest number of outcome 'packs'"),
         (lambda f: f.assign(packs="many"), "'packs' holds text in 240 places"),
         (lambda f: f.assign(state=f["state"].where(f["state"] > 0)), "'state' is missing in 20"),
         (lambda f: f.rename(columns={"packs": "pack"}), "no column 'packs': did you mean 'pack'"),

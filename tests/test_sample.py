@@ -53,7 +53,7 @@ def test_large_numbers_that_differ_in_the_last_digit_stay_apart():
         (dict(x=np.where(X == 9, np.nan, X)), r"covariate 'x1' is NaN in 1 of 4 rows \(row 3\)"),
         (dict(x=np.where(X == 9, np.inf, X)), r"covariate 'x1' is infinite in 1 of 4 rows"),
         (dict(x=[[1, "a"], [2, "b"], [3, "c"], [4, "d"]]), "x holds text"),
-        (dict(x=np.array([["1", "b"]] * 4, object)), "x holds text in 8 places, first '1'"),
+        (dict(x=np.array([["1", "b"]] * 4, object)), "x holds text in 4 places, first 'b'"),
         (dict(x=np.ones((4, 2))), "covariate 'x0' is 1 in all 4 rows"),
         (dict(x=np.ones(4)), r"x has shape \(4,\)"),
         (dict(x=np.ones((4, 0))), "at least one row and one column"),
@@ -68,7 +68,7 @@ def test_large_numbers_that_differ_in_the_last_digit_stay_apart():
         (dict(t=[0, 1, 1]), r"t has shape \(3,\) but x has 4 rows"),
         (dict(y=[1, 2, 3]), r"y has shape \(3,\) but x has 4 rows"),
         (dict(y=[1, 2, np.nan, 3]), r"y is NaN in 1 of 4 rows \(row 2\)"),
-        (dict(y=["1", "2", "3", "4"]), "y holds text"),
+        (dict(y=["1", "2", "3", "4"]), "y holds numbers as text in 4 places"),
         (dict(weight=[1, -1, 1, -2]), r"weight is negative in 2 of 4 rows \(rows 1 and 3\)"),
         (dict(weight=[0, 0, 0, 0]), "weight is 0 in every row"),
         (dict(weight=[1, np.inf, 1, 1]), "weight is infinite"),
@@ -168,6 +168,21 @@ def test_frames_of_every_kind_give_the_same_sample():
     ("change", "options", "message"),
     [
         ({}, {}, "covariate 'city' holds text in 5 places"),
+        (
+            dict(age=["20", "-", "40", "-", "60"]),
+            dict(covariates=["age"]),
+            r"'age' holds text in 2 places, first '-' \(rows 1 and 3\): .* or leave empty",
+        ),
+        (
+            dict(age=["20", "30", "40", "50", "60"]),
+            dict(covariates=["age"]),
+            r"'age' holds numbers as text in 5 places, first '20' .* as astype\(float\) does",
+        ),
+        (
+            dict(y=["-87.81", "1,234.56", "3", "4", "5"]),
+            dict(covariates=["age"]),
+            r"outcome 'y' holds text in 1 places, first '1,234.56' \(row 1\): .* their thousands",
+        ),
         ({}, dict(covariates=["agee"]), "no column 'agee'; did you mean 'age'"),
         ({}, dict(covariates=["treat", "age"]), "column 'treat' has two roles"),
         ({}, dict(covariates=[]), "no covariate column left"),
@@ -177,6 +192,22 @@ def test_frames_of_every_kind_give_the_same_sample():
         (dict(city=["a", None, "b", "b", "a"]), dict(categorical=["city"]), "column 'city' is m"),
         (dict(treat=[1, 2, 1, 2, 1]), dict(covariates=["age"]), "its values are 1, 2"),
         (dict(age=[3, 3, 3, 3, 3]), dict(covariates=["age"]), "covariate 'age' is 3 in all 5 rows"),
+        (
+            dict(city="a"),
+            dict(covariates=["city"], categorical=["city"]),
+            "covariate 'city' is 'a' in all 5 rows",
+        ),
+        (
+            dict(city=pd.Categorical(["b"] * 5, ["a", "b"])),
+            dict(covariates=["city"], categorical=["city"]),
+            "covariate 'city' is 'b' in all 5 rows",
+        ),
+        (dict(y=[1, 2, np.inf, 4, 5]), dict(covariates=["age"]), "outcome 'y' is infinite in 1"),
+        (dict(y=np.arange(5) * 1e30), dict(covariates=["age"]), "largest number of outcome 'y' is"),
+        (dict(y=1e9 + np.arange(5)), dict(covariates=["age"]), "outcome 'y' varies by"),
+        (dict(w=1e20), dict(covariates=["age"], weight="w"), "number of weight 'w' .*divide it by"),
+        (dict(w=-1), dict(covariates=["age"], weight="w"), "weight 'w' is negative in 5 of 5"),
+        (dict(w=0), dict(covariates=["age"], weight="w"), "weight 'w' is 0 in every row"),
     ],
 )
 def test_bad_frames_are_named(change, options, message, unchecked):
@@ -185,14 +216,29 @@ def test_bad_frames_are_named(change, options, message, unchecked):
 
 
 def test_frames_that_are_none(unchecked):
-    with pytest.raises(jc.DataError, match="str is no data frame"):
-        jc.Sample.from_frame("file.csv", **READ)
+    for word, instead in (
+        ("file.csv", r"str is no data frame .* with pd.read_csv\('file.csv'\)"),
+        ("file.parquet", r"pd.read_parquet\('file.parquet'\)"),
+        (frame().to_dict("records"), r"list is no data frame .* with pd.DataFrame\(rows\)"),
+        (frame()["age"], r"Series is no data frame .*: it is one column; .* pd.DataFrame\("),
+    ):
+        with pytest.raises(jc.DataError, match=instead):
+            jc.Sample.from_frame(word, **READ)
     with pytest.raises(jc.DataError, match="no rows"):
         jc.Sample.from_frame(frame().iloc[:0], **READ)
     with pytest.raises(jc.DataError, match="'age' stands twice"):
         jc.Sample.from_frame(frame().rename(columns={"w": "age"}), **READ)
     with pytest.raises(ValueError, match="missing is 'mean'"):
         jc.Sample.from_frame(frame(), missing="mean", **READ)
+
+
+def test_names_may_be_numpy_text(unchecked):
+    found = jc.Sample.from_frame(
+        frame(), treatment="treat", outcome="y", covariates=np.array(["age", "w"])
+    )
+    assert found.schema.names == ("age", "w") and type(found.schema.names[0]) is str
+    with pytest.raises(jc.DataError, match="holds 1.5, which names no column"):
+        jc.Sample.from_frame(frame(), treatment="treat", covariates=["age", 1.5])
 
 
 def test_dropped_rows_are_told():

@@ -12,6 +12,7 @@ import pandas as pd
 import jcausal as jc
 from jcausal.cli._files import open_file, read_table
 from jcausal.cli._manner import Manner, Wanted
+from jcausal.cli._options import KNOBS, METHODS, SURFACES, in_options
 from jcausal.cli._report import measure, pictures, report, tables, versions
 from jcausal.cli._terminal import Bar, UserError, tell, until_effects
 from jcausal.cli._write import check_folder, check_format, write_whole
@@ -19,14 +20,11 @@ from jcausal.data import FoldError, FoldWords
 from jcausal.data._given import label_word
 from jcausal.data._treated import arms
 
-SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
-METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
 FOLD_WORDS = FoldWords(
     fewer="use at most {most} folds (--folds {most})",
     again="try another --seed, or name smaller clusters in --cluster",
     more="give a file with more rows of that arm",
 )
-KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
 
 
 def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
@@ -67,7 +65,7 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
         f"the effect of {options.treatment} on {options.outcome}\n"
         f"{type(method).__name__} with {type(method.outcome).__name__}: "
         f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
-        f"\n\n{report(results)}\n\n{versions(sample, options.seed)}"
+        f"\n\n{in_options(report(results), options)}\n\n{versions(sample, options.seed)}"
     )
     bar("tables and figures", 3, 4)
     drawn = pictures(results, unit="")

@@ -16,7 +16,8 @@ import jcausal as jc
 from jcausal.cli._cache import cache_place, kept_programs
 from jcausal.cli._demo import demo
 from jcausal.cli._describe import describe
-from jcausal.cli._estimate import METHODS, SURFACES, estimate
+from jcausal.cli._estimate import estimate
+from jcausal.cli._options import METHODS, SURFACES, in_options, in_the_file
 from jcausal.cli._terminal import Bar, UserError
 
 LETTER = re.compile(r"Glyph \d+ .* missing from font")
@@ -35,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with Bar(options.quiet) as bar, _told(bar), _ended(), kept_programs(options.cache):
+        with Bar(options.quiet) as bar, _told(bar, options), _ended(), kept_programs(options.cache):
             failed = _run(options, bar)
     except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
-        print(f"jcausal: {error}", file=sys.stderr)
+        words = in_the_file(in_options(str(error), options))
+        print(f"jcausal: {words}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jcausal: stopped; nothing was written.", file=sys.stderr)
@@ -57,7 +59,7 @@ def _run(options: argparse.Namespace, bar: Bar) -> str | None:
 
 
 @contextmanager
-def _told(bar: Bar) -> Iterator[None]:
+def _told(bar: Bar, options: argparse.Namespace) -> Iterator[None]:
     """Warnings as one line each on standard error, said once, without their place in the code.
 
     Matplotlib's words on fonts and on a cache folder that it cannot have are not told; on letters
@@ -67,7 +69,8 @@ def _told(bar: Bar) -> Iterator[None]:
     level, said = fonts.level, set()
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
-        words = NO_LETTER if LETTER.match(str(message)) else str(message)
+        told = in_the_file(in_options(str(message), options))
+        words = NO_LETTER if LETTER.match(told) else told
         if issubclass(category, UserWarning) and words not in said:
             said.add(words)
             bar.say(f"jcausal: note: {words}")

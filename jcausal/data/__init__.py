@@ -60,6 +60,7 @@ from jcausal.data._show import Shown as Shown
 from jcausal.data._split import FoldError as FoldError
 from jcausal.data._split import FoldWords as FoldWords
 from jcausal.data._split import as_key as as_key
+from jcausal.data._split import clusters_of as clusters_of
 from jcausal.data._split import deal as deal
 from jcausal.data._split import hold_out as hold_out
 from jcausal.data._split import row_draws as row_draws

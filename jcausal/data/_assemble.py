@@ -66,7 +66,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     first = make_schema(x.shape[1], words.names, kinds, words.units, none, words.flags)
     names = first.names
     missing = _missing(first, x, valid)
-    _check.check_covariates(names, x, valid[:, None] & ~missing, dtype)
+    _check.check_covariates(names, x, valid[:, None] & ~missing, dtype, words.levels or {})
     _check.check_treatment(t, valid)
     _check.check_weight(weight, valid, dtype)
     x, levels = _level_codes(x, valid, names, kinds, words.levels or {})
@@ -277,7 +277,5 @@ def outcome(y: object, valid: Array, dtype: jnp.dtype) -> Float[Array, " n"]:
         return jnp.where(valid, y, 0).astype(dtype)
     keep = np.asarray(valid)
     array = _check.as_numbers("y", y, keep.shape[0])
-    _check.check_finite("y", array, keep)
-    _check.check_digits("y", array[keep], dtype)
-    _check.check_scale("y", array[keep], dtype)
+    _check.check_outcome(array, keep, dtype)
     return to_device(np.where(keep, array, 0).astype(dtype))

@@ -2,8 +2,9 @@
 
 import decimal
 import numbers
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jcausal.data._schema import Kind
 from jcausal.data._treated import which_treated
 from jcausal.data._words import label_in_words, rows_in_words
 
+THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*")
 TOO_LARGE = (
     "holds whole numbers beyond 2**53, some of which fall together as float64: take a constant "
     "off, or declare a category with Sample.from_frame(categorical=...)"
@@ -42,16 +44,11 @@ def as_numbers(name: str, values: object, n: int | None = None) -> Float[np.ndar
 def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
     """Numbers kept in an object array; text is refused and named."""
     flat = array.ravel()
-    bad = [i for i, v in enumerate(flat) if isinstance(v, str | bytes)]
-    if bad:
-        rows = rows_in_words(np.array(bad) // (array[0].size if array.ndim > 1 else 1))
-        raise DataError(
-            f"{name} holds text in {len(bad)} places, first {str(flat[bad[0]])!r} ({rows}): "
-            f"{_instead(name)}."
-        )
+    width = array[0].size if array.ndim > 1 else 1
+    _refuse_text(name, flat, width)
     odd = [i for i, v in enumerate(flat) if not (_is_number(v) or v is None or v is pd.NA)]
     if odd:
-        rows = rows_in_words(np.array(odd) // (array[0].size if array.ndim > 1 else 1))
+        rows = rows_in_words(np.array(odd) // width)
         several = isinstance(flat[odd[0]], list | dict | np.ndarray)
         raise DataError(
             f"{name} holds a {type(flat[odd[0]]).__name__} in {len(odd)} places, first "
@@ -65,6 +62,34 @@ def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
     return found.reshape(array.shape)
 
 
+def _refuse_text(name: str, flat: np.ndarray, width: int) -> None:
+    """Name the first text that is no number; text that could be read as numbers where all is so."""
+    texts = [i for i, v in enumerate(flat) if isinstance(v, str | bytes)]
+    if not texts:
+        return
+    odd = [i for i in texts if not _reads_as_number(flat[i])]
+    bad, first = odd or texts, str(flat[(odd or texts)[0]])
+    what, fix = "text", _instead(name)
+    if not odd:
+        what, fix = "numbers as text", "turn them into numbers, as astype(float) does"
+    elif all(THOUSANDS.fullmatch(str(flat[i])) for i in odd):
+        fix = "write numbers without marks between their thousands"
+    elif len(odd) < flat.size - np.sum(missing_labels(flat)):
+        fix += ", or leave empty what is missing"
+    raise DataError(
+        f"{name} holds {what} in {len(bad)} places, first {first!r} "
+        f"({rows_in_words(np.array(bad) // width)}): {fix}."
+    )
+
+
+def _reads_as_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real | np.bool_ | decimal.Decimal)
 
@@ -74,7 +99,8 @@ def _instead(name: str) -> str:
     if name in ("t", "d") or name.startswith("treatment"):
         return "code treated 1, controls 0"
     if name.startswith("covariate"):
-        return "make them numbers, or declare the column a category"
+        own = name.removeprefix("covariate ")
+        return f"make them numbers, or declare the column a category with categorical=[{own}]"
     return "make them numbers"
 
 
@@ -130,7 +156,7 @@ def check_scale(name: str, values: Float[np.ndarray, " n"], dtype: np.dtype) -> 
     largest = float(np.abs(values).max(initial=0))
     high, low = float(limits.max / max(values.size, 1)) ** 0.5, 1e4 * float(limits.tiny) ** 0.5
     if largest > high or 0 < largest < low:
-        ways = "divide it by a constant" if name == "weight" else "state it in other units"
+        ways = "divide it by a constant" if name.startswith("weight") else "state it in other units"
         raise DataError(
             f"the largest number of {name} is {largest:.3g}, and {dtype} can compute with the "
             f"squares of numbers between {low:.1g} and {high:.1g}: {ways}."
@@ -161,14 +187,19 @@ def check_covariates(
     x: Float[np.ndarray, "n p"],
     present: Bool[np.ndarray, "n p"],
     dtype: np.dtype,
+    levels: Mapping[str, Sequence[str]],
 ) -> None:
-    """Finite, not constant, and told apart by the dtype, wherever there is a value."""
+    """Finite, not constant, and told apart by the dtype, wherever there is a value.
+
+    `levels` has the labels of those columns that hold their numbers, 0, 1, ...
+    """
     for j, name in enumerate(names):
         check_finite(f"covariate {name!r}", x[:, j], present[:, j])
         seen = x[present[:, j], j]
         if seen.size > 1 and (seen == seen[0]).all():
+            value = _value(seen[0], levels.get(name))
             raise DataError(
-                f"covariate {name!r} is {seen[0]:g} in all {seen.size} rows: "
+                f"covariate {name!r} is {value} in all {seen.size} rows: "
                 "a constant column matches everybody, leave it out."
             )
         check_digits(f"covariate {name!r}", seen, dtype, warn=True)
@@ -176,18 +207,35 @@ def check_covariates(
             check_scale(f"covariate {name!r} less its mean", seen - seen.mean(), dtype)
 
 
-def check_weight(weight: np.ndarray, valid: Bool[np.ndarray, " n"], dtype: np.dtype) -> None:
+def check_outcome(
+    y: np.ndarray, valid: Bool[np.ndarray, " n"], dtype: np.dtype, name: str = "y"
+) -> None:
+    """Finite, and of digits and a size to compute with; `name` is the column's in a sentence."""
+    check_finite(name, y, valid)
+    check_digits(name, y[valid], dtype)
+    check_scale(name, y[valid], dtype)
+
+
+def _value(value: float, labels: Sequence[str] | None) -> str:
+    """A covariate's value in words: of a category its label."""
+    there = labels is not None and value in range(len(labels))
+    return repr(labels[int(value)]) if labels is not None and there else f"{value:g}"
+
+
+def check_weight(
+    weight: np.ndarray, valid: Bool[np.ndarray, " n"], dtype: np.dtype, name: str = "weight"
+) -> None:
     """Finite, not negative, not all zero, and of a size to compute with."""
-    check_finite("weight", weight, valid)
+    check_finite(name, weight, valid)
     negative = np.flatnonzero(valid & (weight < 0))
     if negative.size:
         raise DataError(
-            f"weight is negative in {negative.size} of {valid.sum()} rows "
+            f"{name} is negative in {negative.size} of {valid.sum()} rows "
             f"({rows_in_words(negative)}): sampling weights are zero or more."
         )
     if not (valid & (weight > 0)).any():
-        raise DataError("weight is 0 in every row: at least one row must count.")
-    check_scale("weight", weight[valid], dtype)
+        raise DataError(f"{name} is 0 in every row: at least one row must count.")
+    check_scale(name, weight[valid], dtype)
 
 
 def check_ids(ids: np.ndarray, n: int, name: str = "id") -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from jcausal.data import _check
 from jcausal.data._align import RowLabels, labels_of
-from jcausal.data._assemble import level_label
+from jcausal.data._assemble import level_label, working_dtype
 from jcausal.data._errors import DataError
 from jcausal.data._given import WHOLE, as_labels, check_labels, label_word, numbered
 from jcausal.data._kinds import check_name, check_names, named
@@ -20,7 +20,7 @@ from jcausal.data._read import Column, open_frame, read_column, read_labels
 from jcausal.data._rows import row_names, without_row_names
 from jcausal.data._schema import Kind
 from jcausal.data._treated import arms
-from jcausal.data._words import rows_in_words
+from jcausal.data._words import label_in_words, rows_in_words
 
 Missing = Literal["error", "drop", "indicator"]
 ROLES = dict(t="treatment", y="outcome", weight="weight", id="id", cluster="cluster")
@@ -88,6 +88,7 @@ def read_frame(
         levels={part.name: part.levels for part in laid if part.kind == "category"},
         flags={part.name: part.flag for part in laid if part.flag is not None},
     )
+    _check_clusters(roles["cluster"], arguments)
     rows = row_names(table.to_native(), keep) if roles["id"] is None else None
     return Read(arguments, home, rows, None if index is None else RowLabels(index[keep]))
 
@@ -133,9 +134,6 @@ def _kept(columns: Mapping[str, Column], taken: Mapping[str, str], missing: Miss
     keep = np.ones(n, bool)
     if not holes:
         return keep
-    if missing == "indicator":
-        _check_only_covariates(holes, taken, n)
-        return keep
     if missing == "error":
         first, others = next(iter(holes)), ""
         if len(holes) > 1:
@@ -145,11 +143,19 @@ def _kept(columns: Mapping[str, Column], taken: Mapping[str, str], missing: Miss
             f"column {_holed(first, holes[first])}{others}: fill them, or drop the rows with "
             f"missing='drop'{indicator}."
         )
-    for hole in holes.values():
+    drops = {c: hole for c, hole in holes.items() if missing == "drop" or c in taken}
+    for hole in drops.values():
         keep &= ~hole
     if not keep.any():
         raise DataError(f"each of the {n} rows has a missing value: nothing is left to match.")
-    listed = ", ".join(f"{name} {int(hole.sum())}" for name, hole in holes.items())
+    for name, hole in holes.items():
+        if name not in drops and hole[keep].all():
+            raise DataError(
+                f"covariate {name!r} is missing in all {keep.sum()} rows: leave it out."
+            )
+    if not drops:
+        return keep
+    listed = ", ".join(f"{name} {int(hole.sum())}" for name, hole in drops.items())
     warnings.warn(
         f"dropped {int((~keep).sum())} of {n} rows with missing values ({listed}; "
         f"{rows_in_words(np.flatnonzero(~keep))}).",
@@ -164,20 +170,6 @@ def _holed(name: str, hole: np.ndarray) -> str:
         f"{name!r} is missing (null or NaN) in {rows.size} of {hole.size} rows "
         f"({rows_in_words(rows)})"
     )
-
-
-def _check_only_covariates(
-    holes: Mapping[str, np.ndarray], taken: Mapping[str, str], n: int
-) -> None:
-    """The indicator is for covariates; a covariate must have some values."""
-    for name, hole in holes.items():
-        if name in taken:
-            raise DataError(
-                f"{ROLES[taken[name]]} {_holed(name, hole)}: missing='indicator' is for "
-                "covariates, drop those rows first."
-            )
-        if hole.all():
-            raise DataError(f"covariate {name!r} is missing in all {n} rows: leave it out.")
 
 
 def _lay(name: str, column: Column, declared: bool) -> list[Laid]:
@@ -249,7 +241,30 @@ def _role(
         arm = arms(f"treatment {name!r}", columns[name].values, treated)
         _check.check_treatment(arm, np.ones(arm.size, bool), repr(name))
         return arm
-    return _check.as_numbers(f"{ROLES[role]} {name!r}", columns[name].values)
+    said = f"{ROLES[role]} {name!r}"
+    values = _check.as_numbers(said, columns[name].values)
+    check = _check.check_outcome if role == "y" else _check.check_weight
+    check(values, np.ones(values.size, bool), working_dtype(values), said)
+    return values
+
+
+def _check_clusters(name: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse clusters of which none can stand apart with both arms: one in all, or one an arm."""
+    if name is None:
+        return
+    code, t = pd.factorize(arguments["cluster"])[0], np.asarray(arguments["t"], int)
+    parts = np.unique(2 * code + t)  # a cluster in an arm
+    label, rows = arguments["cluster"][0], code.size
+    if code.max() == 0:
+        what = f"is {label_in_words(label)!r} in all {rows} rows"
+    elif parts.size == 2:
+        what = f"is one label for all treated and one for all controls of {rows} rows"
+    else:
+        return
+    raise DataError(
+        f"cluster {name!r} {what}: a cluster is never divided, so that no key deals both arms to "
+        "two folds; give smaller clusters, or leave it out."
+    )
 
 
 def _check_no_times(name: str, column: Column) -> None:

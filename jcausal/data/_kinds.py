@@ -35,13 +35,18 @@ def check_object(value: object) -> None:
         raise ValueError(f"{value.__name__} is a class: write {ours}{value.__name__}().")
 
 
-def check_place(i: int, count: int, what: str) -> None:
-    """Refuse a position that is not there, where JAX would take the nearest.
+def check_place(i: Any, count: int, what: str) -> int:
+    """A position from 0, also where it was counted from the end; one that is not there is refused.
 
-    **Raises:** IndexError.
+    **Raises:** ValueError for what is no whole number; IndexError beyond those that there are.
     """
-    if not -count <= i < count:
-        raise IndexError(f"there is no {what} {i}: there are {count}, counted from 0.")
+    there = f"there are {count}, counted from 0 (or from the end: -1)"
+    place = whole(i)
+    if type(place) is not int:
+        raise ValueError(f"{i!r} is no number of a {what}: {there}; ids stand in to_frame().")
+    if not -count <= place < count:
+        raise IndexError(f"there is no {what} {place}: {there}.")
+    return place % count
 
 
 def whole(value: Any) -> Any:
@@ -120,7 +125,7 @@ def check_names(option: str, value: Any) -> list[str]:
         raise DataError(f"{option} is {named(value)}: write a list of names, {option}=['NAME'].")
     found = [str(one) if isinstance(one, str) else whole(one) for one in value]
     for one in found:
-        if type(one) not in (str, int):
+        if not isinstance(one, str) and type(one) is not int:
             raise DataError(
                 f"{option} holds {one!r}, which names no column: write a list of names, "
                 f"{option}=['NAME']."

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import numbers
+import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,8 @@ from jcausal.data._given import WHOLE, local_times, merged
 from jcausal.data._like import FrameKind
 
 Holds = Literal["numbers", "text", "category", "times", "mixed"]
+READERS = {".parquet": "read_parquet", ".pq": "read_parquet", ".xlsx": "read_excel"}
+READERS |= {".dta": "read_stata", ".sav": "read_spss", ".feather": "read_feather"}
 TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
@@ -48,7 +51,9 @@ def open_frame(frame: Any) -> tuple[nw.DataFrame, FrameKind]:
         table = nw.from_native(frame)
         _check_once(list(table.collect_schema()))
     except TypeError as error:
-        raise DataError(f"{type(frame).__name__} is no data frame that can be read.") from error
+        raise DataError(
+            f"{type(frame).__name__} is no data frame that can be read{_make_one(frame)}."
+        ) from error
     except nw.exceptions.DuplicateError:
         _check_once(list(getattr(frame, "column_names", None) or frame.columns))
         raise
@@ -73,6 +78,19 @@ def column_names(frame: Any) -> list[str] | None:
         return None if counted else names
     counted = frame.columns.equals(pd.RangeIndex(frame.shape[1]))
     return None if counted else [str(name) for name in frame.columns]
+
+
+def _make_one(frame: Any) -> str:
+    """How to make a data frame of what is none."""
+    if isinstance(frame, str | os.PathLike):
+        word = str(os.fspath(frame))
+        read = READERS.get(os.path.splitext(word)[1].lower(), "read_csv")
+        return f": read the file first, with pd.{read}({word!r})"
+    if isinstance(frame, list | tuple):
+        return ": make one of the rows first, with pd.DataFrame(rows)"
+    if hasattr(frame, "to_frame"):
+        return ": it is one column; put all into one frame, with pd.DataFrame({'NAME': ...})"
+    return ": make one first, with pd.DataFrame(...)"
 
 
 def as_pandas(frame: Any) -> pd.DataFrame:

@@ -162,7 +162,8 @@ class Sample(Shown, eqx.Module):
         - "indicator" keeps it, in covariates: missing matches missing only, until a box opens
           to it, and no number is put in its place. A number gets a partner, the category "NAME
           missing" with the levels "observed" and "missing"; a category, and a column of 0 and 1
-          (which becomes one), the level "missing".
+          (which becomes one), the level "missing". Rows without a treatment, outcome, weight,
+          id or cluster are left out, with a warning as of "drop".
 
         **Raises:** `DataError` naming the column, the count and the rows.
 

@@ -15,6 +15,11 @@ from jcausal.data._sample import Sample, replace
 from jcausal.data._shapes import bucket, is_traced, pad_rows
 from jcausal_kernels import MISSING
 
+ONE_CLUSTER = (
+    "all units of an arm are in one cluster, which is never divided, so that no key helps: give "
+    "smaller clusters, or none"
+)
+
 
 def as_key(key: PRNGKeyArray | Array | int | None, what: str) -> PRNGKeyArray:
     """A JAX key from a key or an int.
@@ -147,6 +152,13 @@ def _relaid(part: Sample) -> Sample:
     return replace(part, codes=codes, ladder=ladder, rungs=rungs)
 
 
+def clusters_of(sample: Sample, rows: Bool[np.ndarray, " n"]) -> int | None:
+    """How many clusters hold some of the rows; None without clusters."""
+    if sample.cluster is None:
+        return None
+    return np.unique(np.asarray(sample.cluster)[rows]).size
+
+
 class FoldWords(NamedTuple):
     """What to do where a fold lacks an arm, in the words of Python or of the command."""
 
@@ -165,9 +177,15 @@ class FoldError(DataError):
     """A fold that lacks an arm: the fact, and how many units, folds and units a fold there are."""
 
     def __init__(
-        self, fact: str, units: int, folds: int, least: int = 1, words: FoldWords = PYTHON
+        self,
+        fact: str,
+        units: int,
+        folds: int,
+        least: int = 1,
+        words: FoldWords = PYTHON,
+        clusters: int | None = None,
     ) -> None:
-        self.fact, self.counts = fact, (units, folds, least)
+        self.fact, self.counts = fact, (units, folds, least, clusters)
         super().__init__(self.told(words))
 
     def told(self, words: FoldWords) -> str:
@@ -175,11 +193,16 @@ class FoldError(DataError):
         return f"{self.fact}: {_fold_advice(*self.counts, words)}."
 
 
-def _fold_advice(units: int, folds: int, least: int, words: FoldWords) -> str:
-    """What to do where a fold has fewer than `least` of an arm that has so many units in all."""
+def _fold_advice(units: int, folds: int, least: int, clusters: int | None, words: FoldWords) -> str:
+    """What to do where a fold has fewer than `least` of an arm that has so many units in all.
+
+    `clusters`: how many hold those units, where clusters stay whole.
+    """
     if folds == 1:
         return "give rows of that arm a weight above 0"
-    most = min(units // least, folds - 1)
+    if clusters == 1 and units > 1:
+        return ONE_CLUSTER
+    most = min(units // least, folds - 1, units if clusters is None else clusters)
     if most > 1:
         return words.fewer.format(most=most)
     if units >= 2 * least:
@@ -222,7 +245,9 @@ def split(
         if 0 in counts:
             least = min((valid & treated).sum(), (valid & ~treated).sum())
             ways = f"choose another share than {share}, or give more rows"
-            if least == 1:
+            if 1 in (clusters_of(sample, valid & ~treated), clusters_of(sample, valid & treated)):
+                ways = ONE_CLUSTER
+            elif least == 1:
                 ways = "each needs one, and there is one in all; train a surface on other rows"
             raise DataError(
                 f"the {name} part would hold {counts[0]} controls and {counts[1]} treated: {ways}."

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jcausal.data import Sample, is_traced, step_key
-from jcausal.match import Estimand, Leaves, Matching, Prognosis, foretell
+from jcausal.match import Estimand, Leaves, Matching, Prognosis, arms_asked, foretell
 from jcausal.match._matcher import Tau
 from jcausal.outcome import OutcomeModel, ResponseSurface, check_model
 from jcausal.outcome._folds import deal_folds, fold_surface
@@ -51,7 +51,8 @@ def adjustment(
     if isinstance(matching, Leaves):
         raise ValueError("effects of regressions in leaves are adjusted already: use adjust=None.")
     check_model("adjust", adjust)
-    arms = _arms(matching.estimand, tau)
+    whose = arms_asked(sample, matching.estimand, matching.query, matching.asked)
+    arms = _arms(whose, tau)
     return _by_model(sample, matching, adjust, arms, key, folds), True
 
 

@@ -262,8 +262,8 @@ class Effects(Shown, eqx.Module):
         if missing:
             word = "treated" if missing[0] == "att" else "control"
             raise ValueError(
-                f"{estimand} averages over {word} queries, and none was matched for: use "
-                f"estimand={estimand!r} when matching."
+                f"{estimand} averages over {word} queries, and none was asked for: match with "
+                f"estimand={estimand!r}, and with {word} rows in query= where that is given."
             )
 
     def _average(self, estimand: Estimand) -> Float[Array, ""]:

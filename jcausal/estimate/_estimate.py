@@ -35,6 +35,7 @@ from jcausal.match import (
     Matcher,
     Matching,
     Progress,
+    arms_asked,
     check_same_rows,
     make_task,
     raise_unusable,
@@ -305,12 +306,13 @@ def _cross_fit(
 ) -> Effects:
     """One partition: deal, train apart, match inside the folds, sum."""
     folds, fold = ask.folds, deal_folds(sample, ask.folds, key)
-    surfaces, arms = [], method.arms(ask.estimand, ask.tau)
+    task = make_task(sample, fold, ask.estimand, ask.query)
+    whose = arms_asked(sample, ask.estimand, task.query, task.asked)
+    surfaces, arms = [], method.arms(whose, ask.tau)
     for k in range(folds if method.cross_fits else 0):
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, arms, fold, k, key))
-    task = make_task(sample, fold, ask.estimand, ask.query)
     task = task._replace(tau=ask.tau, most=most_of_fold(sample, folds))
     if key is not None:
         task = task._replace(key=step_key(key, "match"))

@@ -235,7 +235,10 @@ def group_labels(sample: Sample, by: By) -> np.ndarray | pd.Categorical:
         return labels
     schema = sample.schema
     if by not in schema.names:
-        raise ValueError(f"there is no covariate {by!r}: they are {', '.join(schema.names)}.")
+        raise ValueError(
+            f"there is no covariate {by!r}: they are {', '.join(schema.names)}; labels of the rows "
+            f"(n,), such as frame[{by!r}] of the frame that was read, are taken too."
+        )
     j = schema.names.index(by)
     values = sample.points[:, j]
     if schema.kinds[j] == "category":

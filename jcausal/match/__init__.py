@@ -8,6 +8,7 @@ from jcausal.match._matcher import Progress as Progress
 from jcausal.match._matching import Estimand as Estimand
 from jcausal.match._matching import MatchError as MatchError
 from jcausal.match._matching import Matching as Matching
+from jcausal.match._matching import arms_asked as arms_asked
 from jcausal.match._matching import check_same_rows as check_same_rows
 from jcausal.match._matching import queries_of as queries_of
 from jcausal.match._prognosis import Prognosis as Prognosis

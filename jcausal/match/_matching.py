@@ -269,6 +269,20 @@ def queries_of(sample: Sample, estimand: Estimand) -> Bool[Array, " n"]:
     return _arm_of(sample.t, sample.valid, estimand)
 
 
+def arms_asked(
+    sample: Sample, estimand: Estimand, query: Int[Array, " q"], asked: Bool[Array, " q"]
+) -> Estimand:
+    """The estimand itself, or "ate" where chosen rows are of an arm that it does not query.
+
+    Under tracing the arms are not known: the estimand.
+    """
+    if estimand == "ate" or is_traced(sample.t, sample.valid, query, asked):
+        return estimand
+    rows = np.asarray(query)[np.asarray(asked)]
+    inside = np.asarray(queries_of(sample, estimand))[rows[rows >= 0]]
+    return estimand if inside.all() else "ate"
+
+
 @on_host
 def _arm_of(
     lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"], estimand: Estimand

@@ -11,6 +11,7 @@ from jcausal.data import (
     FoldError,
     Sample,
     check_honest,
+    clusters_of,
     deal,
     is_traced,
     on_host,
@@ -92,10 +93,12 @@ def _check_arms(sample: Sample, fold: Int[Array, " n"], folds: int, least: int) 
         counts = int(((where == k) & ~treated).sum()), int(((where == k) & treated).sum())
         if min(counts) < least:
             arm = bool(np.argmin(counts))
-            units = int(((where >= 0) & (treated == arm)).sum())
+            rows = (where >= 0) & (treated == arm)
+            units, clusters = int(rows.sum()), clusters_of(sample, rows)
             needed = "" if least == 1 else f", and {least} of each are needed"
             raise FoldError(
                 f"fold {k + 1} of {folds} holds {counts[0]} controls and {counts[1]} treated of "
                 f"weight above 0{needed}",
                 *(units, folds, least),
+                clusters=clusters,
             )

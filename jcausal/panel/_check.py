@@ -42,7 +42,7 @@ def host_parts(
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
-    _check_size("y", outcome[seen])
+    check_size("y", outcome[seen])
     cube = None if covariates is None else _cube(covariates, seen, units, times)
     return Parts(outcome, np.where(seen, treatment, 0), seen, cube)
 
@@ -113,7 +113,7 @@ def _check_finite(
             )
 
 
-def _check_size(name: str, values: Float[np.ndarray, " k"]) -> None:
+def check_size(name: str, values: Float[np.ndarray, " k"]) -> None:
     """Numbers whose digits and squares the dtype to compute in can hold."""
     dtype = jnp.finfo(jnp.result_type(float)).dtype
     check_digits(name, values, dtype)
@@ -144,12 +144,24 @@ def _check_treatment(
             f"({cells_in_words(other, units, times)}; its values are {listed}): "
             f"{which_treated('d', values)}."
         )
+    check_arms("d", d[seen])
+
+
+def check_arms(name: str, d: Float[np.ndarray, " k"]) -> None:
+    """Both a treated and an untreated cell among the observed; `name` is the treatment's."""
     for word, value in (("treated", 1), ("untreated", 0)):
-        if not (seen & (d == value)).any():
+        if not (d == value).any():
             raise DataError(
-                f"the treatment d is {1 - value} in all {seen.sum()} observed cells: there is no "
+                f"the treatment {name} is {1 - value} in all {d.size} observed cells: there is no "
                 f"{word} cell to compare with."
             )
+
+
+def check_covariate(name: str, values: Float[np.ndarray, " k"]) -> None:
+    """A covariate's observed cells: of a size to compute with, and not all one number."""
+    check_size(f"covariate {name}", values)
+    if (values == values[0]).all():
+        raise DataError(f"covariate {name} is {values[0]:g} in all observed cells: leave it out.")
 
 
 def _cube(
@@ -167,8 +179,5 @@ def _cube(
         )
     for k in range(cube.shape[2]):
         _check_finite(f"covariate {k}", cube[:, :, k], seen, units, times)
-        values = cube[:, :, k][seen]
-        _check_size(f"covariate {k}", values)
-        if (values == values[0]).all():
-            raise DataError(f"covariate {k} is {values[0]:g} in all observed cells: leave it out.")
+        check_covariate(str(k), cube[:, :, k][seen])
     return np.where(np.isfinite(cube), cube, np.nan)

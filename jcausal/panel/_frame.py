@@ -23,6 +23,7 @@ from jcausal.data._check import as_numbers, check_finite
 from jcausal.data._given import as_labels, check_one_way
 from jcausal.data._read import read_labels
 from jcausal.data._treated import arms
+from jcausal.panel._check import check_arms, check_covariate, check_size
 from jcausal.panel._order import check_in_order, time_order
 
 Missing = Literal["error", "drop"]
@@ -51,6 +52,9 @@ def read_panel(
     keep = _kept(values, missing)
     _check_pairs(row[keep], column[keep], np.flatnonzero(keep), (units, times))
     _check_binary(values[treatment], keep, treatment)
+    check_size(f"outcome {outcome!r}", values[outcome][keep])
+    for name in covariates:
+        check_covariate(repr(name), values[name][keep])
     kept_units, row = np.unique(row[keep], return_inverse=True)  # some may have lost every row
     kept_times, column = np.unique(column[keep], return_inverse=True)
     _warn_lost("unit", units, kept_units)
@@ -265,3 +269,4 @@ def _check_binary(d: np.ndarray, keep: np.ndarray, name: str) -> None:
             f"treatment {name!r} is neither 0 nor 1 in {other.size} of {keep.sum()} rows "
             f"({rows_in_words(other)}; its values are {listed}): code treated 1, others 0."
         )
+    check_arms(repr(name), d[keep])

@@ -195,6 +195,7 @@ class Boxes(Matching):
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
+        i = check_place(i, len(self.query), "query")
         one = Rungs(*(to_device(np.asarray(a)[i : i + 1]) for a in self.rungs))
         rows = np.flatnonzero(np.asarray(_members(self.units, one))[0])
         weight, arm = np.asarray(self.sample.weight)[rows], np.asarray(self.sample.t)[rows]
@@ -206,7 +207,7 @@ class Boxes(Matching):
 
         A covariate that the box leaves free is not named. Edges are rounded to four digits.
         """
-        check_place(i, len(self.query), "query")
+        i = check_place(i, len(self.query), "query")
         treated = np.asarray(self.sample.t)[self.group(i)[0]]
         counts = np.array([(~treated).sum(), treated.sum()])
         return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
@@ -228,7 +229,7 @@ class Boxes(Matching):
 
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
-        return sentence(int(np.asarray(self.status)[i]))
+        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
 
 
 _members = jax.jit(membership)

@@ -137,6 +137,7 @@ class Pairs(Matching):
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows of the i-th group, partners first and the query last, and their weights."""
+        i = check_place(i, len(self.query), "query")
         rows, weights = (np.append(np.asarray(a)[i], np.asarray(b)[i]) for a, b in self._columns)
         return rows[weights > 0], weights[weights > 0]
 
@@ -149,7 +150,7 @@ class Pairs(Matching):
 
         Covariates in which the weighted mean of the partners equals the query are not named.
         """
-        check_place(i, len(self.query), "query")
+        i = check_place(i, len(self.query), "query")
         return _words.group_in_words(self, i)
 
     def to_frame(self, what: Literal["units", "pairs"] = "units") -> Any:

@@ -117,6 +117,7 @@ class Leaves(Matching):
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows of the i-th query's leaf and itself, and their weights (adding up to 1 by arm)."""
+        i = check_place(i, len(self.query), "query")
         query, row = int(np.asarray(self.query)[i]), np.asarray(self.design.row, float)
         leaf, (weight, own) = np.asarray(self.leaf), carried_and_own(self._footing)
         weight = np.asarray(weight, float)
@@ -173,7 +174,7 @@ class Leaves(Matching):
 
     def describe(self, i: int) -> str:
         """The i-th query's leaf in words, and how many units it holds."""
-        check_place(i, len(self.query), "query")
+        i = check_place(i, len(self.query), "query")
         at = int(np.asarray(self.leaf)[np.asarray(self.query)[i]])
         return f"{self.rules()[at]}: {_words.counts(self, at)}"
 
@@ -194,7 +195,7 @@ class Leaves(Matching):
 
     def reason(self, i: int) -> str:
         """Why the i-th query ended as it did."""
-        return sentence(int(np.asarray(self.status)[i]))
+        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
 
 
 @on_host
