@@ -479,3 +479,19 @@ def test_an_outcome_that_never_varies_is_told(level):
     other = sample.with_outcome(one)
     found = jc.estimate(other, jc.match(other, jc.FastAHB(), surface=jc.Function(wavy)))
     assert "in all 60 rows" not in str(found)
+
+
+def test_only_an_interval_of_these_effects_is_printed(surface, unchecked):
+    sample = draw_sample(2, n=60)
+    effects = jc.estimate(sample, jc.match(sample, jc.AHB(), surface=surface))
+    told = jc.interval(effects, jc.AbadieImbens())
+    assert "95% interval" in effects.summary(told)
+    other = jc.estimate(effects.sample.with_outcome(5 * effects.sample.y), effects.matching)
+    for wrong, words in (
+        (0.95, "interval is a float: pass what jc.interval"),
+        (jc.AbadieImbens(), "interval is an AbadieImbens: pass"),
+        (jc.interval(effects, jc.ConservativeNormal()), "interval holds .* estimates, of groups"),
+        (jc.interval(other, jc.AbadieImbens()), "interval is of other effects: its estimate is"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            effects.summary(wrong)

@@ -256,3 +256,13 @@ def test_rhat_is_one_for_chains_that_agree_and_large_for_others():
     draws = rng.normal(size=(4, 500))
     assert abs(split_rhat(draws) - 1) < 0.02
     assert split_rhat(draws + np.arange(4)[:, None]) > 1.5
+
+
+@pytest.mark.parametrize("model", [jc.Ridge(), jc.BoostedTrees()], ids=["ridge", "trees"])
+def test_points_of_another_width_are_refused(halves, model, unchecked):
+    surface = jc.fit(halves[0], model, key=0)
+    x = np.asarray(halves[1].x)
+    assert surface(x).shape == (halves[1].n, 2)
+    for wrong in (x[:, :-1], np.concatenate([x, x[:, :1]], axis=1)):
+        with pytest.raises(ValueError, match=rf"a surface takes \(m, {x.shape[1]}\), one row a"):
+            surface(wrong)

@@ -16,6 +16,7 @@ from jcausal.data import (
     ids_of,
     is_traced,
     level_label,
+    named,
     number_in_words,
     observed_means,
     on_host,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 def summary(effects: Effects, interval: object = None) -> str:
     """The average, the share matched and why not, group sizes."""
+    _check_interval(effects, interval)
     matched, asked = (
         int(np.asarray(effects.matched).sum()),
         int(np.asarray(effects.matching.asked).sum()),
@@ -81,6 +83,31 @@ def _estimand_name(effects: Effects) -> str:
     """ATT, ATC or ATE, and of whom where some were left out on purpose."""
     left = np.asarray(effects.matching.status) == int(code(RESULTS.outside_support))
     return effects.estimand.upper() + (" on common support" if left.any() else "")
+
+
+def _check_interval(effects: Effects, interval: Any) -> None:
+    """Only an interval of these effects' average, or risk ratio, stands in its place."""
+    if interval is None:
+        return
+    if not (hasattr(interval, "target") and hasattr(interval, "estimate")):
+        raise ValueError(
+            f"interval is {named(interval)}: pass what jc.interval(effects, jc.AbadieImbens()) "
+            "gives."
+        )
+    if np.ndim(interval.estimate):
+        raise ValueError(
+            f"interval holds {interval.estimate.shape[0]} estimates, of groups or single queries: "
+            "print it by itself, and pass here one of the average."
+        )
+    ratio = str(interval.target).endswith("ratio")
+    own = float(effects.risk_ratio if ratio else effects.average)
+    told = float(interval.estimate)
+    scale = abs(own) + np.nan_to_num(float(interval.error))
+    if np.isfinite([own, told]).all() and abs(own - told) > 1e-3 * scale:
+        raise ValueError(
+            f"interval is of other effects: its estimate is {number_in_words(told)}, that of these "
+            f"{number_in_words(own)}."
+        )
 
 
 def _error(interval: object) -> float:

@@ -213,7 +213,16 @@ class Encoding(eqx.Module):
         self.feature, self.of_level = _looked_up(self.column, self.level, schema)
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
-        """Features of each point."""
+        """Features of each point.
+
+        **Raises:** ValueError for other numbers of columns than were trained on.
+        """
+        p = self.feature.shape[0]
+        if len(x.shape) != 2 or x.shape[1] != p:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}: a surface takes (m, {p}), one row a point and the "
+                f"{p} covariates of its training in their order."
+            )
         return _encoded(x, self.column, self.level)
 
 
