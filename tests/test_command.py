@@ -242,7 +242,7 @@ def test_clusters_that_leave_a_fold_without_an_arm_are_told_by_options(people, t
     line += ["--cluster", "half", "--surface", "ridge", "--out", str(tmp_path / "out")]
     assert cli.main(line) == 2
     told = capsys.readouterr().err
-    assert "try another --seed, or name smaller clusters in --cluster." in told
+    assert "cluster 'half' is one label for all treated and one for all controls" in told
 
 
 @pytest.mark.extended

@@ -162,7 +162,7 @@ def test_averages_over_an_arm_that_was_not_queried_are_refused(surface):
     effects = jc.estimate(draw_sample(0), jc.FastAHB(outcome=surface), folds=1)
     assert np.isfinite(float(effects.att))
     for name in ("atc", "ate"):
-        with pytest.raises(ValueError, match=f"use estimand='{name}'"):
+        with pytest.raises(ValueError, match=f"match with estimand='{name}'"):
             getattr(effects, name)
     at = jc.match(draw_sample(0), jc.FastAHB(), surface=surface, at=np.zeros((2, 3)))
     points = jc.estimate(at.sample, at)
