@@ -36,9 +36,9 @@ def test_what_the_dtype_cannot_square_is_refused_by_name(scale):
     frame = pd.DataFrame(X, columns=["a", "b", "c"][: X.shape[1]]).assign(t=T, y=Y, w=W)
     roles = dict(treatment="t", outcome="y", weight="w")
     for column, words in (
-        ("y", f"largest number of y is .*{said}state it in other units"),
+        ("y", f"largest number of outcome 'y' is .*{said}state it in other units"),
         ("a", f"largest number of covariate 'a' less its mean is .*{said}state it in other"),
-        ("w", f"largest number of weight is .*{said}divide it by a constant"),
+        ("w", f"largest number of weight 'w' is .*{said}divide it by a constant"),
     ):
         with pytest.raises(jc.DataError, match=words):
             jc.Sample.from_frame(frame.assign(**{column: scale * frame[column]}), **roles)
