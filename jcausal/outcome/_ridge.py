@@ -42,11 +42,11 @@ class RidgeSurface(ResponseSurface):
     trained: Trained | None
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
-        """Both linear predictions."""
-        features = self.encoding(x)
+        """Both linear predictions; NaN for an arm that was not fitted, and without a gradient."""
+        features, slope = self.encoding(x), jnp.where(jnp.isnan(self.intercept), 0, self.slope)
         if features.shape[1] > FEW:
-            return self.intercept + product(features, self.slope)
-        return self.intercept + (features[:, :, None] * self.slope).sum(1)
+            return self.intercept + product(features, slope)
+        return self.intercept + (features[:, :, None] * slope).sum(1)
 
     def along(
         self,
@@ -120,11 +120,7 @@ def _core(
     penalty: Float[Array, ""],
     arms: Arms,
 ) -> tuple[Float[Array, " 2"], Float[Array, "f 2"], Float[Array, " 2"]]:
-    """Intercepts, slopes and noise of both arms.
-
-    Of one that is not wanted the intercept is NaN, and so are its predictions; its slopes are 0, so
-    that no gradient of the other's passes through a NaN.
-    """
+    """Intercepts, slopes and noise of both arms; NaN for one that is not wanted."""
     features = encoding(x)
 
     def one(arm: Array) -> tuple[Array, Array]:
@@ -135,8 +131,8 @@ def _core(
 
     solved, noise = lax.map(one, jnp.asarray([False, True]))
     wanted = jnp.asarray([arms != "treated", arms != "control"])
-    level, noise = (jnp.where(wanted, each, jnp.nan) for each in (solved[:, 0], noise))
-    return level, jnp.where(wanted[:, None], solved[:, 1:], 0).T, noise
+    solved, noise = jnp.where(wanted[:, None], solved, jnp.nan), jnp.where(wanted, noise, jnp.nan)
+    return solved[:, 0], solved[:, 1:].T, noise
 
 
 def _solve(
