@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_sample
 
 import jcausal as jc
-from jcausal.data import fold_advice
+from jcausal.data import FoldError
 
 N = 40
 SURFACE = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0] + 2], 1))
@@ -71,8 +71,11 @@ def test_clusters_that_leave_a_fold_without_an_arm_are_not_blamed_on_their_numbe
         jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
     with pytest.raises(jc.DataError, match=words):
         jc.split(sample, key=0)
-    assert fold_advice(20, 2, clusters=3) == "try another key, or give smaller clusters"
-    assert fold_advice(20, 5, clusters=3) == "use at most 3 folds"
+    for folds, advice in (
+        (2, "try another key, or give smaller clusters"),
+        (5, "use at most 3 folds"),
+    ):
+        assert str(FoldError("no", 20, folds, clusters=3)) == f"no: {advice}."
 
 
 @pytest.mark.parametrize(
