@@ -73,11 +73,12 @@ def completed(
 
 def observed_y1(panel: Panel) -> Float[Array, "n m"]:
     """The observed outcomes of treated cells, NaN elsewhere."""
-    return _where(panel.treated, panel.y)
+    return or_nan(panel.treated, panel.y)
 
 
 @on_host
-def _where(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
+def or_nan(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """The values in use, NaN elsewhere."""
     return lib.where(use, values, lib.nan)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Shown, difference, like, on_host
 from jcausal.panel import _words
-from jcausal.panel._completer import Completed, Completer, Errors
+from jcausal.panel._completer import Completed, Completer, Errors, or_nan
 from jcausal.panel._panel import Panel
 
 
@@ -42,7 +42,7 @@ class Completion(Shown, eqx.Module):
     @property
     def gap(self) -> Float[Array, "n m"]:
         """The observed outcome minus y0: in treated cells an effect, elsewhere the fit's error."""
-        return _where(self.panel.mask, difference(self.panel.y, self.y0))
+        return or_nan(self.panel.mask, difference(self.panel.y, self.y0))
 
     @property
     def identified(self) -> Bool[Array, " n"]:
@@ -152,11 +152,6 @@ def _with_effect(
 ) -> Bool[Array, "n m"]:
     """The cells, among those in use, that have an effect."""
     return lib.isfinite(effect) & use
-
-
-@on_host
-def _where(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    return lib.where(use, values, lib.nan)
 
 
 @on_host
