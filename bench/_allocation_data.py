@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import jcausal as jc
-from jcausal.allocate import GroupingMethod
+from jcausal.allocation import GroupingMethod
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TREES = 100
@@ -48,7 +48,7 @@ def _forest(groups: int) -> Callable[[jc.Sample, int], GroupingMethod]:
         from sklearn.ensemble import RandomForestRegressor
 
         forest = RandomForestRegressor(n_estimators=trees, max_leaf_nodes=32, random_state=0)
-        return jc.EffectKMeans(jc.Trees(forest), groups, folds=1)
+        return jc.allocation.EffectKMeans(jc.Trees(forest), groups, folds=1)
 
     return make
 
@@ -59,20 +59,20 @@ def _fixed(method: GroupingMethod) -> Callable[[jc.Sample, int], GroupingMethod]
 
 def _by_outcome(sample: jc.Sample, trees: int) -> GroupingMethod:
     """Strata of the outcome itself, as the paper's "performance" of STAR."""
-    return jc.Quantiles(np.asarray(sample.y, np.float64), 50)
+    return jc.allocation.Quantiles(np.asarray(sample.y, np.float64), 50)
 
 
 def _clusters(groups: int, *covariates: str) -> Callable[[jc.Sample, int], GroupingMethod]:
-    return _fixed(jc.KMeans(groups, covariates=covariates or None))
+    return _fixed(jc.allocation.KMeans(groups, covariates=covariates or None))
 
 
 DIVISIONS = {
     "STAR": (
-        Division("school", _fixed(jc.ByColumn("school")), 78, 1.5),
+        Division("school", _fixed(jc.allocation.ByColumn("school")), 78, 1.5),
         Division("performance", _by_outcome, 50, 2),
         Division("forest, 30", _forest(30), 30, 4),
         Division("forest, 50", _forest(50), 47, 4),
-        Division("propensity", _fixed(jc.PropensityStrata(50)), 50, 2),
+        Division("propensity", _fixed(jc.allocation.PropensityStrata(50)), 50, 2),
     ),
     "Pakistan graduation": (
         Division("poverty, 30", _clusters(30, "consumption"), 30, 4),
@@ -80,7 +80,7 @@ DIVISIONS = {
         Division("assets, 30", _clusters(30, "assets"), 23, 4),
         Division("assets, 50", _clusters(50, "assets"), 32, 4),
         Division("forest, 30", _forest(30), 30, 4),
-        Division("propensity", _fixed(jc.PropensityStrata(30)), 29, 4),
+        Division("propensity", _fixed(jc.allocation.PropensityStrata(30)), 29, 4),
     ),
     "TUP, its public part": (
         Division(
@@ -91,23 +91,25 @@ DIVISIONS = {
         ),
     ),
     "NSW": (
-        Division("earnings", _fixed(jc.Quantiles("income 1975", 50)), 30, 2),
-        Division("age", _fixed(jc.ByColumn("age")), 18, 10),
+        Division("earnings", _fixed(jc.allocation.Quantiles("income 1975", 50)), 30, 2),
+        Division("age", _fixed(jc.allocation.ByColumn("age")), 18, 10),
         Division("forest, 30", _forest(30), 22, 6),
-        Division("propensity", _fixed(jc.PropensityStrata(50)), 43, 2),
+        Division("propensity", _fixed(jc.allocation.PropensityStrata(50)), 43, 2),
     ),
     "acupuncture": (
-        Division("age", _fixed(jc.ByColumn("age")), 24, 6),
+        Division("age", _fixed(jc.allocation.ByColumn("age")), 24, 6),
         Division("age and chronicity", _clusters(30, "age", "chronicity"), 26, 4),
-        Division("headache", _fixed(jc.Quantiles("headache", 30)), 25, 7.5),
-        Division("chronicity", _fixed(jc.ByColumn("chronicity")), 19, 6),
+        Division("headache", _fixed(jc.allocation.Quantiles("headache", 30)), 25, 7.5),
+        Division("chronicity", _fixed(jc.allocation.ByColumn("chronicity")), 19, 6),
         Division("covariates", _clusters(20), 15, 6),
         Division("composite", _clusters(30, "age", "chronicity", "headache"), 29),
     ),
     "licorice gargle": (
-        Division("BMI", _fixed(jc.Quantiles("BMI", 30)), 19, 3),
-        Division("age", _fixed(jc.Quantiles("age", 20)), 14, 3),
-        Division("demographics", _fixed(jc.ByColumn(["gender", "ASA", "smoking"])), 13, 6),
+        Division("BMI", _fixed(jc.allocation.Quantiles("BMI", 30)), 19, 3),
+        Division("age", _fixed(jc.allocation.Quantiles("age", 20)), 14, 3),
+        Division(
+            "demographics", _fixed(jc.allocation.ByColumn(["gender", "ASA", "smoking"])), 13, 6
+        ),
         Division("covariates", _clusters(20), 17, 3),
     ),
 }
@@ -137,8 +139,8 @@ def divided(trial: str, division: Division, trees: int) -> Divided:
     **Raises:** FileNotFoundError without the trial's file.
     """
     sample = read(trial)
-    found = jc.group(sample, division.make(sample, trees), key=0).filtered()
-    tau = np.asarray(jc.unit_scale(found.effects).tau)
+    found = jc.allocation.group(sample, division.make(sample, trees), key=0).filtered()
+    tau = np.asarray(jc.allocation.unit_scale(found.effects).tau)
     return Divided(trial, division, tau, len(found.left_out), _reliability(found))
 
 
@@ -150,7 +152,7 @@ def read(trial: str) -> jc.Sample:
     return TRIALS[trial].read(file)
 
 
-def _reliability(found: jc.Grouping) -> float:
+def _reliability(found: jc.allocation.Grouping) -> float:
     """The share of the variance of the groups' estimates that is no sampling error, at least 0."""
     code, t, y = found.code, np.asarray(found.sample.t), np.asarray(found.sample.y, np.float64)
     noise = np.zeros(found.groups)

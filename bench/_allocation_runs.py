@@ -65,7 +65,7 @@ def overview(divisions: list[Divided]) -> pd.DataFrame:
                 "paper's M": of.division.groups or "",
                 "left out": of.dropped,
                 "reliability": of.reliability,
-                "c at eps = .1": float(jc.regularity(of.tau, rho=rho)),
+                "c at eps = .1": float(jc.allocation.regularity(of.tau, rho=rho)),
             }
         )
     return pd.DataFrame(lines)

@@ -89,7 +89,7 @@ def truth(name: str) -> float:
 class Case(NamedTuple):
     """A method, and whether its plain means are shown beside."""
 
-    method: jc.Matcher
+    method: jc.matching.Matcher
     unadjusted: bool = False
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 
 import jcausal as jc
 from bench._published import GLPK_SECONDS
-from jcausal.match import foretell, make_task
-from jcausal.match.boxes._around import Quest, around
-from jcausal.match.boxes._programs import Around, big_m_program, ladder_program, objective
-from jcausal.match.boxes._sheet import Sheet
-from jcausal.outcome import as_surface
+from jcausal.matching import foretell, make_task
+from jcausal.matching.boxes._around import Quest, around
+from jcausal.matching.boxes._programs import Around, big_m_program, ladder_program, objective
+from jcausal.matching.boxes._sheet import Sheet
+from jcausal.surfaces import as_surface
 
 
 class Process(NamedTuple):
@@ -140,7 +140,7 @@ def _programs(case: Case, name: str, units: int, limit: float) -> dict[str, Any]
     Building them counts.
     """
     seconds, solutions, totals = [], [], []
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         for each in _arounds(case, units):
             began = time.perf_counter()
             program, decode = FORMULATIONS[name](each)

@@ -57,7 +57,7 @@ def _words(sample: jc.Sample, columns: Any) -> dict[str, Any]:
     }
 
 
-def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, Any]:
+def ask(question: Question, method: jc.matching.Matcher, partitions: int) -> dict[str, Any]:
     """The ATT under every partition."""
     atts, shares, errors, proven, sizes = [], [], [], [], []
     for seed in range(partitions):
@@ -67,7 +67,7 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
         errors.append(float(bounds.error))
         shares.append(effects.share_matched)
         boxes = effects.matching
-        if isinstance(boxes, jc.Boxes) and boxes.proof is not None:
+        if isinstance(boxes, jc.matching.Boxes) and boxes.proof is not None:
             proven.append(float(boxes.proven.mean()))
             sizes.append(float(np.median(np.asarray(effects.n_control))))
     print(f"  {question.controls} {question.name}: {partitions} partitions", flush=True)
@@ -90,7 +90,7 @@ def ask(question: Question, method: jc.Matcher, partitions: int) -> dict[str, An
 
 
 def collect(
-    controls: tuple[str, ...], method: jc.Matcher, partitions: int
+    controls: tuple[str, ...], method: jc.matching.Matcher, partitions: int
 ) -> Iterator[pd.DataFrame]:
     """The answers so far, after each question."""
     asked = []

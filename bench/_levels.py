@@ -41,7 +41,7 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
     return records
 
 
-def _effects(run: _table2.Run) -> Iterator[tuple[str, jc.Effects]]:
+def _effects(run: _table2.Run) -> Iterator[tuple[str, jc.effects.Effects]]:
     """Effects formed both ways, adjusted and plain."""
     for tau in ("a", "b"):
         effects = jc.estimate(run.test, jc.AHB(outcome=run.surface), folds=1, tau=tau)

@@ -15,7 +15,7 @@ from bench._published import CDC_BALANCE, CDC_SECONDS
 FILE = Path(__file__).parents[2] / "shared" / "data" / "diabetes_brfss2015.csv.gz"
 TREATED = 500
 TREES = {"first_passing": PASSING, "best": BEST}
-METHODS: dict[tuple[str, str], jc.Matcher] = {
+METHODS: dict[tuple[str, str], jc.matching.Matcher] = {
     (name, search): kind(tree=tree)
     for search, tree in TREES.items()
     for name, kind in (("M5Match", jc.M5Match), ("M5Model", jc.M5Model))
@@ -41,7 +41,9 @@ def draw(sample: jc.Sample, seed: int, controls: int | None = None) -> jc.Sample
     return sample.take(np.sort(np.concatenate([treated, others])))
 
 
-def balance_as_printed(sample: jc.Sample, matching: jc.Matching, name: str) -> tuple[float, float]:
+def balance_as_printed(
+    sample: jc.Sample, matching: jc.matching.Matching, name: str
+) -> tuple[float, float]:
     """|SMD| and variance ratio (9), (10) of one covariate over the matched data.
 
     By weighted means and population variances of both matched arms.
@@ -79,7 +81,7 @@ def collect(draws: int, controls: int | None) -> Iterator[tuple[pd.DataFrame, di
 
 
 def _study(
-    sample: jc.Sample, seed: int, name: str, search: str, method: jc.Matcher
+    sample: jc.Sample, seed: int, name: str, search: str, method: jc.matching.Matcher
 ) -> dict[str, Any]:
     """One method on one draw; seconds without the interval and the balance."""
     began, busy = time.perf_counter(), time.process_time()

@@ -24,13 +24,13 @@ class Found(NamedTuple):
     upper: float
 
 
-def found(effects: jc.Effects) -> Found:
+def found(effects: jc.effects.Effects) -> Found:
     """The average and its interval by the estimator's own default."""
     bounds = jc.interval(effects, jc.AbadieImbens())
     return Found(float(bounds.estimate), float(bounds.lower), float(bounds.upper))
 
 
-def _by(method: jc.Matcher) -> Callable[[jc.Sample, int], Found]:
+def _by(method: jc.matching.Matcher) -> Callable[[jc.Sample, int], Found]:
     return lambda sample, seed: found(jc.estimate(sample, method, key=seed))
 
 
@@ -65,13 +65,13 @@ def nearest_propensity(sample: jc.Sample, seed: int) -> Found:
     return found(jc.estimate(sample, matched, adjust=None))
 
 
-def pairs(sample: jc.Sample, rows: np.ndarray) -> jc.Pairs:
+def pairs(sample: jc.Sample, rows: np.ndarray) -> jc.matching.Pairs:
     """All treated, with partners (q, k) of equal weight; -1 where there is none."""
     query = jnp.asarray(np.flatnonzero(sample.t))
     held = rows >= 0
     weights = held / np.maximum(held.sum(1, keepdims=True), 1)
     matched, none = int(jc.RESULTS.matched._value), int(jc.RESULTS.no_leaf_control._value)
-    return jc.Pairs(
+    return jc.matching.Pairs(
         sample=sample,
         fold=jnp.zeros(sample.n, int),
         query=query,
@@ -83,7 +83,7 @@ def pairs(sample: jc.Sample, rows: np.ndarray) -> jc.Pairs:
     )
 
 
-def _plain(method: jc.Matcher) -> Callable[[jc.Sample, int], Found]:
+def _plain(method: jc.matching.Matcher) -> Callable[[jc.Sample, int], Found]:
     """The same with plain means of the groups."""
     return lambda sample, seed: found(jc.estimate(sample, method, key=seed, adjust=None))
 

@@ -15,7 +15,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _m5_methods as methods
 from bench._m5_methods import METHODS, PASSING, Found
-from jcausal.match.tree._candidates import make_ground, nearest
+from jcausal.matching.trees._candidates import make_ground, nearest
 from jcausal.simulate import Simulated
 
 
@@ -111,7 +111,7 @@ def take_away_of(sample: jc.Sample) -> Iterator[tuple[str, Ablation]]:
     yield "regressions of the leaves, full-sample tree", _predicted(sample, full)
 
 
-def _matched(sample: jc.Sample, tree: jc.Tree, search: bool) -> Ablation:
+def _matched(sample: jc.Sample, tree: jc.matching.Tree, search: bool) -> Ablation:
     """The best subsets of the candidates in a tree's leaves, or all candidates."""
     method = jc.M5Match()
     if search:
@@ -128,7 +128,7 @@ def _matched(sample: jc.Sample, tree: jc.Tree, search: bool) -> Ablation:
     return Ablation(bounds, tree.leaves, smd, float(table["ok"].mean()))
 
 
-def _predicted(sample: jc.Sample, tree: jc.Tree) -> Ablation:
+def _predicted(sample: jc.Sample, tree: jc.matching.Tree) -> Ablation:
     """M5Model in a tree's leaves: its regressions are of the sample's own controls."""
     matching = jc.match(sample, jc.M5Model(), surface=tree, honest=False)
     return Ablation(methods.found(jc.estimate(sample, matching)), tree.leaves)

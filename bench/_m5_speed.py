@@ -19,9 +19,9 @@ from bench import _m5_cdc, _m5_time
 from bench._large import peak
 from bench._m5_methods import PASSING
 from bench._speed import timed
-from jcausal.match.tree._subset_program import Problem, Rule, problem, solve_subsets
-from jcausal.match.tree._subset_program import _least as least_program
-from jcausal.match.tree._subset_program import measure as set_measures
+from jcausal.matching.trees._subset_program import Problem, Rule, problem, solve_subsets
+from jcausal.matching.trees._subset_program import _least as least_program
+from jcausal.matching.trees._subset_program import measure as set_measures
 
 TARGETS = {"best": 4.0, "first_passing": 8.0}  # seconds of M5Model
 MORE, MEMORY = 2.0, 4.0  # seconds of M5Match beyond M5Model's; GB
@@ -50,7 +50,7 @@ def measure_draw(search: str, controls: int | None) -> dict[str, Any]:
     found = _m5_time.measure(sample, tree)
     memory = peak()
     grown = jc.fit(sample, tree, arms="control")
-    assert isinstance(grown, jc.Tree)
+    assert isinstance(grown, jc.matching.Tree)
     rows = ~np.asarray(sample.t)
     x = np.asarray(grown.features(sample.x), np.float32)[rows]
     y = np.asarray(sample.y, np.float64)[rows]
@@ -139,7 +139,7 @@ def against_programs(queries: int, few: int, k: int = 10, f: int = 20) -> pd.Dat
 
 
 def _by_programs(problems: list[Problem], rule: Rule) -> list[np.ndarray]:
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         if rule.alpha is None:
             return solve_subsets(problems, rule, pool)
         solutions = pool.solve([least_program(one, rule) for one in problems])
@@ -166,7 +166,7 @@ def many_trees(sets: int, n: int = 600) -> pd.DataFrame:
     def grow(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, t, y = arrays
         tree = jc.fit(jc.Sample(x, t, y), PASSING, arms="control")
-        assert isinstance(tree, jc.Tree)
+        assert isinstance(tree, jc.matching.Tree)
         return tree(x)[:, 0], (tree.controls > 0).sum()
 
     mapped = jax.jit(jax.vmap(grow))

@@ -48,13 +48,13 @@ def measure(sample: jc.Sample, tree: jc.M5Tree, repeats: int = 3) -> dict[str, A
     What M5Match takes given the tree is the most that it takes more than M5Model.
     """
 
-    def grow() -> jc.Tree:
+    def grow() -> jc.matching.Tree:
         grown = jc.fit(sample, tree, arms="control")
-        assert isinstance(grown, jc.Tree)
+        assert isinstance(grown, jc.matching.Tree)
         jax.block_until_ready(grown.coef)
         return grown
 
-    def ask(method: jc.Matcher) -> float:
+    def ask(method: jc.matching.Matcher) -> float:
         return float(jc.estimate(sample, method, key=0).att)
 
     grown = timed(grow, repeats)

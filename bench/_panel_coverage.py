@@ -17,8 +17,8 @@ TREATED, BEFORE, PLACEBOS = 3, 50, 50  # of the panels for placebos
 class Question(NamedTuple):
     """A method with an interval of its average or of its units, and what is to be covered."""
 
-    completer: jc.Completer
-    interval: jc.PanelMethod | None  # None: by placebos
+    completer: jc.panels.Completer
+    interval: jc.inference.PanelMethod | None  # None: by placebos
     by: str | None
     target: str
     few: bool = False  # TREATED units treated from BEFORE on

@@ -61,7 +61,7 @@ def errors(data: SimulatedPanel, method: Method, seed: int) -> dict[str, Any]:
     )
 
 
-def _arm(found: jc.Completion, y: jax.Array) -> np.ndarray:
+def _arm(found: jc.panels.Completion, y: jax.Array) -> np.ndarray:
     """The fit; the outcome in an untreated cell that has none."""
     own = found.panel.control & jnp.isnan(found.y0)
     return np.asarray(jnp.where(own, y, found.y0))

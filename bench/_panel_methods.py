@@ -12,7 +12,7 @@ class Method(NamedTuple):
     the untreated's, with the arms exchanged.
     """
 
-    completer: jc.Completer
+    completer: jc.panels.Completer
     cells: int | None = None
     by_arm: bool = False
 

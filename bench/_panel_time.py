@@ -14,8 +14,8 @@ import pandas as pd
 import jcausal as jc
 from bench._large import peak
 from bench._speed import timed
-from jcausal.panel._mcnnm import _beginning
-from jcausal.panel._nuclear import walk
+from jcausal.panels._mcnnm import _beginning
+from jcausal.panels._nuclear import walk
 
 LARGE = ((1_000, 1_000), (5_000, 1_000), (20_000, 1_000))
 GPU = ((100_000, 1_000),)
@@ -45,7 +45,7 @@ def measure(n: int, m: int, repeats: int = 2) -> dict[str, Any]:
     return line | {"seconds": later, "most memory, GB": peak()}
 
 
-def _once(panel: jc.Panel, method: jc.Completer) -> None:
+def _once(panel: jc.Panel, method: jc.panels.Completer) -> None:
     jax.block_until_ready(jc.complete(panel, method, key=0).effect)
 
 

@@ -61,14 +61,14 @@ def _timed(run: Run, method: jc.ExactAHB, engine: Any) -> dict[str, float]:
     """The second of two equal calls: the first compiles."""
     method = dataclasses.replace(method, engine=engine)
 
-    def once() -> jc.Matching:
+    def once() -> jc.matching.Matching:
         return jc.match(run.test, method, surface=run.surface, estimand="ate", throw=False)
 
     once()
     began = time.perf_counter()
     boxes = once()
     seconds = time.perf_counter() - began
-    assert isinstance(boxes, jc.Boxes) and boxes.proof is not None
+    assert isinstance(boxes, jc.matching.Boxes) and boxes.proof is not None
     hat = np.asarray(jc.estimate(run.test, boxes, tau="a").ite)
     matched = np.asarray(boxes.matched)
     return dict(

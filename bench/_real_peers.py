@@ -99,7 +99,9 @@ def doubly_robust(sample: jc.Sample, seed: int) -> Answer:
     return normal(float(average.average), float(average.std_error))
 
 
-def by_matching(method: jc.Matcher, honest: bool = False) -> Callable[[jc.Sample, int], Answer]:
+def by_matching(
+    method: jc.matching.Matcher, honest: bool = False
+) -> Callable[[jc.Sample, int], Answer]:
     """Effects of a method with Abadie and Imbens' interval, and their balance.
 
     Of an honest surface also plain means, the second opinion and the groups' drift.
@@ -118,7 +120,7 @@ def by_matching(method: jc.Matcher, honest: bool = False) -> Callable[[jc.Sample
     return ask
 
 
-def beside(effects: jc.Effects) -> dict[str, float]:
+def beside(effects: jc.effects.Effects) -> dict[str, float]:
     """What an honest surface lets one tell beside the estimate."""
     second = effects.second_opinion()
     return dict(

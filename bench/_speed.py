@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestRegressor
 import jcausal as jc
 from bench._published import SCRIPTS_SECONDS
 from bench._table2 import MODEL
-from jcausal.outcome._bart import Posterior, as_posterior, cut_points
+from jcausal.surfaces._bart import Posterior, as_posterior, cut_points
 
 SIZES = tuple(SCRIPTS_SECONDS)
 FEW = ((200, 2),)
@@ -104,15 +104,17 @@ def quadratic(n: int, p: int, key: int) -> jc.Sample:
     return jc.Sample(x, data.t, data.y)
 
 
-def _tables(surface: jc.ResponseSurface, repeats: int) -> float:
+def _tables(surface: jc.surfaces.ResponseSurface, repeats: int) -> float:
     """Seconds to turn a posterior's trees into tables and masks, both arms."""
-    if not isinstance(surface, jc.BARTSurface) or surface.posterior is None:
+    if not isinstance(surface, jc.surfaces.BARTSurface) or surface.posterior is None:
         return 0.0
     arms = [arm for arm in surface.posterior if arm is not None]
     return timed(lambda: [arm.mean() for arm in arms], repeats)[1]
 
 
-def _match(test: jc.Sample, method: jc.FastAHB | jc.AHB, surface: jc.ResponseSurface) -> None:
+def _match(
+    test: jc.Sample, method: jc.FastAHB | jc.AHB, surface: jc.surfaces.ResponseSurface
+) -> None:
     boxes = jc.match(test, method, surface=surface, throw=False)
     jax.block_until_ready(boxes.status)
 

@@ -71,13 +71,13 @@ def average(effects: np.ndarray, objective: np.ndarray, kept: Kept) -> float:
     return float(effects.mean())
 
 
-def _ours(test: jc.Sample, surface: jc.ResponseSurface) -> pd.DataFrame:
+def _ours(test: jc.Sample, surface: jc.surfaces.ResponseSurface) -> pd.DataFrame:
     """All treated at once, as the library does it."""
     boxes = jc.match(test, NEAR, surface=surface)
     return _found(test, boxes)
 
 
-def _theirs(test: jc.Sample, surface: jc.ResponseSurface) -> pd.DataFrame:
+def _theirs(test: jc.Sample, surface: jc.surfaces.ResponseSurface) -> pd.DataFrame:
     """Every treated unit alone with its nearest controls."""
     level, t = np.asarray(surface(test.x))[:, 0], np.asarray(test.t)
     control, parts = np.flatnonzero(~t), []
@@ -89,9 +89,9 @@ def _theirs(test: jc.Sample, surface: jc.ResponseSurface) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _found(sample: jc.Sample, boxes: jc.Matching) -> pd.DataFrame:
+def _found(sample: jc.Sample, boxes: jc.matching.Matching) -> pd.DataFrame:
     """Effect (of the unit's own outcome), objective, proof and controls of every treated unit."""
-    assert isinstance(boxes, jc.Boxes)
+    assert isinstance(boxes, jc.matching.Boxes)
     effects = np.asarray(jc.estimate(sample, boxes, tau="b").ite, np.float64)
     return pd.DataFrame(
         dict(

@@ -11,7 +11,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _m5_cdc
 from bench._real_data import nhefs, rhc
-from jcausal.outcome._boosted import BoostedTrees
+from jcausal.surfaces._boosted import BoostedTrees
 
 TABLE2 = ("none/const", "box/const", "linear/const", "quad/const", "quad/const+4", "mixed/const")
 READINGS = ("paper", "scripts")
@@ -29,7 +29,7 @@ class Case(NamedTuple):
     test: jc.Sample
 
 
-def models() -> dict[str, jc.OutcomeModel]:
+def models() -> dict[str, jc.surfaces.OutcomeModel]:
     """Every surface that is compared."""
     from lightgbm import LGBMRegressor
     from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
@@ -89,7 +89,7 @@ def cases() -> dict[str, Callable[[int], Case]]:
     return found | {"CDC": _halves("CDC", lambda _: _m5_cdc.read())}
 
 
-def measure(model: jc.OutcomeModel, case: Case, seed: int) -> tuple[float, float]:
+def measure(model: jc.surfaces.OutcomeModel, case: Case, seed: int) -> tuple[float, float]:
     """R2 of the test part's controls, and the seconds of the fit."""
     start = time.perf_counter()
     surface = jc.fit(case.train, model, arms="control", key=seed)

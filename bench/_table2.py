@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     test: jc.Sample
     ite: np.ndarray
-    surface: jc.ResponseSurface
+    surface: jc.surfaces.ResponseSurface
 
 
 def prepare(row: str, reading: Any, seed: int) -> Run:
@@ -45,7 +45,7 @@ def divide(
     seed: int,
     share: float = 2 / 3,
     everyone: bool = False,
-    model: jc.OutcomeModel = MODEL,
+    model: jc.surfaces.OutcomeModel = MODEL,
 ) -> Run:
     """A share of the units for the surface; the true effects of the treated (or all) others."""
     train, test = jc.split(data.sample, share=share, key=seed)
@@ -72,7 +72,7 @@ def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
 
 
 def row_of_runs(
-    row: str, reading: Any, runs: int, methods: Mapping[str, jc.Matcher]
+    row: str, reading: Any, runs: int, methods: Mapping[str, jc.matching.Matcher]
 ) -> list[dict[str, Any]]:
     """All runs of one row: BART's own effects, and those of every method on that surface."""
     records = []
@@ -96,7 +96,7 @@ def row_of_runs(
 
 
 def collect(
-    jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.Matcher], workers: int
+    jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.matching.Matcher], workers: int
 ) -> Iterator[pd.DataFrame]:
     """All records so far, after each row under a reading."""
     columns = ([row for row, _ in jobs], [reading for _, reading in jobs])

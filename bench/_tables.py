@@ -78,7 +78,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return mutual, np.where(filled, both / np.maximum(union, 1), np.nan)
 
 
-def _groups(boxes: jc.Boxes) -> np.ndarray:
+def _groups(boxes: jc.matching.Boxes) -> np.ndarray:
     """Whether each unit (n,) is in the group of each matched query (q,)."""
     inside = np.asarray(jc.kernels.membership(boxes.units, boxes.rungs))
     return inside & np.asarray(boxes.matched)[:, None]
@@ -107,13 +107,13 @@ def _methods(run: Run, row: Row) -> Iterator[tuple[str, dict[str, float]]]:
     yield "Exact AHB", dict(proven=proven, **shared, **_found(run, exact))
 
 
-def _boxes(run: Run, method: jc.Matcher) -> jc.Boxes:
+def _boxes(run: Run, method: jc.matching.Matcher) -> jc.matching.Boxes:
     boxes = jc.match(run.test, method, surface=run.surface, throw=False)
-    assert isinstance(boxes, jc.Boxes)
+    assert isinstance(boxes, jc.matching.Boxes)
     return boxes
 
 
-def _found(run: Run, boxes: jc.Boxes) -> dict[str, float]:
+def _found(run: Run, boxes: jc.matching.Boxes) -> dict[str, float]:
     """Errors, and the median number of units in a group."""
     effects = jc.estimate(run.test, boxes, tau="a", adjust=None)
     size = float(np.median(np.asarray(boxes.sizes).sum(1)))

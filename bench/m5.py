@@ -9,7 +9,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _m5_cdc, _m5_methods, _m5_simulated, _m5_speed, _m5_time
 from bench._keep import keep, markdown
-from jcausal.match.tree import TreeWarning
+from jcausal.matching.trees import TreeWarning
 
 PARTS = ("cdc", "defaults", "simulated", "ablations", "time", "speed")
 RUNS = {"cdc": 30, "defaults": 20, "simulated": 30, "ablations": 30}

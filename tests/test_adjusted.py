@@ -51,7 +51,7 @@ def test_any_groups_are_exact_with_the_true_surface():
     query = np.flatnonzero(sample.t)
     controls = np.flatnonzero(~np.asarray(sample.t))
     rows = np.random.default_rng(0).choice(controls, (query.size, 4))
-    pairs = jc.Pairs(
+    pairs = jc.matching.Pairs(
         sample=sample,
         fold=jnp.zeros(sample.n, int),
         query=jnp.asarray(query),

@@ -9,8 +9,8 @@ import pytest
 from conftest import draw_sample
 
 import jcausal as jc
-from jcausal.outcome._surface import aligned
-from jcausal.outcome._switch import all_level_changes, level_changes
+from jcausal.surfaces._surface import aligned
+from jcausal.surfaces._switch import all_level_changes, level_changes
 
 ROLES = dict(treatment="t", outcome="y")
 EFFECT = 1.5

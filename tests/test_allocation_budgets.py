@@ -31,25 +31,25 @@ def test_counts_and_distribution_functions_lie_within_their_bounds(seed):
     low, high = np.sort(rng.uniform(-0.1, 1.1, (2, 50)), axis=0)
     for first in (low, np.full(50, -np.inf)):
         true = ((tau >= first[:, None]) & (tau <= high[:, None])).sum(1)
-        bounds = jc.count_bounds(estimates, first, high, rho=rho)
+        bounds = jc.allocation.count_bounds(estimates, first, high, rho=rho)
         assert (bounds.least <= true).all() and (true <= bounds.most).all()
-    one = jc.count_bounds(estimates, float(low[0]), float(high[0]), rho=rho)
+    one = jc.allocation.count_bounds(estimates, float(low[0]), float(high[0]), rho=rho)
     assert one.most == ((estimates >= low[0] - rho) & (estimates <= high[0] + rho)).sum()
-    assert (np.asarray(jc.count_bounds(estimates, high, low, rho=rho).least) >= 0).all()
+    assert (np.asarray(jc.allocation.count_bounds(estimates, high, low, rho=rho).least) >= 0).all()
 
 
 @given(SEEDS)
 def test_mass_at_the_threshold_is_not_below_the_true_one(seed):
     tau, estimates, rho = coarse(seed)
     ordered = np.sort(tau)[::-1]
-    found = jc.threshold_mass(estimates, budget=np.arange(1, 31), rho=rho)
+    found = jc.allocation.threshold_mass(estimates, budget=np.arange(1, 31), rho=rho)
     for k in range(1, 31):
         low = ordered[k - 1]
         assert ((tau >= low) & (tau <= low + 2 * rho)).sum() <= found.most[k - 1]
         at = np.sort(estimates)[::-1][k - 1]
         inside = ((estimates >= at) & (estimates <= at + 2 * rho)).sum()
         assert found.inside[k - 1] == inside
-        one = jc.threshold_mass(estimates, budget=k, rho=rho)
+        one = jc.allocation.threshold_mass(estimates, budget=k, rho=rho)
         assert one.heavy == (inside > 1.6 * 2 * rho * 30) == bool(found.heavy[k - 1])
 
 
@@ -58,14 +58,18 @@ def test_what_is_proven_is_the_worst_corner_and_no_truth_is_below(seed):
     tau, estimates, rho = coarse(seed, m=8)
     order = np.argsort(-estimates, kind="stable")
     for budget in (1, 3, 6, 8):
-        kept = jc.rebudget(estimates, jc.Accept(), budget=budget, rho=rho, eps=0.1)
+        kept = jc.allocation.rebudget(
+            estimates, jc.allocation.Accept(), budget=budget, rho=rho, eps=0.1
+        )
         expected = oracle.worst_of_box(estimates, budget, budget, rho)
         assert kept.ratio == pytest.approx(expected, abs=1e-12)
         true = tau[order[:budget]].sum() / np.sort(tau)[::-1][:budget].sum()
         assert kept.ratio <= true + CLOSE
         assert 1 - kept.eps * kept.claimed <= kept.ratio + CLOSE
         assert kept.kappa == pytest.approx((1 - kept.ratio) / 0.1)
-        more = jc.rebudget(estimates, jc.Overspend(), budget=budget, rho=rho, eps=0.1)
+        more = jc.allocation.rebudget(
+            estimates, jc.allocation.Overspend(), budget=budget, rho=rho, eps=0.1
+        )
         worst = [oracle.worst_of_box(estimates, c, budget, rho) for c in range(budget, 9)]
         enough = [budget + i for i, ratio in enumerate(worst) if ratio >= 0.9]
         assert more.budget == min(enough) and more.found
@@ -79,12 +83,17 @@ def test_sliding_takes_the_nearest_budget_that_passes(seed):
     tau, estimates, rho = coarse(seed, rho=0.03 + 0.01 * (seed % 4))
     order, eps = np.argsort(-estimates, kind="stable"), 0.05
     proven = {
-        k: jc.rebudget(estimates, jc.Accept(), budget=k, rho=rho, eps=eps) for k in range(1, 31)
+        k: jc.allocation.rebudget(estimates, jc.allocation.Accept(), budget=k, rho=rho, eps=eps)
+        for k in range(1, 31)
     }
     fine = dict(
         certified=[k for k in proven if proven[k].ratio >= 1 - eps],
         claim=[k for k in proven if proven[k].claimed <= 1 + CLOSE],
-        heavy=[k for k in proven if not jc.threshold_mass(estimates, budget=k, rho=rho).heavy],
+        heavy=[
+            k
+            for k in proven
+            if not jc.allocation.threshold_mass(estimates, budget=k, rho=rho).heavy
+        ],
     )
     assert set(fine["claim"]) <= set(fine["certified"])
     for k in fine["certified"]:
@@ -94,8 +103,8 @@ def test_sliding_takes_the_nearest_budget_that_passes(seed):
         for under in (False, True):
             for asked in (4, 15, 27):
                 allowed = [k for k in budgets if k <= asked or not under]
-                method = jc.Slide(under=under, test=test)
-                found = jc.rebudget(estimates, method, budget=asked, rho=rho, eps=eps)
+                method = jc.allocation.Slide(under=under, test=test)
+                found = jc.allocation.rebudget(estimates, method, budget=asked, rho=rho, eps=eps)
                 assert found.found == bool(allowed)
                 nearest = min(allowed, key=lambda k: (abs(k - asked), k), default=asked)
                 assert found.budget == nearest == found.against
@@ -105,15 +114,22 @@ def test_sliding_takes_the_nearest_budget_that_passes(seed):
 def test_reach_and_most_end_the_search():
     tau = np.where(np.arange(40) < 20, 0.55, 0.45)
     asked = dict(budget=10, rho=0.05, eps=0.01)
-    far = jc.rebudget(tau, jc.Slide(), **asked)
+    far = jc.allocation.rebudget(tau, jc.allocation.Slide(), **asked)
     assert far.found and far.budget == 20
-    near = jc.rebudget(tau, jc.Slide(reach=3), **asked)
+    near = jc.allocation.rebudget(tau, jc.allocation.Slide(reach=3), **asked)
     assert not near.found and near.budget == 10 and "No budget near 10" in near.words
-    few = jc.rebudget(tau, jc.Overspend(most=1), **asked)
+    few = jc.allocation.rebudget(tau, jc.allocation.Overspend(most=1), **asked)
     assert not few.found and few.budget == 10 and "Not even 1 groups" in few.words
-    none = jc.rebudget([0.9, 0.1], jc.Overspend(), budget=1, rho=0.01, eps=0.05)
+    none = jc.allocation.rebudget(
+        [0.9, 0.1], jc.allocation.Overspend(), budget=1, rho=0.01, eps=0.05
+    )
     assert none.found and none.budget == 1 and none.claimed == 0
-    assert jc.rebudget([0.1, 0.1, 0.1], jc.Overspend(), **asked | dict(budget=1)).claimed == np.inf
+    assert (
+        jc.allocation.rebudget(
+            [0.1, 0.1, 0.1], jc.allocation.Overspend(), **asked | dict(budget=1)
+        ).claimed
+        == np.inf
+    )
 
 
 def test_two_spikes_defeat_every_budget_and_three_eps_more_are_enough():
@@ -131,10 +147,12 @@ def test_two_spikes_defeat_every_budget_and_three_eps_more_are_enough():
     more = np.array([ceil(k * (1 + 3 * eps)) for k in some])
     assert (value[more - 1] >= (1 - 1.2 * eps) * best[some - 1]).all()
     small = m // 2
-    accepted = jc.rebudget(estimates, jc.Accept(kappa=4.0), budget=small, rho=rho, eps=eps)
+    accepted = jc.allocation.rebudget(
+        estimates, jc.allocation.Accept(kappa=4.0), budget=small, rho=rho, eps=eps
+    )
     assert not accepted.found and "more may be lost" in accepted.summary()
     # errors may be worse than at random: up to the whole 8 eps between the spikes
-    worst = jc.guarantee(tau, budget=small, rho=rho)
+    worst = jc.allocation.guarantee(tau, budget=small, rho=rho)
     assert 1 - worst.worst_ratio == pytest.approx(8 * eps, abs=1e-2)
 
 
@@ -149,20 +167,20 @@ def test_wrong_budgets_are_refused(unchecked):
         (dict(eps=1.0), "eps is 1"),
     ):
         with pytest.raises(ValueError, match=words):
-            jc.rebudget(t, jc.Slide(), **asked | change)
+            jc.allocation.rebudget(t, jc.allocation.Slide(), **asked | change)
     with pytest.raises(jc.DataError, match=r"NaN or infinite in 1 of 3 groups \(row 2\)"):
-        jc.rebudget([0.9, 0.5, float("nan")], jc.Accept(), **asked)
+        jc.allocation.rebudget([0.9, 0.5, float("nan")], jc.allocation.Accept(), **asked)
     with pytest.raises(jc.DataError, match="by more than rho = 0.05 in 1 of 2 groups"):
-        jc.rebudget([1.2, 0.5], jc.Accept(), **asked)
+        jc.allocation.rebudget([1.2, 0.5], jc.allocation.Accept(), **asked)
     for make, words in (
-        (lambda: jc.Slide(test="safe"), "test is 'safe'"),
-        (lambda: jc.Slide(reach=-1), "reach is -1"),
-        (lambda: jc.Overspend(most=-1), "most is -1"),
-        (lambda: jc.Accept(kappa=0.0), "kappa is 0"),
+        (lambda: jc.allocation.Slide(test="safe"), "test is 'safe'"),
+        (lambda: jc.allocation.Slide(reach=-1), "reach is -1"),
+        (lambda: jc.allocation.Overspend(most=-1), "most is -1"),
+        (lambda: jc.allocation.Accept(kappa=0.0), "kappa is 0"),
     ):
         with pytest.raises(ValueError, match=words):
             make()
     with pytest.raises(ValueError, match="rho is -1"):
-        jc.count_bounds(t, 0.0, 1.0, rho=-1.0)
+        jc.allocation.count_bounds(t, 0.0, 1.0, rho=-1.0)
     with pytest.raises(ValueError, match="budget is 4"):
-        jc.threshold_mass(t, budget=np.array([1, 4]), rho=0.1)
+        jc.allocation.threshold_mass(t, budget=np.array([1, 4]), rho=0.1)

@@ -13,29 +13,31 @@ from oracles import allocation as oracle
 import jcausal as jc
 
 SEEDS = st.integers(0, 10_000)
-TRACED_REGULARITY = jax.jit(lambda tau, rho: jc.regularity(tau, rho=rho))
-TRACED_SWAP = jax.jit(lambda tau, k, rho: jc.guarantee(tau, budget=k, rho=rho).swap_ratio)
+TRACED_REGULARITY = jax.jit(lambda tau, rho: jc.allocation.regularity(tau, rho=rho))
+TRACED_SWAP = jax.jit(
+    lambda tau, k, rho: jc.allocation.guarantee(tau, budget=k, rho=rho).swap_ratio
+)
 
 
 @pytest.mark.parametrize(
     ("effects", "budget", "mean_value", "c", "gamma"),
     [
-        (jc.Beta(2.0, 2.0), 0.25, 0.1975, 1.5, 0.128),
-        (jc.Beta(2.0, 2.0), 0.5, 0.3438, 1.5, 0.169),
-        (jc.Beta(2.0, 2.0), 0.75, 0.4475, 1.5, 0.193),
-        (jc.Beta(3.0, 3.0), 0.25, 0.1860, 1.875, 0.111),
-        (jc.Beta(3.0, 3.0), 0.5, 0.3281, 1.875, 0.148),
-        (jc.Beta(3.0, 3.0), 0.75, 0.4360, 1.875, 0.170),
-        (jc.Beta(2.0, 4.0), 0.25, 0.1444, 2.109, 0.092),
-        (jc.Beta(2.0, 4.0), 0.5, 0.2394, 2.109, 0.119),
-        (jc.Beta(2.0, 4.0), 0.75, 0.3029, 2.109, 0.134),
-        (jc.TruncatedNormal(0.5, 0.15), 0.5, 0.3097, 2.662, 0.121),
-        (jc.TruncatedNormal(0.3, 0.2), 0.75, 0.2994, 2.138, 0.132),
-        (jc.TruncatedNormal(0.7, 0.1), 0.25, 0.2064, 3.995, 0.080),
+        (jc.allocation.Beta(2.0, 2.0), 0.25, 0.1975, 1.5, 0.128),
+        (jc.allocation.Beta(2.0, 2.0), 0.5, 0.3438, 1.5, 0.169),
+        (jc.allocation.Beta(2.0, 2.0), 0.75, 0.4475, 1.5, 0.193),
+        (jc.allocation.Beta(3.0, 3.0), 0.25, 0.1860, 1.875, 0.111),
+        (jc.allocation.Beta(3.0, 3.0), 0.5, 0.3281, 1.875, 0.148),
+        (jc.allocation.Beta(3.0, 3.0), 0.75, 0.4360, 1.875, 0.170),
+        (jc.allocation.Beta(2.0, 4.0), 0.25, 0.1444, 2.109, 0.092),
+        (jc.allocation.Beta(2.0, 4.0), 0.5, 0.2394, 2.109, 0.119),
+        (jc.allocation.Beta(2.0, 4.0), 0.75, 0.3029, 2.109, 0.134),
+        (jc.allocation.TruncatedNormal(0.5, 0.15), 0.5, 0.3097, 2.662, 0.121),
+        (jc.allocation.TruncatedNormal(0.3, 0.2), 0.75, 0.2994, 2.138, 0.132),
+        (jc.allocation.TruncatedNormal(0.7, 0.1), 0.25, 0.2064, 3.995, 0.080),
     ],
 )
 def test_worked_examples_of_gamma(effects, budget, mean_value, c, gamma):
-    found = jc.TheoremGamma.of(effects, budget=budget)
+    found = jc.allocation.TheoremGamma.of(effects, budget=budget)
     assert found.mean_value == pytest.approx(mean_value, abs=6e-5)
     assert found.c == pytest.approx(c, abs=6e-4)
     assert found.gamma == pytest.approx(gamma, abs=6e-4)
@@ -44,20 +46,20 @@ def test_worked_examples_of_gamma(effects, budget, mean_value, c, gamma):
 @pytest.mark.parametrize("budget", [0.2, 0.5, 0.9])
 def test_gamma_of_the_uniform_is_the_corrected_formula(budget):
     threshold = 1 - budget
-    found = jc.TheoremGamma.of(jc.Beta(), budget=budget)
+    found = jc.allocation.TheoremGamma.of(jc.allocation.Beta(), budget=budget)
     assert found.gamma == pytest.approx(sqrt((1 - threshold**2) / 16), rel=1e-9)
 
 
 @pytest.mark.extended
 def test_gamma_with_eps_solves_the_theorem():
     """8 c(rho) rho^2 = mean_value eps, and c(rho) of intervals of 2 rho is below the density's."""
-    for effects, budget in ((jc.Beta(2.0, 2.0), 0.5), (np.linspace(0.1, 0.9, 40), 12)):
-        found = jc.TheoremGamma.of(effects, budget=budget, eps=0.1)
+    for effects, budget in ((jc.allocation.Beta(2.0, 2.0), 0.5), (np.linspace(0.1, 0.9, 40), 12)):
+        found = jc.allocation.TheoremGamma.of(effects, budget=budget, eps=0.1)
         rho = found.gamma * sqrt(0.1)
-        assert 8 * jc.regularity(effects, rho=rho) * rho**2 == pytest.approx(
+        assert 8 * jc.allocation.regularity(effects, rho=rho) * rho**2 == pytest.approx(
             found.mean_value * 0.1, rel=1e-6
         )
-    assert jc.TheoremGamma.of(jc.Beta(2.0, 2.0), budget=0.5, eps=0.1).c < 1.5
+    assert jc.allocation.TheoremGamma.of(jc.allocation.Beta(2.0, 2.0), budget=0.5, eps=0.1).c < 1.5
 
 
 def hoeffding(treated, controls, rho):
@@ -101,7 +103,7 @@ def test_figure_3_names_half_of_what_algorithm_1_asks():
 
 
 def test_words_of_a_plan():
-    theorem = jc.TheoremGamma(mean_value=0.3, c=1.5)
+    theorem = jc.allocation.TheoremGamma(mean_value=0.3, c=1.5)
     plan = jc.LEA(eps=0.05, gamma=theorem).plan(78)
     assert "by the theorem, V*/M = 0.3 and c = 1.5" in plan.summary()
     assert "coarse estimates save nothing" in plan.summary()
@@ -146,7 +148,7 @@ def test_regularity_is_that_of_all_pairs(seed):
     rho = rng.uniform(0.01, 0.4)
     for values in shapes:
         expected = oracle.regularity(values, rho)
-        assert jc.regularity(values, rho=rho) == pytest.approx(expected, rel=1e-12)
+        assert jc.allocation.regularity(values, rho=rho) == pytest.approx(expected, rel=1e-12)
         traced = TRACED_REGULARITY(jnp.asarray(values), jnp.asarray(rho))
         assert float(traced) == pytest.approx(expected, rel=0.03)  # float32 may move an end
 
@@ -154,13 +156,13 @@ def test_regularity_is_that_of_all_pairs(seed):
 @pytest.mark.parametrize(
     "effects",
     [
-        jc.Beta(2.0, 5.0),
-        jc.Beta(0.5, 0.5),
-        jc.Beta(0.4, 0.9),
-        jc.Beta(0.5, 3.0),
-        jc.Beta(1.0, 3.0),
-        jc.Beta(),
-        jc.TruncatedNormal(0.9, 0.3),
+        jc.allocation.Beta(2.0, 5.0),
+        jc.allocation.Beta(0.5, 0.5),
+        jc.allocation.Beta(0.4, 0.9),
+        jc.allocation.Beta(0.5, 3.0),
+        jc.allocation.Beta(1.0, 3.0),
+        jc.allocation.Beta(),
+        jc.allocation.TruncatedNormal(0.9, 0.3),
     ],
     ids=str,
 )
@@ -170,7 +172,7 @@ def test_regularity_of_distributions_is_that_of_all_windows(effects):
     for rho in (0.05, 0.2):
         first = round(2 * rho * 400)
         best = max(((mass[gap:] - mass[:-gap]) / ends[gap]).max() for gap in range(first, 401))
-        found = jc.regularity(effects, rho=rho)
+        found = jc.allocation.regularity(effects, rho=rho)
         assert best * (1 - 1e-12) <= found <= best * 1.001
     assert mass[0] == 0 and mass[-1] == pytest.approx(1)
     middle = effects.quantile(0.3)
@@ -185,26 +187,29 @@ def test_regularity_of_distributions_is_that_of_all_windows(effects):
 
 
 def test_wrong_distributions_and_effects_are_refused(unchecked):
-    for make in (lambda: jc.Beta(0.0, 1.0), lambda: jc.TruncatedNormal(0.5, 0.0)):
+    for make in (
+        lambda: jc.allocation.Beta(0.0, 1.0),
+        lambda: jc.allocation.TruncatedNormal(0.5, 0.0),
+    ):
         with pytest.raises(ValueError, match="positive number"):
             make()
     with pytest.raises(ValueError, match="almost no mass"):
-        jc.TruncatedNormal(50.0, 1.0)
+        jc.allocation.TruncatedNormal(50.0, 1.0)
     with pytest.raises(ValueError, match="no largest value"):
-        jc.TheoremGamma.of(jc.Beta(0.5, 0.5), budget=0.5)
+        jc.allocation.TheoremGamma.of(jc.allocation.Beta(0.5, 0.5), budget=0.5)
     with pytest.raises(ValueError, match="give eps"):
-        jc.TheoremGamma.of([0.1, 0.2], budget=1)
+        jc.allocation.TheoremGamma.of([0.1, 0.2], budget=1)
     with pytest.raises(jc.DataError, match=r"NaN or infinite in 1 of 2 groups \(row 1\)"):
-        jc.regularity([0.1, np.nan], rho=0.1)
+        jc.allocation.regularity([0.1, np.nan], rho=0.1)
     with pytest.raises(jc.DataError, match=r"outside \[0, 1\] in 1 of 2 groups \(row 0\)"):
-        jc.regularity([3.0, 0.1], rho=0.1)
+        jc.allocation.regularity([3.0, 0.1], rho=0.1)
     with pytest.raises(ValueError, match="rho is 0"):
-        jc.regularity([0.3, 0.1], rho=0.0)
+        jc.allocation.regularity([0.3, 0.1], rho=0.0)
     for budget in (0, 3, 1.5):
         with pytest.raises(ValueError, match="budget is"):
-            jc.guarantee([0.3, 0.1], budget=budget, rho=0.1)
+            jc.allocation.guarantee([0.3, 0.1], budget=budget, rho=0.1)
     with pytest.raises(ValueError, match="the best effects are 0"):
-        jc.guarantee([0.0, 0.0], budget=1, rho=0.1)
+        jc.allocation.guarantee([0.0, 0.0], budget=1, rho=0.1)
 
 
 @pytest.mark.x64
@@ -212,7 +217,7 @@ def test_wrong_distributions_and_effects_are_refused(unchecked):
 def test_the_worst_case_is_that_of_all_choices_and_the_claims_lie_below(seed):
     rng = np.random.default_rng(seed)
     tau, k, rho = rng.uniform(size=9), int(rng.integers(1, 10)), rng.uniform(0.01, 0.25)
-    found = jc.guarantee(tau, budget=k, rho=rho)
+    found = jc.allocation.guarantee(tau, budget=k, rho=rho)
     assert found.worst_ratio == pytest.approx(oracle.worst_ratio(tau, k, rho), abs=1e-12)
     assert found.worst_ratio >= found.swap_ratio - 1e-12
     assert found.swap_ratio >= found.ratio - 1e-12
@@ -237,7 +242,7 @@ def test_uniform_effects_lose_a_quarter_of_what_the_paper_allows(k):
     tau = (np.arange(m) + 1) / m
     low = tau[m - k]
     rho = sqrt(eps * (1 - low**2) / 8)
-    found = jc.guarantee(tau, budget=k, rho=rho)
+    found = jc.allocation.guarantee(tau, budget=k, rho=rho)
     assert 1 - found.worst_ratio == pytest.approx(rho**2 / ((1 - low**2) / 2), abs=2e-3)
     assert 1 - found.worst_ratio == pytest.approx(eps / 4, abs=2e-3)
     best = np.sort(tau)[::-1][:k].sum()
@@ -253,13 +258,17 @@ def test_uniform_effects_lose_a_quarter_of_what_the_paper_allows(k):
 @pytest.mark.extended
 def test_the_swap_bound_is_four_times_the_worst_case_and_values_tend_to_their_distribution():
     tau = (np.arange(2000) + 1) / 2000
-    one = jc.guarantee(tau, budget=600, rho=0.05)
+    one = jc.allocation.guarantee(tau, budget=600, rho=0.05)
     assert 1 - one.worst_ratio == pytest.approx(0.0099, abs=1e-4)
     assert 1 - one.swap_ratio == pytest.approx(0.0392, abs=3e-4)
-    for effects in (jc.Beta(), jc.Beta(2.0, 3.0), jc.TruncatedNormal(0.6, 0.2)):
-        limit = jc.guarantee(effects, budget=0.3, rho=0.05)
+    for effects in (
+        jc.allocation.Beta(),
+        jc.allocation.Beta(2.0, 3.0),
+        jc.allocation.TruncatedNormal(0.6, 0.2),
+    ):
+        limit = jc.allocation.guarantee(effects, budget=0.3, rho=0.05)
         draws = effects.quantile_at((np.arange(1500) + 0.5) / 1500)
-        many = jc.guarantee(draws, budget=450, rho=0.05)
+        many = jc.allocation.guarantee(draws, budget=450, rho=0.05)
         for name in ("ratio", "plain_ratio", "swap_ratio", "worst_ratio", "threshold", "near"):
             assert getattr(limit, name) == pytest.approx(getattr(many, name), abs=3e-3)
 
@@ -276,12 +285,12 @@ def test_lemma_5(seed):
     assert set(np.flatnonzero(tau > low + 2 * rho + 1e-12)) <= set(order[:k])
     assert not set(np.flatnonzero(tau < low - 2 * rho - 1e-12)) & set(order[:k])
     kept = tau[order[:k]].sum() / np.sort(tau)[::-1][:k].sum()
-    assert kept >= jc.guarantee(tau, budget=k, rho=rho).worst_ratio - 1e-9
+    assert kept >= jc.allocation.guarantee(tau, budget=k, rho=rho).worst_ratio - 1e-9
 
 
 def test_conditions_name_what_holds():
     tau = np.linspace(0.05, 1, 40)
-    found = jc.guarantee(tau, budget=12, rho=0.05)
+    found = jc.allocation.guarantee(tau, budget=12, rho=0.05)
     table = found.conditions(eps=0.03).set_index("claim")
     assert list(table.index) == ["3.2", "3.11", "4.1", "exact"]
     assert bool(table.loc["3.2", "holds"]) == (found.ratio >= 0.97)
@@ -289,4 +298,4 @@ def test_conditions_name_what_holds():
     assert bool(table.loc["exact", "holds"]) == (found.worst_ratio >= 0.97)
     assert table["holds"].nunique() == 2
     assert "claim 3.2 proves" in found.summary()
-    assert jc.guarantee([0.9, 0.1], budget=1, rho=0.01).conditions(0.1)["holds"].all()
+    assert jc.allocation.guarantee([0.9, 0.1], budget=1, rho=0.01).conditions(0.1)["holds"].all()

@@ -78,7 +78,7 @@ def test_failure_rates_are_as_low_as_the_paper_s(m):
     """Below 5% on average, and next to none for eps from .05 on."""
     rng = np.random.default_rng(m)
     eps = EPS if m == 40 else jc.simulate.EqualSamples().eps
-    for tau in ((np.arange(m) + 1) / m, jc.unit_scale(rng.beta(2, 2, m)).tau):
+    for tau in ((np.arange(m) + 1) / m, jc.allocation.unit_scale(rng.beta(2, 2, m)).tau):
         for split in ("bonferroni", "none"):
             sampling = jc.simulate.EqualSamples(eps=eps, delta_split=split)
             found = jc.simulate.allocation_trials(tau, sampling, repeats=REPEATS, key=0)

@@ -5,8 +5,8 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.diagnose import effective_size
-from jcausal.diagnose._overlap import common_area
+from jcausal.diagnostics import effective_size
+from jcausal.diagnostics._overlap import common_area
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from conftest import close, draw_sample
 
 import jcausal as jc
-from jcausal.outcome import _boosted_tree, _boosting
-from jcausal.outcome._boosted import BoostedTrees
-from jcausal.outcome._boosted_tree import (
+from jcausal.surfaces import _boosted_tree, _boosting
+from jcausal.surfaces._boosted import BoostedTrees
+from jcausal.surfaces._boosted_tree import (
     Plan,
     binned,
     cut_points,
@@ -18,7 +18,7 @@ from jcausal.outcome._boosted_tree import (
     sums_by_products,
     tree_values,
 )
-from jcausal.outcome._surface import evaluate_along
+from jcausal.surfaces._surface import evaluate_along
 
 SMALL = BoostedTrees(ensemble=3, rounds=12, depth=2, bins=16, patience=12)
 N = 80
@@ -293,7 +293,7 @@ def test_one_arm_only(sample, small, arm):
 @pytest.mark.x64
 @pytest.mark.parametrize("points", [3, 40])
 def test_lines_are_those_of_the_surface(points, sample, small, monkeypatch):
-    monkeypatch.setattr("jcausal.outcome._boosted_lines.BYTES", 20_000)  # several blocks of rows
+    monkeypatch.setattr("jcausal.surfaces._boosted_lines.BYTES", 20_000)  # several blocks of rows
     rng = np.random.default_rng(0)
     at = jnp.asarray(rng.normal(size=(N, 3, points)), sample.x.dtype)
     every, own = jnp.arange(3)[None], jnp.asarray(rng.integers(0, 3, (N, 3)))

@@ -10,8 +10,8 @@ from test_infer import averaged
 
 import jcausal as jc
 from jcausal.data import step_key
-from jcausal.infer import _linear_form
-from jcausal.infer._average import Form
+from jcausal.inference import _linear_form
+from jcausal.inference._average import Form
 
 N = 48
 
@@ -27,13 +27,15 @@ def boxes(sample, half, query=None, estimand="ate"):
     fold = jnp.where(sample.valid, 0, -1)
     no_level = jnp.zeros((q, 0, 1), bool)
     zero = jnp.zeros(q, jnp.int32)
-    made = jc.Boxes(sample, fold, rows, zero, sample.x[rows], lower, upper, no_level, zero, "ate")
+    made = jc.matching.Boxes(
+        sample, fold, rows, zero, sample.x[rows], lower, upper, no_level, zero, "ate"
+    )
     asked = sample.t[rows] if estimand == "att" else sample.valid[rows]
     found = (made.sizes > 0).all(1)
     codes = [int(getattr(jc.RESULTS, name)._value) for name in ("matched", "no_control")]
     status = jnp.where(found, codes[0], codes[1])
     status = jnp.where(asked, status, int(jc.RESULTS.not_asked._value)).astype(jnp.int32)
-    return jc.Boxes(
+    return jc.matching.Boxes(
         sample, fold, rows, zero, sample.x[rows], lower, upper, no_level, status, estimand
     )
 

@@ -8,9 +8,9 @@ from conftest import draw_sample, wavy
 from oracles.exact_ahb import best_box
 
 import jcausal as jc
-from jcausal.match.boxes import _search
-from jcausal.match.boxes._programs import Around, big_m_program, ladder_program, objective
-from jcausal.match.boxes._search import Limits, search
+from jcausal.matching.boxes import _search
+from jcausal.matching.boxes._programs import Around, big_m_program, ladder_program, objective
+from jcausal.matching.boxes._search import Limits, search
 
 ENGINES = ("device", "highs", "auto")
 FREE = Limits(10**9, None, 0.0)
@@ -76,7 +76,7 @@ def random_problem(rng, n=14, c=2, spread=3):
 
 def solve(arounds, formulation):
     programs, decoders = zip(*(formulation(each) for each in arounds))
-    with jc.SolverPool(2) as pool:
+    with jc.solvers.SolverPool(2) as pool:
         solutions = pool.solve(programs)
     return [
         objective(each, decode(solution.values)) if solution.values is not None else None

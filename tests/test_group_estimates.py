@@ -8,7 +8,7 @@ import pytest
 from conftest import draw_sample
 
 import jcausal as jc
-from jcausal.match import RESULTS, Matcher, code
+from jcausal.matching import RESULTS, Matcher, code
 
 
 def trial(seed=0, groups=6, n=240, weight=False, **options):
@@ -111,7 +111,7 @@ class Same(Matcher):
         same = (group[query, None] == group) & ~t
         rows = np.where(same, np.arange(t.size), -1)
         weights = same / np.maximum(same.sum(1, keepdims=True), 1)
-        return jc.Pairs(
+        return jc.matching.Pairs(
             sample=task.sample,
             fold=task.fold,
             query=jnp.asarray(query),

@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
 import jcausal as jc
-from jcausal.allocate._k_means import k_means
-from jcausal.allocate._propensity import cross_fitted, logistic
+from jcausal.allocation._k_means import k_means
+from jcausal.allocation._propensity import cross_fitted, logistic
 
 
 def sizes(grouping):
@@ -24,7 +24,7 @@ def test_quantiles_are_those_of_pandas():
     rng = np.random.default_rng(0)
     for values in (rng.normal(size=200), rng.integers(0, 12, 200).astype(float)):
         sample = jc.Sample(values[:, None], np.arange(200) % 2, values, names=["v"])
-        found = jc.group(sample, jc.Quantiles("v", 15))
+        found = jc.allocation.group(sample, jc.allocation.Quantiles("v", 15))
         seen = np.asarray(sample.points[:, 0])
         inner = np.unique(np.quantile(seen, np.arange(1, 15) / 15))
         expected = pd.cut(seen, [-np.inf, *inner, np.inf], labels=False)
@@ -32,7 +32,7 @@ def test_quantiles_are_those_of_pandas():
             np.testing.assert_array_equal(expected, pd.qcut(seen, 15, labels=False))
         assert found.groups == len(np.unique(expected))
         np.testing.assert_array_equal(found.code, pd.factorize(expected, sort=True)[0])
-        again = jc.group(sample, jc.Quantiles(values, 15))
+        again = jc.allocation.group(sample, jc.allocation.Quantiles(values, 15))
         np.testing.assert_array_equal(again.code, found.code)
     assert found.label[0] == "0"
 
@@ -40,22 +40,22 @@ def test_quantiles_are_those_of_pandas():
 def test_columns_and_their_combinations():
     sample = draw_sample(1, n=120, p=2, integers=True, category=3)
     first, _, last = sample.schema.names
-    one = jc.group(sample, jc.ByColumn(first))
+    one = jc.allocation.group(sample, jc.allocation.ByColumn(first))
     np.testing.assert_array_equal(one.code, sample.points[:, 0])
     assert one.label == ("0", "1", "2", "3")
-    both = jc.group(sample, jc.ByColumn([first, last]))
+    both = jc.allocation.group(sample, jc.allocation.ByColumn([first, last]))
     labels = pd.Series(both.labels)
     pairs = pd.Series(list(zip(sample.points[:, 0], sample.points[:, 2])))
     assert (labels.groupby(pairs).nunique() == 1).all() and both.groups == pairs.nunique()
-    named = jc.group(sample, jc.ByColumn(np.array(["north", "south"] * 60)))
+    named = jc.allocation.group(sample, jc.allocation.ByColumn(np.array(["north", "south"] * 60)))
     assert named.label == ("north", "south") and named.labels[1] == "south"
 
 
 def test_missing_values_are_a_group():
     frame = pd.DataFrame(dict(t=[0, 1] * 6, y=np.arange(12.0), age=[1.0, 2, 3, np.nan] * 3))
     sample = jc.Sample.from_frame(frame, treatment="t", outcome="y", missing="indicator")
-    for method in (jc.ByColumn("age"), jc.Quantiles("age", 3)):
-        found = jc.group(sample, method)
+    for method in (jc.allocation.ByColumn("age"), jc.allocation.Quantiles("age", 3)):
+        found = jc.allocation.group(sample, method)
         assert found.label[-1] == "missing" and sizes(found)[-1] == 3
 
 
@@ -64,7 +64,7 @@ def test_effects_are_differences_of_weighted_means():
     weight = rng.uniform(0.5, 2, 90)
     sample = draw_sample(2, n=90, p=1, weight=weight)
     labels = rng.integers(0, 4, 90)
-    found = jc.group(sample, jc.ByColumn(labels))
+    found = jc.allocation.group(sample, jc.allocation.ByColumn(labels))
     y, t = np.asarray(sample.y, float), np.asarray(sample.t)
     for g in range(4):
         means = [
@@ -80,7 +80,7 @@ def test_filters_leave_out_small_and_uneven_groups_and_name_them():
     group = np.repeat(["fine", "few", "uneven", "small"], [20, 10, 40, 5])
     t = np.r_[np.arange(20) % 2, [1, 1] + [0] * 8, [1] * 5 + [0] * 35, [1, 1, 1, 0, 0]]
     sample = jc.Sample(np.arange(75.0)[:, None], t, np.arange(75.0))
-    found = jc.group(sample, jc.ByColumn(group))
+    found = jc.allocation.group(sample, jc.allocation.ByColumn(group))
     kept = found.filtered()
     assert kept.label == ("fine",) and kept.sample.n == 20
     assert kept.left_out == (
@@ -95,7 +95,7 @@ def test_filters_leave_out_small_and_uneven_groups_and_name_them():
     with pytest.raises(jc.DataError, match="none of 4 groups has 100 units in each arm"):
         found.filtered(min_arm=100)
     padded = sample.with_valid(jnp.arange(75) < 50)
-    assert jc.group(padded, jc.ByColumn(group)).sample.n == 50
+    assert jc.allocation.group(padded, jc.allocation.ByColumn(group)).sample.n == 50
 
 
 def test_k_means_finds_the_best_of_all_partitions():
@@ -115,7 +115,7 @@ def test_k_means_finds_the_best_of_all_partitions():
 
 def test_k_means_is_as_good_as_scikit_learn():
     sample = draw_sample(5, n=300, p=2)
-    found = jc.group(sample, jc.KMeans(8), key=0)
+    found = jc.allocation.group(sample, jc.allocation.KMeans(8), key=0)
     x = sample.points
     x = (x - x.mean(0)) / x.std(0)
     theirs = KMeans(8, n_init=10, random_state=0).fit(x).inertia_
@@ -125,7 +125,9 @@ def test_k_means_is_as_good_as_scikit_learn():
     assert (np.diff(centre[:, 0]) > 0).all()
     near = ((x[:, None] - centre) ** 2).sum(2).argmin(1)
     assert (near == found.code).mean() > 0.99
-    only = jc.group(sample, jc.KMeans(8, covariates=[sample.schema.names[1]]), key=0)
+    only = jc.allocation.group(
+        sample, jc.allocation.KMeans(8, covariates=[sample.schema.names[1]]), key=0
+    )
     order = np.argsort(sample.points[:, 1])
     assert (np.diff(only.code[order]) >= 0).all()
 
@@ -151,7 +153,7 @@ def test_strata_of_the_propensity_follow_what_drives_treatment():
     rng = np.random.default_rng(7)
     x = rng.normal(size=(400, 2))
     sample = jc.Sample(x, rng.random(400) < 1 / (1 + np.exp(-2 * x[:, 0])), x[:, 1])
-    found = jc.group(sample, jc.PropensityStrata(5), key=0)
+    found = jc.allocation.group(sample, jc.allocation.PropensityStrata(5), key=0)
     assert (sizes(found) == 80).all()
     share = found.counts[:, 1] / sizes(found)
     assert (np.diff(share) > 0).all() and share[0] < 0.25 and share[-1] > 0.75
@@ -164,10 +166,12 @@ def test_clusters_of_effects_follow_the_effects():
     t = rng.random(400) < 0.5
     sample = jc.Sample(x, t, x[:, 1] + 20 * (x[:, 0] > 0) * t + 0.1 * rng.normal(size=400))
     surface = jc.Function(lambda x: jnp.stack([0 * x[:, 0], 20.0 * (x[:, 0] > 0)], 1))
-    plain = jc.group(sample, jc.KMeans(2), key=0)
+    plain = jc.allocation.group(sample, jc.allocation.KMeans(2), key=0)
     true = np.asarray(surface(sample.x))[:, 1]
     for folds in (1, 2):
-        found = jc.group(sample, jc.EffectKMeans(jc.Ridge(), 2, folds=folds), key=0)
+        found = jc.allocation.group(
+            sample, jc.allocation.EffectKMeans(jc.Ridge(), 2, folds=folds), key=0
+        )
         within = [
             sum(true[one.code == g].var() * (one.code == g).mean() for g in range(2))
             for one in (found, plain)
@@ -179,35 +183,38 @@ def test_wrong_groups_are_refused(unchecked):
     sample = draw_sample(9, n=40, p=2, category=3)
     number, _, category = sample.schema.names
     for method, words in (
-        (jc.ByColumn("height"), "'height' is no covariate"),
-        (jc.ByColumn(np.arange(3)), r"by has shape \(3,\): give one label for each of 40"),
-        (jc.Quantiles(category, 3), "strata need numbers"),
-        (jc.KMeans(3, covariates=["height"]), "'height' is no covariate"),
+        (jc.allocation.ByColumn("height"), "'height' is no covariate"),
+        (
+            jc.allocation.ByColumn(np.arange(3)),
+            r"by has shape \(3,\): give one label for each of 40",
+        ),
+        (jc.allocation.Quantiles(category, 3), "strata need numbers"),
+        (jc.allocation.KMeans(3, covariates=["height"]), "'height' is no covariate"),
     ):
         with pytest.raises(ValueError, match=words):
-            jc.group(sample, method, key=0)
+            jc.allocation.group(sample, method, key=0)
     with pytest.raises(jc.DataError, match="41 groups are asked of 40 distinct units"):
-        jc.group(sample, jc.KMeans(41), key=0)
+        jc.allocation.group(sample, jc.allocation.KMeans(41), key=0)
     with pytest.raises(ValueError, match="k-means draws at random"):
-        jc.group(sample, jc.KMeans(3))
+        jc.allocation.group(sample, jc.allocation.KMeans(3))
     with pytest.raises(ValueError, match="draws at random"):
-        jc.group(sample, jc.PropensityStrata(3))
-    alone = jc.group(sample, jc.ByColumn(np.asarray(sample.t)))
+        jc.allocation.group(sample, jc.allocation.PropensityStrata(3))
+    alone = jc.allocation.group(sample, jc.allocation.ByColumn(np.asarray(sample.t)))
     with pytest.raises(
         jc.DataError, match=r"group 'False' has no treated or no controls .*\(2 of 2"
     ):
         _ = alone.effects
     design = draw_sample(9, n=40, p=1, y=False)
     with pytest.raises(jc.DataError, match="the sample has no outcome"):
-        _ = jc.group(design, jc.Quantiles(design.schema.names[0], 2)).effects
+        _ = jc.allocation.group(design, jc.allocation.Quantiles(design.schema.names[0], 2)).effects
     for make, words in (
-        (lambda: jc.Quantiles(number, 1), "groups is 1"),
-        (lambda: jc.KMeans(3, tries=0), "tries is 0"),
-        (lambda: jc.PropensityStrata(3, folds=1), "folds is 1"),
-        (lambda: jc.PropensityStrata(3, penalty=0.0), "penalty is 0"),
-        (lambda: jc.EffectKMeans(jc.Ridge(), 3, folds=0), "folds is 0"),
+        (lambda: jc.allocation.Quantiles(number, 1), "groups is 1"),
+        (lambda: jc.allocation.KMeans(3, tries=0), "tries is 0"),
+        (lambda: jc.allocation.PropensityStrata(3, folds=1), "folds is 1"),
+        (lambda: jc.allocation.PropensityStrata(3, penalty=0.0), "penalty is 0"),
+        (lambda: jc.allocation.EffectKMeans(jc.Ridge(), 3, folds=0), "folds is 0"),
     ):
         with pytest.raises(ValueError, match=words):
             make()
     with pytest.raises(ValueError, match="concrete samples"):
-        jax.jit(lambda s: jc.group(s, jc.KMeans(3), key=0).code)(sample)
+        jax.jit(lambda s: jc.allocation.group(s, jc.allocation.KMeans(3), key=0).code)(sample)

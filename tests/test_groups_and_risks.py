@@ -65,7 +65,7 @@ def test_labels_missing_single_and_unmatched(effects):
     status = effects.matching.status.at[1:4].set(int(jc.RESULTS.no_control._value))
     boxes = effects.matching  # and a copy of it in which three queries are unmatched
     names = ("fold", "query", "query_fold", "point", "lower_rung", "upper_rung", "open")
-    matching = jc.Boxes(sample, *(getattr(boxes, a) for a in names), status, "att")
+    matching = jc.matching.Boxes(sample, *(getattr(boxes, a) for a in names), status, "att")
     some = jc.estimate(sample, matching)
     frame = jc.interval(some, jc.AbadieImbens(), by=labels).to_frame()
     table = some.cate(labels)

@@ -11,7 +11,7 @@ import jcausal as jc
 
 @pytest.fixture(scope="module")
 def pool():
-    with jc.SolverPool(1) as solver:
+    with jc.solvers.SolverPool(1) as solver:
         yield solver
 
 
@@ -127,7 +127,7 @@ def test_a_limit_leaves_a_set_and_its_gap():
     rng = np.random.default_rng(3)
     cost = rng.integers(1000, 2000, 60).astype(float)
     value = cost + rng.integers(0, 5, 60)
-    with jc.SolverPool(1) as solver:
+    with jc.solvers.SolverPool(1) as solver:
         knapsack = jc.Knapsack(31_111.0, cost=cost, node_limit=1, pool=solver)
         found = jc.allocate(value, knapsack, rho=5.0)
     assert found.spend <= 31_111 and found.gap >= 0

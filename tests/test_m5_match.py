@@ -6,8 +6,8 @@ from conftest import draw_sample
 from oracles.subsets import best_subset
 
 import jcausal as jc
-from jcausal.match import RESULTS, code
-from jcausal.match.tree import _subsets
+from jcausal.matching import RESULTS, code
+from jcausal.matching.trees import _subsets
 
 TREE = jc.M5Tree(min_controls=20)
 STATES = (RESULTS.matched, RESULTS.growing)
@@ -91,7 +91,7 @@ def test_both_engines_give_one_answer(grown):
     sums = dict(balance="sum", priority=2.0)
     for options in (dict(), dict(balance="sum"), dict(priority=1e4), sums):
         device = matched(sample, tree, k=6, engine="device", **options)
-        with jc.SolverPool(1) as pool:
+        with jc.solvers.SolverPool(1) as pool:
             solved = matched(sample, tree, k=6, engine="highs", pool=pool, **options)
         np.testing.assert_array_equal(device.rows, solved.rows)
     plain = matched(sample, tree, k=6)
@@ -186,7 +186,7 @@ def test_honest_matching_cross_fits_and_says_so():
     assert jc.interval(honest, jc.AbadieImbens()).error > 0
 
 
-class Stopping(jc.SolverPool):
+class Stopping(jc.solvers.SolverPool):
     """A pool that is stopped by the user in its fifth call."""
 
     calls = 0
@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_what_is_finished(grown, monkeypatch):
     with Stopping(1) as pool, pytest.raises(jc.Interrupted) as stopped:
         matched(sample, tree, k=3, engine="highs", pool=pool)
     found = stopped.value.found
-    assert isinstance(found, jc.Pairs)
+    assert isinstance(found, jc.matching.Pairs)
     whole = matched(sample, tree, k=3)
     done, growing = (np.asarray(found.status) == int(code(k)) for k in STATES)
     assert done.sum() == 4 and growing.sum() == done.size - 4 > 4

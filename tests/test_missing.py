@@ -14,8 +14,8 @@ from oracles.fast_ahb import grow_box
 import jcausal as jc
 from jcausal.data import like
 from jcausal.data._sample import replace
-from jcausal.match.boxes._advance import advance
-from jcausal.match.boxes._look import lattice_offsets
+from jcausal.matching.boxes._advance import advance
+from jcausal.matching.boxes._look import lattice_offsets
 
 N = 60
 ALL = np.arange(N)

@@ -8,7 +8,7 @@ from conftest import draw_sample
 
 import jcausal as jc
 from jcausal.data import hold_out, step_key
-from jcausal.outcome._network import Rows, _batch, _deal
+from jcausal.surfaces._network import Rows, _batch, _deal
 
 SMALL = jc.MLP(width=8, depth=1, ensemble=2, epochs=4)
 N = 64

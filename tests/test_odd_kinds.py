@@ -132,7 +132,9 @@ def test_switches_among_other_labels_are_refused():
             lambda _, frame: jc.Sample.from_frame(frame, cluster="c", **ROLES),
             lambda _, frame: jc.Sample.from_frame(frame, categorical=["c"], **ROLES),
             lambda mixed, _: effects_of(PLAIN).cate(by=mixed),
-            lambda mixed, _: jc.group(PLAIN, jc.ByColumn(np.array(mixed, object))),
+            lambda mixed, _: jc.allocation.group(
+                PLAIN, jc.allocation.ByColumn(np.array(mixed, object))
+            ),
         ):
             with pytest.raises(jc.DataError, match=words):
                 make(mixed, frame)

@@ -21,14 +21,14 @@ from jcausal.data import Options
 from jcausal.data._options import _fields
 
 NEEDED = {
-    jc.EffectKMeans: (jc.Ridge(),),
+    jc.allocation.EffectKMeans: (jc.Ridge(),),
     jc.Knapsack: (5.0,),
     jc.LEA: (0.1,),
-    jc.Quantiles: ("x0",),
-    jc.TheoremGamma: (0.5, 1.0),
+    jc.allocation.Quantiles: ("x0",),
+    jc.allocation.TheoremGamma: (0.5, 1.0),
     jc.TopK: (2,),
     jc.Trees: (RandomForestRegressor(),),
-    jc.TruncatedNormal: (0.5, 0.2),
+    jc.allocation.TruncatedNormal: (0.5, 0.2),
 }
 NOUNS = [
     one
@@ -36,7 +36,7 @@ NOUNS = [
     if inspect.isclass(one)
     and issubclass(one, Options)
     and not inspect.isabstract(one)
-    and one is not jc.ByColumn
+    and one is not jc.allocation.ByColumn
 ]
 NUMBERS = [
     (noun, name)
@@ -79,7 +79,7 @@ def test_no_number_is_nan_infinite_or_text(noun, name, unchecked):
         (lambda: jc.ExactAHB(max_distance={"x0": np.nan}), "^max_distance holds NaN"),
         (lambda: jc.USVT(bounds=(0.0, np.nan)), "^bounds holds NaN"),
         (lambda: jc.MLP(epochs=2.0), "^epochs is 2.0: it must be a whole number"),
-        (lambda: jc.KMeans(covariates="age"), r"write covariates=\['age'\]"),
+        (lambda: jc.allocation.KMeans(covariates="age"), r"write covariates=\['age'\]"),
     ],
 )
 def test_the_very_words(make, words, unchecked):
@@ -114,7 +114,9 @@ WRONG_MODELS = [
 
 
 @pytest.mark.parametrize(("given", "words"), WRONG_MODELS)
-@pytest.mark.parametrize("noun", [jc.AHB, jc.FastAHB, jc.ExactAHB, jc.AIPW, jc.EffectKMeans])
+@pytest.mark.parametrize(
+    "noun", [jc.AHB, jc.FastAHB, jc.ExactAHB, jc.AIPW, jc.allocation.EffectKMeans]
+)
 def test_outcome_takes_models_surfaces_and_functions(noun, given, words, unchecked):
     with pytest.raises(ValueError, match=words):
         noun(outcome=given)
@@ -268,7 +270,7 @@ def test_options_of_verbs_are_checked(unchecked):
     d[:2, 6:] = 1
     found = jc.complete(jc.Panel(y, d), jc.TwoWayFixedEffects())
     groups = jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1])
-    strata = jc.group(sample, jc.ByColumn(np.arange(sample.n) % 2))
+    strata = jc.allocation.group(sample, jc.allocation.ByColumn(np.arange(sample.n) % 2))
     tau, pair = [0.5, 0.2], jc.TopK(1)
     count = "it must be a whole number"
     calls = [
@@ -285,9 +287,17 @@ def test_options_of_verbs_are_checked(unchecked):
         (lambda: jc.allocate(groups, pair, bounds=("0", 1)), "lower of bounds is the text '0'"),
         (lambda: groups.thinned(key=0, splits=1.5), f"^splits is 1.5: {count}"),
         (lambda: strata.filtered(min_arm="3"), "^min_arm is the text '3': write min_arm=3"),
-        (lambda: jc.threshold_mass(tau, budget=1, rho="a"), "^rho is the text 'a'"),
-        (lambda: jc.rebudget(tau, jc.Slide(), budget=1.5, rho=0.1, eps=0.1), f"1.5: {count}"),
-        (lambda: jc.rebudget(tau, jc.Slide(), budget=1, rho=0.1, eps="x"), "^eps is the text"),
+        (lambda: jc.allocation.threshold_mass(tau, budget=1, rho="a"), "^rho is the text 'a'"),
+        (
+            lambda: jc.allocation.rebudget(
+                tau, jc.allocation.Slide(), budget=1.5, rho=0.1, eps=0.1
+            ),
+            f"1.5: {count}",
+        ),
+        (
+            lambda: jc.allocation.rebudget(tau, jc.allocation.Slide(), budget=1, rho=0.1, eps="x"),
+            "^eps is the text",
+        ),
         (lambda: jc.simulate.m5("s2", key=0, n="9"), "^n is the text '9': write n=9"),
         (lambda: jc.simulate.low_rank_panel(key=0, rank=1.5), f"^rank is 1.5: {count}"),
         (lambda: jc.simulate.ahb_table2("none/const", key=0, n=2.5), f"^n is 2.5: {count}"),
@@ -304,11 +314,20 @@ def test_classes_and_other_nouns_are_no_methods_of_allocation(unchecked):
     calls = [
         (lambda: jc.allocate(groups, jc.TopK), r"^TopK is a class: write jc.TopK\(\)"),
         (lambda: jc.allocate(groups, 3), "^int is no budget such as"),
-        (lambda: jc.group(sample, jc.KMeans), r"^KMeans is a class: write jc.KMeans\(\)"),
-        (lambda: jc.group(sample, "x0"), "^str is no way to group such as"),
-        (lambda: jc.group(np.eye(3), jc.KMeans()), "^group takes a jc.Sample, not a ndarray"),
-        (lambda: jc.rebudget([0.5, 0.2], jc.Slide, **again), r"^Slide is a class: write jc.Slide"),
-        (lambda: jc.rebudget([0.5, 0.2], 3, **again), "^int is no way to move a budget"),
+        (
+            lambda: jc.allocation.group(sample, jc.allocation.KMeans),
+            r"^KMeans is a class: write jc.allocation.KMeans\(\)",
+        ),
+        (lambda: jc.allocation.group(sample, "x0"), "^str is no way to group such as"),
+        (
+            lambda: jc.allocation.group(np.eye(3), jc.allocation.KMeans()),
+            "^group takes a jc.Sample, not a ndarray",
+        ),
+        (
+            lambda: jc.allocation.rebudget([0.5, 0.2], jc.allocation.Slide, **again),
+            r"^Slide is a class: write jc.allocation.Slide",
+        ),
+        (lambda: jc.allocation.rebudget([0.5, 0.2], 3, **again), "^int is no way to move a budget"),
     ]
     for call, words in calls:
         with pytest.raises(ValueError, match=words):
@@ -317,7 +336,7 @@ def test_classes_and_other_nouns_are_no_methods_of_allocation(unchecked):
 
 def test_what_divides_units_is_named_where_it_is_made(unchecked):
     label = "name a covariate, by='NAME', or give one label for each unit"
-    for noun in (jc.ByColumn, jc.Quantiles):
+    for noun in (jc.allocation.ByColumn, jc.allocation.Quantiles):
         for wrong, is_ in (
             (list, "is the class list"),
             (np.array(np.nan), r"has shape \(\)"),
@@ -328,10 +347,10 @@ def test_what_divides_units_is_named_where_it_is_made(unchecked):
             with pytest.raises(ValueError, match=f"by {is_}: {label}"):
                 noun(wrong)
     with pytest.raises(ValueError, match=f"by is an? int: {label}"):
-        jc.ByColumn(["x0", 3])
+        jc.allocation.ByColumn(["x0", 3])
     with pytest.raises(jc.DataError, match=r"^covariates is a ndarray: write a list of names"):
-        jc.KMeans(covariates=np.array(np.nan))
-    assert jc.KMeans(covariates=np.array(["x0", "x1"])).covariates == ("x0", "x1")
+        jc.allocation.KMeans(covariates=np.array(np.nan))
+    assert jc.allocation.KMeans(covariates=np.array(["x0", "x1"])).covariates == ("x0", "x1")
     with pytest.raises(jc.DataError, match="^covariates is a ndarray: write a list of names"):
         jc.Sample.from_frame(
             pd.DataFrame(dict(t=[0, 1], x=[1, 2])), treatment="t", covariates=np.array("x")

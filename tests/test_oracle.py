@@ -8,7 +8,7 @@ from conftest import draw_sample
 from oracles.fast_ahb import grow_box
 
 import jcausal as jc
-from jcausal.match.boxes._look import lattice_offsets
+from jcausal.matching.boxes._look import lattice_offsets
 
 PLAIN = dict(n=60, p=3)
 CASES = {

@@ -43,7 +43,9 @@ def test_folds_that_cannot_be_are_refused_without_a_circle(verb, folds):
     calls = {
         "AHB": lambda: jc.estimate(sample, jc.AHB(outcome=model), folds=folds, key=0),
         "AIPW": lambda: jc.estimate(sample, jc.AIPW(outcome=model), folds=folds, key=0),
-        "EffectKMeans": lambda: jc.group(sample, jc.EffectKMeans(model, 4, folds=folds), key=0),
+        "EffectKMeans": lambda: jc.allocation.group(
+            sample, jc.allocation.EffectKMeans(model, 4, folds=folds), key=0
+        ),
     }
     with pytest.raises(jc.DataError, match="there is 1 in all: .* on other rows") as told:
         calls[verb]()
@@ -59,7 +61,7 @@ def test_the_number_of_folds_that_can_be_is_told():
         jc.estimate(sample, method, folds=1, key=0)
     words = "there are no treated outside .*there is 1 in all: give more rows of that arm[.]$"
     with pytest.raises(jc.DataError, match=words):
-        jc.group(with_treated(1), jc.PropensityStrata(), key=0)
+        jc.allocation.group(with_treated(1), jc.allocation.PropensityStrata(), key=0)
 
 
 def test_clusters_that_leave_a_fold_without_an_arm_are_not_blamed_on_their_number():

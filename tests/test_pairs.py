@@ -7,8 +7,8 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.match import RESULTS, code
-from jcausal.match.neighbors._pairs import _added, _sorted_sums
+from jcausal.matching import RESULTS, code
+from jcausal.matching.neighbors._pairs import _added, _sorted_sums
 
 
 def draw_pairs(sample, seed=0, k=4, **changes):
@@ -35,7 +35,7 @@ def draw_pairs(sample, seed=0, k=4, **changes):
         status=jnp.asarray(status),
         estimand="att",
     )
-    return jc.Pairs(**fields | changes)
+    return jc.matching.Pairs(**fields | changes)
 
 
 @pytest.fixture(scope="module")

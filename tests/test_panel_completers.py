@@ -10,7 +10,7 @@ from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
-from jcausal.panel import _svd
+from jcausal.panels import _svd
 
 N, M = 24, 30
 SPECTRAL = [jc.RowScaledSpectral(rank=3), jc.USVT(eta=0.05, bounds=(-2, 3), variance=0.05)]
@@ -19,7 +19,7 @@ METHODS = [*SWITCHING, jc.TwoWayFixedEffects()]
 
 
 def name(value):
-    return type(value).__name__ if isinstance(value, jc.Completer) else None
+    return type(value).__name__ if isinstance(value, jc.panels.Completer) else None
 
 
 def draw(seed, n=N, m=M, rank=2, noise=0.0):

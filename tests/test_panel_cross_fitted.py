@@ -9,8 +9,8 @@ from oracles import latent_factors as oracle
 from oracles.panels import rank_by
 
 import jcausal as jc
-from jcausal.panel._cross_fitted import cross_fitted_dr
-from jcausal.panel._tall_wide import Halves, cross_fitted, drawn_halves
+from jcausal.panels._cross_fitted import cross_fitted_dr
+from jcausal.panels._tall_wide import Halves, cross_fitted, drawn_halves
 
 N, M = 36, 40
 CROSS_FITTED = jax.jit(cross_fitted, static_argnums=2)

@@ -8,7 +8,7 @@ from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
-from jcausal.panel._simplex import simplex_weights
+from jcausal.panels._simplex import simplex_weights
 
 N, M = 9, 8
 START = np.array([8, 4, 8, 8, 6, 8, 4, 8, 6])  # two cohorts of two, five donors
@@ -18,7 +18,7 @@ METHODS = [jc.SyntheticControl(), jc.SyntheticControl(penalty=0.1), jc.Synthetic
 
 
 def name(value):
-    if not isinstance(value, jc.Completer):
+    if not isinstance(value, jc.panels.Completer):
         return None
     return type(value).__name__ + ("+" if getattr(value, "penalty", 0) else "")
 

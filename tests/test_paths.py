@@ -7,9 +7,9 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.match.boxes import _advance, _rounds
-from jcausal.outcome import _surface
-from jcausal.outcome._surface import evaluate_along
+from jcausal.matching.boxes import _advance, _rounds
+from jcausal.surfaces import _surface
+from jcausal.surfaces._surface import evaluate_along
 
 PAPER = dict(slack=0.0, reach=None)
 

@@ -8,9 +8,9 @@ from conftest import close, draw_sample
 from sklearn.linear_model import LogisticRegression
 
 import jcausal as jc
-from jcausal.outcome import _propensity
-from jcausal.outcome._propensity import cross_fitted_propensity, logistic, shares_beyond
-from jcausal.outcome._surface import Encoding
+from jcausal.surfaces import _propensity
+from jcausal.surfaces._propensity import cross_fitted_propensity, logistic, shares_beyond
+from jcausal.surfaces._surface import Encoding
 
 
 def dealt(n, folds=2):

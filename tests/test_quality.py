@@ -9,7 +9,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.outcome import _quality
+from jcausal.surfaces import _quality
 
 
 def by_hand(surface, x, t, y, weight, rows):

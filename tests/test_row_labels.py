@@ -140,11 +140,15 @@ def test_groups_follow_the_rows(unchecked):
     )
     trial = jc.GroupEstimates.from_trial(sample, by=GROUP)
     np.testing.assert_array_equal(jc.GroupEstimates.from_trial(sample, by=group).value, trial.value)
-    own = jc.group(sample, jc.ByColumn(GROUP))
-    np.testing.assert_array_equal(jc.group(sample, jc.ByColumn(group)).code, own.code)
-    strata = jc.group(sample, jc.Quantiles(X[:, 1], 3))
+    own = jc.allocation.group(sample, jc.allocation.ByColumn(GROUP))
+    np.testing.assert_array_equal(
+        jc.allocation.group(sample, jc.allocation.ByColumn(group)).code, own.code
+    )
+    strata = jc.allocation.group(sample, jc.allocation.Quantiles(X[:, 1], 3))
     number = pd.Series(X[:, 1], NAMED).iloc[PERM]
-    np.testing.assert_array_equal(jc.group(sample, jc.Quantiles(number, 3)).code, strata.code)
+    np.testing.assert_array_equal(
+        jc.allocation.group(sample, jc.allocation.Quantiles(number, 3)).code, strata.code
+    )
     mask = pd.Series((T == 1) & (X[:, 0] > 0), NAMED)
     rows = jc.estimate(sample, METHOD, folds=1, query=mask.iloc[PERM])
     np.testing.assert_array_equal(rows.matching.query, np.flatnonzero(mask))

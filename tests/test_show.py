@@ -13,7 +13,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.infer._interval import Groups
+from jcausal.inference._interval import Groups
 
 ODD = "<script>alert('$x$')</script> & $y$"
 
@@ -36,8 +36,8 @@ def results():
     allocation = jc.allocate(estimates, jc.TopK(2))
     plan = jc.LEA(eps=0.04).plan(40)
     tau = np.linspace(0, 1, 20)
-    new = jc.rebudget(tau, jc.Slide(), budget=5, rho=0.01, eps=0.1)
-    sure = jc.guarantee(tau, budget=5, rho=0.01)
+    new = jc.allocation.rebudget(tau, jc.allocation.Slide(), budget=5, rho=0.01, eps=0.1)
+    sure = jc.allocation.guarantee(tau, budget=5, rho=0.01)
     return dict(
         sample=(sample, None),
         effects=(effects, effects.summary()),
@@ -55,7 +55,7 @@ def results():
         plan=(plan, plan.summary()),
         rebudget=(new, new.summary()),
         guarantee=(sure, sure.summary()),
-        grouping=(jc.group(sample, jc.Quantiles("age", 3)), None),
+        grouping=(jc.allocation.group(sample, jc.allocation.Quantiles("age", 3)), None),
     )
 
 
@@ -99,9 +99,11 @@ def test_many_groups_print_the_first_and_many_queries_their_range():
     estimate = jnp.array([-1.5, np.nan, *np.linspace(0, 2, 23)])
     numbers = dict(estimate=estimate, error=estimate, lower=estimate - 1, upper=estimate + 1)
     numbers |= dict(pooled=jnp.zeros(25, bool), level=0.95, target="tau(x)", method="mine")
-    assert str(jc.Interval(**numbers)).endswith(" of tau(x) (mine); estimates from -1.5 to 2")
+    assert str(jc.inference.Interval(**numbers)).endswith(
+        " of tau(x) (mine); estimates from -1.5 to 2"
+    )
     groups = Groups(jnp.full(25, 3), jnp.full(25, 2), (np.datetime64("2020-01-01"), *range(24)))
-    said = str(jc.Interval(**numbers, groups=groups)).split("\n")
+    said = str(jc.inference.Interval(**numbers, groups=groups)).split("\n")
     assert len(said) == 2 + 20 + 1 and said[-1].startswith("... and 5 more groups")
     assert " ".join(said[2].split()) == "2020-01-01 2 of 3 -1.5 -1.5 -2.5 -0.5"
     assert said[3].split() == ["0", "2", "of", "3", *["none"] * 4]
@@ -235,7 +237,7 @@ def everything(kind):
     data = as_kind(kind, frame())
     sample = jc.Sample.from_frame(data, treatment="t", outcome="y", categorical=["town"])
     effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
-    average, half = jc.AbadieImbens(), jc.Quantiles("age", 2)
+    average, half = jc.AbadieImbens(), jc.allocation.Quantiles("age", 2)
     by = jc.interval(effects, average, by="town")
     trial = jc.GroupEstimates.from_trial(sample, by="town")
     tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"reach": [0.1, 0.2]}, folds=1)
@@ -261,7 +263,7 @@ def everything(kind):
         "allocation of intervals": jc.allocate(
             jc.GroupEstimates.from_effects(by), jc.TopK(1)
         ).to_frame(),
-        "grouping": jc.group(sample, half).to_frame(),
+        "grouping": jc.allocation.group(sample, half).to_frame(),
         "tuning": tuning.table,
         "tree": tree.to_frame(sample),
         "panel": panel.to_frame(),

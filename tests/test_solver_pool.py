@@ -29,7 +29,7 @@ from oracles.programs import (
 )
 
 import jcausal as jc
-from jcausal.solve import _highs, _pool
+from jcausal.solvers import _highs, _pool
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -51,7 +51,7 @@ def own_threads():
 def test_solutions_are_the_best_of_all_vectors():
     dense = [random_dense(seed) for seed in range(40)]
     programs = [program_of(*each, offset=float(k)) for k, each in enumerate(dense)]
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         solutions = pool.solve(programs)
     ended = [each.ended for each in solutions]
     assert ended.count("infeasible") >= 5
@@ -86,7 +86,7 @@ def test_a_program_without_columns_holds_or_not(low):
 def test_an_unbounded_program_is_an_error_that_names_it():
     unbounded = program_of([-1], upper=np.inf)
     with (
-        jc.SolverPool(2) as pool,
+        jc.solvers.SolverPool(2) as pool,
         pytest.raises(jc.SolverError, match=r"^program 1: HiGHS ended with '.*[Uu]nbounded'\.$"),
     ):
         pool.solve([SMALL, unbounded, SMALL])
@@ -105,7 +105,7 @@ def test_an_infeasible_program_that_would_be_unbounded_is_infeasible():
 
 def test_what_runs_after_another_program_is_not_touched_by_it():
     """Costs, limits and incumbents of the last program are forgotten."""
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         ends = [pool.solve([TOUGH], node_limit=n)[0].ended for n in (5, None, 5)]
         assert ends == ["node limit", "optimal", "node limit"]
         first = pool.solve([hard(2)], **FEW)
@@ -114,7 +114,7 @@ def test_what_runs_after_another_program_is_not_touched_by_it():
 
 
 def test_limits_and_gap():
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         began = time.perf_counter()
         slow = pool.solve([ENDLESS] * 3, time_limit=0.2)
         assert time.perf_counter() - began < 5
@@ -133,7 +133,7 @@ def test_the_incumbent_is_the_start():
     [best] = alone([TOUGH])
     known = TOUGH._replace(incumbent=best.values)
     wrong = TOUGH._replace(incumbent=best.values + 0.3)
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         without, at_once = pool.solve([TOUGH, known], node_limit=1)
         [other] = pool.solve([wrong])
     assert at_once.objective == pytest.approx(best.objective, abs=1e-9)
@@ -181,7 +181,7 @@ def test_wrong_programs_are_refused_before_the_solver_sees_them(change, words, m
         bad = bad._replace(**{name: array})
     seen, run = [], _highs._take
     monkeypatch.setattr(_highs, "_take", lambda *args: seen.append(1) or run(*args))
-    with jc.SolverPool(1) as pool, pytest.raises(ValueError, match=f"^program 1: {words}"):
+    with jc.solvers.SolverPool(1) as pool, pytest.raises(ValueError, match=f"^program 1: {words}"):
         pool.solve([program, bad])
     assert len(seen) == 1
 
@@ -199,11 +199,11 @@ def test_wrong_programs_are_refused_before_the_solver_sees_them(change, words, m
 )
 def test_wrong_options_are_refused(options, limits, words, unchecked):
     with pytest.raises(ValueError, match=words):
-        jc.SolverPool(**options).solve([SMALL], **limits)
+        jc.solvers.SolverPool(**options).solve([SMALL], **limits)
 
 
 def test_no_programs_two_closes_and_work_after_a_close():
-    pool = jc.SolverPool(2)
+    pool = jc.solvers.SolverPool(2)
     assert pool.solve([]) == []
     assert pool.solve([SMALL])[0].objective == -3.0
     assert own_threads()
@@ -218,12 +218,12 @@ def test_no_programs_two_closes_and_work_after_a_close():
 def test_two_workers_and_any_threads_give_the_same_in_the_order_asked(mixed):
     """The hard ones are asked first and done last."""
     done = []
-    with jc.SolverPool(2) as pool:
+    with jc.solvers.SolverPool(2) as pool:
         backwards = pool.solve(MIXED[::-1], progress=done.append, **FEW)
     assert_same(backwards[::-1], mixed)
     assert done == sorted(done) and done[-1] == len(MIXED)
     with ThreadPoolExecutor(2) as executor:
-        with jc.SolverPool(executor=executor) as pool:
+        with jc.solvers.SolverPool(executor=executor) as pool:
             assert_same(pool.solve(MIXED, **FEW), mixed)
         assert executor.submit(int, "7").result() == 7
 
@@ -239,7 +239,7 @@ def test_an_iterator_is_asked_for_a_few_at_a_time():
     def progress(done):
         ahead.append(len(asked) - done)
 
-    with jc.SolverPool(2) as pool:
+    with jc.solvers.SolverPool(2) as pool:
         assert len(pool.solve(programs(), progress=progress)) == 60
     assert max(ahead) <= 2 * _pool.AHEAD
     assert len(asked) == 60
@@ -248,7 +248,7 @@ def test_an_iterator_is_asked_for_a_few_at_a_time():
 def test_each_thread_keeps_one_solver(monkeypatch):
     made, real = [], _highs.Quiet
     monkeypatch.setattr(_highs, "Quiet", lambda: made.append(real()) or made[-1])
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         pool.solve([SMALL] * 20)
         pool.solve([SMALL] * 20)
     assert len(made) == 1
@@ -260,7 +260,7 @@ def test_the_solver_says_nothing(repository_on_path):
     """Not even its header, which it may print as it is made: stdout is the user's."""
     script = (
         "from oracles.programs import SMALL; import jcausal as jc; "
-        "print(jc.SolverPool(1).solve([SMALL])[0].ended)"
+        "print(jc.solvers.SolverPool(1).solve([SMALL])[0].ended)"
     )
     here = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
@@ -269,7 +269,7 @@ def test_the_solver_says_nothing(repository_on_path):
 
 def test_a_program_that_fails_stops_the_others_and_the_pool_goes_on():
     wrong = SMALL._replace(offset=np.nan)
-    with jc.SolverPool(2) as pool:
+    with jc.solvers.SolverPool(2) as pool:
         began = time.perf_counter()
         with pytest.raises(ValueError, match="^program 2: offset is nan"):
             pool.solve([SMALL, SMALL, wrong, *[ENDLESS] * 7])
@@ -283,7 +283,7 @@ def test_programs_that_cannot_be_made_stop_the_others_too():
         yield ENDLESS
         raise LookupError("no more")
 
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         with pytest.raises(LookupError, match="no more"):
             pool.solve(programs())
         assert pool.solve([SMALL])[0].objective == -3.0
@@ -291,7 +291,7 @@ def test_programs_that_cannot_be_made_stop_the_others_too():
 
 def test_an_unforeseen_error_says_which_program(monkeypatch):
     monkeypatch.setattr(_highs, "check", lambda program: 1 / program.offset)
-    with jc.SolverPool(1) as pool, pytest.raises(ZeroDivisionError) as failed:
+    with jc.solvers.SolverPool(1) as pool, pytest.raises(ZeroDivisionError) as failed:
         pool.solve([SMALL._replace(offset=1.0), SMALL])
     assert failed.value.__notes__ == ["in program 1"]
 
@@ -304,7 +304,7 @@ def interrupt(_=None):
 def test_ctrl_c_stops_soon_and_keeps_what_is_finished(own):
     """Two are done, the third runs, the others wait."""
     executor = None if own else ThreadPoolExecutor(1)
-    pool = jc.SolverPool(1, executor=executor)
+    pool = jc.solvers.SolverPool(1, executor=executor)
     began = time.perf_counter()
     with pytest.raises(KeyboardInterrupt) as stopped:
         pool.solve([SMALL, SMALL, *[ENDLESS] * 30], progress=lambda n: n == 2 and interrupt())
@@ -332,7 +332,7 @@ def test_ctrl_c_while_it_waits_and_a_second_one_while_it_stops(monkeypatch):
         return real(futures, *rest)
 
     monkeypatch.setattr(_pool, "wait", slow)
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         alarm = threading.Timer(0.3, interrupt)
         alarm.start()
         with pytest.raises(jc.Interrupted) as stopped:
@@ -346,7 +346,7 @@ def test_ctrl_c_while_it_waits_and_a_second_one_while_it_stops(monkeypatch):
 
 def test_one_call_that_stops_leaves_others_alone():
     found = []
-    with jc.SolverPool(1) as calm, jc.SolverPool(1) as other:
+    with jc.solvers.SolverPool(1) as calm, jc.solvers.SolverPool(1) as other:
         beside = threading.Thread(target=lambda: found.extend(calm.solve([ENDLESS], time_limit=1)))
         beside.start()
         with pytest.raises(ValueError, match="program 1"):
@@ -367,10 +367,10 @@ def test_an_executor_that_breaks_is_made_again_and_given_up_at_last(mixed):
         made.append(ThreadPoolExecutor(1, initializer=fail if len(made) < 2 else None))
         return made[-1]
 
-    with jc.SolverPool(executor=make) as pool:
+    with jc.solvers.SolverPool(executor=make) as pool:
         assert_same(pool.solve(MIXED, **FEW), mixed)
     assert len(made) == 3
-    always = jc.SolverPool(executor=lambda: ThreadPoolExecutor(1, initializer=fail))
+    always = jc.solvers.SolverPool(executor=lambda: ThreadPoolExecutor(1, initializer=fail))
     with always, pytest.raises(RuntimeError, match="was lost 3 times with its worker"):
         always.solve(MIXED)
 
@@ -403,7 +403,7 @@ class Forgetful(Executor):
 
 def test_forgotten_tasks_are_given_again_and_executors_that_are_made_are_shut(mixed):
     made = []
-    with jc.SolverPool(2, executor=lambda: made.append(Forgetful()) or made[-1]) as pool:
+    with jc.solvers.SolverPool(2, executor=lambda: made.append(Forgetful()) or made[-1]) as pool:
         assert_same(pool.solve(MIXED, **FEW), mixed)
     [executor] = made
     assert executor.tasks == len(MIXED) + 3
@@ -430,7 +430,7 @@ def test_processes_and_one_that_is_killed_half_way(work, repository_on_path):
         made.append(ProcessPoolExecutor(2, mp_context=SPAWN))
         return made[-1]
 
-    with jc.SolverPool(2, executor=make) as pool:
+    with jc.solvers.SolverPool(2, executor=make) as pool:
         assert_same(pool.solve(WORK, **FEW), work)
         progress, killed = killing(lambda: made[0]._processes, 4)
         assert_same(pool.solve(WORK, progress=progress, **FEW), work)
@@ -440,7 +440,7 @@ def test_processes_and_one_that_is_killed_half_way(work, repository_on_path):
 def test_a_process_pool_of_the_user(repository_on_path):
     """It serves, names a failing program, and when it breaks, the error says what to do."""
     with ProcessPoolExecutor(1, mp_context=SPAWN) as executor:
-        pool = jc.SolverPool(1, executor=executor)
+        pool = jc.solvers.SolverPool(1, executor=executor)
         with pytest.raises(ValueError, match="^program 2: offset is nan"):
             pool.solve([SMALL, SMALL, SMALL._replace(offset=np.nan), *[SMALL] * 7])
         with pytest.raises(jc.SolverError, match="^program 0: HiGHS ended with"):
@@ -460,7 +460,9 @@ def test_ctrl_c_does_not_wait_for_processes(repository_on_path):
         if done == 2:
             interrupt()
 
-    with jc.SolverPool(1, executor=lambda: ProcessPoolExecutor(1, mp_context=SPAWN)) as pool:
+    with jc.solvers.SolverPool(
+        1, executor=lambda: ProcessPoolExecutor(1, mp_context=SPAWN)
+    ) as pool:
         pool.solve([SMALL])
         began = time.perf_counter()
         with pytest.raises(jc.Interrupted) as stopped:
@@ -478,13 +480,13 @@ def test_a_cluster_and_one_worker_that_is_killed_half_way(work, repository_on_pa
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        with jc.SolverPool(2, executor=client.get_executor()) as pool:
+        with jc.solvers.SolverPool(2, executor=client.get_executor()) as pool:
             assert_same(pool.solve(WORK, **FEW), work)
             pids = client.run(os.getpid).values()
             progress, killed = killing(lambda: pids, 4)
             assert_same(pool.solve(WORK, progress=progress, **FEW), work)
             assert killed[0] < len(WORK)
-        with jc.SolverPool(2, executor=client.get_executor) as pool:
+        with jc.solvers.SolverPool(2, executor=client.get_executor) as pool:
             with pytest.raises(ValueError, match="^program 1: offset is nan"):
                 pool.solve([SMALL, SMALL._replace(offset=np.nan)])
             assert pool.solve([SMALL])[0].objective == -3.0

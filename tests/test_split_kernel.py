@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jcausal import kernels
-from jcausal.match.tree._grow import order_of
+from jcausal.matching.trees._grow import order_of
 from jcausal_kernels.specs import SPLIT_SPECS
 
 IMPLEMENTATIONS = ["reference", "histogram", "sorted", "steps", "auto"]

@@ -13,11 +13,11 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.preprocessing import StandardScaler
 
 import jcausal as jc
-from jcausal.outcome import _masks
-from jcausal.outcome._bart import _nan_ended, as_posterior, cut_points, split_rhat
-from jcausal.outcome._forest import Forest
-from jcausal.outcome._surface import evaluate_along
-from jcausal.outcome._trees import from_heaps, merge
+from jcausal.surfaces import _masks
+from jcausal.surfaces._bart import _nan_ended, as_posterior, cut_points, split_rhat
+from jcausal.surfaces._forest import Forest
+from jcausal.surfaces._surface import evaluate_along
+from jcausal.surfaces._trees import from_heaps, merge
 
 
 @pytest.mark.x64

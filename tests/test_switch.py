@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import jcausal as jc
-from jcausal.outcome._alike import alike
-from jcausal.outcome._forest import Forest
-from jcausal.outcome._function import as_surface
-from jcausal.outcome._switch import level_changes, sees
+from jcausal.surfaces._alike import alike
+from jcausal.surfaces._forest import Forest
+from jcausal.surfaces._function import as_surface
+from jcausal.surfaces._switch import level_changes, sees
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.match.boxes._advance import advance
+from jcausal.matching.boxes._advance import advance
 
 
 def arrays(seeds, n=40):

@@ -10,9 +10,9 @@ from conftest import draw_sample
 from sklearn import ensemble, tree
 
 import jcausal as jc
-from jcausal.outcome._ensemble import _predictions
-from jcausal.outcome._forest import Forest
-from jcausal.outcome._grown import as_arrays, read_ensemble
+from jcausal.surfaces._ensemble import _predictions
+from jcausal.surfaces._forest import Forest
+from jcausal.surfaces._grown import as_arrays, read_ensemble
 
 
 def lightgbm(**options):

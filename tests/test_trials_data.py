@@ -32,7 +32,7 @@ def test_published_numbers(name, file, controls, treated, difference):
     if difference is not None:
         assert y[t].mean() - y[~t].mean() == pytest.approx(difference, abs=0.06)
     if name == "star":
-        schools = jc.group(sample, jc.ByColumn("school"))
+        schools = jc.allocation.group(sample, jc.allocation.ByColumn("school"))
         assert schools.groups == 79 and schools.filtered().groups == 78
 
 
@@ -103,7 +103,7 @@ def test_the_bench_s_rows():
     for spread, low, high in ((0.0, 0.0, 0.6), (20.0, 0.95, 1.0)):
         y = spread * code * t + rng.normal(size=400)
         sample = jc.Sample(code[:, None].astype(float), t, y)
-        found = data._reliability(jc.group(sample, jc.ByColumn(code)))
+        found = data._reliability(jc.allocation.group(sample, jc.allocation.ByColumn(code)))
         assert low <= found <= high
     of = data.Divided("STAR", data.DIVISIONS["STAR"][0], np.linspace(0, 1, 40), 1, 0.5)
     records = pd.concat(list(runs.failures(of, 60, True)))

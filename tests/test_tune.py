@@ -9,14 +9,14 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.match.boxes import _tune
+from jcausal.matching.boxes import _tune
 
 SURFACE = jc.Function(wavy)
 FAST = jc.FastAHB(outcome=SURFACE)
 RESULTS = ["loss", "error", "alone", "unmatched", "controls"]
 
 
-class Spy(jc.OutcomeModel):
+class Spy(jc.surfaces.OutcomeModel):
     """Linear surfaces that write down which rows and arms they were trained on."""
 
     seen: list = eqx.field(static=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from jcausal.cli._estimate import read_columns
 from jcausal.cli._terminal import Bar, tell
 from jcausal.data import number_in_words
-from jcausal.diagnose import describe as described
+from jcausal.diagnostics import describe as described
 
 THIN = 0.5  # overlap below this is worth a line
 

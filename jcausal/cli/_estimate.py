@@ -85,7 +85,7 @@ def _folds_in_words() -> Iterator[None]:
         raise UserError(error.told(FOLD_WORDS)) from error
 
 
-def make_method(options: argparse.Namespace) -> jc.Matcher:
+def make_method(options: argparse.Namespace) -> jc.matching.Matcher:
     """The matching method of the options; where they say nothing, the library's defaults."""
     said = {name: getattr(options, name) for name in KNOBS}
     said = {name: value for name, value in said.items() if value is not None}

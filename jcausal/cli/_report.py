@@ -13,7 +13,7 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
-from jcausal.match import bounding
+from jcausal.matching import bounding
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
@@ -22,16 +22,16 @@ LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces near
 class Results(NamedTuple):
     """Everything that follows from the effects."""
 
-    effects: jc.Effects
-    average: jc.Interval
-    units: jc.Interval | None
+    effects: jc.effects.Effects
+    average: jc.inference.Interval
+    units: jc.inference.Interval | None
     balance: pd.DataFrame
     groups: dict[str, pd.DataFrame]
     notes: list[str]
 
 
 def measure(
-    effects: jc.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
+    effects: jc.effects.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
 ) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
     shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
@@ -79,7 +79,7 @@ def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
     if results.units is not None:
         rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
     found = dict(effects=rows, balance=results.balance.reset_index())
-    if isinstance(matching, jc.Boxes):
+    if isinstance(matching, jc.matching.Boxes):
         found |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
     for name, table in results.groups.items():
         found[_file_name(f"effects by {name}", found)] = table
@@ -98,7 +98,7 @@ def pictures(results: Results, *, unit: str) -> dict[str, Writer]:
         ),
         love=lambda: jc.plot.love(results.balance),
     )
-    if isinstance(matching, jc.Boxes):
+    if isinstance(matching, jc.matching.Boxes):
         which, pair = _drawn_boxes(effects)
         if which:
             found["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
@@ -157,9 +157,9 @@ def _group_words(table: pd.DataFrame) -> str:
     )
 
 
-def _chain_words(effects: jc.Effects) -> str:
+def _chain_words(effects: jc.effects.Effects) -> str:
     """How well the chains of BART agree; nothing for other surfaces."""
-    fitted = [s for s in effects.surfaces if isinstance(s, jc.BARTSurface)]
+    fitted = [s for s in effects.surfaces if isinstance(s, jc.surfaces.BARTSurface)]
     if not fitted:
         return ""
     lines = []
@@ -174,10 +174,10 @@ def _chain_words(effects: jc.Effects) -> str:
     return "\n".join(lines)
 
 
-def _boxes_words(effects: jc.Effects) -> str:
+def _boxes_words(effects: jc.effects.Effects) -> str:
     """A small, a middling and a large group among the matched, in words."""
     matching = effects.matching
-    if not isinstance(matching, jc.Boxes):
+    if not isinstance(matching, jc.matching.Boxes):
         return ""
     ite, ids = np.asarray(effects.ite), matching.sample.id
     return "some boxes\n" + "\n".join(
@@ -187,14 +187,14 @@ def _boxes_words(effects: jc.Effects) -> str:
     )
 
 
-def _drawn_boxes(effects: jc.Effects) -> tuple[list[int], list[str]]:
+def _drawn_boxes(effects: jc.effects.Effects) -> tuple[list[int], list[str]]:
     """The boxes that the summary tells of, and the two covariates that they are best seen in.
 
     A box without a place there (it holds only missing values) is left out; all are where there
     are no two such covariates.
     """
     boxes = effects.matching
-    assert isinstance(boxes, jc.Boxes)
+    assert isinstance(boxes, jc.matching.Boxes)
     which = _some_boxes(effects)
     columns = sorted(bounding(boxes, which)[:2])
     placed = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
@@ -202,7 +202,7 @@ def _drawn_boxes(effects: jc.Effects) -> tuple[list[int], list[str]]:
     return [i for i in which if placed[i]] if len(columns) == 2 else [], names
 
 
-def _some_boxes(effects: jc.Effects) -> list[int]:
+def _some_boxes(effects: jc.effects.Effects) -> list[int]:
     """Queries at a quarter, the middle and nine tenths of the matched, by their controls."""
     matched = np.flatnonzero(np.asarray(effects.matched))
     order = matched[np.argsort(np.asarray(effects.n_control)[matched], kind="stable")]

@@ -1,6 +1,7 @@
 """Arguments of the wrong kind: one sentence in place of an attribute that is missing."""
 
 import numbers
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ def check_kind(value: object, kind: type, verb: str, instead: str) -> None:
     **Raises:** ValueError that names both classes and says what to do.
     """
     if not isinstance(value, kind):
-        raise ValueError(f"{verb} takes a jc.{kind.__name__}, not {named(value)}: {instead}.")
+        raise ValueError(f"{verb} takes a {public_name(kind)}, not {named(value)}: {instead}.")
 
 
 def check_object(value: object) -> None:
@@ -31,8 +32,16 @@ def check_object(value: object) -> None:
     **Raises:** ValueError.
     """
     if isinstance(value, type):
-        ours = "jc." if value.__module__.startswith("jcausal.") else ""
-        raise ValueError(f"{value.__name__} is a class: write {ours}{value.__name__}().")
+        raise ValueError(f"{value.__name__} is a class: write {public_name(value)}().")
+
+
+def public_name(kind: type) -> str:
+    """How a user writes a class: jc.AHB, jc.matching.Boxes; one of theirs by its bare name."""
+    package, *rooms = kind.__module__.split(".")
+    if package != "jcausal":
+        return kind.__name__
+    at_the_top = getattr(sys.modules[package], kind.__name__, None) is kind
+    return f"jc.{kind.__name__}" if at_the_top else f"jc.{rooms[0]}.{kind.__name__}"
 
 
 def check_place(i: Any, count: int, what: str) -> int:

@@ -6,7 +6,7 @@ from os import PathLike
 import pandas as pd
 
 from jcausal.datasets._read import read_table
-from jcausal.panel import Panel
+from jcausal.panels import Panel
 
 
 def prop99() -> Panel:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from jcausal.allocate import Allocation, TopK
+from jcausal.allocation import Allocation, TopK
 from jcausal.data import check_kind
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes, legend, whole
 from jcausal.plot._text import plain

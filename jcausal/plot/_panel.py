@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from jcausal.data import check_kind, label_in_words
-from jcausal.infer import Placebos
-from jcausal.panel import Completion
+from jcausal.inference import Placebos
+from jcausal.panels import Completion
 from jcausal.plot._plots import BLUE, GREY, ORANGE, _axes, whole
 from jcausal.plot._text import plain
 

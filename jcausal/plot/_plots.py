@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import DataError, Schema, as_pandas, check_kind, number_in_words
-from jcausal.estimate import Effects
-from jcausal.infer import Interval
-from jcausal.match import Boxes, bounding
+from jcausal.effects import Effects
+from jcausal.inference import Interval
+from jcausal.matching import Boxes, bounding
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import as_pandas, check_kind, number_in_words
-from jcausal.estimate import Effects
-from jcausal.match import Tree
-from jcausal.match.tree import conditions, sums_by_leaf
+from jcausal.effects import Effects
+from jcausal.matching import Tree
+from jcausal.matching.trees import conditions, sums_by_leaf
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.allocate import LEA
-from jcausal.allocate._lea import Split
-from jcausal.allocate._values import Values, as_effects
+from jcausal.allocation import LEA
+from jcausal.allocation._lea import Split
+from jcausal.allocation._values import Values, as_effects
 from jcausal.data import DataError, Options, as_key, check_count, is_traced, step_key
 from jcausal.simulate._allocation_trials import AllocationTrials
 
@@ -97,7 +97,7 @@ def allocation_trials(
 
     **Arguments:**
 
-    - `tau`: effects (M,) of the groups, in [0, 1] (see `jc.unit_scale`); they may be vmapped over.
+    - `tau`: effects (M,) of the groups, in [0, 1] (see `jc.allocation.unit_scale`); vmap works.
     - `sampling`: `jc.simulate.EqualSamples` or `RandomSamples`.
     - `repeats`: trials of each number of samples.
     - `key`: a JAX key or an int.

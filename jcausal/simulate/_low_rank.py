@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jcausal.data import Shown, as_key, check_count, number_in_words, step_key
-from jcausal.panel import Panel
+from jcausal.panels import Panel
 
 Key = PRNGKeyArray | Array | int
 

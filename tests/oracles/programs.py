@@ -10,7 +10,7 @@ def program_of(cost, rows=(), low=(), high=(), *, lower=0.0, upper=1.0, integer=
     cost = np.asarray(cost, float)
     rows = np.asarray(rows, float).reshape(len(low), cost.size)
     row, column = np.nonzero(rows)
-    return jc.IntegerProgram(
+    return jc.solvers.IntegerProgram(
         cost=cost,
         lower=np.full(cost.size, lower),
         upper=np.full(cost.size, upper),
@@ -71,5 +71,5 @@ def assert_same(ours, theirs):
 
 def alone(programs, **limits):
     """The solutions by one thread."""
-    with jc.SolverPool(1) as pool:
+    with jc.solvers.SolverPool(1) as pool:
         return pool.solve(programs, **limits)

@@ -1,0 +1,37 @@
+"""Allocation of a budget to groups whose effects are known only coarsely."""
+
+from jcausal.allocation._allocate import allocate as allocate
+from jcausal.allocation._allocation import Allocation as Allocation
+from jcausal.allocation._allocation import Value as Value
+from jcausal.allocation._coarse import CountBounds as CountBounds
+from jcausal.allocation._coarse import ThresholdMass as ThresholdMass
+from jcausal.allocation._coarse import count_bounds as count_bounds
+from jcausal.allocation._coarse import threshold_mass as threshold_mass
+from jcausal.allocation._distributions import Beta as Beta
+from jcausal.allocation._distributions import Distribution as Distribution
+from jcausal.allocation._distributions import TruncatedNormal as TruncatedNormal
+from jcausal.allocation._estimates import GroupEstimates as GroupEstimates
+from jcausal.allocation._flexible import Accept as Accept
+from jcausal.allocation._flexible import BudgetMethod as BudgetMethod
+from jcausal.allocation._flexible import Overspend as Overspend
+from jcausal.allocation._flexible import Rebudget as Rebudget
+from jcausal.allocation._flexible import Slide as Slide
+from jcausal.allocation._flexible import rebudget as rebudget
+from jcausal.allocation._gamma import TheoremGamma as TheoremGamma
+from jcausal.allocation._groupings import ByColumn as ByColumn
+from jcausal.allocation._groupings import EffectKMeans as EffectKMeans
+from jcausal.allocation._groupings import KMeans as KMeans
+from jcausal.allocation._groupings import PropensityStrata as PropensityStrata
+from jcausal.allocation._groupings import Quantiles as Quantiles
+from jcausal.allocation._groups import Grouping as Grouping
+from jcausal.allocation._groups import GroupingMethod as GroupingMethod
+from jcausal.allocation._groups import group as group
+from jcausal.allocation._guarantee import Guarantee as Guarantee
+from jcausal.allocation._guarantee import guarantee as guarantee
+from jcausal.allocation._knapsack import Knapsack as Knapsack
+from jcausal.allocation._lea import LEA as LEA
+from jcausal.allocation._plan import SamplePlan as SamplePlan
+from jcausal.allocation._regularity import regularity as regularity
+from jcausal.allocation._scale import unit_scale as unit_scale
+from jcausal.allocation._top_k import Budget as Budget
+from jcausal.allocation._top_k import TopK as TopK

@@ -1,0 +1,172 @@
+"""Intervals: what they hold, and what a method for them is."""
+
+from abc import abstractmethod
+from statistics import NormalDist
+from typing import Any, Literal
+
+import equinox as eqx
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data import (
+    FrameKind,
+    Options,
+    Shown,
+    label_in_words,
+    like,
+    number_in_words,
+    on_host,
+)
+from jcausal.effects import Effects
+
+LINES = 20  # groups of a table that is printed
+
+Target = Literal[
+    "tau(x)",
+    "realised",
+    "population average",
+    "sample average",
+    "population risk ratio",
+    "sample risk ratio",
+    "average over cells",
+    "average over treated cells",
+    "unit effects",
+    "time effects",
+]
+
+
+class Groups(eqx.Module):
+    """The groups of queries that the estimates of an `Interval` are of."""
+
+    queries: Int[Array, " g"]
+    matched: Int[Array, " g"]
+    label: tuple = eqx.field(static=True)
+
+
+class Interval(Shown, eqx.Module):
+    """Estimates with a lower and an upper bound: of the average (), of queries or groups (q,).
+
+    `target` says what is covered; `error` is the standard error (for a ratio, of its logarithm);
+    `pooled` marks estimates for which a group holds too few units for a variance of its own;
+    `groups` names the groups of a table of averages; `absent` says why an estimate may have no
+    bounds (NaN); `home` is the kind of frame that the sample was read from.
+    """
+
+    estimate: Float[Array, "*q"]
+    error: Float[Array, "*q"]
+    lower: Float[Array, "*q"]
+    upper: Float[Array, "*q"]
+    pooled: Bool[Array, "*q"]
+    level: float = eqx.field(static=True)
+    target: Target = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    groups: Groups | None = None
+    absent: str = eqx.field(static=True, default="")
+    home: FrameKind = eqx.field(static=True, default="pandas")
+
+    @property
+    def unbounded(self) -> Bool[Array, "*q"]:
+        """Which estimates have no bounds though they exist, for the reason in `absent`."""
+        return _unbounded(self.lower, self.estimate)
+
+    @property
+    def _single(self) -> bool:
+        return self.estimate.ndim < 2
+
+    def _said(self) -> str:
+        """In words: one line for an average, a table for groups, count and range for many."""
+        percent = f"{100 * self.level:g}% interval"
+        if self.estimate.ndim:
+            of = "" if self.groups is None else " by group"
+            text = f"{self.estimate.shape[0]} {percent}s of {self.target}{of} ({self.method})"
+            missing = int(self.unbounded.sum())
+            text += f"; {missing} without bounds: {self.absent}" if missing else ""
+            return f"{text}; {self._range}" if self.groups is None else f"{text}\n{self._table}"
+        middle = number_in_words(float(self.estimate))
+        if bool(self.unbounded):
+            return f"{middle} (no {percent}: {self.absent}; {self.target}, {self.method})"
+        low, high = (number_in_words(float(v)) for v in (self.lower, self.upper))
+        return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
+
+    @property
+    def _range(self) -> str:
+        """From the least to the largest estimate."""
+        known = np.asarray(self.estimate)[np.isfinite(self.estimate)]
+        ends = [number_in_words(float(v)) for v in (known.min(), known.max())] if known.size else []
+        return f"estimates from {' to '.join(ends)}" if ends else "no estimates"
+
+    @property
+    def _table(self) -> str:
+        """One line a group: who is matched, the estimate, its error and bounds."""
+        rows = self._shown()
+        shown = rows.head(LINES)[["group", "matched"]].copy()
+        shown["matched"] = [f"{m} of {q}" for m, q in zip(shown["matched"], rows["queries"])]
+        shown["group"] = [label_in_words(label) for label in shown["group"]]
+        for name in ("estimate", "error", "lower", "upper"):
+            shown[name] = [
+                number_in_words(float(v)) if np.isfinite(v) else "none"
+                for v in rows[name].head(LINES)
+            ]
+        more = f"\n... and {len(rows) - LINES:,} more groups: to_frame() has all"
+        return shown.to_string(index=False) + more * (len(rows) > LINES)
+
+    def to_frame(self) -> Any:
+        """One row an estimate; with groups the table of their averages.
+
+        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
+        """
+        return like(self.home, self._shown())
+
+    def _shown(self) -> pd.DataFrame:
+        names = ("estimate", "error", "lower", "upper", "pooled")
+        columns = {name: np.atleast_1d(np.asarray(getattr(self, name))) for name in names}
+        if self.groups is not None:
+            counts = {
+                name: np.asarray(getattr(self.groups, name)) for name in ("queries", "matched")
+            }
+            columns = dict(group=list(self.groups.label)) | counts | columns
+        frame = pd.DataFrame(columns).assign(level=self.level, target=self.target)
+        if self.absent and self.groups is None:
+            missing = np.atleast_1d(np.asarray(self.unbounded))
+            frame["reason"] = np.where(missing, self.absent, "")
+        return frame
+
+
+@on_host
+def _unbounded(lib: Any, lower: Float[Array, "*q"], estimate: Float[Array, "*q"]) -> Array:
+    return lib.isnan(lower) & ~lib.isnan(estimate)
+
+
+@on_host
+def _bounds(
+    lib: Any, estimate: Float[Array, "*q"], variance: Float[Array, "*q"], quantile: float
+) -> tuple[Array, Array, Array]:
+    """The standard error, and as many of it below and above."""
+    error = lib.sqrt(variance)
+    return error, estimate - quantile * error, estimate + quantile * error
+
+
+class IntervalMethod(Options, eqx.Module):
+    """A way to put an interval around effects; holds hyperparameters only."""
+
+    level: eqx.AbstractVar[float]
+
+    @abstractmethod
+    def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
+        """The interval of the method's target."""
+
+
+def normal_interval(
+    estimate: Float[Array, "*q"],
+    variance: Float[Array, "*q"],
+    pooled: Bool[Array, "*q"],
+    level: float,
+    target: Target,
+    method: str,
+    groups: Groups | None = None,
+    absent: str = "",
+) -> Interval:
+    """Estimate plus and minus the normal quantile times the standard error."""
+    error, lower, upper = _bounds(estimate, variance, NormalDist().inv_cdf(0.5 + level / 2))
+    return Interval(estimate, error, lower, upper, pooled, level, target, method, groups, absent)

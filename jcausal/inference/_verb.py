@@ -1,0 +1,89 @@
+"""The verb `interval`."""
+
+import dataclasses
+
+from jaxtyping import Array, PRNGKeyArray
+
+from jcausal.data import By, as_key, check_kind, check_object, step_key
+from jcausal.effects import Effects
+from jcausal.inference._average import AverageMethod, Measure, average_interval
+from jcausal.inference._interval import Interval, IntervalMethod
+from jcausal.inference._panel import PanelMethod, panel_interval
+from jcausal.panels import Completion
+
+
+def interval(
+    effects: Effects | Completion,
+    method: IntervalMethod | PanelMethod,
+    *,
+    by: By | None = None,
+    measure: Measure = "difference",
+    key: PRNGKeyArray | Array | int | None = None,
+) -> Interval:
+    """Bounds around effects.
+
+    **Arguments:**
+
+    - `method`: such as `jc.AbadieImbens()` or `jc.Bootstrap()` for averages,
+      `jc.ConservativeNormal()` or `jc.GroupBootstrap()` for every query; for a completed panel
+      `jc.OwnErrors()`, `jc.PanelJackknife()`, `jc.PanelBootstrap()`.
+    - `by`: a covariate's name or labels (n,), as in `Effects.cate`: the average of each group of
+      queried units. Methods for averages only; under jit and vmap labels that are concrete. Of a
+      panel "unit" or "time": the effect of each.
+    - `measure`: "difference", or "ratio": risk1 / risk0 of outcomes that are 0 or 1, with bounds
+      exp(log ratio +- normal quantile * error), where log risk1 - log risk0 varies as the linear
+      form sum_q share_q (y1_q / risk1 - y0_q / risk0).
+    - `key`: for methods that draw.
+
+    **Returns:** an `Interval`; with `by` its `to_frame()` is the table of the groups, of the kind
+    of frame that the sample was read from.
+
+    **Raises:** ValueError when the method does not fit the effects, with the reason.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
+        >>> bounds = jc.interval(effects, jc.AbadieImbens())
+        >>> bool(bounds.lower < effects.att) and bool(effects.att < bounds.upper)
+        True
+        >>> table = jc.interval(effects, jc.AbadieImbens(), by="without degree").to_frame()
+        >>> table["queries"].tolist()
+        [54, 131]
+    """
+    if not isinstance(effects, Completion):
+        check_kind(effects, Effects, "interval", "pass what jc.estimate returns, or jc.complete")
+    check_object(method)
+    if not isinstance(method, IntervalMethod | PanelMethod):
+        raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
+    if not 0 < method.level < 1:
+        raise ValueError(f"level is {method.level}: it must lie between 0 and 1.")
+    if measure not in ("difference", "ratio"):
+        raise ValueError(f"measure is {measure!r}: use 'difference' or 'ratio'.")
+    step = None if key is None else step_key(as_key(key, "interval"), "inte")
+    home = effects.panel.home if isinstance(effects, Completion) else effects.sample.home
+    return dataclasses.replace(_made(effects, method, by, measure, step), home=home)
+
+
+def _made(
+    effects: Effects | Completion,
+    method: IntervalMethod | PanelMethod,
+    by: By | None,
+    measure: Measure,
+    step: PRNGKeyArray | None,
+) -> Interval:
+    """The interval by the method that fits the effects."""
+    if isinstance(effects, Completion):
+        return panel_interval(effects, method, by, measure, step)
+    if isinstance(method, PanelMethod):
+        raise ValueError(f"{type(method).__name__} is for panels, and these are effects.")
+    if isinstance(method, AverageMethod):
+        return average_interval(effects, method, by, measure, step)
+    if by is not None or measure != "difference":
+        option = "by=" if by is not None else "measure="
+        raise ValueError(
+            f"{type(method).__name__} gives one interval a query, and {option} asks for averages: "
+            "use jc.AbadieImbens() or jc.Bootstrap()."
+        )
+    return method.of(effects, step)

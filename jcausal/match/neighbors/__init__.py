@@ -1,4 +1,0 @@
-"""Pairs: for every query its partners by row, with weights."""
-
-from jcausal.match.neighbors._pairs import Guide as Guide
-from jcausal.match.neighbors._pairs import Pairs as Pairs

@@ -1,0 +1,70 @@
+"""What a matching method is."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jcausal.data import Options, Sample
+from jcausal.matching._matching import Estimand, Matching
+from jcausal.surfaces import OutcomeModel, ResponseSurface
+from jcausal.surfaces._surface import Arms
+
+Tau = Literal["a", "b"]  # how the effect of a query is formed: see `Effects`
+Progress = Callable[[str, int, int], None]
+
+
+class Task(NamedTuple):
+    """What is to be matched: folds of the sample, and queries that are rows or points.
+
+    `honest`: surfaces that are given were trained on other rows. `tau`: how effects are formed.
+    `most`: no fold holds more rows than so many, where that is known without their values.
+    """
+
+    sample: Sample
+    fold: Int[Array, " n"]
+    query: Int[Array, " q"]
+    query_fold: Int[Array, " q"]
+    asked: Bool[Array, " q"]
+    at: Float[np.ndarray, "q p"] | None
+    estimand: Estimand
+    key: PRNGKeyArray | None = None
+    honest: bool = True
+    tau: Tau = "b"
+    most: int | None = None
+
+
+class Matcher(Options, eqx.Module):
+    """A matching method: hyperparameters only, stored as given."""
+
+    outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]
+
+    @abstractmethod
+    def arms(self, estimand: Estimand, tau: Tau) -> Arms:
+        """Which response surfaces the method looks at."""
+
+    @property
+    @abstractmethod
+    def traceable(self) -> bool:
+        """Whether fitting and matching may run under jit, vmap and grad."""
+
+    @property
+    @abstractmethod
+    def cross_fits(self) -> bool:
+        """Whether surfaces are trained on other folds; else the method gets none, and one fold."""
+
+    @abstractmethod
+    def run(
+        self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
+    ) -> Matching:
+        """Match every query inside its own fold k, guided by `surfaces[k]`."""
+
+
+def prefixed(progress: Progress | None, prefix: str) -> Progress | None:
+    """The same report with a prefix before every stage."""
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(prefix + stage, done, total)

@@ -1,0 +1,128 @@
+"""Level boxes of a batch of queries: one program from the surface to the edges."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.matching._results import RESULTS, code
+from jcausal.matching.boxes._bins import Bins, make_bins
+from jcausal.matching.boxes._lines import Edges, Walk, cells_of, edges_at, make_lines
+from jcausal.matching.boxes._space import Layout, Queries
+from jcausal.surfaces import ResponseSurface
+from jcausal_kernels import box_levels
+
+FLOOR = 0.01  # the noise is at least this share of the variance of the predictions
+
+
+class Ground(NamedTuple):
+    """What all queries of a task share: steps, rungs (o,), fill (p,), cells (n, d), soundness."""
+
+    bins: Bins
+    rungs: Int[Array, " o"]
+    fill: Float[Array, " p"]
+    cells: Int[Array, "n d"]
+    sound: Bool[Array, ""]
+
+
+class Crowd(NamedTuple):
+    """The m units that may be matched in a fold: some of all, each standing for 1 / share.
+
+    `there` (2,) counts all units of the fold by arm.
+    """
+
+    cells: Int[Array, "m d"]
+    arm: Bool[Array, " m"]
+    weight: Float[Array, " m"]
+    values: Float[Array, "m 2"]
+    share: Float[Array, " 2"]
+    there: Int[Array, " 2"]
+
+
+class Batch(NamedTuple):
+    """Queries with their own predictions; what a surface's error counts for each (0: nothing)."""
+
+    queries: Queries
+    home: Float[Array, "q 2"]
+    use: Float[Array, "q 2"]
+    asked: Bool[Array, " q"]
+
+
+class Found(NamedTuple):
+    """Boxes and how each query ended."""
+
+    edges: Edges
+    status: Int[Array, " q"]
+
+
+@eqx.filter_jit
+def lay_out(
+    x: Float[Array, "n p"],
+    codes: Int[Array, "n p"],
+    weight: Float[Array, " n"],
+    valid: Bool[Array, " n"],
+    ladder: Float[Array, "o l"],
+    rungs: Int[Array, " o"],
+    fill: Float[Array, " p"],
+    plan: Layout,
+    most: int,
+) -> Ground:
+    """Steps of the ladders, and where every unit stands."""
+    levels = codes[:, plan.categories]
+    bins = make_bins(codes[:, plan.ordered], valid, ladder, rungs, most)
+    finite = jnp.isfinite(x).all(1) & jnp.isfinite(weight)
+    known = ((levels >= 0) & (levels < jnp.asarray(plan.heights, jnp.int32))).all(1)
+    clipped = jnp.clip(levels, 0, plan.tallest - 1)
+    sound = ((finite & known) | ~valid).all()
+    return Ground(bins, rungs, fill, cells_of(bins, clipped, plan.tallest), sound)
+
+
+def noise_of(surface: ResponseSurface, crowd: Crowd) -> Float[Array, " 2"]:
+    """Residual variance of each arm, and at least a share of its predictions' variance."""
+    own = jnp.stack([~crowd.arm, crowd.arm], axis=1) & (crowd.weight > 0)[:, None]
+    w = jnp.where(own, crowd.weight[:, None], 0)
+    share = w / jnp.where(own.any(0), w.sum(0), 1)
+    values = jnp.where(own, crowd.values, 0)
+    spread = (share * jnp.square(values - (share * values).sum(0))).sum(0)
+    return jnp.fmax(jnp.asarray(surface.noise, values.dtype), FLOOR * spread)
+
+
+@eqx.filter_jit
+def level_boxes(
+    surface: ResponseSurface,
+    ground: Ground,
+    crowd: Crowd,
+    batch: Batch,
+    minimum: Int[Array, " 2"],
+    plan: Layout,
+) -> Found:
+    """Lines, levels, the best level of each query, and its box."""
+    surface, ground, crowd, batch = jax.lax.stop_gradient((surface, ground, crowd, batch))
+    queries, weigh = batch.queries, jnp.sqrt(batch.use)
+    walk = Walk(surface, queries, surface(queries.x), ground.bins, ground.fill, weigh)
+    lines = make_lines(walk, ground.rungs, plan)
+    chosen = box_levels(
+        lines.table(),
+        crowd.cells,
+        crowd.values,
+        crowd.arm,
+        crowd.weight,
+        batch.home,
+        noise=noise_of(surface, crowd),
+        use=batch.use,
+        minimum=jnp.where(minimum > 1, minimum, 0),  # a query is there, and so is who is averaged
+        share=crowd.share,
+    )
+    status = jnp.where(jnp.isnan(chosen.cost), code(RESULTS.surface_nan), _short(crowd, minimum))
+    status = jnp.where(jnp.isfinite(chosen.cost), code(RESULTS.matched), status)
+    status = jnp.where(ground.sound, status, code(RESULTS.bad_input))
+    status = jnp.where(batch.asked, status, code(RESULTS.not_asked))
+    return Found(edges_at(lines, chosen.level, queries, ground.bins), status)
+
+
+def _short(crowd: Crowd, minimum: Int[Array, " 2"]) -> Int[Array, ""]:
+    """Which arm has too few units for any box."""
+    few = crowd.there[0] < jnp.maximum(minimum[0], 1)
+    return jnp.where(few, code(RESULTS.no_control), code(RESULTS.no_treated))

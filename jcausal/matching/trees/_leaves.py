@@ -1,0 +1,203 @@
+"""Leaves: for every query the controls of its leaf, with the weights of a linear regression."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jcausal.data import Sample, check_place, is_traced, like, on_host
+from jcausal.matching._matching import Estimand, Matching
+from jcausal.matching._prognosis import Prognosis
+from jcausal.matching._results import sentence
+from jcausal.matching.trees import _words
+from jcausal.matching.trees._projections import (
+    Footing,
+    beyond_controls,
+    carried_and_own,
+    group_sizes,
+    leaf_residuals,
+    projected_spread,
+    projected_sums,
+    projected_totals,
+    squared_weights,
+)
+from jcausal.matching.trees._tree import Tree
+
+
+class Design(eqx.Module):
+    """The regressions' rows: `row` (n, h) so that the sum over a leaf of w row row' projects.
+
+    `leaf` (n,) of every unit, counted over the trees of all folds, -1 for none; `lower`, `upper`
+    (l, f) range of the leaf's controls; `rank` (l,) of its regression, without the intercept;
+    `controls`, `treated` (l,) units.
+    """
+
+    row: Float[Array, "n h"]
+    leaf: Int[Array, " n"]
+    lower: Float[Array, "l f"]
+    upper: Float[Array, "l f"]
+    rank: Int[Array, " l"]
+    controls: Int[Array, " l"]
+    treated: Int[Array, " l"]
+
+
+class Leaves(Matching):
+    """One regression per leaf: a treated query is compared with the controls of its leaf.
+
+    The controls' weights in a group are those of the leaf's least squares prediction at the query:
+    a_qk = w_k x_q' (X'WX)^- x_k with x = (1, features), which add up to 1 and may be negative. So
+    `sums` of the outcome are predictions, and `spread` their adjoint. The treated arm of a group is
+    the query itself. `leaf` (n,) serves as `by=` of `jc.interval` and `Effects.cate`. With
+    `honest` False the tree was grown on the outcomes that are averaged.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> effects = jc.estimate(jc.datasets.lalonde("psid"), jc.M5Model())
+        >>> effects.matching.leaf.shape, int(effects.matched.sum())
+        ((2675,), 185)
+    """
+
+    sample: Sample
+    fold: Int[Array, " n"]
+    query: Int[Array, " q"]
+    query_fold: Int[Array, " q"]
+    status: Int[Array, " q"]
+    design: Design
+    trees: tuple[Tree, ...]
+    estimand: Estimand = eqx.field(static=True)
+    honest: bool = eqx.field(static=True)
+    prognosis: Prognosis | None = None
+
+    @property
+    def leaf(self) -> Int[Array, " n"]:
+        """The leaf of every unit, over the trees of all folds one after another; -1 for padding."""
+        return self.design.leaf
+
+    @property
+    def _footing(self) -> Footing:
+        sample, design = self.sample, self.design
+        return Footing(
+            design.row,
+            design.leaf,
+            design.rank,
+            design.controls,
+            sample.t,
+            sample.valid,
+            self.fold,
+            sample.weight,
+            self.query,
+            self.query_fold,
+        )
+
+    def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
+        """Predictions of each column at each query; with power 2 sums by squared weights."""
+        return projected_sums(self._footing, values, power)
+
+    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+        """The adjoint of `sums`."""
+        return projected_spread(self._footing, shares, power)
+
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
+        """Sums of predictions; a group's variance is that of its leaf's residuals."""
+        return projected_totals(self._footing, y, also)
+
+    @property
+    def squares(self) -> Float[Array, "q 2"]:
+        """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""
+        return squared_weights(self._footing)
+
+    @property
+    def sizes(self) -> Int[Array, "q 2"]:
+        """Controls of each query's leaf, and the query itself."""
+        return group_sizes(self._footing)
+
+    def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """Rows of the i-th query's leaf and itself, and their weights (adding up to 1 by arm)."""
+        i = check_place(i, len(self.query), "query")
+        query, row = int(np.asarray(self.query)[i]), np.asarray(self.design.row, float)
+        leaf, (weight, own) = np.asarray(self.leaf), carried_and_own(self._footing)
+        weight = np.asarray(weight, float)
+        rows = np.flatnonzero((leaf == leaf[query]) & (weight > 0) & (leaf >= 0))
+        share = weight[rows] * (row[rows] @ row[query])
+        share /= share.sum() if rows.size else 1
+        alone = np.array([query] if np.asarray(own)[i] > 0 else [], rows.dtype)
+        return np.concatenate([rows, alone]), np.concatenate([share, np.ones(alone.size)])
+
+    @property
+    def extrapolated(self) -> Bool[Array, " q"]:
+        """Matched queries that lie outside their leaf's controls in a feature (see `outside`)."""
+        return _any_of(self.matched, self.outside)
+
+    @property
+    def outside(self) -> Bool[Array, "q f"]:
+        """Where a query's feature is beyond what its leaf's controls can tell of.
+
+        Beyond their range; or where features depend linearly on each other among the controls and
+        not in the query, so that no weights of the controls reproduce it: the group's weighted mean
+        is off the query's value by more than a hundredth of the range over all leaves.
+        """
+        features = self.trees[0].features(self.sample.x)
+        return beyond_controls(self._footing, features, self.design.lower, self.design.upper)
+
+    def residuals(
+        self, y: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " l"]]:
+        """Residuals of the controls, their leverages, and each leaf's residual variance.
+
+        The variance is sum w e^2 / sum w times n / (n - rank - 1); the mean of the others' stands
+        in a leaf without degrees of freedom.
+        """
+        return leaf_residuals(self._footing, y)
+
+    def checked_residuals(
+        self, y: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " l"]]:
+        """`residuals`, for errors.
+
+        **Raises:** ValueError on concrete input where every leaf is as small as its regression.
+        """
+        found = self.residuals(y)
+        if not is_traced(found) and np.isnan(np.asarray(found[2])).all():
+            raise ValueError(
+                "no leaf has more controls than its regression has coefficients, so that nothing "
+                "is left to tell their noise by: give jc.M5Tree a larger min_controls."
+            )
+        return found
+
+    def rules(self) -> list[str]:
+        """What each leaf asks of a unit, in words, over the trees of all folds."""
+        return [rule for tree in self.trees for rule in tree.rules()]
+
+    def describe(self, i: int) -> str:
+        """The i-th query's leaf in words, and how many units it holds."""
+        i = check_place(i, len(self.query), "query")
+        at = int(np.asarray(self.leaf)[np.asarray(self.query)[i]])
+        return f"{self.rules()[at]}: {_words.counts(self, at)}"
+
+    def to_frame(self, what: Literal["units", "queries", "leaves"] = "units") -> Any:
+        """The matched data with weights (`units`), one row a query, or one row a leaf.
+
+        The frame is of the kind that the sample was read from. Units: the rows that carry weight (a
+        control's may be negative), as `Boxes.to_frame`. Queries: id, leaf, its rule, its controls
+        and treated, and the features in which the query lies outside its leaf's controls. Leaves:
+        fold, rule, controls, treated, rank of the regression.
+        """
+        if what not in ("units", "queries", "leaves"):
+            raise ValueError(f"what is {what!r}: use 'units', 'queries' or 'leaves'.")
+        make = dict(
+            units=_words.units_frame, queries=_words.queries_frame, leaves=_words.design_frame
+        )
+        return like(self.sample.home, make[what](self))
+
+    def reason(self, i: int) -> str:
+        """Why the i-th query ended as it did."""
+        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
+
+
+@on_host
+def _any_of(lib: Any, matched: Bool[Array, " q"], outside: Bool[Array, "q f"]) -> Bool[Array, " q"]:
+    return matched & outside.any(1)
