@@ -43,8 +43,8 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
 
 def _effects(run: _table2.Run) -> Iterator[tuple[str, jc.effects.Effects]]:
     """Effects formed both ways, adjusted and plain."""
-    for tau in ("a", "b"):
-        effects = jc.estimate(run.test, jc.AHB(outcome=run.surface), folds=1, tau=tau)
+    for tau, effect in (("a", "group"), ("b", "own")):
+        effects = jc.estimate(run.test, jc.AHB(outcome=run.surface), folds=1, effect=effect)
         yield f"AHB, tau_{tau}", effects
         yield f"AHB, tau_{tau}, plain means", effects.unadjusted
 

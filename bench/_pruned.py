@@ -69,7 +69,7 @@ def _timed(run: Run, method: jc.ExactAHB, engine: Any) -> dict[str, float]:
     boxes = once()
     seconds = time.perf_counter() - began
     assert isinstance(boxes, jc.matching.Boxes) and boxes.proof is not None
-    hat = np.asarray(jc.estimate(run.test, boxes, tau="a").ite)
+    hat = np.asarray(jc.estimate(run.test, boxes, effect="group").ite)
     matched = np.asarray(boxes.matched)
     return dict(
         units=float(matched.size),

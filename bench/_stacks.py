@@ -92,7 +92,7 @@ def _theirs(test: jc.Sample, surface: jc.surfaces.ResponseSurface) -> pd.DataFra
 def _found(sample: jc.Sample, boxes: jc.matching.Matching) -> pd.DataFrame:
     """Effect (of the unit's own outcome), objective, proof and controls of every treated unit."""
     assert isinstance(boxes, jc.matching.Boxes)
-    effects = np.asarray(jc.estimate(sample, boxes, tau="b").ite, np.float64)
+    effects = np.asarray(jc.estimate(sample, boxes, effect="own").ite, np.float64)
     return pd.DataFrame(
         dict(
             effect=effects,

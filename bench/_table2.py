@@ -48,7 +48,7 @@ def divide(
     model: jc.surfaces.OutcomeModel = MODEL,
 ) -> Run:
     """A share of the units for the surface; the true effects of the treated (or all) others."""
-    train, test = jc.split(data.sample, share=share, key=seed)
+    train, test = jc.split(data.sample, train_size=share, key=seed)
     asked = np.asarray(test.t) | everyone
     place = np.asarray(test.row[:, 1])[asked]
     return Run(test, np.asarray(data.ite)[place], jc.fit(train, model, key=seed))
@@ -87,7 +87,7 @@ def row_of_runs(
             if isinstance(method, jc.FastAHB):
                 method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
-            effects = jc.estimate(run.test, boxes, tau="a", adjust=None)
+            effects = jc.estimate(run.test, boxes, effect="group", adjust=None)
             found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             records.append(dict(about, method=name, size=size, **found))

@@ -115,7 +115,7 @@ def _boxes(run: Run, method: jc.matching.Matcher) -> jc.matching.Boxes:
 
 def _found(run: Run, boxes: jc.matching.Boxes) -> dict[str, float]:
     """Errors, and the median number of units in a group."""
-    effects = jc.estimate(run.test, boxes, tau="a", adjust=None)
+    effects = jc.estimate(run.test, boxes, effect="group", adjust=None)
     size = float(np.median(np.asarray(boxes.sizes).sum(1)))
     return dict(size=size, **errors(run, np.asarray(effects.ite), np.asarray(effects.matched)))
 

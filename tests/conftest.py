@@ -62,7 +62,7 @@ def experiment():
 
 @pytest.fixture(scope="session")
 def halves(experiment):
-    return jc.split(experiment, share=0.5, key=0)
+    return jc.split(experiment, train_size=0.5, key=0)
 
 
 @pytest.fixture(scope="session")

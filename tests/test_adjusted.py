@@ -30,15 +30,15 @@ METHODS = {
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("tau", ["a", "b"])
+@pytest.mark.parametrize("effect", ["group", "own"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
 @pytest.mark.parametrize("name", METHODS)
 def test_with_the_true_surface_and_no_noise_effects_are_exact_whatever_the_groups(
-    name, estimand, tau
+    name, estimand, effect
 ):
     sample, both = noiseless(1, n=40)
     effects = jc.estimate(
-        sample, METHODS[name](jc.Function(truth)), key=0, estimand=estimand, tau=tau
+        sample, METHODS[name](jc.Function(truth)), key=0, estimand=estimand, effect=effect
     )
     assert effects.adjusted
     exact = (both[:, 1] - both[:, 0])[np.asarray(effects.matching.query)]
@@ -90,12 +90,14 @@ def test_a_shift_that_the_surface_knows_changes_no_effect():
 
 @pytest.mark.extended
 @pytest.mark.x64
-@pytest.mark.parametrize("tau", ["a", "b"])
+@pytest.mark.parametrize("effect", ["group", "own"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
-def test_an_adjusted_effect_by_hand(estimand, tau):
+def test_an_adjusted_effect_by_hand(estimand, effect):
     weight = np.random.default_rng(1).random(50) + 0.2
     sample = draw_sample(5, n=50, weight=weight)
-    effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=2, estimand=estimand, tau=tau)
+    effects = jc.estimate(
+        sample, jc.AHB(outcome=jc.Ridge()), key=2, estimand=estimand, effect=effect
+    )
     y, t = np.asarray(sample.y, float), np.asarray(sample.t).astype(int)
     f = np.array(effects.prognosis.units, float)
     for a in (0, 1):  # an arm that was not fitted
@@ -104,7 +106,7 @@ def test_an_adjusted_effect_by_hand(estimand, tau):
     for i, row in enumerate(np.asarray(effects.matching.query)):
         rows, share = effects.matching.group(i)
         level = [f[row, a] + (share * residual[rows])[t[rows] == a].sum() for a in (0, 1)]
-        if tau == "b":
+        if effect == "own":
             level[t[row]] = y[row]
         close(effects.ite[i], level[1] - level[0], atol=2e-5)
         other = 1 - t[row]

@@ -200,7 +200,7 @@ def test_points_between_values_and_beyond_them(surface):
     assert (boxes.lower <= at).all() and (boxes.upper >= at).all()
     both = jc.match(sample, jc.AHB(gamma0=1.0, gamma1=1.0), surface=surface, query=[3])
     assert members(boxes, 3) == members(both, 0)
-    effects = jc.estimate(sample, boxes, tau="a")
+    effects = jc.estimate(sample, boxes, effect="group")
     assert effects.adjusted and np.isfinite(np.asarray(effects.ite)).all()
 
 

@@ -65,9 +65,9 @@ def coefficients(effects):
         if share[i] > 0:
             rows, weights = matching.group(i)
             for k, w in zip(rows, weights):
-                if effects.tau == "a" or t[k] != t[row]:
+                if effects.effect == "group" or t[k] != t[row]:
                     partner[i, k] += share[i] * w * (1 if t[k] else -1)
-            if effects.tau == "b":
+            if effects.effect == "own":
                 own[i, row] += share[i] * (1 if t[row] else -1)
     return partner, own
 
@@ -118,13 +118,13 @@ def scores_by_loops(effects, target, adjust=None):
 @pytest.mark.parametrize("adjust", [None, wavy])
 @pytest.mark.parametrize("target", ["population", "sample"])
 @pytest.mark.parametrize(
-    ("tau", "estimand", "half", "weight"),
-    [("b", "att", 4, False), ("b", "ate", 1, False), ("a", "att", 2, True)],
+    ("effect", "estimand", "half", "weight"),
+    [("own", "att", 4, False), ("own", "ate", 1, False), ("group", "att", 2, True)],
 )
-def test_the_scores_equal_loops_over_groups(tau, estimand, half, weight, target, adjust):
+def test_the_scores_equal_loops_over_groups(effect, estimand, half, weight, target, adjust):
     sample = sample_of(1, weight=weight)
     made = boxes(sample, half, estimand=estimand)
-    effects = jc.estimate(sample, made, tau=tau, adjust=adjust)
+    effects = jc.estimate(sample, made, effect=effect, adjust=adjust)
     share, one = effects.share(), jnp.ones(N)
     parts, scale = _linear_form.parts_of(effects, share), jnp.ones(2)
     stand_in = _linear_form.stand_in_of(effects, parts, target)
@@ -201,7 +201,7 @@ def test_under_vmap_with_traced_keys_as_one_at_a_time():
 
     def errors(x, t, y, key):
         sample = jc.Sample(x, t, y)
-        effects = jc.estimate(sample, boxes(sample, 7, estimand="att"), tau="a")
+        effects = jc.estimate(sample, boxes(sample, 7, estimand="att"), effect="group")
         whole = jnp.stack([jc.interval(effects, m, key=key).error for m in averages])
         parts = jc.interval(effects, averages[0], by=labels, key=key).error
         units = jc.interval(effects, jc.GroupBootstrap(draws=40), key=key).error
@@ -294,7 +294,7 @@ def test_the_variance_of_a_resampled_mean_has_its_closed_form(weights):
     found = jc.interval(jc.estimate(sample, matching), method, key=2)
     mean0 = np.array(factor[:2]) * s2[:, 0]
     np.testing.assert_allclose(found.error**2 - s2[:, 1] * 6 / 5, mean0, rtol=0.08)
-    both = jc.interval(jc.estimate(sample, matching, tau="a"), method, key=2)
+    both = jc.interval(jc.estimate(sample, matching, effect="group"), method, key=2)
     np.testing.assert_allclose(both.error**2, mean0 + factor[2] * s2[:, 1], rtol=0.08)
     assert not found.pooled.any() and found.target == "tau(x)"
 
@@ -336,7 +336,7 @@ def test_queries_without_enough_units_are_counted_with_the_reason():
     assert (frame["reason"].str.contains("fewer than 5 units") == few).all()
     assert f"; {few.sum()} without bounds: fewer than 5 units in an arm" in str(found)
     larger = boxes(sample, 8, np.flatnonzero(np.asarray(sample.t)), "att")
-    smoothed = jc.estimate(sample, larger, tau="a")
+    smoothed = jc.estimate(sample, larger, effect="group")
     both = jc.interval(smoothed, jc.GroupBootstrap(draws=32), key=0)
     small = (np.asarray(smoothed.sizes) < 5).any(1)
     assert (np.isnan(both.lower) == small).all() and 0 < small.sum() < len(small)
@@ -389,7 +389,9 @@ def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
     truth = (square / (1 - square)).sum()
 
     def one(key):
-        effects = jc.estimate(base.with_outcome(jax.random.normal(key, (120,))), matching, tau="a")
+        effects = jc.estimate(
+            base.with_outcome(jax.random.normal(key, (120,))), matching, effect="group"
+        )
         method = jc.Bootstrap(draws=100, target="sample")
         found = jc.interval(effects, method, key=key).error ** 2
         return found, effects.att, effects.variances[0]
@@ -399,7 +401,7 @@ def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
     np.testing.assert_allclose(found.mean(), truth, rtol=0.1)
     np.testing.assert_allclose(variances.mean(0), 1, atol=0.1)
     np.testing.assert_allclose(att.var(), square.sum(), rtol=0.3)  # four of sqrt(2 / 400)
-    effects = jc.estimate(base.with_outcome(np.sin(x[:, 0] ** 2)), matching, tau="a")
+    effects = jc.estimate(base.with_outcome(np.sin(x[:, 0] ** 2)), matching, effect="group")
     np.testing.assert_allclose(effects.effective[0], 1 / square, rtol=1e-5)
     y = np.sin(x[:, 0] ** 2)
     for arm in (0, 1):
@@ -431,7 +433,7 @@ def test_five_units_of_which_one_weighs_most_are_too_few():
 
 
 def test_noise_is_looked_up_only_where_it_counts(unchecked):
-    """The one treated unit has no neighbour of its arm, and under tau b no part in V."""
+    """The one treated unit has no neighbour of its arm, and under effect="own" no part in V."""
     t = np.arange(12) == 5
     x, y = np.arange(12.0)[:, None], np.random.default_rng(0).normal(size=12)
     sample = jc.Sample(x, t, y)

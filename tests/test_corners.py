@@ -200,7 +200,7 @@ def test_intervals_of_more_boxes_than_a_bucket_holds():
         found = one or jc.interval(effects, jc.AbadieImbens(), by=label)
         assert np.isfinite(np.asarray(found.error)).all()
     ones = jnp.ones((2100, 2))
-    alone = np.asarray(boxes.spread(ones))
+    alone = np.asarray(boxes.scatter(ones))
     many = np.asarray(jax.vmap(boxes.spread)(jnp.stack([ones, 2 * ones])))
     np.testing.assert_allclose(many, [alone, 2 * alone], rtol=1e-6)
     assert abs(float(whole.estimate) - 1) < 4 * float(whole.error)

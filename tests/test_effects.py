@@ -112,9 +112,9 @@ def parts_of_the_outcome(sample):
 @pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("adjust", ["auto", None])
-@pytest.mark.parametrize("tau", ["a", "b"])
+@pytest.mark.parametrize("effect", ["group", "own"])
 @pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
-def test_every_average_is_linear_in_the_outcomes(estimand, tau, adjust, surface):
+def test_every_average_is_linear_in_the_outcomes(estimand, effect, adjust, surface):
     sample = draw_sample(12, n=50, weight=np.random.default_rng(2).random(50) + 0.1)
     effects = jc.estimate(
         sample,
@@ -122,7 +122,7 @@ def test_every_average_is_linear_in_the_outcomes(estimand, tau, adjust, surface)
         folds=2,
         key=0,
         estimand=estimand,
-        tau=tau,
+        effect=effect,
         adjust=adjust,
     )
     average, query = getattr(effects, estimand), np.asarray(effects.matching.query)
@@ -143,14 +143,14 @@ def test_unit_effects_by_brute_force(matched, adjust):
     sample, matching = matched
     y, t, w = (np.asarray(a) for a in (sample.y, sample.t, sample.weight))
     values, both = (y, np.zeros((60, 2))) if adjust is None else parts_of_the_outcome(sample)
-    for tau in "ab":
-        effects = jc.estimate(sample, matching, tau=tau, adjust=adjust)
+    for effect in ("group", "own"):
+        effects = jc.estimate(sample, matching, effect=effect, adjust=adjust)
         for i in range(0, 60, 5):
             rows, _ = matching.group(i)
             mean = [np.average(values[r], weights=w[r]) for r in (rows[~t[rows]], rows[t[rows]])]
             own = int(matching.query[i])
             mean = [a + b for a, b in zip(mean, both[own])]
-            if tau == "b":
+            if effect == "own":
                 mean[int(t[own])] = y[own]
             np.testing.assert_allclose(effects.ite[i], mean[1] - mean[0], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(effects.y0[i], mean[0], rtol=1e-3, atol=1e-4)
@@ -436,8 +436,8 @@ def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
     ):
         with pytest.raises(ValueError, match=message):
             jc.match(sample, method, **options)
-    with pytest.raises(ValueError, match="tau is 'c'"):
-        jc.estimate(sample, method, tau="c", key=0)
+    with pytest.raises(ValueError, match="effect is 'c'"):
+        jc.estimate(sample, method, effect="c", key=0)
     nan = jc.Function(lambda x: jnp.full((x.shape[0], 2), jnp.nan))
     with pytest.raises(jc.MatchError, match="14 of 14 queries failed .* the surface gave NaN"):
         jc.match(sample, method, surface=nan)

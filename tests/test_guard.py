@@ -523,7 +523,7 @@ def check_panel(case):
     found, wanted = (jc.complete(p, jc.TwoWayFixedEffects()) for p in (panel, plain))
     assert float(found.att) == float(wanted.att)
     assert case["kind"] in type(found.to_frame()).__module__
-    assert case["kind"] in type(found.event_average()).__module__
+    assert case["kind"] in type(found.event_study()).__module__
 
 
 def test_any_panel_gives_what_plain_arrays_give():

@@ -11,12 +11,12 @@ from jcausal.data import deal
 
 def test_parts_share_no_row_and_hold_both_arms():
     sample = draw_sample(0, n=61)
-    train, test = jc.split(sample, share=0.3, key=1)
+    train, test = jc.split(sample, train_size=0.3, key=1)
     assert train.n + test.n == 61
     assert not {tuple(r) for r in train.points} & {tuple(r) for r in test.points}
     for part, share in ((train, 0.3), (test, 0.7)):
         assert abs(int(part.t.sum()) - share * int(sample.t.sum())) <= 1
-    again = jc.split(sample, share=0.3, key=jax.random.key(1))[0]
+    again = jc.split(sample, train_size=0.3, key=jax.random.key(1))[0]
     np.testing.assert_array_equal(again.points, train.points)
 
 
@@ -114,8 +114,8 @@ def test_parts_and_folds_that_lack_an_arm_are_refused():
         jc.split(few, key=0)
     with pytest.raises(jc.DataError, match="fold 2 of 2 holds .* and 0 treated"):
         jc.estimate(few, jc.FastAHB(outcome=jc.Ridge()), key=0)
-    with pytest.raises(ValueError, match="share is 1"):
-        jc.split(draw_sample(0), share=1, key=0)
+    with pytest.raises(ValueError, match="train_size is 1"):
+        jc.split(draw_sample(0), train_size=1, key=0)
     with pytest.raises(ValueError, match="give key="):
         jc.estimate(draw_sample(0), jc.FastAHB(outcome=jc.Ridge()))
     with pytest.raises(ValueError, match="folds is 0"):

@@ -70,8 +70,8 @@ def test_abadie_imbens_equals_the_formula(neighbors, estimand, target, integers,
 @pytest.mark.parametrize("adjust", ["auto", None])
 def test_conservative_normal_by_hand(surface, adjust):
     sample, method = draw_sample(4, n=60), jc.FastAHB(outcome=surface, min_controls=2)
-    for tau in "ab":
-        effects = jc.estimate(sample, method, folds=1, tau=tau, adjust=adjust)
+    for effect in ("group", "own"):
+        effects = jc.estimate(sample, method, folds=1, effect=effect, adjust=adjust)
         found = jc.interval(effects, jc.ConservativeNormal())
         y, t = averaged(sample, adjust), np.asarray(sample.t)
         pools = {0: [], 1: []}
@@ -90,7 +90,7 @@ def test_conservative_normal_by_hand(surface, adjust):
             arms = [y[rows[t[rows] == arm]] for arm in (0, 1)]
             s = [v.var(ddof=1) if len(v) > 1 else pooled[a] for a, v in enumerate(arms)]
             total = max(2 * s[0], 2 * s[1], sum(s)) / min(len(arms[0]), len(arms[1]))
-            total += s[1] if tau == "b" else 0
+            total += s[1] if effect == "own" else 0
             np.testing.assert_allclose(found.error[i], np.sqrt(total), rtol=2e-3)
             assert bool(found.pooled[i]) == (min(len(arms[0]), len(arms[1])) == 1)
     assert len(found.to_frame()) == len(groups) and found.to_frame()["target"][0] == "tau(x)"

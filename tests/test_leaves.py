@@ -39,7 +39,7 @@ def test_sums_and_spread_are_adjoint(effects, power):
     values = jnp.asarray(rng.normal(size=(effects.sample.n, 1)), dtype)
     shares = jnp.asarray(rng.normal(size=(matching.query.shape[0], 2)), dtype)
     left = float((matching.sums(values, power)[..., 0] * shares).sum())
-    right = float((values[:, 0] * matching.spread(shares, power)).sum())
+    right = float((values[:, 0] * matching.scatter(shares, power)).sum())
     assert left == pytest.approx(right, rel=1e-3, abs=1e-3)
 
 
@@ -181,8 +181,8 @@ def test_what_cannot_be_compared_and_what_is_extrapolated():
     honest = jc.estimate(jc.Sample(x, t, y), jc.M5Model(honest=True), key=0)
     assert "not honest" not in honest.summary()
     assert np.isfinite(float(honest.att))
-    with pytest.raises(ValueError, match="use tau='b'"):
-        jc.estimate(jc.Sample(x, t, y), jc.M5Model(), tau="a")
+    with pytest.raises(ValueError, match="use effect='own'"):
+        jc.estimate(jc.Sample(x, t, y), jc.M5Model(), effect="group")
 
 
 @pytest.mark.extended

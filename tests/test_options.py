@@ -274,9 +274,18 @@ def test_options_of_verbs_are_checked(unchecked):
     tau, pair = [0.5, 0.2], jc.TopK(1)
     count = "it must be a whole number"
     calls = [
-        (lambda: jc.split(sample, ".5", key=0), "^share is the text '.5': write a number"),
-        (lambda: jc.split(sample, None, key=0), "^share is None: it must be a number[.]$"),
-        (lambda: jc.split(sample, np.nan, key=0), "^share is nan: it must lie between 0 and 1"),
+        (
+            lambda: jc.split(sample, train_size=".5", key=0),
+            "^train_size is the text '.5': write a number",
+        ),
+        (
+            lambda: jc.split(sample, train_size=None, key=0),
+            "^train_size is None: it must be a number[.]$",
+        ),
+        (
+            lambda: jc.split(sample, train_size=np.nan, key=0),
+            "^train_size is nan: it must lie between 0 and 1",
+        ),
         (lambda: jc.heterogeneity(table, min_queries="3"), "the text '3': write min_queries=3"),
         (lambda: jc.heterogeneity(table, min_queries=np.nan), f"^min_queries is nan: {count}"),
         (lambda: jc.placebo(found, draws=np.nan, key=0), f"^draws is nan: {count}"),

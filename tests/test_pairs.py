@@ -60,7 +60,7 @@ def test_sums_and_spread_are_adjoint_and_equal_a_matrix(pairs):
     values = jnp.asarray(rng.normal(size=(60, 2)), pairs.sample.x.dtype)
     shares = jnp.asarray(rng.normal(size=(len(whole), 2)), values.dtype)
     for power in (1, 2):
-        sums, spread = np.asarray(pairs.sums(values, power)), pairs.spread(shares, power)
+        sums, spread = np.asarray(pairs.sums(values, power)), pairs.scatter(shares, power)
         for arm in (0, 1):
             by_arm = whole**power * (t == arm)
             np.testing.assert_allclose(sums[:, arm], by_arm @ values, rtol=2e-5, atol=2e-6)
@@ -70,7 +70,7 @@ def test_sums_and_spread_are_adjoint_and_equal_a_matrix(pairs):
         np.testing.assert_allclose(left, np.asarray(values).T @ spread, rtol=1e-4, atol=1e-5)
     sizes = np.stack([(whole[:, t == arm] > 0).sum(1) for arm in (False, True)], axis=1)
     np.testing.assert_array_equal(pairs.sizes, sizes)
-    traced = jax.jit(lambda v: pairs.spread(v)).trace(shares)
+    traced = jax.jit(lambda v: pairs.scatter(v)).trace(shares)
     traced.lower(lowering_platforms=("cuda",))
 
 
@@ -97,7 +97,7 @@ def test_effects_are_outcomes_against_weighted_partners(pairs, adjust):
     att = np.average(expected[matched], weights=w[query[matched]])
     np.testing.assert_allclose(effects.att, att, rtol=1e-4)
     np.testing.assert_allclose(np.asarray(effects.contributions) @ (y - f0), att, rtol=1e-3)
-    smoothed = jc.estimate(sample, pairs, tau="a", adjust=adjust)
+    smoothed = jc.estimate(sample, pairs, effect="group", adjust=adjust)
     np.testing.assert_allclose(smoothed.att, att, rtol=1e-4)
     control = whole * (1 - t)
     units = control.sum(1) ** 2 / np.where(matched, (control**2).sum(1), 1)

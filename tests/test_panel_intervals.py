@@ -188,7 +188,7 @@ def test_proposition_99():
     found = jc.complete(panel, jc.TwoWayFixedEffects())
     assert float(found.att) == pytest.approx(-27.35, abs=0.01)
     assert found.cohort_average()["cohort"].tolist() == [1989]
-    events = found.event_average()
+    events = found.event_study()
     assert events["event"].tolist() == list(range(-19, 12))
     np.testing.assert_allclose(events["effect"][19:].mean(), float(found.att), rtol=1e-5)
     for name in ("RowScaledSpectral", "USVT", "UnitMeans"):

@@ -147,7 +147,7 @@ def test_proposition_99():
     assert "SyntheticNearestNeighbors" in panel.completers()
     found = jc.complete(panel, jc.SyntheticNearestNeighbors())
     assert -27.3 < float(found.att) < -15.6
-    assert found.event_average()["event"].tolist() == list(range(-19, 12))
+    assert found.event_study()["event"].tolist() == list(range(-19, 12))
 
 
 def test_what_does_not_fit_is_refused(unchecked):

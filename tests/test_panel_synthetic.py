@@ -94,7 +94,7 @@ def test_the_synthetic_control_is_its_definition(penalty):
         close(y0[i], mine @ y[DONORS], rtol=1e-6)
     assert np.isnan(y0[DONORS]).all()
     close(found.att, (y - y0)[D].mean(), rtol=1e-4)
-    events = found.event_average()
+    events = found.event_study()
     assert events["event"].tolist() == list(range(-6, 4))
 
 
@@ -289,7 +289,7 @@ def test_proposition_99_by_synthetic_did(prop99):
     close(times[16:19], [0.366, 0.206, 0.427], atol=1e-3)
     y = np.asarray(prop99.y, float)[prop99.unit != "California"][:, :19]
     close(details["zeta"][0], 12**0.25 * np.diff(y, axis=1).std(), rtol=1e-5)
-    events = found.event_average()
+    events = found.event_study()
     close(events["effect"][19:].mean(), found.att, rtol=1e-5)
 
 

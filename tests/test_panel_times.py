@@ -91,7 +91,7 @@ def test_words_stand_in_the_order_of_time(kind):
 def test_averages_by_event_of_months_as_words_are_those_of_numbers():
     frame = long(MONTHS)
     found, plain = (
-        jc.complete(jc.Panel.from_frame(f, **ROLES), jc.TwoWayFixedEffects()).event_average()
+        jc.complete(jc.Panel.from_frame(f, **ROLES), jc.TwoWayFixedEffects()).event_study()
         for f in (frame, frame.assign(when=frame["place"]))
     )
     pd.testing.assert_frame_equal(found, plain)

@@ -60,7 +60,7 @@ told("reading")
 for time in ("first", "again"):
     found = jc.complete(panel, METHOD, key=0)
     found.summary()
-    found.event_average()
+    found.event_study()
     found.to_frame()
     told(time)
 """

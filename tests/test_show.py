@@ -269,7 +269,7 @@ def everything(kind):
         "panel": panel.to_frame(),
         "completion": found.to_frame(),
         "unit": found.unit_frame(),
-        "events": found.event_average(),
+        "events": found.event_study(),
         "cohorts": found.cohort_average(),
         "placebos": placebos.to_frame(),
         "interval of placebos": placebos.interval().to_frame(),

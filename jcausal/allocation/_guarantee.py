@@ -33,9 +33,9 @@ class Guarantee(Shown, eqx.Module):
 
     Made by `jc.allocation.guarantee`. `threshold` is tau_K, the K-th largest effect; `near` the
     share of all groups that are among the best K with tau <= tau_K + 2 rho (theta_K); `high_value`
-    the sum of tau > tau_K + 2 rho over M (gamma_1); `mean_value` V* / M; `swapped` what is lost, over M, when
-    those near the threshold give way to the lowest as many in [tau_K - 2 rho, tau_K); `worst` the
-    most that can be lost, over M.
+    the sum of tau > tau_K + 2 rho over M (gamma_1); `mean_value` V* / M; `swapped` what is lost,
+    over M, when those near the threshold give way to the lowest as many in [tau_K - 2 rho, tau_K);
+    `worst` the most that can be lost, over M.
     """
 
     rho: Float[Array, ""] | float

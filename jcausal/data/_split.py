@@ -214,7 +214,7 @@ def _fold_advice(units: int, folds: int, least: int, clusters: int | None, words
 
 
 def split(
-    sample: Sample, share: float | int = 0.5, *, key: PRNGKeyArray | Array | int
+    sample: Sample, *, train_size: float | int = 0.5, key: PRNGKeyArray | Array | int
 ) -> tuple[Sample, Sample]:
     """Divide a sample at random: a part to train surfaces on, and a part to match.
 
@@ -222,7 +222,8 @@ def split(
     sample has one, else the row's position. Under tracing both parts keep all rows and differ in
     `valid`.
 
-    **Arguments:** `share` of the rows for training, in (0, 1); `key` a JAX key or an int.
+    **Arguments:** `train_size`: the share of the rows for training, in (0, 1); `key`: a JAX key or
+    an int.
 
     **Returns:** (train, test).
 
@@ -231,12 +232,12 @@ def split(
     **Example:**
 
         >>> import jcausal as jc
-        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), share=0.5, key=0)
+        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), train_size=0.5, key=0)
         >>> train.n, test.n
         (222, 223)
     """
-    share = check_share("share", share)
-    train = _training_rows(sample, share, step_key(as_key(key, "split"), "split"))
+    train_size = check_share("train_size", train_size)
+    train = _training_rows(sample, train_size, step_key(as_key(key, "split"), "split"))
     if is_traced(train):
         return _relaid(sample.with_valid(train)), _relaid(sample.with_valid(~train))
     chosen, valid, treated = np.asarray(train), np.asarray(sample.valid), np.asarray(sample.t)
@@ -244,7 +245,7 @@ def split(
         counts = int((part & ~treated).sum()), int((part & treated).sum())
         if 0 in counts:
             least = min((valid & treated).sum(), (valid & ~treated).sum())
-            ways = f"choose another share than {share}, or give more rows"
+            ways = f"choose another train_size than {train_size}, or give more rows"
             if 1 in (clusters_of(sample, valid & ~treated), clusters_of(sample, valid & treated)):
                 ways = ONE_CLUSTER
             elif least == 1:

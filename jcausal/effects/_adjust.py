@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from jcausal.data import Sample, is_traced, step_key
 from jcausal.matching import Estimand, Leaves, Matching, Prognosis, arms_asked, foretell
-from jcausal.matching._matcher import Tau
+from jcausal.matching._matcher import EffectKind
 from jcausal.surfaces import OutcomeModel, ResponseSurface, check_model
 from jcausal.surfaces._folds import deal_folds, fold_surface
 from jcausal.surfaces._surface import Arms
@@ -21,7 +21,7 @@ def adjustment(
     sample: Sample,
     matching: Matching,
     adjust: Adjust,
-    tau: Tau,
+    effect: EffectKind,
     key: PRNGKeyArray | None,
     folds: int | None = None,
 ) -> tuple[Prognosis | None, bool]:
@@ -52,13 +52,13 @@ def adjustment(
         raise ValueError("effects of regressions in leaves are adjusted already: use adjust=None.")
     check_model("adjust", adjust)
     whose = arms_asked(sample, matching.estimand, matching.query, matching.asked)
-    arms = _arms(whose, tau)
+    arms = _arms(whose, effect)
     return _by_model(sample, matching, adjust, arms, key, folds), True
 
 
-def _arms(estimand: Estimand, tau: Tau) -> Arms:
+def _arms(estimand: Estimand, effect: EffectKind) -> Arms:
     """The arms whose outcomes are averaged in groups."""
-    if tau == "a":
+    if effect == "group":
         return "both"
     return dict(att="control", atc="treated", ate="both")[estimand]  # type: ignore[return-value]
 

@@ -46,7 +46,7 @@ from jcausal.matching import (
     foretell,
     queries_of,
 )
-from jcausal.matching._matcher import Tau
+from jcausal.matching._matcher import EffectKind
 from jcausal.matching._matching import arm_shares
 from jcausal.surfaces import ResponseSurface
 
@@ -70,11 +70,11 @@ class Partitions(eqx.Module):
 class Effects(Shown, eqx.Module):
     """What the treatment did, for every query and on average. Made by `jc.estimate`.
 
-    `tau` tells how a query's effect is formed: "b" = its own outcome against the mean of the other
-    arm in its group; "a" = mean of the treated minus mean of the controls in the group (for points
-    outside the sample the only one). `totals` (q, 2, 3) are the group sums, by arm, of weight,
-    weight (y - centre) and weight (y - the group's mean)^2; `sizes` (q, 2) the units that carry
-    weight. With S_p the sum of weight^p in an arm of a group, `effective` (q, 2) are its effective
+    `effect` tells how a query's effect is formed: "own" = its own outcome against the mean of the
+    other arm in its group (the paper's tau_b); "group" = mean of the treated minus mean of the
+    controls in the group (tau_a; for points outside the sample the only one). `totals` (q, 2, 3)
+    are the group sums, by arm, of weight, weight (y - centre) and weight (y - the group's mean)^2;
+    `sizes` (q, 2) the units that carry weight. With S_p the sum of weight^p in an arm of a group, `effective` (q, 2) are its effective
     units S_1^2 / S_2 (with equal weights the units), `heavy` (q, 2) is S_3 / (S_1 S_2), a unit's
     share of the weight on average by squared weight.
     `r2` (folds, 2) is the share of the outcome's variance that each fold's surface explains, by
@@ -105,7 +105,7 @@ class Effects(Shown, eqx.Module):
     foretold: Float[Array, "q 2"] | None
     partitions: "Partitions | None"
     r2: Float[Array, "k 2"]
-    tau: Tau = eqx.field(static=True)
+    effect: EffectKind = eqx.field(static=True)
     adjusted: bool = eqx.field(static=True)
 
     @property
@@ -179,7 +179,7 @@ class Effects(Shown, eqx.Module):
         if not self.adjusted:
             return self
         return effects_of(
-            self.sample, self.matching, self.surfaces, self.tau, self.prognosis, adjusted=False
+            self.sample, self.matching, self.surfaces, self.effect, self.prognosis, adjusted=False
         )
 
     @property
@@ -192,12 +192,12 @@ class Effects(Shown, eqx.Module):
 
     @property
     def y0(self) -> Float[Array, " q"]:
-        """Outcome without treatment: a control's own under tau "b", else the controls' mean."""
+        """Outcome without treatment: a control's own, or under "group" the controls' mean."""
         return self._arm(0)
 
     @property
     def y1(self) -> Float[Array, " q"]:
-        """Outcome with treatment: a treated unit's own under tau "b", else the treated's mean."""
+        """Outcome with treatment: a treated unit's own, or under "group" the treated's mean."""
         return self._arm(1)
 
     @property
@@ -217,7 +217,7 @@ class Effects(Shown, eqx.Module):
 
     def _arm(self, arm: int, means: Float[Array, "q 2"] | None = None) -> Float[Array, " q"]:
         means = self.means if means is None else means
-        if self.tau == "a":
+        if self.effect == "group":
             return column(means, arm)
         assert self.sample.y is not None
         query = self.matching.query
@@ -355,9 +355,9 @@ class Effects(Shown, eqx.Module):
 
         Signs are kept with power 1: plus for treated, minus for controls.
         """
-        matching, own = self.matching, self.tau == "b"
+        matching, own = self.matching, self.effect == "own"
         each = carried_by_partners(share, matching.query_treated, own)
-        partners = matching.spread(arm_shares(each, column(self.totals, 0), power), power)
+        partners = matching.scatter(arm_shares(each, column(self.totals, 0), power), power)
         matched = self.matched if own else None
         return signed(partners, self.sample.t, matching.query, matched, share, power)
 
@@ -419,15 +419,15 @@ def effects_of(
     sample: Sample,
     matching: Matching,
     surfaces: tuple[ResponseSurface, ...],
-    tau: Tau,
+    effect: EffectKind,
     prognosis: Prognosis | None,
     *,
     adjusted: bool,
 ) -> Effects:
     """Sum outcomes or residuals over every group and measure the surfaces, once."""
     assert sample.y is not None
-    if tau == "a" and isinstance(matching, Leaves):
-        raise ValueError("a leaf's regression has no mean of the treated: use tau='b'.")
+    if effect == "group" and isinstance(matching, Leaves):
+        raise ValueError("a leaf's regression has no mean of the treated: use effect='own'.")
     matching, totals, foretold, centre = summed(sample, matching, prognosis, adjusted)
     r2 = to_device(np.zeros((0, 2), sample.x.dtype))
     if surfaces:
@@ -447,6 +447,6 @@ def effects_of(
         foretold=foretold,
         partitions=None,
         r2=r2,
-        tau=tau,
+        effect=effect,
         adjusted=adjusted,
     )

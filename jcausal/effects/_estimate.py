@@ -41,7 +41,7 @@ from jcausal.matching import (
     raise_unusable,
 )
 from jcausal.matching._match import raise_failed
-from jcausal.matching._matcher import Tau, prefixed
+from jcausal.matching._matcher import EffectKind, prefixed
 from jcausal.surfaces import FitWarning, Function, OutcomeModel
 from jcausal.surfaces._folds import deal_folds, fold_surface, most_of_fold
 
@@ -54,7 +54,7 @@ class Ask(NamedTuple):
     estimand: Estimand
     folds: int
     query: Any = None
-    tau: Tau = "b"
+    effect: EffectKind = "own"
     adjust: Adjust = "auto"
     support: Support = "all"
     throw: bool = True
@@ -83,7 +83,7 @@ def estimate(
     repeats: int = ...,
     query: np.ndarray | Array | Sequence | None = ...,
     key: PRNGKeyArray | Array | int | None = ...,
-    tau: Tau = ...,
+    effect: EffectKind = ...,
     adjust: Adjust = ...,
     support: Support = ...,
     progress: Progress | None = ...,
@@ -100,7 +100,7 @@ def estimate(
     repeats: int = 1,
     query: np.ndarray | Array | Sequence | None = None,
     key: PRNGKeyArray | Array | int | None = None,
-    tau: Tau = "b",
+    effect: EffectKind = "own",
     adjust: Adjust = "auto",
     support: Support = "all",
     progress: Progress | None = None,
@@ -121,7 +121,7 @@ def estimate(
     - `repeats`: number of random partitions; the one with the median average is returned, and
       `effects.partitions` holds the others' averages.
     - `key`: a JAX key or an int for the partitions and the surfaces' draws.
-    - `tau`: "b" or "a", see `Effects`.
+    - `effect`: "own" (the paper's tau_b) or "group" (tau_a), see `jc.effects.Effects`.
     - `adjust`: "surface" averages residuals from the surface that guided the matching (see
       `Effects`), None plain outcomes, an outcome model (or a surface, or a function) residuals from
       that, cross-fitted on the same folds. "auto" is "surface" where there is one that has not
@@ -154,14 +154,14 @@ def estimate(
     check_object(method)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    if tau not in ("a", "b"):
-        raise ValueError(f"tau is {tau!r}: use 'a' or 'b'.")
+    if effect not in ("own", "group"):
+        raise ValueError(f"effect is {effect!r}: use 'own' or 'group'.")
     if support not in ("all", "common"):
         raise ValueError(f"support is {support!r}: use 'all' or 'common'.")
     folds, repeats = check_count("folds", folds), check_count("repeats", repeats)
     if key is not None:
         check_key(key)
-    ask = Ask(estimand, folds, query, tau, adjust, support, throw)
+    ask = Ask(estimand, folds, query, effect, adjust, support, throw)
     if isinstance(method, Matching):
         effects = _of_matching(sample, method, ask, repeats, key)
         _warn_of_overlap(effects)
@@ -214,12 +214,12 @@ def _of_matching(
             "pass the method itself."
         )
     base = None if key is None else step_key(as_key(key, "estimate"), "estimate")
-    prognosis, adjusted = adjustment(sample, matching, ask.adjust, ask.tau, base)
+    prognosis, adjusted = adjustment(sample, matching, ask.adjust, ask.effect, base)
     if ask.support == "common":
         matching = on_common_support(sample, matching)
         if ask.throw:
             raise_unusable(matching)
-    effects = effects_of(sample, matching, (), ask.tau, prognosis, adjusted=adjusted)
+    effects = effects_of(sample, matching, (), ask.effect, prognosis, adjusted=adjusted)
     if ask.throw and adjusted:
         raise_failed(effects.matching)
     return effects
@@ -237,7 +237,8 @@ def _doubly_robust(
     plain = Ask(ask.estimand, ask.folds, throw=ask.throw)
     if repeats != 1 or ask != plain:
         raise ValueError(
-            "jc.AIPW() makes no groups: query, repeats, tau, adjust and support are for matchings."
+            "jc.AIPW() makes no groups: query, repeats, effect, adjust and support are for "
+            "matchings."
         )
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
@@ -308,12 +309,12 @@ def _cross_fit(
     folds, fold = ask.folds, deal_folds(sample, ask.folds, key)
     task = make_task(sample, fold, ask.estimand, ask.query)
     whose = arms_asked(sample, ask.estimand, task.query, task.asked)
-    surfaces, arms = [], method.arms(whose, ask.tau)
+    surfaces, arms = [], method.arms(whose, ask.effect)
     for k in range(folds if method.cross_fits else 0):
         if progress is not None and isinstance(method.outcome, OutcomeModel):
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, arms, fold, k, key))
-    task = task._replace(tau=ask.tau, most=most_of_fold(sample, folds))
+    task = task._replace(effect=ask.effect, most=most_of_fold(sample, folds))
     if key is not None:
         task = task._replace(key=step_key(key, "match"))
     found = method.run(task, surfaces, progress)
@@ -323,9 +324,9 @@ def _cross_fit(
         found = on_common_support(sample, found)
         if ask.throw:
             raise_unusable(found)
-    prognosis, adjusted = adjustment(sample, found, ask.adjust, ask.tau, key, folds)
+    prognosis, adjusted = adjustment(sample, found, ask.adjust, ask.effect, key, folds)
     used = tuple(surfaces)
-    effects = effects_of(sample, found, used, ask.tau, prognosis, adjusted=adjusted)
+    effects = effects_of(sample, found, used, ask.effect, prognosis, adjusted=adjusted)
     if ask.throw:
         raise_failed(effects.matching)
     return effects

@@ -31,9 +31,9 @@ class Bootstrap(AverageMethod):
     v_k the unit's share as a query: tau_k - average holds already the unit's own outcome and the
     noise of each group taken alone, so the residual's coefficient is
     |b_k| = sqrt(c_k^2 - sum_q c_kq^2 + u_k^2) - u_k,
-    c_kq the unit's coefficient in query q's effect, u_k = v_k under tau "b" and 0 under tau "a".
-    With it the draws' variance has the expectation of Abadie and Imbens' V, in the part of the
-    residuals times n / (n - 1) for groups that are the same and less for groups that share few
+    c_kq the unit's coefficient in query q's effect, u_k = v_k under effect "own" and 0 under
+    "group". With it the draws' variance has the expectation of Abadie and Imbens' V, in the part of
+    the residuals times n / (n - 1) for groups that are the same and less for groups that share few
     units. L without n / (n - 1) would be unbiased for the same groups, and short for others: by
     3% to 5% of the error where groups of 2 to 5 controls overlap (simulated).
 

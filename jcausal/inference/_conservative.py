@@ -19,7 +19,7 @@ class ConservativeNormal(IntervalMethod):
     or of their residuals from the model where effects are adjusted; se^2 = V / min(n0, n1)
     (`scale="smaller arm"`) or V (`scale="none"`). With sampling weights s_a^2 is
     sum w (y - mean)^2 / (sum w - sum w^2 / sum w) and n_a the effective units
-    (sum w)^2 / sum w^2. Under tau "b" the query's own outcome adds the variance s_a^2 of its arm.
+    (sum w)^2 / sum w^2. Under effect "own" the query's outcome adds the variance s_a^2 of its arm.
     An arm of one unit has no variance: the arm's variance pooled over all groups of two and more,
     by n_a - 1, stands in, marked `pooled`. ValueError for a sample with clusters.
 
@@ -42,7 +42,7 @@ class ConservativeNormal(IntervalMethod):
         check_groups(effects, "jc.ConservativeNormal")
         variance, pooled = own_or_pooled(effects)
         query, treated = effects.matching.query, effects.matching.query_treated
-        rows = query if effects.tau == "b" else None
+        rows = query if effects.effect == "own" else None
         smaller = effects.effective if self.scale == "smaller arm" else None
         total = _largest(variance, smaller, rows, treated, effects.matched)
         return normal_interval(

@@ -15,7 +15,7 @@ from jcausal.effects import Effects
 from jcausal.inference._bootstrap import Weights, check_draws
 from jcausal.inference._conservative import check_groups, own_or_pooled
 from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
-from jcausal.matching._matcher import Tau
+from jcausal.matching._matcher import EffectKind
 from jcausal_kernels import resampling_weights
 
 LEAST = 5
@@ -34,9 +34,9 @@ class GroupBootstrap(IntervalMethod):
     short of sigma^2 by (n - 1)/n, poisson comes nearest to sigma^2/n: 1.03 times it at n = 5, where
     multinomial has .80 and bayesian .67. The arms' variances add up. These are for equal weights.
 
-    Only means are resampled. Under tau "b" the query's own outcome is no mean: the other arm alone
+    Only means are resampled. Under effect "own" the query's outcome is no mean: the other arm alone
     is resampled, and sigma^2(x) of the own arm is added, from the group or, where the query is
-    alone in it, pooled over all groups (marked `pooled`). Under tau "a" and for points both means
+    alone in it, pooled over all groups (marked `pooled`). Under "group", and for points, both means
     are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with
     sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN),
     counted with the reason when the interval is printed and in the column `reason` of its frame.
@@ -74,7 +74,7 @@ class GroupBootstrap(IntervalMethod):
         else:
             variance = _weighted(effects, key, self.draws, self.weights)
         query, treated = effects.matching.query, effects.matching.query_treated
-        own = own_or_pooled(effects)[0] if effects.tau == "b" else None
+        own = own_or_pooled(effects)[0] if effects.effect == "own" else None
         total, pooled = _total(variance, used, enough, own, effects.alone, query, treated)
         return normal_interval(
             effects.ite,
@@ -125,7 +125,7 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
         )
     matching, sizes = effects.matching, effects.effective
     treated, rows = matching.query_treated, matching.query
-    used, enough = _means_in_use(rows, treated, sizes, effects.matched, effects.tau)
+    used, enough = _means_in_use(rows, treated, sizes, effects.matched, effects.effect)
     if not is_traced(enough) and not np.asarray(enough).any():
         smallest = np.where(np.asarray(used), np.asarray(sizes), np.inf).min(1)
         largest = float(np.where(np.asarray(effects.matched), smallest, 0).max())
@@ -144,10 +144,10 @@ def _means_in_use(
     treated: Bool[Array, " q"],
     sizes: Float[Array, "q 2"],
     matched: Bool[Array, " q"],
-    tau: Tau,
+    effect: EffectKind,
 ) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
     """Which arms' means are used, and which matched queries have units enough in each of them."""
-    own = (query >= 0) & (tau == "b")
+    own = (query >= 0) & (effect == "own")
     used = lib.stack([~own | treated, ~own | ~treated], axis=1)
     return used, matched & ((sizes >= LEAST * (1 - 1e-4)) | ~used).all(1)
 

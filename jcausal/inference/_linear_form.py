@@ -17,7 +17,7 @@ from jcausal.data import (
 from jcausal.effects import Effects
 from jcausal.inference._abadie_imbens import noise_variance
 from jcausal.matching import Leaves, Matching
-from jcausal.matching._matcher import Tau
+from jcausal.matching._matcher import EffectKind
 
 
 class Parts(NamedTuple):
@@ -42,11 +42,11 @@ def parts_of(effects: Effects, share: Float[Array, " q"]) -> Parts:
         matching.query,
         matching.query_treated,
     )
-    columns, square = _partners(groups, share, effects.tau)
+    columns, square = _partners(groups, share, effects.effect)
     sums = _spreads(matching, columns)
-    single = matching.spread(square, power=2)
+    single = matching.scatter(square, power=2)
     y = difference(effects.residual, effects.centre)
-    return _added_up(groups, y, share, sums, single, effects.tau)
+    return _added_up(groups, y, share, sums, single, effects.effect)
 
 
 class _Groups(NamedTuple):
@@ -67,12 +67,12 @@ class _Groups(NamedTuple):
 
 @on_host
 def _partners(
-    lib: Any, groups: _Groups, share: Float[Array, " q"], tau: Tau
+    lib: Any, groups: _Groups, share: Float[Array, " q"], effect: EffectKind
 ) -> tuple[list[Array], Float[Array, "q 2"]]:
     """What is spread over the units: with lift, with lift and mean, plain, lone; and squared."""
     safe, mean = groups.means(lib)
-    controls = share if tau == "a" else lib.where(groups.treated, share, 0)
-    treated = share if tau == "a" else lib.where(groups.treated, 0, share)
+    controls = share if effect == "group" else lib.where(groups.treated, share, 0)
+    treated = share if effect == "group" else lib.where(groups.treated, 0, share)
     partner = lib.stack([controls, treated], axis=1) / safe
     lifted = partner * groups.lift
     return [lifted, lifted * mean, partner, partner * groups.alone], partner**2
@@ -81,8 +81,8 @@ def _partners(
 def _spreads(matching: Matching, columns: list[Array]) -> list[Array]:
     """Each column over the units; at once under tracing."""
     if not is_traced(columns, matching):
-        return [matching.spread(column) for column in columns]
-    found = jax.vmap(matching.spread, in_axes=-1, out_axes=0)(jnp.stack(columns, axis=-1))
+        return [matching.scatter(column) for column in columns]
+    found = jax.vmap(matching.scatter, in_axes=-1, out_axes=0)(jnp.stack(columns, axis=-1))
     return list(found)
 
 
@@ -94,12 +94,12 @@ def _added_up(
     share: Float[Array, " q"],
     sums: list[Array],
     single: Float[Array, " n"],
-    tau: Tau,
+    effect: EffectKind,
 ) -> Parts:
-    """The parts of every unit from what is spread, and under tau "b" of the queries themselves."""
+    """The parts of every unit from what is scattered, and of the queries' own outcomes."""
     residual, total, lone = sums[0] * y - sums[1], sums[2], sums[3]
     own = lib.zeros_like(total)
-    if tau == "b":
+    if effect == "own":
         row, n = groups.query, total.shape[0]
         place = np.arange(row.shape[0]), groups.treated.astype(lib.int32)
         gap = (y[row] - groups.means(lib)[1][place]) * groups.lift[place]
@@ -119,7 +119,7 @@ def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"
     assert y is not None
     found = leaves.checked_residuals(difference(y, effects.centre))
     partner, square = _by_weight(effects.totals, share)
-    total, single = leaves.spread(partner), leaves.spread(square, power=2)
+    total, single = leaves.scatter(partner), leaves.scatter(square, power=2)
     queries = leaves.query, effects.matched
     return _of_regressions(total, single, *found, leaves.leaf, sample.t, *queries, share)
 

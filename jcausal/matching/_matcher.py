@@ -13,14 +13,14 @@ from jcausal.matching._matching import Estimand, Matching
 from jcausal.surfaces import OutcomeModel, ResponseSurface
 from jcausal.surfaces._surface import Arms
 
-Tau = Literal["a", "b"]  # how the effect of a query is formed: see `Effects`
+EffectKind = Literal["own", "group"]  # how the effect of a query is formed: see `Effects`
 Progress = Callable[[str, int, int], None]
 
 
 class Task(NamedTuple):
     """What is to be matched: folds of the sample, and queries that are rows or points.
 
-    `honest`: surfaces that are given were trained on other rows. `tau`: how effects are formed.
+    `honest`: surfaces that are given were trained on other rows. `effect`: how effects are formed.
     `most`: no fold holds more rows than so many, where that is known without their values.
     """
 
@@ -33,7 +33,7 @@ class Task(NamedTuple):
     estimand: Estimand
     key: PRNGKeyArray | None = None
     honest: bool = True
-    tau: Tau = "b"
+    effect: EffectKind = "own"
     most: int | None = None
 
 
@@ -43,7 +43,7 @@ class Matcher(Options, eqx.Module):
     outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]
 
     @abstractmethod
-    def arms(self, estimand: Estimand, tau: Tau) -> Arms:
+    def arms(self, estimand: Estimand, effect: EffectKind) -> Arms:
         """Which response surfaces the method looks at."""
 
     @property

@@ -53,7 +53,7 @@ class Matching(Shown, eqx.Module):
         """Weighted sums over each group by arm (0 controls, 1 treated); power 2 squares weights."""
 
     @abstractmethod
-    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+    def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Matching(Shown, eqx.Module):
 
         With `power=2` each term of that sum is squared before it is added up.
         """
-        return self.spread(arm_shares(_twice(v), self._mass(), power), power)
+        return self.scatter(arm_shares(_twice(v), self._mass(), power), power)
 
     def _mass(self) -> Float[Array, "q 2"]:
         """The weight of each group by arm."""
@@ -119,7 +119,7 @@ class Matching(Shown, eqx.Module):
         """
         mass = self._mass() if mass is None else mass
         v, each = _carried(self.matched, self.query, self.query_weight, self.query_treated)
-        partners = self.spread(arm_shares(each, mass, 1))
+        partners = self.scatter(arm_shares(each, mass, 1))
         return _with_queries(partners, self.query, v)
 
     def unmatched(self) -> Any:

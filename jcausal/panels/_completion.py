@@ -94,7 +94,7 @@ class Completion(Shown, eqx.Module):
         """How many units have an effect, and why the others have none."""
         return _words.unidentified(self)
 
-    def event_average(self) -> Any:
+    def event_study(self) -> Any:
         """Mean gap by times since the treatment began: columns event, effect, cells.
 
         Over units that are treated at some time. Below 0 it is the fit's error before treatment,

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, is_traced, on_host, pad_rows, row_draws, to_device
-from jcausal.matching._matcher import Matcher, Progress, Task, Tau
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code
@@ -52,7 +52,7 @@ class AHB(Matcher):
 
     - `gamma0`, `gamma1`: how much the error of f0 and of f1 counts. None: 1 for the surface of the
       arm that the query is compared with (f0 for a treated unit, f1 for a control, both for a point
-      and under tau "a" of an average over both arms), 0 for the other.
+      and under effect "group" of an average over both arms), 0 for the other.
     - `bins`: at most so many steps on a ladder.
     - `min_controls`, `min_treated`: units (not weights) that a box needs.
     - `outcome`: the model of the surfaces, for `jc.estimate`.
@@ -96,13 +96,13 @@ class AHB(Matcher):
         if len(given) == 2 and sum(given) == 0:
             raise ValueError("gamma0 and gamma1 are 0: one must be positive.")
 
-    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
+    def arms(self, estimand: Estimand = "ate", effect: EffectKind = "group") -> Arms:
         """The surfaces that count for some query: of the partners, and those asked for."""
         control, treated = (
             wanted if gamma is None or is_traced(gamma) else bool(gamma > 0)
             for gamma, wanted in (
-                (self.gamma0, estimand != "atc" or tau == "a"),
-                (self.gamma1, estimand != "att" or tau == "a"),
+                (self.gamma0, estimand != "atc" or effect == "group"),
+                (self.gamma1, estimand != "att" or effect == "group"),
             )
         )
         return "both" if control and treated else ("control" if control else "treated")
@@ -257,7 +257,7 @@ class AHB(Matcher):
     def _use(self, task: Task) -> Float[Array, "q 2"]:
         """What the error of each surface counts for each query."""
         sample, gammas = task.sample, (self.gamma0, self.gamma1)
-        return _use_of(sample.t, task.query, gammas, task.tau == "a", sample.x.dtype)
+        return _use_of(sample.t, task.query, gammas, task.effect == "group", sample.x.dtype)
 
 
 @on_host

@@ -172,7 +172,7 @@ class Boxes(Matching):
         sums = box_sums(units, self._wide, weighted, ladder=self._bound)
         return first_rows(sums, self.query.shape[0])
 
-    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+    def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
         rungs = self._wide
         more = [(0, rungs.lower.shape[0] - shares.shape[0]), (0, 0), (0, 0)]

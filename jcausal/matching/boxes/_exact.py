@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jcausal.data import Sample, is_traced
-from jcausal.matching._matcher import Matcher, Progress, Task, Tau
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.boxes._around import Ground, Pruning, Quest, Start
@@ -115,7 +115,7 @@ class ExactAHB(Matcher):
         if self.max_nodes < 1 or (self.time_limit is not None and not self.time_limit > 0):
             raise ValueError("max_nodes must be at least 1, time_limit above 0 or None.")
 
-    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
+    def arms(self, estimand: Estimand = "ate", effect: EffectKind = "group") -> Arms:
         """Only the surfaces with a positive weight."""
         control, treated = self.gamma0 > 0, self.gamma1 > 0
         return "both" if control and treated else ("control" if control else "treated")

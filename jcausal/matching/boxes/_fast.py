@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array
 
 from jcausal.data import bucket, first_rows, is_traced
-from jcausal.matching._matcher import Matcher, Progress, Task, Tau
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import Prognosis, foretell
 from jcausal.matching.boxes._boxes import Boxes
@@ -112,7 +112,7 @@ class FastAHB(Matcher):
         if self.levels is not None and self.levels < 1:
             raise ValueError(f"levels is {self.levels}: it must be at least 1, or None.")
 
-    def arms(self, estimand: Estimand = "ate", tau: Tau = "a") -> Arms:
+    def arms(self, estimand: Estimand = "ate", effect: EffectKind = "group") -> Arms:
         """Only the surfaces with a positive weight."""
         if is_traced(self.gamma0, self.gamma1):
             return "both"

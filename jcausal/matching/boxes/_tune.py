@@ -178,8 +178,8 @@ def _trained(
     """The queries of all folds, and each fold's surfaces for every arm that a setting looks at."""
     base = step_key(as_key(key, "tune"), "tune") if folds > 1 else None
     fold, model = deal_folds(sample, folds, base, least=2), methods[0].outcome
-    first = methods[0].arms("ate", "a")
-    arms = first if all(one.arms("ate", "a") == first for one in methods) else "both"
+    first = methods[0].arms("ate", "group")
+    arms = first if all(one.arms("ate", "group") == first for one in methods) else "both"
     surfaces = []
     for k in range(folds):
         if progress is not None and isinstance(model, OutcomeModel):

@@ -40,8 +40,8 @@ class Pairs(Matching):
 
     The group of query i holds the units `rows[i]` with the weights `weights[i]`, which add up to 1
     in each arm, and the query itself, alone in its own arm with weight 1 (so that its mean there is
-    its own outcome, under tau "a" and "b" alike). The partners of a row are of the other arm; a
-    point outside the sample has partners of either.
+    its own outcome, whichever `effect` is asked for). The partners of a row are of the other arm;
+    a point outside the sample has partners of either.
 
     **Arguments:**
 
@@ -124,7 +124,7 @@ class Pairs(Matching):
         parts += [] if also is None else [self.sums(also)]
         return around_means(_joined(parts), to_device(np.ones((), y.dtype)))
 
-    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+    def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the groups that it is in."""
         rows, weights = self._members
         return _spread(rows, weights, self.sample.t, shares, power)

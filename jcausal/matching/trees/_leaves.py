@@ -95,7 +95,7 @@ class Leaves(Matching):
         """Predictions of each column at each query; with power 2 sums by squared weights."""
         return projected_sums(self._footing, values, power)
 
-    def spread(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
+    def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`."""
         return projected_spread(self._footing, shares, power)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jcausal.data import DataError, Sample, check_kind, is_traced, to_device, whole
-from jcausal.matching._matcher import Matcher, Progress, Task, Tau
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import foretell
 from jcausal.matching._results import RESULTS, code
@@ -116,7 +116,7 @@ class M5Match(Matcher):
         """The tree is the outcome model."""
         return self.tree
 
-    def arms(self, estimand: Estimand = "att", tau: Tau = "b") -> Arms:
+    def arms(self, estimand: Estimand = "att", effect: EffectKind = "own") -> Arms:
         """Only controls are looked at."""
         return "control"
 

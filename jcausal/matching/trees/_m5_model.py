@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import bucket, check_kind, is_traced, on_host, pad_rows, to_device
-from jcausal.matching._matcher import Matcher, Progress, Task, Tau
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.trees._finish import ranges
@@ -64,7 +64,7 @@ class M5Model(Matcher):
         """The tree, as a model of the outcome."""
         return self.tree
 
-    def arms(self, estimand: Estimand = "att", tau: Tau = "b") -> Arms:
+    def arms(self, estimand: Estimand = "att", effect: EffectKind = "own") -> Arms:
         """Controls only."""
         return "control"
 
