@@ -80,7 +80,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _groups(boxes: jc.matching.Boxes) -> np.ndarray:
     """Whether each unit (n,) is in the group of each matched query (q,)."""
-    inside = np.asarray(jc.kernels.membership(boxes.units, boxes.rungs))
+    inside = np.asarray(jc.kernels.membership(boxes.units, boxes.coded))
     return inside & np.asarray(boxes.matched)[:, None]
 
 

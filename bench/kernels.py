@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench._keep import keep, markdown
 from jcausal.kernels import (
-    Rungs,
+    CodedBoxes,
     Slabs,
     Units,
     bootstrap_sums,
@@ -82,7 +82,7 @@ def cases(n: int) -> list[Case]:
     """10,000 boxes over n units and smaller things."""
     q, p, d = 10_000, 10, 8
     rng = np.random.default_rng(0)
-    units, rungs = random_boxes(rng, n, q, p)
+    units, heights = random_boxes(rng, n, q, p)
     values = jnp.asarray(rng.normal(size=(n, d)), jnp.float32)
     shares = jnp.asarray(rng.normal(size=(q, 2, 1)), jnp.float32)
     words, size = q * n / 32, f"{q:,} boxes, {n:,} units, p {p}"
@@ -93,14 +93,16 @@ def cases(n: int) -> list[Case]:
     key, every = jax.random.key(0), jnp.ones(n, bool)
     identity = jnp.asarray(rng.integers(0, 2**32, (n, 2), dtype=np.uint32))
     return [
-        Case("box_counts", size, 0.0, words * (4 * p + 6), once, lambda: box_counts(units, rungs)),
+        Case(
+            "box_counts", size, 0.0, words * (4 * p + 6), once, lambda: box_counts(units, heights)
+        ),
         Case(
             "box_sums",
             f"{size}, {d} columns",
             4.0 * q * n * d,
             words * (4 * p + 96),
             once + 4.0 * n * d,
-            lambda: box_sums(units, rungs, values),
+            lambda: box_sums(units, heights, values),
         ),
         Case(
             "box_weights",
@@ -108,7 +110,7 @@ def cases(n: int) -> list[Case]:
             4.0 * q * n,
             words * (4 * p + 96),
             once + 4.0 * n,
-            lambda: box_weights(units, rungs, shares),
+            lambda: box_weights(units, heights, shares),
         ),
         Case(
             "grid_variance",
@@ -149,15 +151,15 @@ def level_case(rng: np.random.Generator, q: int, n: int, p: int) -> Case:
     )
 
 
-def random_boxes(rng: np.random.Generator, n: int, q: int, p: int) -> tuple[Units, Rungs]:
-    """Units on ladders of 64 rungs; boxes that hold about half of each ladder."""
+def random_boxes(rng: np.random.Generator, n: int, q: int, p: int) -> tuple[Units, CodedBoxes]:
+    """Units on ladders of 64 heights; boxes that hold about half of each ladder."""
     codes = rng.integers(0, 64, (n, p), dtype=np.int32)
     lower = rng.integers(0, 32, (q, p), dtype=np.int32)
     upper = lower + rng.integers(16, 48, (q, p), dtype=np.int32)
     arm = rng.uniform(size=n) < 0.5
     none = jnp.zeros((n, 0), jnp.int32)
     units = Units(jnp.asarray(codes), none, jnp.asarray(arm))
-    return units, Rungs(jnp.asarray(lower), jnp.asarray(upper), jnp.zeros((q, 0, 1), bool))
+    return units, CodedBoxes(jnp.asarray(lower), jnp.asarray(upper), jnp.zeros((q, 0, 1), bool))
 
 
 def random_slabs(rng: np.random.Generator, m: int, p: int) -> Slabs:

@@ -131,8 +131,8 @@ def test_long_ladders_are_taken_in_steps_and_edges_are_values_of_the_data(surfac
             assert np.flatnonzero(held.all(1)).tolist() == members(boxes, i)
     exact = jc.match(sample, jc.AHB(bins=400), surface=surface)
     assert (
-        np.asarray(exact.lower_rung)
-        == np.asarray(jc.match(sample, jc.AHB(bins=1000), surface=surface).lower_rung)
+        np.asarray(exact.lower_code)
+        == np.asarray(jc.match(sample, jc.AHB(bins=1000), surface=surface).lower_code)
     ).all()
 
 
@@ -217,8 +217,8 @@ def test_jit_gives_the_same_boxes_and_effects():
         place = {int(q): i for i, q in enumerate(np.asarray(traced.matching.query))}
         for i, row in enumerate(np.asarray(host.matching.query)):
             j = place[int(row)]
-            assert (host.matching.lower_rung[i] == traced.matching.lower_rung[j]).all()
-            assert (host.matching.upper_rung[i] == traced.matching.upper_rung[j]).all()
+            assert (host.matching.lower_code[i] == traced.matching.lower_code[j]).all()
+            assert (host.matching.upper_code[i] == traced.matching.upper_code[j]).all()
             assert (host.matching.open[i] == traced.matching.open[j]).all()
         np.testing.assert_allclose(host.ate, traced.ate, rtol=2e-4)
 
@@ -251,7 +251,7 @@ def test_a_sample_of_the_units_chooses_where_there_are_very_many(surface, monkey
     ]
     assert np.median(drift[1]) < 3 * np.median(drift[0]) + 0.05
     again = jc.match(sample, jc.AHB(), surface=surface)
-    assert (np.asarray(again.lower_rung) == np.asarray(some.lower_rung)).all()
+    assert (np.asarray(again.lower_code) == np.asarray(some.lower_code)).all()
 
 
 def test_who_cannot_be_matched_is_told():

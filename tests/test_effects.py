@@ -23,7 +23,7 @@ class Turned(eqx.Module):
 
 
 class Rescaled(eqx.Module):
-    """`wavy` of values that were moved along the second covariate, rung by rung."""
+    """`wavy` of values that were moved along the second covariate, code by code."""
 
     moved: jnp.ndarray
     values: jnp.ndarray
@@ -207,7 +207,7 @@ def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, i
     sample = draw_sample(seed, n=40, integers=integers)
     points = sample.points
     scaled = points * [1, factor, 1] + [0, shift, 0]
-    # the surface reads rungs, so that rounding of the rescaled values cannot move it
+    # the surface reads heights, so that rounding of the rescaled values cannot move it
     values, moved = (jnp.asarray(np.sort(x[:, 1]), sample.x.dtype) for x in (points, scaled))
     plain, f = jc.Function(Rescaled(values, values)), jc.Function(Rescaled(moved, values))
     first = jc.match(sample, jc.FastAHB(), surface=plain)
@@ -215,7 +215,7 @@ def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, i
     same = [
         first.group(i)[0].tolist() == second.group(i)[0].tolist() for i in range(len(first.lower))
     ]
-    assert np.mean(same) >= 0.9  # interpolation between rungs is exact only up to float32
+    assert np.mean(same) >= 0.9  # interpolation between heights is exact only up to float32
 
 
 @pytest.mark.extended

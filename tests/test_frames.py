@@ -76,7 +76,7 @@ def test_the_same_data_give_equal_samples(samples, name):
     assert sample.schema == first.schema
     assert sample.home == name.split()[0]
     assert sample.id.tolist() == first.id.tolist() == DATA["who"]
-    for field in ("x", "t", "y", "weight", "codes", "ladder", "rungs", "fill", "row", "cluster"):
+    for field in ("x", "t", "y", "weight", "codes", "ladder", "heights", "fill", "row", "cluster"):
         np.testing.assert_array_equal(getattr(sample, field), getattr(first, field))
     np.testing.assert_array_equal(first.points[:, 0], np.array(DATA["age"], float))
     assert first.schema.names == ("age", "age missing", "pay", "pay missing", "wed", "town")

@@ -64,7 +64,7 @@ def test_labels_missing_single_and_unmatched(effects):
     labels[np.flatnonzero(~np.asarray(sample.t))] = 9  # controls are not queried: no row
     status = effects.matching.status.at[1:4].set(int(jc.RESULTS.no_control._value))
     boxes = effects.matching  # and a copy of it in which three queries are unmatched
-    names = ("fold", "query", "query_fold", "point", "lower_rung", "upper_rung", "open")
+    names = ("fold", "query", "query_fold", "point", "lower_code", "upper_code", "open")
     matching = jc.matching.Boxes(sample, *(getattr(boxes, a) for a in names), status, "att")
     some = jc.estimate(sample, matching)
     frame = jc.interval(some, jc.AbadieImbens(), by=labels).to_frame()

@@ -256,7 +256,7 @@ def check_equal(case):
     plain, effects, interval = expected(roles, case.gap, id_as, cluster_as)
     fields = ["x", "t", "y", "weight", "codes", "cluster"]
     if case.dress.get("c") != "unused level":  # which stays a level, in kinds that declare it
-        fields.append("rungs")
+        fields.append("heights")
     for field in fields:
         np.testing.assert_array_equal(getattr(sample, field), getattr(plain, field))
     if case.verbs:

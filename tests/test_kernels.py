@@ -13,46 +13,46 @@ IMPLEMENTATIONS = ["reference", "xla", "auto"]
 
 def box_problem(spec, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
-    codes = rng.integers(0, spec.rungs, (spec.n, spec.p)).astype(np.int32)
+    codes = rng.integers(0, spec.heights, (spec.n, spec.p)).astype(np.int32)
     odd = np.random.default_rng(9).random(codes.shape)
     codes[odd < 0.1] = kernels.MISSING
     codes[odd > 0.98] = -1 - codes[odd > 0.98] % 3
     level = rng.integers(0, spec.levels, (spec.n, spec.c)).astype(np.int32)
     arm = rng.random(spec.n) < 0.4
-    third = spec.rungs // 3
+    third = spec.heights // 3
     lower = rng.integers(-1, max(2 * third, 1), (spec.q, spec.p)).astype(np.int32)
     upper = lower + rng.integers(-1, max(3 * third - 1, 1), (spec.q, spec.p)).astype(np.int32)
     far = rng.random(lower.shape)
     lower[far < 0.05], upper[far > 0.95] = -kernels.MISSING, kernels.MISSING
-    lower[far > 0.98] = spec.rungs + 7
+    lower[far > 0.98] = spec.heights + 7
     opened = rng.random((spec.q, spec.c, spec.levels)) < 0.6
     units = kernels.Units(jnp.array(codes), jnp.array(level), jnp.array(arm))
-    rungs = kernels.Rungs(jnp.array(lower), jnp.array(upper), jnp.array(opened))
+    heights = kernels.CodedBoxes(jnp.array(lower), jnp.array(upper), jnp.array(opened))
     values = rng.normal(size=(spec.n, spec.d)).astype(dtype)
-    return units, rungs, values
+    return units, heights, values
 
 
-def brute_members(units, rungs):
-    member = np.ones((rungs.lower.shape[0], units.arm.shape[0]), bool)
+def brute_members(units, heights):
+    member = np.ones((heights.lower.shape[0], units.arm.shape[0]), bool)
     codes, levels = np.asarray(units.codes), np.asarray(units.levels)
     for q in range(member.shape[0]):
         for k in range(member.shape[1]):
             member[q, k] = (
                 all(
                     codes[k, j] == kernels.MISSING
-                    or rungs.lower[q, j] <= codes[k, j] <= rungs.upper[q, j]
+                    or heights.lower[q, j] <= codes[k, j] <= heights.upper[q, j]
                     for j in range(codes.shape[1])
                 )
                 and (codes[k] >= 0).all()
             )
-            member[q, k] &= all(rungs.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
+            member[q, k] &= all(heights.open[q, c, levels[k, c]] for c in range(levels.shape[1]))
     return member
 
 
-def fast_members(units, rungs):
+def fast_members(units, heights):
     """The same by broadcasting; checked against the loops on the small shapes."""
     codes, levels = np.asarray(units.codes), np.asarray(units.levels)
-    lower, upper, opened = (np.asarray(a) for a in rungs)
+    lower, upper, opened = (np.asarray(a) for a in heights)
     member = (lower[:, None] <= codes) & (codes <= upper[:, None]) | (codes == kernels.MISSING)
     member = member.all(2) & (codes >= 0).all(1)
     for c in range(levels.shape[1]):
@@ -61,9 +61,9 @@ def fast_members(units, rungs):
 
 
 def test_brute_force_agrees_with_itself():
-    units, rungs, _ = box_problem(BOX_SPECS[1])
-    assert (brute_members(units, rungs) == fast_members(units, rungs)).all()
-    assert (np.asarray(kernels.membership(units, rungs)) == fast_members(units, rungs)).all()
+    units, heights, _ = box_problem(BOX_SPECS[1])
+    assert (brute_members(units, heights) == fast_members(units, heights)).all()
+    assert (np.asarray(kernels.membership(units, heights)) == fast_members(units, heights)).all()
 
 
 @pytest.mark.extended
@@ -73,22 +73,22 @@ def test_brute_force_agrees_with_itself():
 def test_box_sums_weights_and_counts(spec, implementation):
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
     tolerance = 1e-12 if dtype == np.float64 else 2e-5
-    units, rungs, values = box_problem(spec, dtype=dtype)
-    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    units, heights, values = box_problem(spec, dtype=dtype)
+    member, arm = fast_members(units, heights), np.asarray(units.arm)
     expected = np.stack(
         [member @ np.where((arm == a)[:, None], values, 0).astype(float) for a in (0, 1)], axis=1
     )
     options = dict(max_bytes=spec.max_bytes, implementation=implementation)
-    out = kernels.box_sums(units, rungs, jnp.asarray(values), **options)
+    out = kernels.box_sums(units, heights, jnp.asarray(values), **options)
     assert out.dtype == dtype
     np.testing.assert_allclose(out, expected, atol=tolerance * np.sqrt(spec.n), rtol=tolerance)
     v = np.random.default_rng(1).normal(size=(spec.q, 2, spec.d)).astype(dtype)
-    spread = kernels.box_weights(units, rungs, jnp.asarray(v), **options)
+    spread = kernels.box_weights(units, heights, jnp.asarray(v), **options)
     back = np.where(arm[:, None], member.T @ v[:, 1].astype(float), member.T @ v[:, 0])
     np.testing.assert_allclose(spread, back, atol=tolerance * np.sqrt(spec.q), rtol=tolerance)
     left, right = (np.asarray(out) * v).sum(), (values * np.asarray(spread)).sum()
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-3)
-    counts = kernels.box_counts(units, rungs, max_bytes=spec.max_bytes)
+    counts = kernels.box_counts(units, heights, max_bytes=spec.max_bytes)
     assert counts.dtype == jnp.int32
     assert (np.asarray(counts) == np.stack([(member & (arm == a)).sum(1) for a in (0, 1)], 1)).all()
 
@@ -96,22 +96,22 @@ def test_box_sums_weights_and_counts(spec, implementation):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
     spec = BOX_SPECS[2]
-    units, rungs, values = box_problem(spec)
+    units, heights, values = box_problem(spec)
     values = jnp.stack([values, 2 * values, -values])
     v = jax.random.normal(jax.random.key(0), (spec.q, 2, spec.d))
     options = dict(max_bytes=spec.max_bytes, implementation=implementation)
 
     def total(x):
-        return (kernels.box_sums(units, rungs, x, **options) * v).sum()
+        return (kernels.box_sums(units, heights, x, **options) * v).sum()
 
-    adjoint = kernels.box_weights(units, rungs, v, **options)
+    adjoint = kernels.box_weights(units, heights, v, **options)
     for gradient in jax.jit(jax.vmap(jax.grad(total)))(values):
         np.testing.assert_allclose(gradient, adjoint, rtol=1e-5, atol=1e-5)
 
     def back(w):
-        return (kernels.box_weights(units, rungs, w, **options) * values[0]).sum()
+        return (kernels.box_weights(units, heights, w, **options) * values[0]).sum()
 
-    sums = kernels.box_sums(units, rungs, values[0], **options)
+    sums = kernels.box_sums(units, heights, values[0], **options)
     np.testing.assert_allclose(jax.grad(back)(v), sums, rtol=1e-4, atol=1e-4)
 
 
@@ -119,12 +119,12 @@ def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, poison):
     spec = BOX_SPECS[2]
-    units, rungs, values = box_problem(spec)
-    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    units, heights, values = box_problem(spec)
+    member, arm = fast_members(units, heights), np.asarray(units.arm)
     k = int(np.argmax(member.sum(0)))
     values[k] = poison
     options = dict(max_bytes=spec.max_bytes, implementation=implementation)
-    out = np.asarray(kernels.box_sums(units, rungs, jnp.asarray(values), **options))
+    out = np.asarray(kernels.box_sums(units, heights, jnp.asarray(values), **options))
     spoiled = np.isnan(out).all(2)
     assert (spoiled[:, int(arm[k])] == member[:, k]).all()
     assert not spoiled[:, 1 - int(arm[k])].any()
@@ -132,34 +132,34 @@ def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, po
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_a_share_that_is_not_finite_spoils_its_own_units_only(poison):
-    units, rungs, _ = box_problem(BOX_SPECS[2])
-    member, arm = fast_members(units, rungs), np.asarray(units.arm)
+    units, heights, _ = box_problem(BOX_SPECS[2])
+    member, arm = fast_members(units, heights), np.asarray(units.arm)
     i = int(np.argmax(member.sum(1)))
     v = jnp.ones((member.shape[0], 2, 2)).at[i, 1, 0].set(poison)
     for implementation in IMPLEMENTATIONS:
-        out = kernels.box_weights(units, rungs, v, max_bytes=2**12, implementation=implementation)
+        out = kernels.box_weights(units, heights, v, max_bytes=2**12, implementation=implementation)
         assert (np.isnan(np.asarray(out)).all(1) == (member[i] & arm)).all()
 
 
 def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
     spec = BOX_SPECS[3]
-    units, rungs, values = box_problem(spec)
-    expected = np.asarray(kernels.box_counts(units, rungs))
+    units, heights, values = box_problem(spec)
+    expected = np.asarray(kernels.box_counts(units, heights))
     for ladder in (None, 6, 64, 65, 5000, 2**31 - 1):
         count = jax.jit(lambda u, r, bound=ladder: kernels.box_counts(u, r, ladder=bound))
-        assert (np.asarray(count(units, rungs)) == expected).all()
+        assert (np.asarray(count(units, heights)) == expected).all()
     with pytest.raises(ValueError, match="ladder is 5, but there is a code 5"):
-        kernels.box_sums(units, rungs, jnp.asarray(values), ladder=5)
+        kernels.box_sums(units, heights, jnp.asarray(values), ladder=5)
 
 
 def test_counts_map_over_units_and_over_boxes():
-    units, rungs, _ = box_problem(BOX_SPECS[2])
-    expected = np.asarray(kernels.box_counts(units, rungs))
+    units, heights, _ = box_problem(BOX_SPECS[2])
+    expected = np.asarray(kernels.box_counts(units, heights))
     turned = units._replace(arm=~units.arm)
     both = jax.tree.map(lambda *a: jnp.stack(a), units, turned)
-    out = np.asarray(jax.vmap(lambda u: kernels.box_counts(u, rungs, max_bytes=2**12))(both))
+    out = np.asarray(jax.vmap(lambda u: kernels.box_counts(u, heights, max_bytes=2**12))(both))
     assert (out[0] == expected).all() and (out[1] == expected[:, ::-1]).all()
-    pairs = jax.tree.map(lambda a: jnp.stack([a, a[::-1]]), rungs)
+    pairs = jax.tree.map(lambda a: jnp.stack([a, a[::-1]]), heights)
     out = np.asarray(jax.vmap(lambda r: kernels.box_counts(units, r))(pairs))
     assert (out[0] == expected).all() and (out[1] == expected[::-1]).all()
 
@@ -169,13 +169,13 @@ def nested_boxes(n):
     codes = jnp.arange(n, dtype=jnp.int32)[:, None] // 1000
     upper = jnp.array([0, 3, 40, 500, n], jnp.int32)[:, None]
     units = kernels.Units(codes, jnp.zeros((n, 0), jnp.int32), jnp.arange(n) % 3 == 0)
-    return units, kernels.Rungs(0 * upper, upper, jnp.zeros((5, 0, 1), bool))
+    return units, kernels.CodedBoxes(0 * upper, upper, jnp.zeros((5, 0, 1), bool))
 
 
 @pytest.mark.parametrize("kind", ["offset", "cancelling"])
 def test_sums_of_float32_lose_nothing_as_units_grow(kind):
     n = 1_000_000
-    units, rungs = nested_boxes(n)
+    units, heights = nested_boxes(n)
     values = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
     if kind == "offset":
         values += np.float32(1e6)
@@ -184,9 +184,9 @@ def test_sums_of_float32_lose_nothing_as_units_grow(kind):
         values = np.where((place < 20_000) | (place >= n - 20_000), 0, np.abs(values) // 0.3)
         values += np.where(place < 3000, 2.0**24, 0) - np.where(place >= n - 3000, 2.0**24, 0)
     values = values.astype(np.float32)
-    out = np.asarray(kernels.box_sums(units, rungs, jnp.asarray(values)), float)
+    out = np.asarray(kernels.box_sums(units, heights, jnp.asarray(values)), float)
     codes, arm = np.asarray(units.codes)[:, 0], np.asarray(units.arm)
-    for i, top in enumerate(np.asarray(rungs.upper)[:, 0]):
+    for i, top in enumerate(np.asarray(heights.upper)[:, 0]):
         for a in (0, 1):
             rows = values[(codes <= top) & (arm == a)].astype(float)
             np.testing.assert_allclose(out[i, a], rows.sum(0), rtol=5e-7)
@@ -194,11 +194,11 @@ def test_sums_of_float32_lose_nothing_as_units_grow(kind):
 
 @pytest.mark.parametrize("name", ["box_sums", "box_weights", "box_counts"])
 def test_kernels_lower_for_another_platform(name):
-    units, rungs, values = box_problem(BOX_SPECS[2])
+    units, heights, values = box_problem(BOX_SPECS[2])
     extra = dict(box_sums=values, box_weights=np.ones((129, 2, 3), np.float32)).get(name)
     arguments = () if extra is None else (jnp.asarray(extra),)
     traced = jax.jit(lambda *a: getattr(kernels, name)(*a, max_bytes=2**12)).trace(
-        units, rungs, *arguments
+        units, heights, *arguments
     )
     words = "stablehlo.popcnt" if name == "box_counts" else "stablehlo.shift_right_logical"
     assert words in traced.lower(lowering_platforms=("cpu",)).as_text()
@@ -211,19 +211,19 @@ def test_no_array_is_boxes_by_units(name):
     rng = np.random.default_rng(0)
     codes = jnp.asarray(rng.integers(0, 9, (n, 3)), jnp.int32)
     units = kernels.Units(codes, jnp.zeros((n, 0), jnp.int32), codes[:, 0] > 3)
-    rungs = kernels.Rungs(codes - 1, codes + 1, jnp.zeros((n, 0, 1), bool))
+    heights = kernels.CodedBoxes(codes - 1, codes + 1, jnp.zeros((n, 0, 1), bool))
     argument = jnp.ones((n, 1)) if name == "box_sums" else jnp.ones((n, 2, 1))
-    call = jax.jit(lambda v: getattr(kernels, name)(units, rungs, v, max_bytes=2**22))
+    call = jax.jit(lambda v: getattr(kernels, name)(units, heights, v, max_bytes=2**22))
     memory = call.lower(argument).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2 * 2**22 < n * n / 8  # as bits, too
 
 
 def test_wrong_columns_and_names_are_refused(unchecked):
-    units, rungs, values = box_problem(BOX_SPECS[1])
+    units, heights, values = box_problem(BOX_SPECS[1])
     with pytest.raises(ValueError, match="ordered and 0 category"):
-        kernels.box_sums(units, rungs._replace(lower=rungs.lower[:, :1]), jnp.asarray(values))
+        kernels.box_sums(units, heights._replace(lower=heights.lower[:, :1]), jnp.asarray(values))
     with pytest.raises(ValueError, match="implementation is"):
-        kernels.box_sums(units, rungs, jnp.asarray(values), implementation="pallas")
+        kernels.box_sums(units, heights, jnp.asarray(values), implementation="pallas")
 
 
 def slab_problem(spec, seed=0):

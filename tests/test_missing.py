@@ -77,7 +77,7 @@ def test_columns_with_gaps():
     hole = frame["pay"].isna().to_numpy()
     np.testing.assert_array_equal(sample.points[:, 0], frame["pay"])
     assert (np.asarray(sample.codes[hole, 0]) == jc.kernels.MISSING).all()
-    assert sample.rungs[0] == frame["pay"].nunique()
+    assert sample.heights[0] == frame["pay"].nunique()
     np.testing.assert_allclose(sample.x[hole, 0], frame["pay"].mean(), rtol=1e-5)
     weight = np.arange(1, N + 1.0)
     heavy = holed(frame=frame.assign(w=weight), weight="w")
@@ -87,7 +87,7 @@ def test_columns_with_gaps():
     part = sample.take(rows)
     np.testing.assert_array_equal(part.points, sample.points[rows])
     alone = sample.take(np.flatnonzero(hole))
-    assert np.isnan(alone.points[:, 0]).all() and alone.rungs[0] == 1
+    assert np.isnan(alone.points[:, 0]).all() and alone.heights[0] == 1
 
 
 @pytest.mark.extended
@@ -293,10 +293,10 @@ def test_flags_work_under_tracing():
         again = jc.Sample(x, sample.t, levels=levels, **words)
         found = jc.match(again, jc.FastAHB(), surface=surface, throw=False)
         train, _ = jc.split(again, key=0)
-        return found.lower, found.upper, found.open, again.fill, train.codes, train.rungs
+        return found.lower, found.upper, found.open, again.fill, train.codes, train.heights
 
     x = jnp.asarray(sample.points, jnp.float32)
-    lower, upper, opened, fill, codes, rungs = jax.jit(traced)(x)
+    lower, upper, opened, fill, codes, heights = jax.jit(traced)(x)
     rows = np.asarray(host.query)
     assert (np.asarray(opened)[rows] == host.open).all()
     np.testing.assert_allclose(np.asarray(lower)[rows], host.lower, rtol=1e-6)
@@ -305,7 +305,7 @@ def test_flags_work_under_tracing():
     train, _ = jc.split(sample, key=0)
     taken = np.isin(np.asarray(sample.row[:, 1]), np.asarray(train.row[:, 1]))
     assert (np.asarray(codes)[taken] == np.asarray(train.codes)).all()
-    assert (np.asarray(rungs) == np.asarray(train.rungs)).all()
+    assert (np.asarray(heights) == np.asarray(train.heights)).all()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PAPER = dict(slack=0.0, reach=None)
 
 
 def edges(boxes):
-    return [np.asarray(a) for a in (boxes.lower_rung, boxes.upper_rung, boxes.open, boxes.status)]
+    return [np.asarray(a) for a in (boxes.lower_code, boxes.upper_code, boxes.open, boxes.status)]
 
 
 def assert_same(ours, theirs):
@@ -50,7 +50,7 @@ def test_lanes_under_jit_give_the_boxes_of_the_host(method):
 
     def traced(x, t):
         found = jc.match(jc.Sample(x, t), method, surface=surface, throw=False)
-        return found.lower_rung, found.upper_rung, found.open, found.status
+        return found.lower_code, found.upper_code, found.open, found.status
 
     host = jc.match(sample, method, surface=surface, throw=False)
     rows = np.asarray(host.query)
@@ -63,8 +63,8 @@ def test_one_level_goes_to_the_end_in_one_step():
     sample = draw_sample(7, n=60)
     boxes = jc.match(sample, jc.FastAHB(levels=1), surface=jc.Function(wavy))
     codes = np.asarray(sample.codes)[np.asarray(boxes.query)]
-    last = np.asarray(sample.rungs) - 1
-    lower, upper = np.asarray(boxes.lower_rung), np.asarray(boxes.upper_rung)
+    last = np.asarray(sample.heights) - 1
+    lower, upper = np.asarray(boxes.lower_code), np.asarray(boxes.upper_code)
     assert ((lower == codes) | (lower == 0)).all() and ((upper == codes) | (upper == last)).all()
     assert ((lower == 0) & (codes > 0)).any() and ((upper == last) & (codes < last)).any()
 

@@ -24,7 +24,7 @@ def test_codes_are_places_among_the_distinct_values():
     for j in range(3):
         values, codes = np.unique(x[:, j], return_inverse=True)
         assert (np.asarray(sample.codes[:, j]) == codes).all()
-        assert sample.rungs[j] == len(values)
+        assert sample.heights[j] == len(values)
     np.testing.assert_array_equal(sample.points, x)
 
 
@@ -106,7 +106,7 @@ def test_padding_may_hold_anything():
     valid = [True] * 4 + [False]
     sample = jc.Sample(x, [*T, 7], [*Y, np.nan], weight=[1, 1, 1, 1, -5], valid=valid)
     plain = jc.Sample(X, T, Y)
-    assert sample.rungs.tolist() == plain.rungs.tolist()
+    assert sample.heights.tolist() == plain.heights.tolist()
     surface = jc.Function(lambda v: jnp.stack([v[:, 0], v[:, 1]], axis=1))
     method = jc.FastAHB(outcome=surface)
     padded = jc.estimate(sample, method, folds=1)

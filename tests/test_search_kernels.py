@@ -13,7 +13,7 @@ from jcausal_kernels.specs import PAIR_SPECS, SEARCH_SPECS
 def draw_problems(spec, seed=0):
     """Cells around starts, with ties; the first cell of each problem is the start itself."""
     rng = np.random.default_rng(seed)
-    away = rng.integers(-spec.rungs, spec.rungs + 1, (spec.n, spec.w, spec.c))
+    away = rng.integers(-spec.heights, spec.heights + 1, (spec.n, spec.w, spec.c))
     away[0] = 0
     cost = rng.integers(-40, 60, (spec.n, spec.w))
     units = rng.integers(0, 2, (spec.n, spec.w, 2))

@@ -17,7 +17,7 @@ IMPLEMENTATIONS = ["reference", "histogram", "sorted", "steps", "auto"]
 def problem(spec, seed=0, weighted=True):
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
     rng = np.random.default_rng(seed)
-    codes = rng.integers(0, spec.rungs, (spec.n, spec.p)).astype(np.int32)
+    codes = rng.integers(0, spec.heights, (spec.n, spec.p)).astype(np.int32)
     node = rng.integers(-1, spec.nodes + 1, spec.n).astype(np.int32)  # some are in none
     y = rng.integers(0, 3, spec.n) if spec.few else rng.normal(size=spec.n)
     weight = rng.choice([0.5, 1.0, 4.0], spec.n) if weighted else np.ones(spec.n)
@@ -34,7 +34,7 @@ def spread(y, w):
 
 
 def brute(codes, node, y, w, spec, steps):
-    """Every cut, one at a time: level, cut, next rung and sd."""
+    """Every cut, one at a time: level, cut, next code and sd."""
     y, w = y.astype(float), w.astype(float)
     level = np.zeros((spec.nodes, spec.p))
     cut, above, sd = level.astype(int), level.astype(int), np.zeros(spec.nodes)
@@ -62,7 +62,7 @@ def brute(codes, node, y, w, spec, steps):
 def test_every_cut_by_brute_force(spec, implementation):
     codes, node, y, w = problem(spec)
     exact = jax.config.jax_enable_x64
-    options = dict(nodes=spec.nodes, rungs=spec.rungs, minimum=spec.minimum)
+    options = dict(nodes=spec.nodes, heights=spec.heights, minimum=spec.minimum)
     out = scan(codes, node, y, w, **options, implementation=implementation)
     level, cut, above, sd = brute(codes, node, y, w, spec, 2**30 if exact else 2**16)
     assert out.score.dtype == y.dtype
@@ -79,7 +79,7 @@ def test_every_cut_by_brute_force(spec, implementation):
 
 def test_of_equal_cuts_the_lowest_is_taken_whatever_the_order():
     codes = np.array([[0], [1], [2], [3]], np.int32)
-    y = np.array([0.0, 1.0, 1.0, 0.0], np.float32)  # cuts after rung 0 and rung 2 are alike
+    y = np.array([0.0, 1.0, 1.0, 0.0], np.float32)  # cuts after code 0 and code 2 are alike
     for implementation in IMPLEMENTATIONS:
         for turn in ([0, 1, 2, 3], [3, 1, 0, 2]):
             out = scan(
@@ -87,7 +87,7 @@ def test_of_equal_cuts_the_lowest_is_taken_whatever_the_order():
                 np.zeros(4, np.int32),
                 y[turn],
                 nodes=1,
-                rungs=4,
+                heights=4,
                 minimum=1,
                 implementation=implementation,
             )
@@ -95,19 +95,19 @@ def test_of_equal_cuts_the_lowest_is_taken_whatever_the_order():
 
 
 @pytest.mark.extended
-def test_weights_of_one_need_not_be_given_and_covariates_may_differ_in_rungs():
+def test_weights_of_one_need_not_be_given_and_covariates_may_differ_in_codes():
     spec = SPLIT_SPECS[2]
     codes, node, y, w = problem(spec, weighted=False)
     codes[:, 0] %= 2
     many = np.arange(spec.n, dtype=np.int32)[::-1, None]
     codes = np.concatenate([codes[:, :1], many, codes[:, 1:]], axis=1)
     options = dict(nodes=spec.nodes, minimum=spec.minimum)
-    one = scan(codes, node, y, w, **options, rungs=300, implementation="sorted")
-    rungs = (2, 300, 7, 7)
-    assert kernels.many_rungs(rungs) == [1]
+    one = scan(codes, node, y, w, **options, heights=300, implementation="sorted")
+    heights = (2, 300, 7, 7)
+    assert kernels.with_many_values(heights) == [1]
     order = kernels.sorted_order(jnp.asarray(codes[:, 1:2]), jnp.asarray(node))
     for kept in (None, order):
-        two = scan(codes, node, y, **options, rungs=rungs, order=kept)
+        two = scan(codes, node, y, **options, heights=heights, order=kept)
         assert (np.asarray(one.cut) == np.asarray(two.cut)).all()
         np.testing.assert_allclose(one.level, two.level, atol=2e-5)
 
@@ -115,7 +115,7 @@ def test_weights_of_one_need_not_be_given_and_covariates_may_differ_in_rungs():
 def test_many_data_sets_at_once():
     spec = SPLIT_SPECS[2]
     sets = [problem(spec, seed) for seed in range(3)]
-    options = dict(nodes=spec.nodes, rungs=spec.rungs, minimum=spec.minimum)
+    options = dict(nodes=spec.nodes, heights=spec.heights, minimum=spec.minimum)
 
     def level(codes, node, y, w):
         return scan(codes, node, y, w, **options).level
@@ -127,7 +127,7 @@ def test_many_data_sets_at_once():
 
 def test_it_lowers_for_another_platform_without_a_scatter_add():
     spec = SPLIT_SPECS[2]
-    options = dict(nodes=spec.nodes, rungs=spec.rungs, minimum=spec.minimum)
+    options = dict(nodes=spec.nodes, heights=spec.heights, minimum=spec.minimum)
     traced = jax.jit(lambda *a: kernels.split_scan(*a, **options)).trace(
         *map(jnp.asarray, problem(spec))
     )
@@ -140,13 +140,13 @@ def test_it_lowers_for_another_platform_without_a_scatter_add():
     ("options", "words"),
     [
         (dict(nodes=0), "nodes is 0"),
-        (dict(rungs=(2, 2)), "for each of the 3 covariates"),
+        (dict(heights=(2, 2)), "for each of the 3 covariates"),
         (dict(implementation="fast"), "implementation is 'fast'"),
     ],
 )
 def test_wrong_options_are_refused(options, words, unchecked):
     spec = SPLIT_SPECS[2]
-    given = dict(nodes=spec.nodes, rungs=spec.rungs, minimum=1) | options
+    given = dict(nodes=spec.nodes, heights=spec.heights, minimum=1) | options
     with pytest.raises(ValueError, match=words):
         scan(*problem(spec), **given)
 
@@ -163,11 +163,11 @@ def test_segmented_sums(n):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("rungs", [7, 2**28])
-def test_units_by_code(rungs):
+@pytest.mark.parametrize("heights", [7, 2**28])
+def test_units_by_code(heights):
     """As one number, and where that would overflow by a stable sort."""
     codes = np.random.default_rng(0).integers(0, 7, (3, 50))
-    found = order_of(jnp.asarray(codes, jnp.int32), rungs)
+    found = order_of(jnp.asarray(codes, jnp.int32), heights)
     np.testing.assert_array_equal(found, np.argsort(codes, axis=1, kind="stable"))
 
 
@@ -178,7 +178,7 @@ def test_long_sums_keep_their_digits():
     n = 300_000
     codes = np.column_stack([rng.integers(0, 2, n), rng.integers(0, 9, n), rng.permutation(n)])
     y = rng.random(n) < np.where(codes[:, 0] == 1, 0.105, 0.1)
-    options = dict(nodes=1, rungs=(2, 9, n), minimum=50)
+    options = dict(nodes=1, heights=(2, 9, n), minimum=50)
     arrays = codes.astype(np.int32), np.zeros(n, np.int32)
     near = scan(*arrays, ((y - 0.1) / 0.3).astype(np.float32), **options)
     with jax.enable_x64(True):

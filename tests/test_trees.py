@@ -101,8 +101,8 @@ def test_boxes_on_a_forest_equal_boxes_on_its_own_predictions():
     method = jc.FastAHB(reach=None)
     ours = jc.match(test, method, surface=surface)
     theirs = jc.match(test, method, surface=plain)
-    np.testing.assert_array_equal(ours.lower_rung, theirs.lower_rung)
-    np.testing.assert_array_equal(ours.upper_rung, theirs.upper_rung)
+    np.testing.assert_array_equal(ours.lower_code, theirs.lower_code)
+    np.testing.assert_array_equal(ours.upper_code, theirs.upper_code)
     assert (surface.noise > 0).all() and surface.trained.row.shape[0] == 120
 
 

@@ -165,8 +165,8 @@ def test_no_outcome_shapes_the_boxes_of_its_own_fold(judged):
     jc.tune(sample.with_outcome(y), method, dict(c=[1.1]), key=0)
     after = judged[1][1]
     mine = np.asarray(before.query_fold) == 0
-    same = (np.asarray(before.lower_rung) == np.asarray(after.lower_rung)).all(1)
-    same &= (np.asarray(before.upper_rung) == np.asarray(after.upper_rung)).all(1)
+    same = (np.asarray(before.lower_code) == np.asarray(after.lower_code)).all(1)
+    same &= (np.asarray(before.upper_code) == np.asarray(after.upper_code)).all(1)
     assert same[mine].all() and not same[~mine].all()
 
 

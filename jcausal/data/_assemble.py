@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     valid: Bool[Array, " n"]
     codes: Int[Array, "n p"]
     ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
-    rungs: Int[Array, " p"]
+    heights: Int[Array, " p"]
     fill: Float[Array, " p"]
     schema: Schema
 
@@ -74,7 +74,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
     _check_flag_levels(schema)
     x = np.where(valid[:, None], np.where(missing, np.nan, x), 0)
     fill = _fills(schema, x, np.where(valid, weight, 0))
-    codes, ladder, rungs = _with_all_levels(schema, x, *host_ladders(x, valid, fill))
+    codes, ladder, heights = _with_all_levels(schema, x, *host_ladders(x, valid, fill))
     return Parts(
         x=to_device(np.where(missing, fill, x).astype(dtype)),
         t=to_device(np.where(valid, t, 0) == 1),
@@ -82,7 +82,7 @@ def host_parts(x: object, t: object, weight: object, valid: object, words: Words
         valid=to_device(valid.copy()),
         codes=to_device(codes),
         ladder=ladder,
-        rungs=to_device(rungs),
+        heights=to_device(heights),
         fill=to_device(fill.astype(dtype)),
         schema=schema,
     )
@@ -111,14 +111,14 @@ def traced_parts(x: Any, t: Any, weight: object, valid: object, words: Words) ->
         missing = missing.at[:, j].set(gap)
         fill = fill.at[j].set(_traced_mean(x[:, j], weight, valid & ~gap))
     x = jnp.where(missing, fill, x)
-    codes, ladder, rungs = traced_ladders(x, valid, missing)
+    codes, ladder, heights = traced_ladders(x, valid, missing)
     for j in schema.categories:
         height = len(schema.levels[j])
         steps = jnp.minimum(jnp.arange(n), height - 1)
         codes = codes.at[:, j].set(x[:, j].astype(jnp.int32))
-        ladder, rungs = ladder.at[j].set(steps.astype(x.dtype)), rungs.at[j].set(height)
+        ladder, heights = ladder.at[j].set(steps.astype(x.dtype)), heights.at[j].set(height)
     t, weight = (jnp.asarray(t) == 1) & valid, jnp.where(valid, weight, 0)
-    return Parts(x, t, weight, valid, codes, ladder, rungs, fill, schema)
+    return Parts(x, t, weight, valid, codes, ladder, heights, fill, schema)
 
 
 def _missing(schema: Schema, x: np.ndarray, valid: np.ndarray) -> Bool[np.ndarray, "n p"]:
@@ -227,16 +227,16 @@ def _check_level_codes(name: str, column: np.ndarray, valid: np.ndarray, count: 
 
 
 def _with_all_levels(
-    schema: Schema, x: np.ndarray, codes: np.ndarray, ladder: np.ndarray, rungs: np.ndarray
+    schema: Schema, x: np.ndarray, codes: np.ndarray, ladder: np.ndarray, heights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A category's rung is its level number, also where a level does not occur."""
+    """A category's code is its level number, also where a level does not occur."""
     tallest = max([ladder.shape[1], *(len(v) for v in schema.levels)])
     ladder = np.pad(ladder, [(0, 0), (0, tallest - ladder.shape[1])], mode="edge")
     for j in schema.categories:
-        rungs[j] = len(schema.levels[j])
+        heights[j] = len(schema.levels[j])
         codes[:, j] = x[:, j].astype(np.int32)
-        ladder[j] = np.minimum(np.arange(tallest), rungs[j] - 1)
-    return codes, ladder, rungs
+        ladder[j] = np.minimum(np.arange(tallest), heights[j] - 1)
+    return codes, ladder, heights
 
 
 def identity(id: object, n: int) -> tuple[np.ndarray | None, UInt32[Array, "n 2"]]:

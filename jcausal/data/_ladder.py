@@ -1,4 +1,4 @@
-"""Ladders: a covariate's distinct values in order, and each unit's rung on them."""
+"""Ladders: a covariate's distinct values in order, and each unit's code, its place on them."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ def host_ladders(
 ) -> tuple[Int[np.ndarray, "n p"], Float[np.ndarray, "p l"], Int[np.ndarray, " p"]]:
     """Rung codes, ladders (padded with their last value) and their heights, in float64.
 
-    NaN in a valid row is a missing value: it has the code `MISSING` and no rung. A column without
-    any value has the one rung `fill`.
+    NaN in a valid row is a missing value: it has the code `MISSING` and no code. A column without
+    any value has the one code `fill`.
     """
     codes, ladders = np.zeros(x.shape, np.int32), []
     for j in range(x.shape[1]):
@@ -25,10 +25,10 @@ def host_ladders(
         values, codes[present, j] = np.unique(x[present, j], return_inverse=True)
         codes[valid & ~present, j] = MISSING
         ladders.append(values if values.size else fill[j : j + 1])
-    rungs = np.array([len(values) for values in ladders], np.int32)
-    top = bucket(int(rungs.max(initial=1)))
+    heights = np.array([len(values) for values in ladders], np.int32)
+    top = bucket(int(heights.max(initial=1)))
     ladder = np.stack([np.pad(v, (0, top - len(v)), mode="edge") for v in ladders])
-    return codes, ladder, rungs
+    return codes, ladder, heights
 
 
 def traced_ladders(
@@ -53,5 +53,5 @@ def traced_ladders(
         codes = jnp.where(gap & valid, MISSING, codes)
         return codes.astype(jnp.int32), values, height.astype(jnp.int32)
 
-    codes, ladder, rungs = jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(x, missing)
-    return codes, ladder, rungs
+    codes, ladder, heights = jax.vmap(one, in_axes=1, out_axes=(1, 0, 0))(x, missing)
+    return codes, ladder, heights

@@ -1,4 +1,4 @@
-"""The sample: covariates, treatment and outcome of n units, with ladders and rung codes."""
+"""The sample: covariates, treatment and outcome of n units, with ladders and codes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class Sample(Shown, eqx.Module):
       category, of two levels, holds the second. {category: itself}: its last level is "missing".
     - `valid`: (n,) bool; an invalid row is padding and enters nothing.
 
-    A missing value has no rung: a box takes it in when it holds the level "missing", whatever its
+    A missing value has no code: a box takes it in when it holds the level "missing", whatever its
     interval. `fill` (p,), the weighted mean of the observed, stands in `x` for response surfaces
     only; divide one sample with `jc.split` rather than reading two, so that both parts have one
     fill. Flags work under tracing too.
@@ -78,7 +78,7 @@ class Sample(Shown, eqx.Module):
     valid: Bool[Array, " n"]
     codes: Int[Array, "n p"]
     ladder: Float[np.ndarray, "p l"] | Float[Array, "p l"]
-    rungs: Int[Array, " p"]
+    heights: Int[Array, " p"]
     fill: Float[Array, " p"]
     row: UInt32[Array, "n 2"]
     content: UInt32[Array, "n 2"]
@@ -113,7 +113,7 @@ class Sample(Shown, eqx.Module):
         assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
         parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels, flags))
         self.x, self.t, self.weight, self.valid = parts.x, parts.t, parts.weight, parts.valid
-        self.codes, self.ladder, self.rungs = parts.codes, parts.ladder, parts.rungs
+        self.codes, self.ladder, self.heights = parts.codes, parts.ladder, parts.heights
         self.fill, self.schema, self.home = parts.fill, parts.schema, "pandas"
         n = self.x.shape[0]
         values, self.row = identity(id, n)
@@ -281,13 +281,13 @@ class Sample(Shown, eqx.Module):
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
         """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
-        codes, ladder, rungs = host_ladders(
+        codes, ladder, heights = host_ladders(
             self.points[rows], np.asarray(self.valid)[rows], np.asarray(self.fill, np.float64)
         )
         for j in self.schema.categories:
             height = len(self.schema.levels[j])
             ladder = np.pad(ladder, [(0, 0), (0, max(0, height - ladder.shape[1]))], mode="edge")
-            codes[:, j], rungs[j] = np.asarray(self.codes)[rows, j], height
+            codes[:, j], heights[j] = np.asarray(self.codes)[rows, j], height
             ladder[j] = np.minimum(np.arange(ladder.shape[1]), height - 1)
         by_row = ("x", "t", "y", "weight", "valid", "row", "content", "cluster")
         picked = {name: getattr(self, name) for name in by_row}
@@ -295,7 +295,7 @@ class Sample(Shown, eqx.Module):
             name: None if a is None else to_device(np.asarray(a)[rows])
             for name, a in picked.items()
         }
-        laid = dict(codes=to_device(codes), ladder=ladder, rungs=to_device(rungs))
+        laid = dict(codes=to_device(codes), ladder=ladder, heights=to_device(heights))
         names = marked(self.called, self.mark).take(np.asarray(rows), self.n)
         return renamed(replace(self, **picked, **laid), names)
 

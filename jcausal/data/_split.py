@@ -143,13 +143,13 @@ def _among_first(
 
 def _relaid(part: Sample) -> Sample:
     """A traced part on ladders of its own valid rows, as `take` does for a concrete one."""
-    codes, ladder, rungs = traced_ladders(part.x, part.valid, part.codes == MISSING)
+    codes, ladder, heights = traced_ladders(part.x, part.valid, part.codes == MISSING)
     for j in part.schema.categories:
         height = len(part.schema.levels[j])
-        codes, rungs = codes.at[:, j].set(part.codes[:, j]), rungs.at[j].set(height)
+        codes, heights = codes.at[:, j].set(part.codes[:, j]), heights.at[j].set(height)
         steps = jnp.minimum(jnp.arange(ladder.shape[1]), height - 1)
         ladder = ladder.at[j].set(steps.astype(ladder.dtype))
-    return replace(part, codes=codes, ladder=ladder, rungs=rungs)
+    return replace(part, codes=codes, ladder=ladder, heights=heights)
 
 
 def clusters_of(sample: Sample, rows: Bool[np.ndarray, " n"]) -> int | None:

@@ -74,9 +74,9 @@ class Effects(Shown, eqx.Module):
     other arm in its group (the paper's tau_b); "group" = mean of the treated minus mean of the
     controls in the group (tau_a; for points outside the sample the only one). `totals` (q, 2, 3)
     are the group sums, by arm, of weight, weight (y - centre) and weight (y - the group's mean)^2;
-    `sizes` (q, 2) the units that carry weight. With S_p the sum of weight^p in an arm of a group, `effective` (q, 2) are its effective
-    units S_1^2 / S_2 (with equal weights the units), `heavy` (q, 2) is S_3 / (S_1 S_2), a unit's
-    share of the weight on average by squared weight.
+    `sizes` (q, 2) the units that carry weight. With S_p the sum of weight^p in an arm of a group,
+    `effective` (q, 2) are its effective units S_1^2 / S_2 (with equal weights the units), `heavy`
+    (q, 2) is S_3 / (S_1 S_2), a unit's share of the weight on average by squared weight.
     `r2` (folds, 2) is the share of the outcome's variance that each fold's surface explains, by
     arm, on the rows of that fold, which it has not seen (see `ResponseSurface.r2`); (0, 2) when
     the effects were made from a matching.

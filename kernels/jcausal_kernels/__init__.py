@@ -5,7 +5,7 @@ from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
 from jcausal_kernels.box_levels import Levels as Levels
 from jcausal_kernels.box_levels import box_levels as box_levels
 from jcausal_kernels.box_members import MISSING as MISSING
-from jcausal_kernels.box_members import Rungs as Rungs
+from jcausal_kernels.box_members import CodedBoxes as CodedBoxes
 from jcausal_kernels.box_members import Units as Units
 from jcausal_kernels.box_members import membership as membership
 from jcausal_kernels.box_search import BoxProblems as BoxProblems
@@ -24,8 +24,8 @@ from jcausal_kernels.nearest_in_groups import nearest_in_groups as nearest_in_gr
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
 from jcausal_kernels.segments import segmented_scan as segmented_scan
 from jcausal_kernels.split_scan import Splits as Splits
-from jcausal_kernels.split_scan import many_rungs as many_rungs
 from jcausal_kernels.split_scan import sorted_order as sorted_order
 from jcausal_kernels.split_scan import split_scan as split_scan
+from jcausal_kernels.split_scan import with_many_values as with_many_values
 from jcausal_kernels.subset_search import Subset as Subset
 from jcausal_kernels.subset_search import subset_search as subset_search

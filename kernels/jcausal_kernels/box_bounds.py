@@ -9,9 +9,9 @@
         the lower edge, where an edge takes in N, and the cells that this side alone keeps out
     Edges whose bound meets the best box known are cut off; edges stand only at cells of N, or of an
     arm that lacks units. Where nothing moves the inner box, a node is split: an edge stands short
-    of a rung, or at it or beyond. The first loses l, the negative costs from the rung on, the
-    second takes in p, the positive costs up to the rung, each a quarter for every further side that
-    keeps the cell out; the rung has the largest l p / (l + p), with a little for equal halves.
+    of a code, or at it or beyond. The first loses l, the negative costs from the code on, the
+    second takes in p, the positive costs up to the code, each a quarter for every further side that
+    keeps the cell out; the code has the largest l p / (l + p), with a little for equal halves.
     g lanes, each of one problem of n cells and c columns, and of k <= 16 nodes: the sides that keep
     a cell out of each node are packed, two bits a node, so that running sums along the sorted cells
     need one word for all nodes. About 10 operations for each of g n c k, and 60 where the cell is
@@ -41,7 +41,7 @@ class Lanes(NamedTuple):
     cost: Int[Array, "n g"]
     units: Int[Array, "n g 2"]
     order: Int[Array, "n g c"]
-    rung: Int[Array, "n g c"]
+    code: Int[Array, "n g c"]
     price: Int[Array, "n g c"]
     mark: Int[Array, "n g c"]
 
@@ -121,7 +121,7 @@ class _Row(NamedTuple):
     """One sorted cell of every column, of the zeros first, then down, then up, outward."""
 
     word: Array  # (g, c)
-    rung: Array
+    code: Array
     price: Array
     mark: Array
 
@@ -149,17 +149,17 @@ def _rows(lanes: Lanes, word: Array) -> tuple[_Row, Array]:
     here = jnp.arange(n, dtype=jnp.int32)[:, None, None]
     source = jnp.zeros((n, g, c), jnp.int32).at[at].set(here, mode="drop", unique_indices=True)
     there = here < count
-    word, rung, price, mark = (
+    word, code, price, mark = (
         jnp.where(there, field[source, lane, column], 0)
-        for field in (word, lanes.rung, lanes.price, lanes.mark)
+        for field in (word, lanes.code, lanes.price, lanes.mark)
     )
     edge = jnp.ones((1, g, c), bool)
-    differ = (rung[1:] != rung[:-1]) | ~there[1:]
-    before = jnp.concatenate([jnp.zeros_like(rung[:1]), rung[:-1]])
+    differ = (code[1:] != code[:-1]) | ~there[1:]
+    before = jnp.concatenate([jnp.zeros_like(code[:1]), code[:-1]])
     mark &= CONTROL + TREATED
     mark += NEW * jnp.concatenate([edge, differ]) + LAST * jnp.concatenate([differ, edge])
-    mark += TURN * ((rung > 0) & (before <= 0))
-    return _Row(word, rung, price, mark), count.max()
+    mark += TURN * ((code > 0) & (before <= 0))
+    return _Row(word, code, price, mark), count.max()
 
 
 def _running(steps: Array) -> Array:
@@ -184,7 +184,7 @@ def _there(row: _Row, inner: Array) -> _There:
     k = inner.shape[-1]
     shift = 2 * jnp.arange(k, dtype=jnp.uint32)
     state = ((row.word[..., None] >> shift) & 3).astype(jnp.int32)
-    far, up, price = jnp.abs(row.rung)[..., None], (row.rung > 0)[..., None], row.price[..., None]
+    far, up, price = jnp.abs(row.code)[..., None], (row.code > 0)[..., None], row.price[..., None]
     between = (state > 0) & (far > jnp.where(up, inner[:, 1], inner[:, 0]))
     adds = jnp.where(between & ((price < 0) | (state == 1)), price, 0)
     return _There(state, between, far, up, adds)
@@ -253,8 +253,8 @@ class _Cut(NamedTuple):
     running: Array
     positive: Array
     mass: Array
-    before: Array  # mass before the present rung
-    useful: Array  # a cell of the present rung is
+    before: Array  # mass before the present code
+    useful: Array  # a cell of the present code is
     near: tuple[Array, ...]  # down, up
     far: tuple[Array, ...]
     score: Array
@@ -294,7 +294,7 @@ def _cut(
         score = loss * positive / (loss + positive) + EVEN * jnp.minimum(loss, mass)
         better = stands & (score > now.score)
         score = jnp.where(better, score, now.score)
-        at = jnp.where(better, row.rung[..., None], now.at)
+        at = jnp.where(better, row.code[..., None], now.at)
         return _Cut(running, positive, mass, before, useful, near, far, score, at)
 
     number, place = jnp.zeros(zero.shape, jnp.float32), jnp.zeros(zero.shape, inner.dtype)
@@ -358,21 +358,21 @@ def totals(lanes: Lanes, reach: Array, minimum: Array) -> Array:
 
 def descend(lanes: Lanes, reach: Array) -> Array:
     """Move both edges of the one column that helps most to where they are best, others fixed."""
-    away, rung = lanes.away, lanes.rung
+    away, code = lanes.away, lanes.code
     times = ((away < -reach[:, 0]) | (away > reach[:, 1])).sum(-1)
     g = jnp.arange(times.shape[1])[:, None]
-    here = (rung < -reach[:, 0]) | (rung > reach[:, 1])
+    here = (code < -reach[:, 0]) | (code > reach[:, 1])
     step = jnp.where(times[lanes.order, g] == here, lanes.price, 0)
-    most, up, last = none(step.dtype), rung > 0, lanes.mark & LAST != 0
-    side = [jnp.where(s, step, 0) for s in (rung < 0, up)]
+    most, up, last = none(step.dtype), code > 0, lanes.mark & LAST != 0
+    side = [jnp.where(s, step, 0) for s in (code < 0, up)]
     runs = [_running(s) for s in side]
-    gains = [jnp.where(last & s, r, most) for s, r in zip((rung < 0, up), runs)]
+    gains = [jnp.where(last & s, r, most) for s, r in zip((code < 0, up), runs)]
     least = [jnp.minimum(gain.min(0), 0) for gain in gains]
     edge = [
-        jnp.where((gain == low) & (gain < 0), jnp.abs(rung), 0).max(0)
+        jnp.where((gain == low) & (gain < 0), jnp.abs(code), 0).max(0)
         for gain, low in zip(gains, least)
     ]
-    total = jnp.where(rung == 0, step, 0).sum(0) + least[0] + least[1]
+    total = jnp.where(code == 0, step, 0).sum(0) + least[0] + least[1]
     best = jnp.argmin(total, axis=1)
     change = (jnp.arange(total.shape[1]) == best[:, None])[:, None]
     return jnp.where(change, jnp.stack(edge, 1), reach)

@@ -2,7 +2,7 @@
 
 The digits of the codes are made into tables once per block of units: row r of a table has the bits
 of the units whose digit is below r. The units of a column below an edge are then 2 D - 1 rows put
-together, with D digits in a code: 1 for ladders of up to 64 rungs, 2 up to 4,096, and so on.
+together, with D digits in a code: 1 for ladders of up to 64 values, 2 up to 4,096, and so on.
 Operations on words, for q boxes and n units: q n / 32 (4 D p + 2 c l), with c category
 columns of l levels; tables take some 30 operations a unit, digit and column.
 """
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int, UInt32
 
-MISSING = 2**31 - 1  # above every rung; the rungs of a box lie between -MISSING and MISSING
+MISSING = 2**31 - 1  # above every code; the codes of a box lie between -MISSING and MISSING
 FEW_LEVELS = 32  # up to here a plane of bits a level is cheaper than a look at each unit
 
 
@@ -30,28 +30,28 @@ class Units(NamedTuple):
     arm: Bool[Array, " n"]
 
 
-class Rungs(NamedTuple):
-    """Boxes on the ladders: inclusive rungs, and for each category the levels that are open."""
+class CodedBoxes(NamedTuple):
+    """Boxes on the ladders: inclusive codes, and for each category the levels that are open."""
 
     lower: Int[Array, "q p"]
     upper: Int[Array, "q p"]
     open: Bool[Array, "q c l"]
 
 
-def membership(units: Units, rungs: Rungs) -> Bool[Array, "q n"]:
+def membership(units: Units, coded: CodedBoxes) -> Bool[Array, "q n"]:
     """Tell which unit is in which box, as a whole matrix: for references and single boxes.
 
     **Returns:** (q, n) bool.
     """
-    lower, upper, codes = rungs.lower.T, rungs.upper.T, units.codes.T
-    least = jnp.where(codes == MISSING, -MISSING, codes)  # below every upper rung
+    lower, upper, codes = coded.lower.T, coded.upper.T, units.codes.T
+    least = jnp.where(codes == MISSING, -MISSING, codes)  # below every upper code
     valid = (codes >= 0).all(0)
     columns = [
         (lower[j][:, None] <= codes[j]) & (least[j] <= upper[j][:, None])
         for j in range(codes.shape[0])
     ]
-    sets = [rungs.open[:, c][:, units.levels[:, c]] for c in range(units.levels.shape[1])]
-    everyone = jnp.broadcast_to(valid, (rungs.lower.shape[0], units.arm.shape[0]))
+    sets = [coded.open[:, c][:, units.levels[:, c]] for c in range(units.levels.shape[1])]
+    everyone = jnp.broadcast_to(valid, (coded.lower.shape[0], units.arm.shape[0]))
     return reduce(jnp.logical_and, columns + sets, everyone)
 
 
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
         return 32 * self.words
 
     @property
-    def rungs(self) -> int:
+    def heights(self) -> int:
         """A bound of the codes that the digits can hold."""
         return min(2 ** (self.digits * self.width), MISSING)
 
@@ -143,7 +143,7 @@ def block_of(units: Units, i: Array, plan: Plan, count: int, again: bool = False
     place = start + jnp.arange(k, dtype=jnp.int32)
     codes, levels = units.codes.T, units.levels.T
     missing = codes == MISSING
-    valid = ((codes >= 0) & (missing | (codes < plan.rungs))).all(0)
+    valid = ((codes >= 0) & (missing | (codes < plan.heights))).all(0)
     valid &= (place < n) & (again | (place >= i * k))
     which = jnp.arange(count if count <= FEW_LEVELS else 0, dtype=jnp.int32)[:, None]
     block = Block(
@@ -178,10 +178,10 @@ def _below(table: Array, rows: Array) -> Array:
     return out
 
 
-def words_of(block: Block, boxes: Rungs, plan: Plan) -> Array:
+def words_of(block: Block, boxes: CodedBoxes, plan: Plan) -> Array:
     """Membership of a block of boxes in a block of units, as words: (q, w)."""
-    lower = _rows(jnp.clip(boxes.lower, 0, plan.rungs), plan)
-    upper = _rows(jnp.clip(boxes.upper, -1, plan.rungs - 1) + 1, plan)
+    lower = _rows(jnp.clip(boxes.lower, 0, plan.heights), plan)
+    upper = _rows(jnp.clip(boxes.upper, -1, plan.heights - 1) + 1, plan)
 
     def within(words: Array, column: tuple) -> tuple:
         table, missing, low, high = column
@@ -204,6 +204,6 @@ def _opened(block: Block, opened: Array, c: int) -> Array:
     return words
 
 
-def flags_of(block: Block, boxes: Rungs) -> Array:
+def flags_of(block: Block, boxes: CodedBoxes) -> Array:
     """Membership in a block by plain comparison: (q, k) bool."""
     return membership(block.units, boxes) & block.live

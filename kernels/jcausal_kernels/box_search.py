@@ -2,7 +2,7 @@
 
 (1) Formula, shapes, cost
     minimise  sum_{k in box} cost[k]   subject to  sum_{k in box} units[k, arm] >= minimum[arm]
-over boxes -reach[0] <= away[k] <= reach[1], reach (2, c) in rungs. A node is an inner and an outer
+over boxes -reach[0] <= away[k] <= reach[1], reach (2, c) in codes. A node is an inner and an outer
 box; `box_bounds` says what no box between them can fall below, cuts edges off, and splits. Every
 problem keeps its own nodes, the most promising of a step's children last; a step takes the last
 ones of several problems, 16 a lane, and in every lane a box moves one column of its edges to where
@@ -44,10 +44,10 @@ Implementation = Literal["auto", "reference", "xla"]
 class BoxProblems(NamedTuple):
     """Cells around the starts of boxes: units at one place are one cell.
 
-    `away` (n, w, c): rungs up, or below 0 down, from the start; `cost` (n, w); `units` (n, w, 2)
+    `away` (n, w, c): codes up, or below 0 down, from the start; `cost` (n, w); `units` (n, w, 2)
     by arm; `query` (w,): whose box is sought. By column, cells of no distance first, then down
-    and then up, outward: `order` (n, w, c) says which, `rung` is their `away`, `price` their cost,
-    `mark` where a rung ends and whom they hold. The absolute costs of a problem must add up to
+    and then up, outward: `order` (n, w, c) says which, `code` is their `away`, `price` their cost,
+    `mark` where a code ends and whom they hold. The absolute costs of a problem must add up to
     less than a quarter of the integers. A cell of zeros is padding.
     """
 
@@ -56,7 +56,7 @@ class BoxProblems(NamedTuple):
     units: Int[Array, "n w 2"]
     query: Int[Array, " w"]
     order: Int[Array, "n w c"]
-    rung: Int[Array, "n w c"]
+    code: Int[Array, "n w c"]
     price: Int[Array, "n w c"]
     mark: Int[Array, "n w c"]
 
@@ -102,13 +102,13 @@ def box_problems(
     n = away.shape[0]
     key = jnp.abs(away) + jnp.where(away > 0, jnp.abs(away).max(initial=0) + 1, 0)
     order = jnp.argsort(key, axis=0, stable=True)
-    rung = jnp.take_along_axis(away, order, axis=0)
+    code = jnp.take_along_axis(away, order, axis=0)
     price = jnp.take_along_axis(cost[..., None], order, axis=0)
-    last = jnp.concatenate([rung[1:] != rung[:-1], jnp.ones((1, *rung.shape[1:]), bool)[:n]])
+    last = jnp.concatenate([code[1:] != code[:-1], jnp.ones((1, *code.shape[1:]), bool)[:n]])
     mark = LAST * last
     for arm, bit in enumerate((CONTROL, TREATED)):
         mark += bit * (jnp.take_along_axis(units[..., arm, None], order, axis=0) > 0)
-    return BoxProblems(away, cost, units, query, order, rung, price, mark)
+    return BoxProblems(away, cost, units, query, order, code, price, mark)
 
 
 # (2) The reference: every box.

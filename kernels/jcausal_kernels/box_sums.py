@@ -10,7 +10,7 @@ n units, q boxes, p ordered columns, c category columns, d value columns. MISSIN
 value that is missing: it passes every interval, and a category's levels alone decide on it.
 
 Membership is held as bits, 32 units in a word (see `box_members`): 2 D - 1 rows of bits an edge,
-with D = 1 for ladders of up to 64 rungs, 2 up to 4,096, 3 up to 262,144, and so on.
+with D = 1 for ladders of up to 64 values, 2 up to 4,096, 3 up to 262,144, and so on.
 Operations on words: q n / 32 (4 D p + 2 c l), 6 more for counts and 96 for sums and weights;
 flops: 4 q n d. Bytes: the codes once; rows of bits, 4 p (4 D - 1) q n / 32, come from cache.
 Working memory is at most `max_bytes`, or one block of 128 boxes by 32 units if that is more.
@@ -32,8 +32,8 @@ from jcausal_kernels.box_members import (
     FEW_LEVELS,
     MISSING,
     Block,
+    CodedBoxes,
     Plan,
-    Rungs,
     Units,
     block_of,
     flags_of,
@@ -52,18 +52,18 @@ BOXES, WORDS = 128, 256  # at most, in a block
 # (2) The reference: the definition, with the whole q x n matrix.
 
 
-def _reference_sums(units: Units, rungs: Rungs, values: Array) -> Array:
+def _reference_sums(units: Units, coded: CodedBoxes, values: Array) -> Array:
     finite = jnp.isfinite(values).all(1, keepdims=True)
     values = jnp.where(finite, values, jnp.nan)
-    member = membership(units, rungs)[:, None, :, None]
+    member = membership(units, coded)[:, None, :, None]
     arm = jnp.stack([~units.arm, units.arm])[None, :, :, None]
     return jnp.where(member & arm, values, 0).sum(2)
 
 
-def _reference_weights(units: Units, rungs: Rungs, cotangent: Array) -> Array:
+def _reference_weights(units: Units, coded: CodedBoxes, cotangent: Array) -> Array:
     finite = jnp.isfinite(cotangent).all(2, keepdims=True)
     own_arm = jnp.where(finite, cotangent, jnp.nan)[:, units.arm.astype(int)]
-    return jnp.where(membership(units, rungs)[:, :, None], own_arm, 0).sum(0)
+    return jnp.where(membership(units, coded)[:, :, None], own_arm, 0).sum(0)
 
 
 # (3) The tuned version: blocks of units by blocks of boxes, bits for membership.
@@ -111,7 +111,7 @@ def _cut(array: Array, block: int) -> Array:
     return padded.reshape(padded.shape[0] // block, block, *array.shape[1:])
 
 
-def _sum_words(block: Block, boxes: Rungs, columns: Array, bad: Array, plan: Plan) -> tuple:
+def _sum_words(block: Block, boxes: CodedBoxes, columns: Array, bad: Array, plan: Plan) -> tuple:
     words = words_of(block, boxes, plan)
     none = jnp.zeros((words.shape[0], columns.shape[1]), columns.dtype)
 
@@ -131,7 +131,7 @@ def _sum_words(block: Block, boxes: Rungs, columns: Array, bad: Array, plan: Pla
     return part, spoiled
 
 
-def _sum_plain(block: Block, boxes: Rungs, columns: Array, bad: Array) -> tuple:
+def _sum_plain(block: Block, boxes: CodedBoxes, columns: Array, bad: Array) -> tuple:
     member = flags_of(block, boxes).astype(columns.dtype)
     return _matmul(member, columns), _matmul(member, bad.astype(columns.dtype)) > 0
 
@@ -143,9 +143,9 @@ def _by_arm(values: Array, arm: Array) -> Array:
     )
 
 
-def _xla_sums(units: Units, rungs: Rungs, values: Array, plan: Plan) -> Array:
-    (n, d), q, levels = values.shape, rungs.lower.shape[0], rungs.open.shape[2]
-    boxes = Rungs(*(_cut(a, plan.boxes) for a in rungs))
+def _xla_sums(units: Units, coded: CodedBoxes, values: Array, plan: Plan) -> Array:
+    (n, d), q, levels = values.shape, coded.lower.shape[0], coded.open.shape[2]
+    boxes = CodedBoxes(*(_cut(a, plan.boxes) for a in coded))
 
     def per_units(totals: tuple, i: Array) -> tuple:
         block = block_of(units, i, plan, levels)
@@ -170,7 +170,7 @@ def _xla_sums(units: Units, rungs: Rungs, values: Array, plan: Plan) -> Array:
     return jnp.where(spoiled.reshape(-1, 2, 1)[:q], jnp.nan, out)
 
 
-def _spread_words(block: Block, boxes: Rungs, shares: Array, bad: Array, plan: Plan) -> tuple:
+def _spread_words(block: Block, boxes: CodedBoxes, shares: Array, bad: Array, plan: Plan) -> tuple:
     words = words_of(block, boxes, plan)
 
     def spread(columns: Array) -> Array:
@@ -186,18 +186,18 @@ def _spread_words(block: Block, boxes: Rungs, shares: Array, bad: Array, plan: P
     return part, lax.cond(bad.any(), spread, nothing, bad.T.astype(shares.dtype)) > 0
 
 
-def _spread_plain(block: Block, boxes: Rungs, shares: Array, bad: Array) -> tuple:
+def _spread_plain(block: Block, boxes: CodedBoxes, shares: Array, bad: Array) -> tuple:
     member = flags_of(block, boxes).astype(shares.dtype)
     return _matmul(shares, member), _matmul(bad.T.astype(shares.dtype), member) > 0
 
 
-def _xla_weights(units: Units, rungs: Rungs, cotangent: Array, plan: Plan) -> Array:
-    n, (d, levels) = units.arm.shape[0], (cotangent.shape[2], rungs.open.shape[2])
+def _xla_weights(units: Units, coded: CodedBoxes, cotangent: Array, plan: Plan) -> Array:
+    n, (d, levels) = units.arm.shape[0], (cotangent.shape[2], coded.open.shape[2])
     finite = jnp.isfinite(cotangent)
     clean = jnp.where(finite, cotangent, 0).reshape(cotangent.shape[0], 2 * d)
-    parts = (*rungs, clean, ~finite.all(2))
+    parts = (*coded, clean, ~finite.all(2))
     *boxes, clean, bad = (_cut(a, plan.boxes) for a in parts)
-    boxes = (Rungs(*boxes), clean.swapaxes(1, 2), bad)
+    boxes = (CodedBoxes(*boxes), clean.swapaxes(1, 2), bad)
 
     def per_units(out: Array, i: Array) -> Array:
         block = block_of(units, i, plan, levels, again=True)
@@ -219,23 +219,23 @@ def _xla_weights(units: Units, rungs: Rungs, cotangent: Array, plan: Plan) -> Ar
     return _fold(per_units, jnp.zeros((n, d), cotangent.dtype), _indices(n, plan))
 
 
-def _count_words(block: Block, boxes: Rungs, plan: Plan) -> Array:
+def _count_words(block: Block, boxes: CodedBoxes, plan: Plan) -> Array:
     words = words_of(block, boxes, plan)
     return jnp.stack(
         [lax.population_count(words & arm).sum(1, dtype=jnp.int32) for arm in block.arms], axis=1
     )
 
 
-def _count_plain(block: Block, boxes: Rungs) -> Array:
+def _count_plain(block: Block, boxes: CodedBoxes) -> Array:
     member, arm = flags_of(block, boxes), block.units.arm
     return jnp.stack([(member & a).sum(1, dtype=jnp.int32) for a in (~arm, arm)], axis=1)
 
 
-def _xla_counts(units: Units, rungs: Rungs, plan: Plan) -> Array:
-    boxes = Rungs(*(_cut(a, plan.boxes) for a in rungs))
+def _xla_counts(units: Units, coded: CodedBoxes, plan: Plan) -> Array:
+    boxes = CodedBoxes(*(_cut(a, plan.boxes) for a in coded))
 
     def per_units(totals: Array, i: Array) -> Array:
-        block = block_of(units, i, plan, rungs.open.shape[2])
+        block = block_of(units, i, plan, coded.open.shape[2])
 
         def per_boxes(at: tuple) -> Array:
             box, total = at
@@ -246,7 +246,7 @@ def _xla_counts(units: Units, rungs: Rungs, plan: Plan) -> Array:
 
     none = jnp.zeros((*boxes.lower.shape[:2], 2), jnp.int32)
     out = _fold(per_units, none, _indices(units.arm.shape[0], plan))
-    return out.reshape(-1, 2)[: rungs.lower.shape[0]]
+    return out.reshape(-1, 2)[: coded.lower.shape[0]]
 
 
 # (4) The choice: "auto" is the blocked version on every platform (no GPU kernel has shown a win).
@@ -258,45 +258,47 @@ def _chosen(
     if implementation not in ("auto", "reference", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     if implementation == "reference":
-        return lambda units, rungs, values, plan: reference(units, rungs, values)
+        return lambda units, coded, values, plan: reference(units, coded, values)
     return tuned
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _sums(
     units: Units,
-    rungs: Rungs,
+    coded: CodedBoxes,
     values: Array,
     plan: Plan,
     implementation: Implementation,
 ) -> Array:
     chosen = _chosen(implementation, _reference_sums, _xla_sums)
-    return chosen(units, rungs, values, plan)
+    return chosen(units, coded, values, plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _weights(
     units: Units,
-    rungs: Rungs,
+    coded: CodedBoxes,
     cotangent: Array,
     plan: Plan,
     implementation: Implementation,
 ) -> Array:
     chosen = _chosen(implementation, _reference_weights, _xla_weights)
-    return chosen(units, rungs, cotangent, plan)
+    return chosen(units, coded, cotangent, plan)
 
 
 # Each is linear in its values, so the gradient of one is the other; boxes carry no gradient.
 def _forward(primal: Callable) -> Callable:
-    def rule(units: Units, rungs: Rungs, values: Array, plan: Plan, how: Implementation) -> tuple:
-        return primal(units, rungs, values, plan, how), (units, rungs)
+    def rule(
+        units: Units, coded: CodedBoxes, values: Array, plan: Plan, how: Implementation
+    ) -> tuple:
+        return primal(units, coded, values, plan, how), (units, coded)
 
     return rule
 
 
 def _backward(adjoint: Callable) -> Callable:
     def rule(
-        plan: Plan, how: Implementation, boxes: tuple[Units, Rungs], cotangent: Array
+        plan: Plan, how: Implementation, boxes: tuple[Units, CodedBoxes], cotangent: Array
     ) -> tuple:
         return None, None, adjoint(*boxes, cotangent, plan, how)
 
@@ -316,7 +318,7 @@ _jitted_counts = jax.jit(_xla_counts, static_argnums=2)
 
 
 def _height(codes: Array, ladder: int | None) -> int:
-    """A bound of how many rungs a ladder has."""
+    """A bound of how many values a ladder has."""
     if isinstance(codes, Tracer):
         return MISSING if ladder is None else ladder
     host = jax.device_get(codes)
@@ -329,18 +331,20 @@ def _height(codes: Array, ladder: int | None) -> int:
     return highest + 1
 
 
-def _plan(units: Units, rungs: Rungs, row_bytes: int, max_bytes: int, ladder: int | None) -> Plan:
+def _plan(
+    units: Units, coded: CodedBoxes, row_bytes: int, max_bytes: int, ladder: int | None
+) -> Plan:
     """Check the columns; block sizes so that bits, and `row_bytes` a unit, fit the budget."""
     (n, p), c = units.codes.shape, units.levels.shape[1]
-    wanted = (rungs.lower.shape[1], rungs.open.shape[1])
+    wanted = (coded.lower.shape[1], coded.open.shape[1])
     if (p, c) != wanted:
         raise ValueError(
             f"units have {p} ordered and {c} category columns, boxes {wanted[0]} and {wanted[1]}."
         )
     bits = max(_height(units.codes, ladder) - 1, 1).bit_length()
     digits, width = (1, 3) if bits <= 3 else (-(-bits // 6), 6)
-    boxes = min(max(rungs.lower.shape[0], 1), BOXES)
-    tables = 8 * p * digits * (2**width + 1) + 4 * c * min(rungs.open.shape[2], FEW_LEVELS)
+    boxes = min(max(coded.lower.shape[0], 1), BOXES)
+    tables = 8 * p * digits * (2**width + 1) + 4 * c * min(coded.open.shape[2], FEW_LEVELS)
     word = tables + 12 * boxes + 32 * (row_bytes + 8 * (p + c))
     words = min(max(max_bytes // word, 1), WORDS, -(-max(n, 1) // 32))
     return Plan(boxes, words, digits, width)
@@ -353,7 +357,7 @@ def _bytes(values: Array, columns: int, q: int) -> int:
 
 def box_sums(
     units: Units,
-    rungs: Rungs,
+    coded: CodedBoxes,
     values: Float[Array, "n d"],
     *,
     max_bytes: int = 2**25,
@@ -364,9 +368,10 @@ def box_sums(
 
     Differentiable in `values` (its gradient is `box_weights`); under vmap and jit.
 
-    **Arguments:** `units`, `rungs` (see the classes), `values` (n, d) in any float type,
-    `max_bytes` the budget of working memory, `ladder` a bound of how many rungs a ladder has (None:
-    read from the codes). Where codes are traced the bound must hold, and makes the call faster.
+    **Arguments:** `units`, `coded` (see the classes), `values` (n, d) in any float type,
+    `max_bytes` the budget of working memory, `ladder` a bound of how many values a ladder has
+    (None: read from the codes). Where codes are traced the bound must hold, and makes the
+    call faster.
 
     **Returns:** (q, 2, d), in the type of `values`.
 
@@ -377,14 +382,14 @@ def box_sums(
         raise ValueError(
             f"values has {values.shape[0]} rows, there are {units.arm.shape[0]} units."
         )
-    q, d = rungs.lower.shape[0], values.shape[1]
-    plan = _plan(units, rungs, _bytes(values, d, q), max_bytes, ladder)
-    return _jitted_sums(units, rungs, values, plan, implementation)
+    q, d = coded.lower.shape[0], values.shape[1]
+    plan = _plan(units, coded, _bytes(values, d, q), max_bytes, ladder)
+    return _jitted_sums(units, coded, values, plan, implementation)
 
 
 def box_weights(
     units: Units,
-    rungs: Rungs,
+    coded: CodedBoxes,
     cotangent: Float[Array, "q 2 d"],
     *,
     max_bytes: int = 2**25,
@@ -401,17 +406,17 @@ def box_weights(
 
     **Raises:** as `box_sums`, and ValueError when boxes and cotangent differ in number.
     """
-    if cotangent.shape[0] != rungs.lower.shape[0]:
+    if cotangent.shape[0] != coded.lower.shape[0]:
         raise ValueError(
-            f"cotangent has {cotangent.shape[0]} rows, there are {rungs.lower.shape[0]} boxes."
+            f"cotangent has {cotangent.shape[0]} rows, there are {coded.lower.shape[0]} boxes."
         )
-    q, d = rungs.lower.shape[0], cotangent.shape[2]
-    plan = _plan(units, rungs, _bytes(cotangent, d, q), max_bytes, ladder)
-    return _jitted_weights(units, rungs, cotangent, plan, implementation)
+    q, d = coded.lower.shape[0], cotangent.shape[2]
+    plan = _plan(units, coded, _bytes(cotangent, d, q), max_bytes, ladder)
+    return _jitted_weights(units, coded, cotangent, plan, implementation)
 
 
 def box_counts(
-    units: Units, rungs: Rungs, *, max_bytes: int = 2**25, ladder: int | None = None
+    units: Units, coded: CodedBoxes, *, max_bytes: int = 2**25, ladder: int | None = None
 ) -> Int[Array, "q 2"]:
     """Count the units in each box by arm, exactly.
 
@@ -421,5 +426,5 @@ def box_counts(
 
     **Raises:** as `box_sums`.
     """
-    plan = _plan(units, rungs, min(rungs.lower.shape[0], BOXES), max_bytes, ladder)
-    return _jitted_counts(units, rungs, plan)
+    plan = _plan(units, coded, min(coded.lower.shape[0], BOXES), max_bytes, ladder)
+    return _jitted_counts(units, coded, plan)

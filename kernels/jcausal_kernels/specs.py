@@ -6,7 +6,7 @@ from typing import NamedTuple
 class BoxSpec(NamedTuple):
     """n units, q boxes, p ordered columns, c category columns of `levels` levels, d values.
 
-    The ladders have `rungs` rungs; `max_bytes` below what one block takes means the least block.
+    The ladders have `heights` values; `max_bytes` below what one block takes means the least block.
     """
 
     n: int
@@ -16,7 +16,7 @@ class BoxSpec(NamedTuple):
     levels: int
     d: int
     max_bytes: int
-    rungs: int = 6
+    heights: int = 6
 
 
 BOX_SPECS = (
@@ -25,11 +25,11 @@ BOX_SPECS = (
     BoxSpec(n=257, q=129, p=3, c=2, levels=5, d=3, max_bytes=2**12),
     BoxSpec(n=1000, q=300, p=5, c=1, levels=3, d=1, max_bytes=2**18),
     BoxSpec(n=300, q=257, p=0, c=2, levels=4, d=2, max_bytes=2**12),
-    BoxSpec(n=33, q=5, p=2, c=0, levels=1, d=1, max_bytes=1, rungs=1),
-    BoxSpec(n=500, q=70, p=2, c=1, levels=40, d=2, max_bytes=2**16, rungs=64),
-    BoxSpec(n=500, q=130, p=2, c=0, levels=1, d=2, max_bytes=1, rungs=65),
-    BoxSpec(n=2000, q=40, p=3, c=0, levels=1, d=0, max_bytes=2**20, rungs=300),
-    BoxSpec(n=3000, q=40, p=2, c=1, levels=2, d=1, max_bytes=2**18, rungs=70_000),
+    BoxSpec(n=33, q=5, p=2, c=0, levels=1, d=1, max_bytes=1, heights=1),
+    BoxSpec(n=500, q=70, p=2, c=1, levels=40, d=2, max_bytes=2**16, heights=64),
+    BoxSpec(n=500, q=130, p=2, c=0, levels=1, d=2, max_bytes=1, heights=65),
+    BoxSpec(n=2000, q=40, p=3, c=0, levels=1, d=0, max_bytes=2**20, heights=300),
+    BoxSpec(n=3000, q=40, p=2, c=1, levels=2, d=1, max_bytes=2**18, heights=70_000),
     BoxSpec(n=0, q=3, p=2, c=1, levels=2, d=2, max_bytes=2**20),
     BoxSpec(n=5, q=0, p=2, c=1, levels=2, d=2, max_bytes=2**20),
 )
@@ -70,21 +70,21 @@ DRAW_SPECS = (
 
 
 class SearchSpec(NamedTuple):
-    """w problems of n cells on c columns, at most `rungs` rungs away; units a box needs by arm."""
+    """w problems of n cells on c columns, at most `heights` codes away; units needed by arm."""
 
     n: int
     w: int
     c: int
-    rungs: int
+    heights: int
     minimum: tuple[int, int]
 
 
 SEARCH_SPECS = (
-    SearchSpec(n=1, w=1, c=1, rungs=1, minimum=(0, 0)),
-    SearchSpec(n=9, w=3, c=1, rungs=4, minimum=(1, 1)),
-    SearchSpec(n=12, w=5, c=2, rungs=3, minimum=(2, 0)),
-    SearchSpec(n=8, w=4, c=3, rungs=1, minimum=(0, 3)),
-    SearchSpec(n=7, w=2, c=3, rungs=2, minimum=(6, 0)),
+    SearchSpec(n=1, w=1, c=1, heights=1, minimum=(0, 0)),
+    SearchSpec(n=9, w=3, c=1, heights=4, minimum=(1, 1)),
+    SearchSpec(n=12, w=5, c=2, heights=3, minimum=(2, 0)),
+    SearchSpec(n=8, w=4, c=3, heights=1, minimum=(0, 3)),
+    SearchSpec(n=7, w=2, c=3, heights=2, minimum=(6, 0)),
 )
 
 
@@ -147,21 +147,21 @@ NEAR_SPECS = (
 
 
 class SplitSpec(NamedTuple):
-    """n units in k nodes, p covariates of `rungs` values, outcomes of few values or many."""
+    """n units in k nodes, p covariates of `heights` values, outcomes of few values or many."""
 
     n: int
     p: int
     nodes: int
-    rungs: int
+    heights: int
     minimum: int
     few: bool = False
 
 
 SPLIT_SPECS = (
-    SplitSpec(n=1, p=1, nodes=1, rungs=1, minimum=1),
-    SplitSpec(n=9, p=2, nodes=2, rungs=2, minimum=1, few=True),
-    SplitSpec(n=257, p=3, nodes=5, rungs=7, minimum=4, few=True),
-    SplitSpec(n=300, p=2, nodes=3, rungs=300, minimum=20),
+    SplitSpec(n=1, p=1, nodes=1, heights=1, minimum=1),
+    SplitSpec(n=9, p=2, nodes=2, heights=2, minimum=1, few=True),
+    SplitSpec(n=257, p=3, nodes=5, heights=7, minimum=4, few=True),
+    SplitSpec(n=300, p=2, nodes=3, heights=300, minimum=20),
 )
 
 

@@ -1,16 +1,16 @@
 """The best threshold of every covariate in every node of a tree, in one pass over the units.
 
 (1) Formula, shapes, cost
-    A cut at rung c of covariate j parts the units T of a node in L = {codes[k, j] <= c} and R. With
+    A cut at code c of covariate j parts the units T of a node in L = {codes[k, j] <= c} and R. With
     weights w, W(T) = sum w and sd(T) the weighted standard deviation of y (divided by W),
     score[k, j] = max_c sd(T) - (W(L) sd(L) + W(R) sd(R)) / W(T)
     over the cuts that leave `minimum` units and more on either side. Reductions are compared as
-    shares of sd(T) rounded to 1/2^30 (float32: 1/2^16): of equal ones the lowest rung is taken, so
+    shares of sd(T) rounded to 1/2^30 (float32: 1/2^16): of equal ones the lowest code is taken, so
     that neither rounding nor row order decides.
-n units, p covariates, k nodes, r rungs. Outcomes are centred in each node before they are squared.
-Histogram (r rungs): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes, or
+n units, p covariates of r values, k nodes. Outcomes are centred in each node before squaring.
+Histogram (r values): n p additions of 3 or 4 columns, then 20 k p r operations; 32 k p r bytes, or
 256 MB where that is more than 256 MB, for some covariates at a time.
-Sorted (any number of rungs): a sort of n units for each covariate unless `order` is given, and two
+Sorted (any number of values): a sort of n units for each covariate unless `order` is given, and two
 segmented scans, about 40 n p operations; 80 n p bytes. Steps (the same, all covariates of a
 position at once, one position after the other): 90,000 x 20 in 24 nodes .07 s where the segmented
 scans take .22 (float64, 2 cores).
@@ -38,7 +38,7 @@ class Splits(NamedTuple):
     """The best cut of each covariate in each node: left are the units with codes <= `cut`.
 
     `score` (k, p) in outcome units, -inf where no cut reduces the spread; `level` (k, p) the share
-    of sd that it takes off, rounded, 0 where none; `above` (k, p) the lowest rung on the right;
+    of sd that it takes off, rounded, 0 where none; `above` (k, p) the lowest code on the right;
     `sd` (k,) of the node.
     """
 
@@ -153,60 +153,60 @@ def _splits(node: _Node, level: Array, cut: Array, above: Array) -> Splits:
 
 
 def _reference(
-    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, rungs: int
+    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, heights: int
 ) -> tuple[Array, Array, Array]:
-    rung, precision = jnp.arange(rungs), lax.Precision.HIGHEST
+    code, precision = jnp.arange(heights), lax.Precision.HIGHEST
     member = (node == jnp.arange(totals.shape[0])[:, None]).astype(columns.dtype)
-    below = (codes[:, :, None] <= rung).astype(columns.dtype)
+    below = (codes[:, :, None] <= code).astype(columns.dtype)
     sums = jnp.einsum("kn,npr,nc->kprc", member, below, columns, precision=precision)
-    here = (codes[:, :, None] == rung).astype(columns.dtype)
+    here = (codes[:, :, None] == code).astype(columns.dtype)
     held = jnp.einsum("kn,npr->kpr", member, here, precision=precision) > 0
     level = jnp.where(held, _level(_sums(totals[:, None, None]), _sums(sums), minimum), 0)
     cut = level.argmax(2)
-    above = jnp.where(held & (rung > cut[..., None]), rung, rungs).min(2)
+    above = jnp.where(held & (code > cut[..., None]), code, heights).min(2)
     return level.max(2), cut, above
 
 
-# (3) The tuned versions: histograms over rungs (for two, one addition a unit), and segmented scans
+# (3) The tuned versions: histograms over values (for two, one addition a unit), and segmented scans
 # over sorted units, or running sums over them.
 
 
-def _rung_sums(codes: Array, place: Array, columns: Array, nodes: int, rungs: int) -> Array:
-    """(rungs, k, p, d): sums over the units of each rung."""
+def _value_sums(codes: Array, place: Array, columns: Array, nodes: int, heights: int) -> Array:
+    """(heights, k, p, d): sums over the units of each code."""
     (n, p), d = codes.shape, columns.shape[1]
-    where = (place[:, None] * p + jnp.arange(p, dtype=jnp.int32)) * rungs + codes
+    where = (place[:, None] * p + jnp.arange(p, dtype=jnp.int32)) * heights + codes
     spread = jnp.broadcast_to(columns[:, None], (n, p, d)).reshape(n * p, d)
-    sums = _in_parts(spread, where.reshape(-1), (nodes + 1) * p * rungs)
-    return jnp.moveaxis(sums.reshape(nodes + 1, p, rungs, d)[:nodes], 2, 0)
+    sums = _in_parts(spread, where.reshape(-1), (nodes + 1) * p * heights)
+    return jnp.moveaxis(sums.reshape(nodes + 1, p, heights, d)[:nodes], 2, 0)
 
 
 def _histogram(
-    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, rungs: int
+    codes: Array, node: Array, columns: Array, totals: Array, minimum: Array, heights: int
 ) -> tuple[Array, Array, Array]:
     nodes = totals.shape[0]
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
-    sums = _rung_sums(codes, place, columns, nodes, rungs)
+    sums = _value_sums(codes, place, columns, nodes, heights)
     of = _sums(sums.sum(0))  # the total of these very sums, so that both sides add up to it
 
     def step(carry: tuple, at: tuple[Array, Array]) -> tuple[tuple, None]:
         left, best, cut, above = carry
-        rung, here = at
+        code, here = at
         held = here[..., 0] > 0
-        above = jnp.where(held & (above < 0) & (best > 0), rung, above)
+        above = jnp.where(held & (above < 0) & (best > 0), code, above)
         left = left + here
         level = jnp.where(held, _level(of, _sums(left), minimum), 0)
         better = level > best
-        cut, above = jnp.where(better, rung, cut), jnp.where(better, -1, above)
+        cut, above = jnp.where(better, code, cut), jnp.where(better, -1, above)
         return (left, jnp.maximum(level, best), cut, above), None
 
     shape = (nodes, codes.shape[1])
     none = jnp.zeros(shape, jnp.int32)
     left, best = jnp.zeros((*shape, totals.shape[1])), jnp.zeros(shape)
     start = (left.astype(columns.dtype), best.astype(columns.dtype), none, none - 1)
-    return lax.scan(step, start, (jnp.arange(rungs, dtype=jnp.int32), sums))[0][1:]
+    return lax.scan(step, start, (jnp.arange(heights, dtype=jnp.int32), sums))[0][1:]
 
 
-def _two_rungs(
+def _two_codes(
     codes: Array, node: Array, columns: Array, totals: Array, minimum: Array
 ) -> tuple[Array, Array, Array]:
     """Of 0/1 covariates: a unit adds all its covariates to its node at once."""
@@ -239,9 +239,9 @@ def _two_rungs(
 
 
 def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
-    """Units by node, and within a node by rung, for each covariate.
+    """Units by node, and within a node by code, for each covariate.
 
-    **Arguments:** `codes` (n, p) rungs, `node` (n,) of each unit. **Returns:** rows (p, n), stable.
+    **Arguments:** `codes` (n, p), `node` (n,) of each unit. **Returns:** rows (p, n), stable.
     """
     n, p = codes.shape
     keys = (jnp.broadcast_to(node, (p, n)), codes.T, jnp.broadcast_to(jnp.arange(n), (p, n)))
@@ -261,14 +261,14 @@ def _sorted(
     place = jnp.where((node >= 0) & (node < nodes), node, nodes)
 
     def one(order: Array, codes: Array) -> tuple[Array, Array, Array]:
-        at, rung = place[order], codes[order]
+        at, code = place[order], codes[order]
         sums = segmented_scan(jnp.add, _starts(at), columns[order], 0)
         follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
         last = jnp.where(follows, nodes + 1, at)
         of = _sums(jnp.zeros((nodes + 1, d), sums.dtype).at[last].set(sums, mode="drop")[at])
-        after = jnp.concatenate([rung[1:], rung[-1:]])
+        after = jnp.concatenate([code[1:], code[-1:]])
         level = _level(of, _sums(sums), minimum)
-        level = jnp.where(follows & (after > rung), level, 0)
+        level = jnp.where(follows & (after > code), level, 0)
 
         def larger(a: tuple, b: tuple) -> tuple:
             keep = a[0] >= b[0]
@@ -278,7 +278,7 @@ def _sorted(
         best, where = segmented_scan(larger, _starts(at), values, (-1, 0))
         end = jnp.full(nodes + 1, -1).at[last].set(values[1], mode="drop")[:nodes]
         found = jnp.where(end >= 0, best[end], 0)
-        return found, rung[where[end]], after[where[end]]
+        return found, code[where[end]], after[where[end]]
 
     return jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
 
@@ -307,59 +307,59 @@ def _steps(
     follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
     last = jnp.where(follows, nodes + 1, at)
     of = _sums(jnp.zeros((nodes + 1, p, d), sums.dtype).at[last].set(sums, mode="drop")[at])
-    rung = jnp.take_along_axis(codes, rows, axis=0)
-    after = jnp.concatenate([rung[1:], rung[-1:]])
-    level = jnp.where(follows[:, None] & (after > rung), _level(of, _sums(sums), minimum), 0)
+    code = jnp.take_along_axis(codes, rows, axis=0)
+    after = jnp.concatenate([code[1:], code[-1:]])
+    level = jnp.where(follows[:, None] & (after > code), _level(of, _sums(sums), minimum), 0)
     best = jnp.zeros((nodes + 1, p), level.dtype).at[at].max(level)
     first = jnp.full((nodes + 1, p), n - 1, jnp.int32)
     first = first.at[at].min(jnp.where(level == best[at], place, n - 1))[:nodes]
-    cut, above = (jnp.take_along_axis(each, first, axis=0) for each in (rung, after))
+    cut, above = (jnp.take_along_axis(each, first, axis=0) for each in (code, after))
     return best[:nodes], cut, above
 
 
-# (4) The choice: "auto" is the histogram for few rungs on a CPU, else the sorted version; on a CPU
+# (4) The choice: "auto" is the histogram for few values on a CPU, else the sorted version; on a CPU
 # steps where the dtype is wide enough for long running sums.
 
 
-def _by_size(rungs: tuple[int, ...]) -> dict[int, list[int]]:
+def _by_size(heights: tuple[int, ...]) -> dict[int, list[int]]:
     """Covariates by the size of their histogram, a power of 4 or `FEW_RUNGS`; 0 for larger ones."""
     sizes: dict[int, list[int]] = {}
-    for j, count in enumerate(rungs):
+    for j, count in enumerate(heights):
         size = next((s for s in (2, 4, 16, 64, FEW_RUNGS) if count <= s), 0)
         sizes.setdefault(size, []).append(j)
     return sizes
 
 
-def many_rungs(rungs: tuple[int, ...]) -> list[int]:
+def with_many_values(heights: tuple[int, ...]) -> list[int]:
     """The covariates whose units "auto" keeps sorted.
 
-    **Arguments:** `rungs` of each covariate. **Returns:** their places.
+    **Arguments:** `heights` of each covariate. **Returns:** their places.
     """
-    return _by_size(rungs).get(0, [])
+    return _by_size(heights).get(0, [])
 
 
-def _few(rest: tuple, codes: Array, rungs: tuple[int, ...]) -> list:
+def _few(rest: tuple, codes: Array, heights: tuple[int, ...]) -> list:
     """Histograms, one size after the other, of some covariates at a time."""
     (nodes, d), found = rest[2].shape, []
-    for size, which in _by_size(rungs).items():
+    for size, which in _by_size(heights).items():
         if size == 2:
-            found.append(_two_rungs(codes[:, jnp.asarray(which)], *rest))
+            found.append(_two_codes(codes[:, jnp.asarray(which)], *rest))
         elif size:
             most = max(1, BYTES // ((nodes + 1) * size * d * rest[2].dtype.itemsize))
             for first in range(0, len(which), most):
                 some = jnp.asarray(which[first : first + most])
-                found.append(_histogram(codes[:, some], *rest, rungs=size))
+                found.append(_histogram(codes[:, some], *rest, heights=size))
     return found
 
 
-def _auto(rest: tuple, codes: Array, rungs: tuple[int, ...], order: Array | None) -> list:
-    sizes = _by_size(rungs)
+def _auto(rest: tuple, codes: Array, heights: tuple[int, ...], order: Array | None) -> list:
+    sizes = _by_size(heights)
     listed = [j for size, which in sizes.items() if size for j in which]
     found, features = [], listed + sizes.get(0, [])
     if listed:
 
         def by_histogram(codes: Array, *rest: Array) -> tuple[Array, ...]:
-            parts = zip(*_few(rest, codes, rungs))
+            parts = zip(*_few(rest, codes, heights))
             return tuple(jnp.concatenate(part, axis=1) for part in parts)
 
         def by_sorting(codes: Array, *rest: Array) -> tuple[Array, ...]:
@@ -384,21 +384,21 @@ def _jitted(
     least: Array,
     order: Array | None,
     nodes: int,
-    rungs: tuple[int, ...],
+    heights: tuple[int, ...],
     implementation: Implementation,
 ) -> Splits:
     columns, totals = _columns(node, y, weight, nodes)
     rest = (node, columns, totals, least)
     if implementation == "reference":
-        found = _reference(codes, *rest, rungs=max(rungs, default=1))
+        found = _reference(codes, *rest, heights=max(heights, default=1))
     elif implementation == "histogram":
-        found = _histogram(codes, *rest, rungs=max(rungs, default=1))
+        found = _histogram(codes, *rest, heights=max(heights, default=1))
     elif implementation == "sorted":
         found = _sorted(codes, *rest, order=order)
     elif implementation == "steps":
         found = _steps(codes, *rest, order=order)
     else:
-        found = _auto(rest, codes, rungs, order)
+        found = _auto(rest, codes, heights, order)
     return _splits(_sums(totals[:, None]), *found)
 
 
@@ -412,7 +412,7 @@ def split_scan(
     weight: Float[Array, " n"] | None = None,
     *,
     nodes: int,
-    rungs: int | tuple[int, ...],
+    heights: int | tuple[int, ...],
     minimum: int | Int[Array, ""],
     order: Int[Array, "s n"] | None = None,
     implementation: Implementation = "auto",
@@ -421,23 +421,23 @@ def split_scan(
 
     Works under jit and vmap; carries no gradient (a cut is a place on a ladder).
 
-    **Arguments:** `codes` (n, p) rungs from 0; `node` (n,) the node of each unit, a unit of another
+    **Arguments:** `codes` (n, p) from 0; `node` (n,) the node of each unit, a unit of another
     number than 0 to `nodes` - 1 is in none; `y` (n,) in any float type; `weight` (n,) above 0, None
-    for 1; `rungs` more than any code, for all covariates or for each; `minimum` units (not weight)
+    for 1; `heights` above any code, for all covariates or for each; `minimum` units (not weight)
     on either side of a cut; `order` (s, n) units so that those of a node stand together, in the
-    same places in every row, by rung (see `sorted_order`), for the covariates that are kept sorted
-    (`many_rungs`; all of them with `implementation="sorted"` or "steps"): spares a sort.
+    same places in every row, by code (see `sorted_order`), for the covariates that are kept sorted
+    (`with_many_values`; all of them with `implementation="sorted"` or "steps"): spares a sort.
 
     **Returns:** `Splits`.
 
-    **Raises:** ValueError for `nodes` or `rungs` below 1 or of another number than covariates, or
+    **Raises:** ValueError for `nodes` or `heights` below 1 or of another number than covariates, or
     an unknown `implementation`.
     """
     p = codes.shape[1]
-    each = (rungs,) * p if isinstance(rungs, int) else tuple(rungs)
+    each = (heights,) * p if isinstance(heights, int) else tuple(heights)
     if nodes < 1 or min(each, default=1) < 1 or len(each) != p:
         raise ValueError(
-            f"nodes is {nodes} and rungs {rungs}: at least 1 each, and one for all or for each of "
+            f"nodes is {nodes} and heights {heights}: at least 1 each, one for all or for each of "
             f"the {p} covariates."
         )
     names = ("auto", "reference", "histogram", "sorted", "steps")

@@ -14,7 +14,7 @@ from jcausal.matching.boxes._grow import (
     Problem,
     State,
     Steps,
-    box_rungs,
+    coded_boxes,
     options,
     rungs_of,
     smallest,
@@ -34,7 +34,7 @@ def _enough(problem: Problem, queries: Queries, state: State, units: Units) -> B
     """Which boxes hold enough of some units of either arm."""
     lower, upper = rungs_of(problem.space, queries, state, problem.rules.levels)
     gate = jnp.zeros(lower.shape[0], lower.dtype)
-    boxes = box_rungs(lower, upper, state.open, gate)
+    boxes = coded_boxes(lower, upper, state.open, gate)
     counts = box_counts(units, boxes, ladder=problem.space.ladder.shape[1])
     return state.enough | (counts >= problem.rules.minimum)
 

@@ -136,8 +136,8 @@ class AHB(Matcher):
             query=task.query,
             query_fold=task.query_fold,
             point=points_of(task),
-            lower_rung=found.edges.lower,
-            upper_rung=found.edges.upper,
+            lower_code=found.edges.lower,
+            upper_code=found.edges.upper,
             open=found.edges.open,
             status=found.status,
             estimand=task.estimand,
@@ -327,7 +327,7 @@ def _at_once(bins: int, plan: Layout, p: int) -> int:
 def _none(every: Batch, plan: Layout) -> Found:
     """Boxes that hold their query alone."""
     queries = every.queries
-    lower, upper = (rung.astype(jnp.int32) for rung in (queries.lower, queries.upper))
+    lower, upper = (place.astype(jnp.int32) for place in (queries.lower, queries.upper))
     status = jnp.full(every.asked.shape, code(RESULTS.not_asked))
     return Found(Edges(lower, upper, queries.open), status)
 
@@ -341,12 +341,12 @@ def _rows_of(every: Batch, rows: Int[Array, " r"]) -> Batch:
 def _laid_out(sample: Sample, plan: Layout, most: int, traced: bool) -> Ground:
     """The ground of a sample; on the host in a bucketed number of rows."""
     x, codes, weight, valid = sample.x, sample.codes, sample.weight, sample.valid
-    ladder, rungs = sample.ladder[plan.ordered], sample.rungs
+    ladder, heights = sample.ladder[plan.ordered], sample.heights
     if not traced:
         size = bucket(sample.n)
         x, codes, weight, valid = (pad_rows(np.asarray(a), size) for a in (x, codes, weight, valid))
-        ladder, rungs = np.asarray(ladder).astype(sample.x.dtype), np.asarray(rungs)
-    steps = to_device(ladder), to_device(rungs[plan.ordered])
+        ladder, heights = np.asarray(ladder).astype(sample.x.dtype), np.asarray(heights)
+    steps = to_device(ladder), to_device(heights[plan.ordered])
     return lay_out(x, codes, weight, valid, *steps, sample.fill, plan, most)
 
 
@@ -370,10 +370,10 @@ def _batch(
 def _rows_as_queries(sample: Sample, rows: Int[np.ndarray, " r"]) -> Queries:
     """What `unit_queries` gives, without places, by NumPy alone."""
     plan, codes = layout(sample.plain()), np.asarray(sample.codes)[rows]
-    rungs = np.asarray(sample.rungs)[plan.ordered]
-    rung, levels = codes[:, plan.ordered], codes[:, plan.categories]
-    missing = rung == MISSING
-    lower, upper = np.where(missing, 0, rung), np.where(missing, rungs - 1, rung)
+    heights = np.asarray(sample.heights)[plan.ordered]
+    place, levels = codes[:, plan.ordered], codes[:, plan.categories]
+    missing = place == MISSING
+    lower, upper = np.where(missing, 0, place), np.where(missing, heights - 1, place)
     opened = levels[:, :, None] == np.arange(plan.tallest)
     x, place = np.asarray(sample.x)[rows], np.zeros((2, rows.size, 0), sample.x.dtype)
     return Queries(*map(to_device, (x, place, lower, upper, opened)))

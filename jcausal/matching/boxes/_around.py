@@ -27,7 +27,7 @@ class Ground(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a query's box starts: rungs, levels, covariates, scores; `row`: its own, or -1."""
+    """Where a query's box starts: codes, levels, covariates, scores; `row`: its own, or -1."""
 
     lower: Int[np.ndarray, " o"]
     upper: Int[np.ndarray, " o"]
@@ -83,7 +83,7 @@ def candidates(quest: Quest, i: int) -> Bool[np.ndarray, " n"]:
 
 
 def away(ground: Ground, start: Start, plan: Layout) -> Int[np.ndarray, "n c"]:
-    """Rungs up or down from the start; each level but the query's own is a column of 0 and 1."""
+    """Steps up or down the ladders from the start; each other level is a column of 0 and 1."""
     up = np.maximum(ground.codes - start.upper, 0)
     down = np.maximum(start.lower - ground.codes, 0)
     columns = [np.where(ground.codes == MISSING, 0, up - down)]
@@ -94,7 +94,7 @@ def away(ground: Ground, start: Start, plan: Layout) -> Int[np.ndarray, "n c"]:
 
 
 def edges(start: Start, reach: Reach, plan: Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rungs and open levels of a box: (o,), (o,), (k, tallest)."""
+    """The codes and open levels of a box: (o,), (o,), (k, tallest)."""
     o = start.lower.size
     opened = np.zeros((len(plan.heights), plan.tallest), bool)
     first = o

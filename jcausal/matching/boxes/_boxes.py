@@ -24,7 +24,7 @@ from jcausal.matching._matching import Estimand, Matching, around_means
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import sentence
 from jcausal.matching.boxes import _words
-from jcausal_kernels import Rungs, Units, box_counts, box_sums, box_weights, membership
+from jcausal_kernels import CodedBoxes, Units, box_counts, box_sums, box_weights, membership
 
 
 class Proof(NamedTuple):
@@ -43,9 +43,9 @@ class Proof(NamedTuple):
 
 
 class Boxes(Matching):
-    """One box per query: rungs of the ordered covariates, open levels of the categories.
+    """One box per query: codes of the ordered covariates, open levels of the categories.
 
-    `lower_rung`, `upper_rung` (q, o) are inclusive places on the sample's ladders; `open`
+    `lower_code`, `upper_code` (q, o) are inclusive places on the sample's ladders; `open`
     (q, c, l) tells which levels of each category belong to the box; `point` (q, p) is where the
     box grew from. `lower` and `upper` (q, p) are the edges in the covariates' own units. Boxes that
     were searched for have a `proof`, and `objective`, `gap` and `proven` (q,).
@@ -64,8 +64,8 @@ class Boxes(Matching):
     query: Int[Array, " q"]
     query_fold: Int[Array, " q"]
     point: Float[np.ndarray, "q p"] | Float[Array, "q p"]
-    lower_rung: Int[Array, "q o"]
-    upper_rung: Int[Array, "q o"]
+    lower_code: Int[Array, "q o"]
+    upper_code: Int[Array, "q o"]
     open: Bool[Array, "q c l"]
     status: Int[Array, " q"]
     estimand: Estimand = eqx.field(static=True)
@@ -99,21 +99,21 @@ class Boxes(Matching):
 
         NaN in category columns, and where a box holds only units whose value is missing.
         """
-        return self._edges(self.lower_rung, -1)
+        return self._edges(self.lower_code, -1)
 
     @property
     def upper(self) -> Float[np.ndarray, "q p"] | Float[Array, "q p"]:
         """Upper edges in the covariates' units (inclusive); NaN as for `lower`."""
-        return self._edges(self.upper_rung, 1)
+        return self._edges(self.upper_code, 1)
 
-    def _edges(self, rung: Any, side: int) -> np.ndarray | Array:
-        """The value at each rung, or the query itself where it lies further out."""
+    def _edges(self, code: Any, side: int) -> np.ndarray | Array:
+        """The value at each code, or the query itself where it lies further out."""
         ordered = self.sample.schema.ordered
         ladder = self.sample.ladder[ordered]
-        host = isinstance(self.point, np.ndarray) and not is_traced(rung, ladder)
+        host = isinstance(self.point, np.ndarray) and not is_traced(code, ladder)
         lib = np if host else jnp
-        rung = lib.clip(lib.asarray(rung), 0, ladder.shape[1] - 1)
-        value = lib.asarray(ladder)[np.arange(len(ordered)), rung]
+        code = lib.clip(lib.asarray(code), 0, ladder.shape[1] - 1)
+        value = lib.asarray(ladder)[np.arange(len(ordered)), code]
         outer = lib.fmax if side > 0 else lib.fmin
         edges = outer(value, self.point[:, ordered])
         every = lib.concatenate([edges, lib.full_like(self.point[:, :1], lib.nan)], axis=1)
@@ -143,26 +143,26 @@ class Boxes(Matching):
         return _units(*parts, schema.ordered, schema.categories)
 
     @property
-    def rungs(self) -> Rungs:
+    def coded(self) -> CodedBoxes:
         """The boxes for the kernels."""
-        return _rungs(self.lower_rung, self.upper_rung, self.open, self.query_fold)
+        return _coded(self.lower_code, self.upper_code, self.open, self.query_fold)
 
     @property
-    def _wide(self) -> Rungs:
+    def _wide(self) -> CodedBoxes:
         """The boxes, and rows of zeros up to a bucketed number: near numbers share a trace."""
-        parts = (self.lower_rung, self.upper_rung, self.open, self.query_fold)
+        parts = (self.lower_code, self.upper_code, self.open, self.query_fold)
         if not is_traced(parts):
             wide = bucket(self.query.shape[0])
             parts = tuple(pad_rows(np.asarray(part), wide) for part in parts)
-        return _rungs(*parts)
+        return _coded(*parts)
 
     @property
     def _bound(self) -> int:
-        """More than any code of `units`: than rungs on a ladder, and than folds."""
-        rungs = self.sample.ladder.shape[1]
+        """More than any code of `units`: than values on a ladder, and than folds."""
+        heights = self.sample.ladder.shape[1]
         if is_traced(self.fold):
-            return max(rungs, self.fold.shape[0])  # there are no more folds than units
-        return max(rungs, int(np.max(np.asarray(self.fold), initial=0)) + 1)
+            return max(heights, self.fold.shape[0])  # there are no more folds than units
+        return max(heights, int(np.max(np.asarray(self.fold), initial=0)) + 1)
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
@@ -174,10 +174,10 @@ class Boxes(Matching):
 
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
-        rungs = self._wide
-        more = [(0, rungs.lower.shape[0] - shares.shape[0]), (0, 0), (0, 0)]
+        coded = self._wide
+        more = [(0, coded.lower.shape[0] - shares.shape[0]), (0, 0), (0, 0)]
         wide = _with_axis(shares, more)
-        total = box_weights(self.units, rungs, wide, ladder=self._bound)
+        total = box_weights(self.units, coded, wide, ladder=self._bound)
         return _carried(first_rows(total, self.sample.n), self.sample.weight, power)
 
     def totals(
@@ -196,7 +196,7 @@ class Boxes(Matching):
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows in the i-th box, and their weights (they add up to 1 in each arm)."""
         i = check_place(i, len(self.query), "query")
-        one = Rungs(*(to_device(np.asarray(a)[i : i + 1]) for a in self.rungs))
+        one = CodedBoxes(*(to_device(np.asarray(a)[i : i + 1]) for a in self.coded))
         rows = np.flatnonzero(np.asarray(_members(self.units, one))[0])
         weight, arm = np.asarray(self.sample.weight)[rows], np.asarray(self.sample.t)[rows]
         total = np.where(arm, weight[arm].sum(), weight[~arm].sum())
@@ -260,16 +260,16 @@ def _units(
 
 
 @on_host
-def _rungs(
+def _coded(
     lib: Any,
     lower: Int[Array, "q o"],
     upper: Int[Array, "q o"],
     opened: Bool[Array, "q c l"],
     fold: Int[Array, " q"],
-) -> Rungs:
+) -> CodedBoxes:
     """Boxes with the gate that lets members of one fold through."""
     gate = fold[:, None].astype(lower.dtype)
-    return Rungs(
+    return CodedBoxes(
         lib.concatenate([lower, gate], axis=1), lib.concatenate([upper, gate], axis=1), opened
     )
 

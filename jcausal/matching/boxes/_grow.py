@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.boxes._space import Layout, Queries, Space
 from jcausal.surfaces import ResponseSurface
-from jcausal_kernels import Rungs
+from jcausal_kernels import CodedBoxes
 
 Grid = Literal["line", "lattice"]
 TIE = 1e-6  # steps and scores closer than this share of their scale are equal
@@ -88,14 +88,14 @@ def _dot(share: Array, values: Array) -> Array:
 def rungs_of(
     space: Space, queries: Queries, state: State, levels: Array | None
 ) -> tuple[Array, Array]:
-    """The lowest and highest rung that each box takes in: (q, o) each."""
+    """The lowest and highest code that each box takes in: (q, o) each."""
     lower = queries.lower - _stop(state.down, queries.lower, levels)
-    above = space.rungs - 1 - queries.upper
+    above = space.heights - 1 - queries.upper
     return lower, queries.upper + _stop(state.up, above, levels)
 
 
 def _stop(taken: Array, reach: Array, levels: Array | None) -> Array:
-    """How many rungs the first `taken` stops pass, with at most `levels` stops on a side."""
+    """How many values the first `taken` stops pass, with at most `levels` stops on a side."""
     if levels is None:
         return taken
     spread = jnp.minimum(levels, jnp.maximum(reach, 1))
@@ -103,9 +103,9 @@ def _stop(taken: Array, reach: Array, levels: Array | None) -> Array:
     return jnp.where(reach <= levels, taken, even)
 
 
-def box_rungs(lower: Array, upper: Array, opened: Array, gate: Array) -> Rungs:
+def coded_boxes(lower: Array, upper: Array, opened: Array, gate: Array) -> CodedBoxes:
     """Boxes for the kernels, with the gate that lets members of one fold through."""
-    return Rungs(
+    return CodedBoxes(
         jnp.concatenate([lower, gate[:, None]], axis=1),
         jnp.concatenate([upper, gate[:, None]], axis=1),
         opened,
@@ -136,7 +136,7 @@ def side(
 ) -> Side:
     """Where one side stands (at the query itself until it moves) and where it would go."""
     first = queries.upper if sign > 0 else queries.lower
-    reach = space.rungs - 1 - first if sign > 0 else first
+    reach = space.heights - 1 - first if sign > 0 else first
     now = first + sign * _stop(taken, reach, levels)
     after = first + sign * _stop(taken + 1, reach, levels)
     top, rows = space.ladder.shape[1] - 1, jnp.arange(space.ladder.shape[0])

@@ -18,10 +18,10 @@ FLOOR = 0.01  # the noise is at least this share of the variance of the predicti
 
 
 class Ground(NamedTuple):
-    """What all queries of a task share: steps, rungs (o,), fill (p,), cells (n, d), soundness."""
+    """What all queries of a task share: steps, heights (o,), fill (p,), cells (n, d), soundness."""
 
     bins: Bins
-    rungs: Int[Array, " o"]
+    heights: Int[Array, " o"]
     fill: Float[Array, " p"]
     cells: Int[Array, "n d"]
     sound: Bool[Array, ""]
@@ -64,19 +64,19 @@ def lay_out(
     weight: Float[Array, " n"],
     valid: Bool[Array, " n"],
     ladder: Float[Array, "o l"],
-    rungs: Int[Array, " o"],
+    heights: Int[Array, " o"],
     fill: Float[Array, " p"],
     plan: Layout,
     most: int,
 ) -> Ground:
     """Steps of the ladders, and where every unit stands."""
     levels = codes[:, plan.categories]
-    bins = make_bins(codes[:, plan.ordered], valid, ladder, rungs, most)
+    bins = make_bins(codes[:, plan.ordered], valid, ladder, heights, most)
     finite = jnp.isfinite(x).all(1) & jnp.isfinite(weight)
     known = ((levels >= 0) & (levels < jnp.asarray(plan.heights, jnp.int32))).all(1)
     clipped = jnp.clip(levels, 0, plan.tallest - 1)
     sound = ((finite & known) | ~valid).all()
-    return Ground(bins, rungs, fill, cells_of(bins, clipped, plan.tallest), sound)
+    return Ground(bins, heights, fill, cells_of(bins, clipped, plan.tallest), sound)
 
 
 def noise_of(surface: ResponseSurface, crowd: Crowd) -> Float[Array, " 2"]:
@@ -102,7 +102,7 @@ def level_boxes(
     surface, ground, crowd, batch = jax.lax.stop_gradient((surface, ground, crowd, batch))
     queries, weigh = batch.queries, jnp.sqrt(batch.use)
     walk = Walk(surface, queries, surface(queries.x), ground.bins, ground.fill, weigh)
-    lines = make_lines(walk, ground.rungs, plan)
+    lines = make_lines(walk, ground.heights, plan)
     chosen = box_levels(
         lines.table(),
         crowd.cells,

@@ -45,13 +45,13 @@ class Place(NamedTuple):
     high: Int[Array, "q o"]
 
 
-def place_of(bins: Bins, queries: Queries, rungs: Int[Array, " o"]) -> Place:
-    """The steps that hold the rungs where each query's box starts."""
-    column, top = jnp.arange(rungs.shape[0]), bins.of_rung.shape[1] - 1
+def place_of(bins: Bins, queries: Queries, heights: Int[Array, " o"]) -> Place:
+    """The steps that hold the codes where each query's box starts."""
+    column, top = jnp.arange(heights.shape[0]), bins.of_code.shape[1] - 1
 
-    def step(rung: Array) -> Array:
-        inside = bins.of_rung[column, jnp.clip(rung, 0, top)]
-        return jnp.where(rung < 0, -1, jnp.where(rung >= rungs, bins.steps, inside))
+    def step(code: Array) -> Array:
+        inside = bins.of_code[column, jnp.clip(code, 0, top)]
+        return jnp.where(code < 0, -1, jnp.where(code >= heights, bins.steps, inside))
 
     return Place(step(queries.lower), step(queries.upper))
 
@@ -75,9 +75,9 @@ class Walk(NamedTuple):
         return jnp.where(factor > 0, factor * jnp.abs(change), 0).max(-1)
 
 
-def make_lines(walk: Walk, rungs: Int[Array, " o"], plan: Layout) -> Lines:
+def make_lines(walk: Walk, heights: Int[Array, " o"], plan: Layout) -> Lines:
     """The lines through every query."""
-    place = place_of(walk.bins, walk.queries, rungs)
+    place = place_of(walk.bins, walk.queries, heights)
     return Lines(_ladders(walk, place, plan), _categories(walk, plan))
 
 
@@ -130,7 +130,7 @@ def _observed(walk: Walk, number: int, slot: int, flag: int) -> Float[Array, "q 
 
 
 class Edges(NamedTuple):
-    """Boxes: inclusive rungs of the ladders, and open levels."""
+    """Boxes: inclusive codes of the ladders, and open levels."""
 
     lower: Int[Array, "q o"]
     upper: Int[Array, "q o"]
@@ -140,7 +140,7 @@ class Edges(NamedTuple):
 def edges_at(lines: Lines, level: Float[Array, " q"], queries: Queries, bins: Bins) -> Edges:
     """The boxes that hold what opens at or below each query's level; NaN opens nothing."""
     inside = lines.steps <= level[:, None, None]
-    low = jnp.where(inside, bins.first, bins.of_rung.shape[1]).min(2, initial=bins.of_rung.shape[1])
+    low = jnp.where(inside, bins.first, bins.of_code.shape[1]).min(2, initial=bins.of_code.shape[1])
     high = jnp.where(inside, bins.last, -1).max(2, initial=-1)
     held = ~jnp.isnan(level)[:, None]
     return Edges(

@@ -221,7 +221,7 @@ def _observed(
     (q, p), (number, slot, flag, _) = around.own.shape, plan.observed.T
     count, place = len(number), np.arange(len(number))
     base = jnp.repeat(around.centre[:, None], count, axis=1).at[:, place, flag].set(0)
-    foot, top = (problem.space.ladder[slot, rung] for rung in (0, -1))
+    foot, top = (problem.space.ladder[slot, code] for code in (0, -1))
     at = jnp.tile(_line(foot, top, points if grid == "line" else 2), (q, 1))[:, None]
     moving, asked = jnp.tile(jnp.asarray(number), q)[:, None], wanted.reshape(-1, 1)
     line = problem.surface.along(base.reshape(-1, p), moving, at, asked)

@@ -12,7 +12,7 @@ from jcausal.solvers import IntegerProgram
 class Around(NamedTuple):
     """The n places around one query where units stand.
 
-    `away` (n, c): how many rungs up (or, below 0, down) a place lies from where the box starts;
+    `away` (n, c): how many values up (or, below 0, down) a place lies from where the box starts;
     `cost` (n,): what its units add to the objective; `units` (n, 2) by arm; `minimum`
     (2,): units that a box needs.
     """
@@ -24,7 +24,7 @@ class Around(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How many rungs down and up a box reaches from where it starts."""
+    """How many values down and up a box reaches from where it starts."""
 
     down: Int[np.ndarray, " c"]
     up: Int[np.ndarray, " c"]
@@ -54,20 +54,20 @@ def useful(around: Around) -> Bool[np.ndarray, " n"]:
 
 
 def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerProgram, Decode]:
-    """The program on ladders: one binary a rung, one continuous column a place.
+    """The program on ladders: one binary a code, one continuous column a place.
 
-    z = 1 for each rung that the box reaches, z of the next rung <= z; w <= z at a place's rung on
-    each side on which it lies away, w >= 1 - (number of those sides) + the sum of those z. Rungs
+    z = 1 for each code that the box reaches, z of the next code <= z; w <= z at a place's code on
+    each side on which it lies away, w >= 1 - (number of those sides) + the sum of those z. Values
     where no edge of a best box stands are left out, and so are rows that nothing ever presses.
 
     **Returns:** the program, and what turns its solution into a box.
     """
     lack, edges = lacking(around), useful(around)
     sides = np.concatenate([np.maximum(-around.away, 0), np.maximum(around.away, 0)], axis=1)
-    rungs = [np.unique(side[edges & (side > 0)]) for side in sides.T]
-    heights = np.array([len(each) for each in rungs])
+    stops = [np.unique(side[edges & (side > 0)]) for side in sides.T]
+    heights = np.array([len(each) for each in stops])
     first = np.cumsum(heights) - heights
-    place = np.stack([np.searchsorted(r, s) for r, s in zip(rungs, sides.T)], 1)
+    place = np.stack([np.searchsorted(r, s) for r, s in zip(stops, sides.T)], 1)
     kept = ((sides == 0) | (place < heights)).all(1) & (sides > 0).any(1)
     start = (sides == 0).all(1)
 
@@ -76,7 +76,7 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
     height, count = int(heights.sum()), int(kept.sum())
     cost, counts = around.cost[kept], around.units[kept]
     rows = _Rows()
-    lower = np.setdiff1d(np.arange(height), first)  # every rung but the first of a side
+    lower = np.setdiff1d(np.arange(height), first)  # every code but the first of a side
     rows.add(lower.size, [lower, lower - 1], [1.0, -1.0], upper=0.0)
     up = edges[kept][unit]
     rows.add(int(up.sum()), [height + unit[up], z[up]], [1.0, -1.0], upper=0.0)
@@ -90,7 +90,7 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
 
     def decode(values: np.ndarray) -> Reach:
         reached = np.split(values[:height] > 0.5, first[1:])
-        reach = np.array([r[o].max(initial=0) for r, o in zip(rungs, reached)], int)
+        reach = np.array([r[o].max(initial=0) for r, o in zip(stops, reached)], int)
         return Reach(*np.split(reach, 2))
 
     program = rows.program(
@@ -100,14 +100,14 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
     )
     if known is not None:
         far = np.concatenate(known)
-        opened = np.concatenate([r <= f for r, f in zip(rungs, far)] or [np.zeros(0)])
+        opened = np.concatenate([r <= f for r, f in zip(stops, far)] or [np.zeros(0)])
         values = np.concatenate([opened, inside(around, decode(opened))[kept]])
         program = program._replace(incumbent=values.astype(float))
     return program, decode
 
 
 def big_m_program(around: Around) -> tuple[IntegerProgram, Decode]:
-    """The program after the paper (supplement, 6.1), on rungs and with strict edges.
+    """The program after the paper (supplement, 6.1), on codes and with strict edges.
 
     Continuous edges a and b; binaries w (in the box), u (at or above a), v (at or below b): u = 0
     asks for a >= x + 1/2, v = 0 for b <= x - 1/2, and the count is one of each arm. 4 c n + 2 n

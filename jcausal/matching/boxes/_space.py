@@ -15,7 +15,7 @@ class Space(NamedTuple):
     """Arrays for the core. o ordered columns, c category columns, e levels to open in all.
 
     `units.codes` has one column more than o: 0 for members, -1 for everybody else.
-    `place` is how far each rung stands above the ladder's foot, as a sum of two numbers so that
+    `place` is how far each code stands above the ladder's foot, as a sum of two numbers so that
     neighbours on a long ladder stay apart in float32; `span` is the ladder's length. `fill` is
     what stands in x where a number is missing.
     """
@@ -27,7 +27,7 @@ class Space(NamedTuple):
     ladder: Float[Array, "o l"]
     place: Float[Array, "2 o l"]
     span: Float[Array, " o"]
-    rungs: Int[Array, " o"]
+    heights: Int[Array, " o"]
     fill: Float[Array, " p"]
     entry_rank: Float[Array, " e"]
 
@@ -79,7 +79,7 @@ class Layout(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """What boxes grow around: values, places, first rungs and own levels."""
+    """What boxes grow around: values, places, first codes and own levels."""
 
     x: Float[Array, "q p"]
     place: Float[Array, "2 q o"]
@@ -138,7 +138,7 @@ def make_space(sample: Sample, members: Bool[Array, " n"]) -> Space:
         ladder=jnp.asarray(ladder, sample.x.dtype),
         place=_places(ladder, ladder, sample.x.dtype),
         span=jnp.asarray(ladder[:, -1] - ladder[:, 0], sample.x.dtype),
-        rungs=sample.rungs[plan.ordered],
+        heights=sample.heights[plan.ordered],
         fill=sample.fill,
         entry_rank=_popularity(sample, mass, plan),
     )
@@ -150,8 +150,8 @@ def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
     ordered, ladder = plan.ordered, sample.ladder[plan.ordered]
     host = isinstance(ladder, np.ndarray) and not is_traced(sample.codes, units)
     ladder = ladder if host else jnp.asarray(ladder, sample.x.dtype)
-    rungs = sample.rungs[ordered]
-    lower, upper, levels = _of_units(sample.codes, units, rungs, ordered, plan.categories)
+    heights = sample.heights[ordered]
+    lower, upper, levels = _of_units(sample.codes, units, heights, ordered, plan.categories)
     values = ladder[np.arange(len(ordered)), np.asarray(lower) if host else lower]
     place = jnp.swapaxes(_places(ladder, values.T, sample.x.dtype), 1, 2)
     return Queries(sample.x[units], place, lower, upper, _own_level(levels, plan))
@@ -161,19 +161,19 @@ def unit_queries(sample: Sample, units: Int[Array, " q"]) -> Queries:
 def _of_units(
     codes: Int[Array, "n p"],
     units: Int[Array, " q"],
-    rungs: ArrayLike,
+    heights: ArrayLike,
     ordered: ArrayLike,
     categories: ArrayLike,
 ) -> tuple[Int[Array, "q o"], Int[Array, "q o"], Int[Array, "q c"]]:
-    """First and last rung of each unit's own box, and its levels."""
+    """First and last code of each unit's own box, and its levels."""
     own = codes[units]
-    rung, levels = own[:, ordered], own[:, categories]
-    missing = rung == MISSING
-    return jnp.where(missing, 0, rung), jnp.where(missing, jnp.asarray(rungs) - 1, rung), levels
+    code, levels = own[:, ordered], own[:, categories]
+    missing = code == MISSING
+    return jnp.where(missing, 0, code), jnp.where(missing, jnp.asarray(heights) - 1, code), levels
 
 
 def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
-    """Queries anywhere: between two rungs a box starts empty, with both rungs within reach.
+    """Queries anywhere: between two values a box starts empty, with both within reach.
 
     Where a flag says that a number is missing, the number may be anything, NaN too.
 
@@ -198,15 +198,15 @@ def point_queries(sample: Sample, at: Float[np.ndarray, "q p"]) -> Queries:
                 f"at: category {names[j]!r} has no level {at[bad[0], j]:g} "
                 f"({rows_in_words(bad)}): use the level numbers 0 to {height - 1}."
             )
-    ladder, rungs = np.asarray(sample.ladder), np.asarray(sample.rungs)
+    ladder, heights = np.asarray(sample.ladder), np.asarray(sample.heights)
     ordered = plan.ordered
-    lower = np.stack([np.searchsorted(ladder[j, : rungs[j]], at[:, j]) for j in ordered] or [[]])
-    upper = [np.searchsorted(ladder[j, : rungs[j]], at[:, j], "right") - 1 for j in ordered]
+    lower = np.stack([np.searchsorted(ladder[j, : heights[j]], at[:, j]) for j in ordered] or [[]])
+    upper = [np.searchsorted(ladder[j, : heights[j]], at[:, j], "right") - 1 for j in ordered]
     place = jnp.swapaxes(_places(ladder[ordered], at[:, ordered].T, sample.x.dtype), 1, 2)
     levels = jnp.asarray(at[:, plan.categories], jnp.int32)
     q, gap = at.shape[0], missing[:, ordered]
     first = np.where(gap, 0, lower.reshape(-1, q).T)
-    last = np.where(gap, rungs[ordered] - 1, np.stack(upper or [[]]).reshape(-1, q).T)
+    last = np.where(gap, heights[ordered] - 1, np.stack(upper or [[]]).reshape(-1, q).T)
     return Queries(
         jnp.asarray(at, sample.x.dtype),
         place,

@@ -54,23 +54,23 @@ def _flag_levels(boxes: Boxes, j: int) -> Bool[np.ndarray, "q 2"]:
 def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
     schema, sample = boxes.sample.schema, boxes.sample
     name, unit = schema.names[j], schema.units[j]
-    low_rung, high_rung = (
-        int(np.asarray(rung)[i, slot]) for rung in (boxes.lower_rung, boxes.upper_rung)
+    low_code, high_code = (
+        int(np.asarray(code)[i, slot]) for code in (boxes.lower_code, boxes.upper_code)
     )
-    top = int(np.asarray(sample.rungs)[j]) - 1
+    top = int(np.asarray(sample.heights)[j]) - 1
     ladder, point = np.asarray(sample.ladder[j]), float(boxes.point[i, j])
-    low = float(np.fmin(ladder[min(low_rung, top)], point))
-    high = float(np.fmax(ladder[max(high_rung, 0)], point))
-    if low_rung <= 0 and high_rung >= top:
+    low = float(np.fmin(ladder[min(low_code, top)], point))
+    high = float(np.fmax(ladder[max(high_code, 0)], point))
+    if low_code <= 0 and high_code >= top:
         return ""
     if schema.kinds[j] == "binary" and low == high:
         return name if low == 1 else f"not {name}"
     tail = f" {unit}" if unit else ""
     if low == high:
         return f"{name} {number_in_words(low)}{tail}"
-    if low_rung <= 0:
+    if low_code <= 0:
         return f"{name} at most {number_in_words(high)}{tail}"
-    if high_rung >= top:
+    if high_code >= top:
         return f"{name} at least {number_in_words(low)}{tail}"
     words = number_in_words(low), number_in_words(high)
     if words[0] == words[1]:
@@ -97,8 +97,8 @@ def bounding(boxes: Boxes, which: Sequence[int]) -> list[int]:
     edges lie inside the data; equals stand in the sample's order.
     """
     schema, chosen = boxes.sample.schema, np.asarray(which, int)
-    top = np.asarray(boxes.sample.rungs)[schema.ordered] - 1
-    lower, upper = (np.asarray(r)[chosen] for r in (boxes.lower_rung, boxes.upper_rung))
+    top = np.asarray(boxes.sample.heights)[schema.ordered] - 1
+    lower, upper = (np.asarray(r)[chosen] for r in (boxes.lower_code, boxes.upper_code))
     placed = (~np.isnan(np.asarray(boxes.lower)[chosen])).sum(0)
     edges = ((lower > 0).astype(int) + (upper < top)).sum(0)
     ranks = {}

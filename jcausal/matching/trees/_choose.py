@@ -42,7 +42,7 @@ def scan(design: Design, growth: Growth, limits: Limits, plan: Plan) -> Splits:
         design.z[:, -1],
         design.weight,
         nodes=growth.frontier.node.shape[0],
-        rungs=plan.rungs,
+        heights=plan.heights,
         minimum=limits.minimum,
         order=growth.sorted,
     )

@@ -16,7 +16,7 @@ from jcausal.matching.trees._fit import (
     whole,
 )
 from jcausal.matching.trees._growth import CHUNK, Growth
-from jcausal.matching.trees._prepare import Rungs, Scaling
+from jcausal.matching.trees._prepare import FeatureCodes, Scaling
 from jcausal.matching.trees._tree import Fits, Nodes
 from jcausal_kernels import segmented_scan
 
@@ -40,12 +40,12 @@ def cut_between(below: Array, above: Array) -> Array:
     return jnp.where(middle < above, middle, below)
 
 
-def nodes_of(growth: Growth, rungs: Rungs, leaves: int) -> Nodes:
+def nodes_of(growth: Growth, coded: FeatureCodes, leaves: int) -> Nodes:
     """Splits by value."""
     grown = growth.nodes
     feature = jnp.maximum(grown.feature, 0)
-    below = jnp.asarray(rungs.top)[feature, jnp.maximum(grown.cut, 0)]
-    above = jnp.asarray(rungs.bottom)[feature, jnp.maximum(grown.above, 0)]
+    below = jnp.asarray(coded.top)[feature, jnp.maximum(grown.cut, 0)]
+    above = jnp.asarray(coded.bottom)[feature, jnp.maximum(grown.above, 0)]
     inner = grown.feature >= 0
     left = jnp.maximum(grown.left, 0)
     return Nodes(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int
 from jcausal.matching.trees._choose import choose, scan
 from jcausal.matching.trees._fit import Design, Quality, quality, whole
 from jcausal.matching.trees._growth import NOWHERE, Frontier, Grown, Growth, Limits, Plan
-from jcausal_kernels import many_rungs
+from jcausal_kernels import with_many_values
 
 
 def begin(
@@ -19,8 +19,8 @@ def begin(
     """One node with all units in use."""
     order = jnp.argsort(~use, stable=True).astype(jnp.int32)
     count = use.sum().astype(jnp.int32)
-    kept = design.codes[:, jnp.asarray(many_rungs(plan.rungs), jnp.int32)].T
-    top = max(plan.rungs, default=1)
+    kept = design.codes[:, jnp.asarray(with_many_values(plan.heights), jnp.int32)].T
+    top = max(plan.heights, default=1)
     arranged = order_of(jnp.where(use, kept, top), top + 1)
     gram = whole(design, order, jnp.zeros(1, jnp.int32), count[None], plan.blocks)
     own = quality(gram, count[None], limits.free)
@@ -36,11 +36,11 @@ def begin(
     return Growth(tree, one, 0 * one, frontier, order, arranged, slot)
 
 
-def order_of(codes: Int[Array, "g n"], rungs: int) -> Int[Array, "g n"]:
+def order_of(codes: Int[Array, "g n"], heights: int) -> Int[Array, "g n"]:
     """Units by code, stable: sorted as one number, code n + unit, where an integer holds it."""
     n = codes.shape[1]
     whole_number = jax.dtypes.canonicalize_dtype(jnp.int64)
-    if rungs * n > jnp.iinfo(whole_number).max:
+    if heights * n > jnp.iinfo(whole_number).max:
         return jnp.argsort(codes, axis=1, stable=True).astype(jnp.int32)
     key = codes.astype(whole_number) * n + jnp.arange(n, dtype=whole_number)
     return (lax.sort(key, dimension=1, is_stable=False) % n).astype(jnp.int32)

@@ -15,12 +15,12 @@ NOWHERE = 2**30  # the slot of a unit whose node is finished
 class Plan(NamedTuple):
     """How a tree is grown: static under jit.
 
-    `rungs` more than any code of each feature.
+    `heights` more than any code of each feature.
     """
 
     search: Search
     criterion: Criterion
-    rungs: tuple[int, ...]
+    heights: tuple[int, ...]
     blocks: Blocks
 
 
@@ -54,7 +54,7 @@ class Growth(NamedTuple):
     """Where the growth stands.
 
     `order` (n,) units so that those of a node stand together; `sorted` (g, n) the same for each
-    feature that is kept sorted, by its rungs; `slot` (n,) each unit's slot in the frontier.
+    feature that is kept sorted, by its codes; `slot` (n,) each unit's slot in the frontier.
     """
 
     nodes: Grown

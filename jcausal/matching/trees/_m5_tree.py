@@ -29,12 +29,12 @@ from jcausal.matching.trees._fit import Blocks, Design
 from jcausal.matching.trees._grow import begin, grow_level, grow_whole
 from jcausal.matching.trees._growth import CHUNK, Criterion, Growth, Limits, Plan, Search
 from jcausal.matching.trees._prepare import (
-    Rungs,
+    FeatureCodes,
     Scaling,
     design_of,
-    host_rungs,
+    host_codes,
     sizes_of,
-    traced_rungs,
+    traced_codes,
 )
 from jcausal.matching.trees._tree import Fits, Nodes, Tree, scale_of
 from jcausal.surfaces._surface import Arms, Encoding, OutcomeModel
@@ -162,7 +162,7 @@ class M5Tree(OutcomeModel):
     ) -> tuple[Nodes, Fits]:
         """One loop, with room for as many leaves as there could be."""
         n, f = features.shape
-        rungs = traced_rungs(features, use, self.bins)
+        coded = traced_codes(features, use, self.bins)
         height = np.full(f, n if self.bins is None else self.bins)
         height[np.asarray(Encoding(sample.schema).level) >= 0] = 2
         leaves = max(1, n // least)
@@ -173,9 +173,9 @@ class M5Tree(OutcomeModel):
         with jax.enable_x64(True):
             parts = (features, sample.y, sample.weight)
             x, y, w = (jnp.asarray(part, jnp.float64) for part in parts)
-            design, scaling = design_of(x, y, w, use, jnp.asarray(rungs.codes))
+            design, scaling = design_of(x, y, w, use, jnp.asarray(coded.codes))
             growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
-            nodes = nodes_of(growth, rungs, wide)
+            nodes = nodes_of(growth, coded, wide)
             fits = fits_of(design, growth, x, scaling, limits.free, wide, blocks)
             dtype = sample.x.dtype
             shorter = lambda a: a.astype(dtype) if a.dtype == jnp.float64 else a  # noqa: E731
@@ -191,18 +191,18 @@ class M5Tree(OutcomeModel):
         least: int,
     ) -> tuple[Nodes, Fits]:
         """Level by level, in shapes that near sizes share."""
-        rungs = host_rungs(sample, encoding, features, rows, self.bins)
-        assert rungs.units is not None
+        coded = host_codes(sample, encoding, features, rows, self.bins)
+        assert coded.units is not None
         wide, dtype = bucket(rows.size), sample.x.dtype
         blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, sizes_of(rungs.units, wide), blocks)
+        plan = Plan(self.split_search, self.criterion, sizes_of(coded.units, wide), blocks)
         weight = np.asarray(sample.weight, np.float64)[rows]
         even = bool((weight == weight[0]).all())
         outcome = np.asarray(sample.y, np.float64)[rows]
         nodes = 2 * max(1, wide // least)
         with jax.enable_x64(True):
             use = np.arange(wide) < rows.size
-            parts = (features[rows].astype(np.float64), outcome, weight, rungs.codes)
+            parts = (features[rows].astype(np.float64), outcome, weight, coded.codes)
             x, y, w, codes = (pad_rows(np.asarray(a), wide) for a in parts)
             begun = _begun(x, y, None if even else w, use, codes, limits, plan, nodes, SLOTS[0])
             design, scaling, growth = begun
@@ -211,7 +211,7 @@ class M5Tree(OutcomeModel):
             used = int(growth.used)
             leaves = int((np.asarray(growth.nodes.feature)[:used] < 0).sum())
             room = next(size for size in _rooms() if size >= leaves)
-            ends = (_to_columns(a, wide) for a in (rungs.top, rungs.bottom))
+            ends = (_to_columns(a, wide) for a in (coded.top, coded.bottom))
             found = _ended(design, growth, x, scaling, *ends, limits.free, room, blocks)
         nodes, fits = jax.tree.map(np.asarray, found)
         nodes = jax.tree.map(lambda a: to_device(a[:used]), nodes)
@@ -299,7 +299,7 @@ def _ended(
     leaves: int,
     blocks: Blocks,
 ) -> tuple[Nodes, Fits]:
-    nodes = nodes_of(growth, Rungs(design.codes, top, bottom), leaves)
+    nodes = nodes_of(growth, FeatureCodes(design.codes, top, bottom), leaves)
     return nodes, fits_of(design, growth, x, scaling, free, leaves, blocks)
 
 

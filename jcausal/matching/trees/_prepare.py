@@ -15,7 +15,7 @@ from jcausal_kernels import MISSING
 from jcausal_kernels.split_scan import FEW_RUNGS
 
 
-class Rungs(NamedTuple):
+class FeatureCodes(NamedTuple):
     """The place of each unit's value in every feature, and the values of each place.
 
     `top` and `bottom` (f, r) are the largest and smallest value of a place: the same, unless places
@@ -35,13 +35,13 @@ class Scaling(NamedTuple):
     scale: Float[Array, " g"]
 
 
-def host_rungs(
+def host_codes(
     sample: Sample,
     encoding: Encoding,
     features: Float[np.ndarray, "n f"],
     rows: Int[np.ndarray, " r"],
     bins: int | None,
-) -> Rungs:
+) -> FeatureCodes:
     """Places among the values of some rows, in the working dtype, read off the sample's ladders."""
     codes = np.empty((rows.size, features.shape[1]), np.int32)
     ladders: list[tuple[np.ndarray, np.ndarray]] = []
@@ -64,7 +64,7 @@ def host_rungs(
         np.stack([np.pad(pair[side], (0, wide - pair[side].size), mode="edge") for pair in ladders])
         for side in (0, 1)
     )
-    return Rungs(codes, tops, bottoms, count)
+    return FeatureCodes(codes, tops, bottoms, count)
 
 
 def _column(
@@ -76,7 +76,7 @@ def _column(
     if level >= 0:
         return column.astype(np.int64), np.array([0, 1], features.dtype)
     codes = np.asarray(sample.codes)[rows, j]
-    ladder = np.asarray(sample.ladder)[j, : np.asarray(sample.rungs)[j]].astype(features.dtype)
+    ladder = np.asarray(sample.ladder)[j, : np.asarray(sample.heights)[j]].astype(features.dtype)
     if (codes == MISSING).any():
         values, place = np.unique(column, return_inverse=True)
         return place, values
@@ -84,11 +84,13 @@ def _column(
     return place[codes], values
 
 
-def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None) -> Rungs:
+def traced_codes(
+    features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None
+) -> FeatureCodes:
     """The same under tracing, by sorting; `use` marks the rows whose values count."""
     codes, ladder, heights = traced_ladders(features, use, jnp.zeros(features.shape, bool))
     if bins is None:
-        return Rungs(codes, ladder, ladder)
+        return FeatureCodes(codes, ladder, ladder)
     total = jnp.maximum(use.sum(), 1)
 
     def one(codes: Array, column: Array, height: Array) -> tuple[Array, Array, Array]:
@@ -100,7 +102,7 @@ def traced_rungs(features: Float[Array, "n f"], use: Bool[Array, " n"], bins: in
         top = jnp.where(member, column, -jnp.inf).max(1)
         return place.astype(jnp.int32), top, jnp.where(member, column, jnp.inf).min(1)
 
-    return Rungs(*jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights))
+    return FeatureCodes(*jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights))
 
 
 def sizes_of(count: Int[np.ndarray, " f"], rows: int) -> tuple[int, ...]:
