@@ -38,7 +38,7 @@ def test_demo_on_the_psid_controls(tmp_path, repository_on_path):
         "the experiment: 1,794 (standard error 671",
         "smd_after",
         "effective sample size",
-        "some boxes",
+        "some groups",
         "years",
         " $: ",
         "surface, out of sample R2: controls ",
@@ -46,7 +46,7 @@ def test_demo_on_the_psid_controls(tmp_path, repository_on_path):
     ):
         assert words in done.stdout, words
     folder = tmp_path / "figures"
-    names = {"summary.txt", "effects.csv", "matched.csv", "boxes.csv", "balance.csv"}
+    names = {"summary.txt", "effects.csv", "matched.csv", "groups.csv", "balance.csv"}
     pictures = {"effects.png", "love.png", "boxes.png"}
     assert {f.name for f in folder.iterdir()} == names | pictures
     assert all((folder / name).read_bytes().startswith(PNG) for name in pictures)

@@ -100,7 +100,7 @@ def test_command_and_python_agree_to_the_last_digit(
     same(back("effects"), in_python.to_frame())
     assert "no intervals for single units: jc.ConservativeNormal would ignore" in printed
     same(back("matched"), in_python.matching.to_frame())
-    same(back("boxes"), in_python.matching.to_frame("boxes"))
+    same(back("groups"), in_python.matching.describe_frame())
     same(back("balance"), jc.balance(in_python.sample, in_python).reset_index())
     average = jc.interval(in_python, jc.Bootstrap(), key=3)
     assert f"{average}" in printed and in_python.matching.describe(0).split(";")[0]

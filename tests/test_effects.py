@@ -454,12 +454,10 @@ def test_words(surface, unchecked):
     found = jc.match(sample, jc.FastAHB(min_controls=1), surface=surface, query=[0])
     words = found.describe(0)
     assert words.endswith("treated") and "control" in words
-    boxes = found.to_frame("boxes")
+    boxes = found.describe_frame()
     assert boxes.loc[0, "age lower"] == found.lower[0, 0]
     units = found.to_frame()
     assert set(units["id"]) <= {0, 1, 2, 3} and (units["weight"] > 0).all()
-    with pytest.raises(ValueError, match="what is 'rows'"):
-        found.to_frame("rows")
 
 
 @pytest.mark.parametrize("level", [1.0, 0.0, -2.5])

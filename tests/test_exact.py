@@ -152,7 +152,7 @@ def test_limits_leave_a_valid_box_its_gap_and_how_it_ended():
         assert (np.asarray(boxes.sizes) >= 1).all()
         left = ~boxes.proven
         assert left.any() or engine == "highs"
-        assert set(boxes.to_frame("boxes").search[left]) <= {"node limit"}
+        assert set(boxes.describe_frame().search[left]) <= {"node limit"}
         assert (boxes.objective >= whole.objective - whole.gap).all()
         assert (boxes.proof.bound <= whole.objective + 1e-6).all()
         assert (boxes.gap >= 0).all()
@@ -163,7 +163,7 @@ def test_a_time_limit_ends_with_what_is_known(monkeypatch):
     sample = draw_sample(11, n=150, p=5)
     method = jc.ExactAHB(engine="device", time_limit=1e-9)
     boxes = jc.match(sample, method, surface=jc.Function(wavy))
-    late = boxes.to_frame("boxes").search == "time limit"
+    late = boxes.describe_frame().search == "time limit"
     assert late.sum() > 10
     np.testing.assert_array_equal(late, ~boxes.proven)
     assert boxes.matched.all()
@@ -296,7 +296,7 @@ def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
     with pytest.raises(jc.Interrupted) as stopped:
         jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")
     boxes = stopped.value.found
-    limited = boxes.to_frame("boxes").search == "node limit"
+    limited = boxes.describe_frame().search == "node limit"
     assert limited.any()
     assert np.asarray(boxes.matched)[limited].all()
     assert np.isfinite(boxes.gap[limited]).all()

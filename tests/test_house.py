@@ -75,6 +75,7 @@ def test_modules_are_abstract_or_final():
                     if name in vars(cls)
                     and inspect.isfunction(getattr(value, "fget", value))
                     and not getattr(value, "__isabstractmethod__", False)
+                    and not getattr(getattr(value, "fget", value), "is_default", False)
                     and not name.startswith("__")
                 }
                 assert not overridden, f"{cls.__name__} overrides {overridden}"
@@ -91,31 +92,128 @@ def test_public_names_stand_in_an_init_and_other_modules_start_with_an_underscor
                 assert all(a.asname == a.name for a in node.names), f
 
 
+def module_of(f):
+    """A file's dotted name; a package's is that of its __init__.py."""
+    root = next(root for root in ROOTS if f.is_relative_to(root))
+    parts = [root.name, *f.relative_to(root).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILE_OF = {module_of(f): f for f in FILES}
+FACES = {  # what a package's __init__.py hands on: (package, name) -> (module, name)
+    (module_of(f), alias.asname or alias.name): (node.module, alias.name)
+    for f in FILES
+    if f.name == "__init__.py"
+    for node in ast.walk(TREES[f])
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+
+
+def imported(tree):
+    """(module, name) of all that a file imports of ours, types and imports in functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jcausal"):
+            yield from ((node.module, alias.name) for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from ((a.name, "") for a in node.names if a.name.startswith("jcausal"))
+
+
+def defined_in(module, name):
+    """The module of the file that defines a name, through the packages that hand it on."""
+    while (module, name) in FACES:
+        module, name = FACES[module, name]
+    return f"{module}.{name}" if f"{module}.{name}" in FILE_OF else module
+
+
+def test_no_circles():
+    known = {
+        name: {defined_in(*each) for each in imported(TREES[f])} - {name}
+        for name, f in FILE_OF.items()
+        if f.name != "__init__.py"
+    }
+    while free := {name for name, needs in known.items() if not needs & known.keys()}:
+        known = {name: needs for name, needs in known.items() if name not in free}
+    assert not known, f"files that import each other in a circle, or rest on one: {sorted(known)}"
+
+
 def test_the_way_of_the_data_is_one_way():
     for f, tree in TREES.items():
         if f.parent.name == "jcausal_kernels":
-            names = {
+            roots = {
+                alias.name.split(".")[0]
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Import)
+                for alias in node.names
+            } | {
                 (node.module or "").split(".")[0]
                 for node in ast.walk(tree)
                 if isinstance(node, ast.ImportFrom)
-            } | {
-                a.name.split(".")[0]
-                for n in ast.walk(tree)
-                if isinstance(n, ast.Import)
-                for a in n.names
             }
             standard = set(sys.stdlib_module_names)
-            assert names - standard <= {"jax", "jaxtyping", "jcausal_kernels"}, f
+            assert roots - standard <= {"jax", "jaxtyping", "jcausal_kernels"}, f
             continue
-        parts = f.relative_to(ROOTS[0]).parts
-        stage = parts[0].removesuffix(".py")
-        if stage not in STAGES:
-            continue
+        stage = f.relative_to(ROOTS[0]).parts[0].removesuffix(".py")
+        for module, _ in imported(tree):
+            theirs = (module.split(".") + [""])[1]
+            if stage in STAGES and theirs in STAGES:
+                assert STAGES.index(theirs) <= STAGES.index(stage), (f, module)
+
+
+def test_private_modules_are_imported_by_their_own_package_only():
+    for f, tree in TREES.items():
+        mine = module_of(f).split(".")[:2]
+        for module, _ in imported(tree):
+            parts = module.split(".")
+            if any(part.startswith("_") for part in parts):
+                assert parts[:2] == mine or parts[0] == mine[0] == "jcausal_kernels", (f, module)
+
+
+def test_each_class_name_once():
+    names = {}
+    for f, tree in TREES.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jcausal."):
-                theirs = node.module.split(".")[1]
-                if theirs in STAGES:
-                    assert STAGES.index(theirs) <= STAGES.index(stage), (f, node.module)
+            if isinstance(node, ast.ClassDef):
+                names.setdefault(node.name, []).append(module_of(f))
+    assert not {name: where for name, where in names.items() if len(where) > 1}
+
+
+def test_nobody_outside_matching_asks_which_matching_it_is():
+    ours = {
+        name
+        for name, value in vars(jc.matching).items()
+        if inspect.isclass(value)
+        and issubclass(value, jc.matching.Matching)
+        and value is not jc.matching.Matching
+    }
+    assert {"Boxes", "Leaves", "Pairs"} <= ours
+    for f, tree in TREES.items():
+        if "matching" not in f.parts:
+            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            names |= {name for _, name in imported(tree)}
+            assert not names & ours, (f, names & ours)
+
+
+def documented(f, owner, node):
+    """Whether a function is a user's: a name of a public namespace, a class's method, a kernel."""
+    spaces = [jc, *(getattr(jc, name, None) for name in STAGES), jc.kernels]
+    public = owner or node.name
+    return not public.startswith("_") and any(hasattr(space, public) for space in spaces if space)
+
+
+def test_functions_take_six_parameters_at_most():
+    """Public ones apart, whose options are documented, and the making of Modules."""
+    for f, tree in TREES.items():
+        for owner in [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]:
+            for node in owner.body:
+                if not isinstance(node, ast.FunctionDef):
+                    continue
+                args = [a.arg for a in node.args.posonlyargs + node.args.args]
+                args += [a.arg for a in node.args.kwonlyargs]
+                taken = [a for a in args if a not in ("self", "cls", "lib")]
+                if len(taken) > 6 and node.name != "__init__":
+                    assert documented(f, getattr(owner, "name", ""), node), (f, node.name, taken)
 
 
 @pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])

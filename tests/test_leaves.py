@@ -200,7 +200,7 @@ def test_treated_off_the_plane_of_collinear_controls_are_extrapolated():
     expected = np.where(within, off[t] & (np.abs(first[t]) > 0.03), True)
     np.testing.assert_array_equal(effects.matching.extrapolated, expected)
     assert f"extrapolated {expected.sum()} of 20" in effects.summary()
-    listed = effects.matching.to_frame("queries")["outside"]
+    listed = effects.matching.describe_frame()["outside"]
     assert (listed[np.flatnonzero(off[t] & expected)] == "x0 | x1").all()
 
 

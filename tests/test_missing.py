@@ -187,7 +187,7 @@ def test_words_and_tables():
     assert any(words.endswith("$ or missing") for words in seen)
     plain = jc.match(sample, jc.FastAHB(), surface=bent(pay=0, flag=9.0), query=ALL)
     assert plain.describe(int(np.argmin(hole))).startswith("pay known")
-    boxes = strong.to_frame("boxes")
+    boxes = strong.describe_frame()
     assert (boxes["pay missing allowed"] == hole).all()
     assert (boxes["pay lower"].isna() == hole).all()
     units = strong.to_frame()
@@ -222,7 +222,7 @@ def test_frames_come_back_as_they_came():
         effects = jc.estimate(sample, found)
         frames = dict(
             units=found.to_frame(),
-            boxes=found.to_frame("boxes"),
+            boxes=found.describe_frame(),
             queries=effects.to_frame(),
             groups=effects.cate("town"),
             means=effects.unmatched(),

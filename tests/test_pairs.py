@@ -126,7 +126,7 @@ def test_intervals_balance_and_pictures_apply(pairs):
 
 
 def test_frames_and_words(pairs, unchecked):
-    frame = pairs.to_frame("pairs")
+    frame = pairs.describe_frame()
     held = np.asarray(pairs.weights) > 0
     assert len(frame) == held.sum() + 1
     assert frame["partner"].isna().sum() == 1 and frame["weight"].isna().sum() == 1
@@ -145,8 +145,6 @@ def test_frames_and_words(pairs, unchecked):
     )
     expected = "2 controls, 1 treated: 1 and 2 (1/2 each); alike in every covariate"
     assert same.describe(0) == expected
-    with pytest.raises(ValueError, match="what is 'boxes'"):
-        pairs.to_frame("boxes")
 
 
 def test_points_have_partners_of_both_arms():

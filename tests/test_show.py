@@ -251,7 +251,7 @@ def everything(kind):
         "describe": jc.describe(data, treatment="t", outcome="y"),
         "sample": sample.to_frame(),
         "matched": effects.matching.to_frame(),
-        "boxes": effects.matching.to_frame("boxes"),
+        "boxes": effects.matching.describe_frame(),
         "effects": effects.to_frame(),
         "cate": effects.cate("town"),
         "unmatched": effects.unmatched(),

@@ -30,8 +30,7 @@ from jcausal.data import (
     number_in_words,
     step_key,
 )
-from jcausal.effects import Effects, estimate, group_labels
-from jcausal.effects._words import cate_frame
+from jcausal.effects import Effects, cate_frame, estimate, group_labels
 from jcausal.inference import AbadieImbens, AverageMethod, Interval
 from jcausal.inference import interval as make_interval
 from jcausal.matching import Estimand, Matcher

@@ -13,7 +13,6 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writer
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
-from jcausal.matching import bounding
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
@@ -60,7 +59,7 @@ def report(results: Results, after: Sequence[str] = ()) -> str:
     ]
     for name, table in results.groups.items():
         parts.append(f"effects by {name}\n{_group_words(table)}")
-    parts += [words for words in (_chain_words(effects), _boxes_words(effects)) if words]
+    parts += [words for words in (_chain_words(effects), _groups_words(effects)) if words]
     return "\n\n".join(parts)
 
 
@@ -79,8 +78,7 @@ def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
     if results.units is not None:
         rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
     found = dict(effects=rows, balance=results.balance.reset_index())
-    if isinstance(matching, jc.matching.Boxes):
-        found |= dict(matched=matching.to_frame(), boxes=matching.to_frame("boxes"))
+    found |= dict(matched=matching.to_frame(), groups=matching.describe_frame())
     for name, table in results.groups.items():
         found[_file_name(f"effects by {name}", found)] = table
     ending = "parquet" if parquet else "csv"
@@ -98,7 +96,7 @@ def pictures(results: Results, *, unit: str) -> dict[str, Writer]:
         ),
         love=lambda: jc.plot.love(results.balance),
     )
-    if isinstance(matching, jc.matching.Boxes):
+    if matching.edges() is not None:
         which, pair = _drawn_boxes(effects)
         if which:
             found["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
@@ -174,16 +172,14 @@ def _chain_words(effects: jc.effects.Effects) -> str:
     return "\n".join(lines)
 
 
-def _boxes_words(effects: jc.effects.Effects) -> str:
+def _groups_words(effects: jc.effects.Effects) -> str:
     """A small, a middling and a large group among the matched, in words."""
     matching = effects.matching
-    if not isinstance(matching, jc.matching.Boxes):
-        return ""
     ite, ids = np.asarray(effects.ite), matching.sample.id
-    return "some boxes\n" + "\n".join(
+    return "some groups\n" + "\n".join(
         f"  unit {ids[int(matching.query[i])]}: {matching.describe(i)}; effect "
         f"{number_in_words(float(ite[i]))}"
-        for i in _some_boxes(effects)
+        for i in _some_groups(effects)
     )
 
 
@@ -194,15 +190,15 @@ def _drawn_boxes(effects: jc.effects.Effects) -> tuple[list[int], list[str]]:
     are no two such covariates.
     """
     boxes = effects.matching
-    assert isinstance(boxes, jc.matching.Boxes)
-    which = _some_boxes(effects)
-    columns = sorted(bounding(boxes, which)[:2])
-    placed = np.asarray(~np.isnan(np.asarray(boxes.lower)[:, columns]).any(1))
+    edges, which = boxes.edges(), _some_groups(effects)
+    assert edges is not None
+    columns = sorted(jc.plot.bounding(boxes, which)[:2])
+    placed = [bool(np.isfinite(box).all()) for box in edges.lower[:, columns]]
     names = [boxes.sample.schema.names[j] for j in columns]
     return [i for i in which if placed[i]] if len(columns) == 2 else [], names
 
 
-def _some_boxes(effects: jc.effects.Effects) -> list[int]:
+def _some_groups(effects: jc.effects.Effects) -> list[int]:
     """Queries at a quarter, the middle and nine tenths of the matched, by their controls."""
     matched = np.flatnonzero(np.asarray(effects.matched))
     order = matched[np.argsort(np.asarray(effects.n_control)[matched], kind="stable")]

@@ -56,6 +56,7 @@ from jcausal.data._seen import trained_on as trained_on
 from jcausal.data._shapes import bucket as bucket
 from jcausal.data._shapes import is_traced as is_traced
 from jcausal.data._shapes import pad_rows as pad_rows
+from jcausal.data._show import ROWS as ROWS
 from jcausal.data._show import Shown as Shown
 from jcausal.data._split import FoldError as FoldError
 from jcausal.data._split import FoldWords as FoldWords

@@ -7,8 +7,14 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jcausal.data import Sample, is_traced, step_key
-from jcausal.matching import Estimand, Leaves, Matching, Prognosis, arms_asked, foretell
-from jcausal.matching._matcher import EffectKind
+from jcausal.matching import (
+    EffectKind,
+    Estimand,
+    Matching,
+    Prognosis,
+    arms_asked,
+    foretell,
+)
 from jcausal.surfaces import OutcomeModel, ResponseSurface, check_model
 from jcausal.surfaces._folds import deal_folds, fold_surface
 from jcausal.surfaces._surface import Arms
@@ -48,8 +54,9 @@ def adjustment(
                 "or None for plain means."
             )
         return own, own is not None and (adjust == "surface" or own.adjusts)
-    if isinstance(matching, Leaves):
-        raise ValueError("effects of regressions in leaves are adjusted already: use adjust=None.")
+    smoother = matching.smoother()
+    if smoother is not None:
+        raise ValueError(f"effects by {smoother} are adjusted already: use adjust=None.")
     check_model("adjust", adjust)
     whose = arms_asked(sample, matching.estimand, matching.query, matching.asked)
     arms = _arms(whose, effect)

@@ -25,12 +25,14 @@ from jcausal.data import (
 )
 from jcausal.effects._adjust import Adjust, adjustment
 from jcausal.effects._average import Average
-from jcausal.effects._effects import Effects, Partitions, effects_of
+from jcausal.effects._effects import Effects, effects_of
 from jcausal.effects._notes import apart_words
+from jcausal.effects._of_groups import Partitions
 from jcausal.effects._support import on_common_support
 from jcausal.effects._words import poor_fit
-from jcausal.effects.estimators._aipw import AIPW, estimate_aipw
+from jcausal.effects.estimators import AIPW, estimate_aipw
 from jcausal.matching import (
+    EffectKind,
     Estimand,
     Matcher,
     Matching,
@@ -38,10 +40,11 @@ from jcausal.matching import (
     arms_asked,
     check_same_rows,
     make_task,
+    prefixed,
+    raise_failed,
     raise_unusable,
+    with_outcomes,
 )
-from jcausal.matching._match import raise_failed
-from jcausal.matching._matcher import EffectKind, prefixed
 from jcausal.surfaces import FitWarning, Function, OutcomeModel
 from jcausal.surfaces._folds import deal_folds, fold_surface, most_of_fold
 
@@ -208,6 +211,7 @@ def _of_matching(
 ) -> Effects:
     """Effects from groups that are at hand."""
     check_same_rows(sample, matching)
+    matching = with_outcomes(matching, sample)
     if repeats != 1 or ask.query is not None or ask.estimand not in ("att", matching.estimand):
         raise ValueError(
             "estimand, query and repeats are the matching's own: give them to jc.match, or "
@@ -219,7 +223,7 @@ def _of_matching(
         matching = on_common_support(sample, matching)
         if ask.throw:
             raise_unusable(matching)
-    effects = effects_of(sample, matching, (), ask.effect, prognosis, adjusted=adjusted)
+    effects = effects_of(matching, (), ask.effect, prognosis, adjusted=adjusted)
     if ask.throw and adjusted:
         raise_failed(effects.matching)
     return effects
@@ -326,7 +330,7 @@ def _cross_fit(
             raise_unusable(found)
     prognosis, adjusted = adjustment(sample, found, ask.adjust, ask.effect, key, folds)
     used = tuple(surfaces)
-    effects = effects_of(sample, found, used, ask.effect, prognosis, adjusted=adjusted)
+    effects = effects_of(found, used, ask.effect, prognosis, adjusted=adjusted)
     if ask.throw:
         raise_failed(effects.matching)
     return effects

@@ -1,18 +1,12 @@
 """What a careful reader would be told of an estimate: one sentence a matter."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from jcausal.data import DataError, number_in_words
+from jcausal.effects._average import Average
+from jcausal.effects._of_groups import EffectsOfGroups
 from jcausal.effects._support import flat_words, outside_of
 from jcausal.matching import RESULTS, code
-
-if TYPE_CHECKING:
-    from jcausal.effects._average import Average
-    from jcausal.effects._effects import Effects
 
 FAR = 0.1  # sd: a mean drift beyond which the adjustment carries the estimate
 WIDE = 0.5  # sd: a drift that a tenth of the groups exceed
@@ -22,7 +16,7 @@ CHANCE = 5  # queries of which fewer may all lie outside the other arm's values 
 NAMED = 3  # covariates that a sentence lists
 
 
-def drift_words(effects: Effects) -> list[str]:
+def drift_words(effects: EffectsOfGroups) -> list[str]:
     """One line on how far groups are from their units in what the model foretells."""
     if effects.prognosis is None or not np.asarray(effects.matched).any():
         return []
@@ -34,7 +28,7 @@ def drift_words(effects: Effects) -> list[str]:
     ]
 
 
-def adjustment_words(effects: Effects) -> list[str]:
+def adjustment_words(effects: EffectsOfGroups) -> list[str]:
     """By what effects are adjusted, and what plain means would give."""
     if not effects.adjusted or not (np.asarray(effects.matching.query) >= 0).all():
         return []
@@ -42,7 +36,7 @@ def adjustment_words(effects: Effects) -> list[str]:
     return [f"adjusted by {_model(effects)}; plain means of the groups give {plain}"]
 
 
-def _model(effects: Effects) -> str:
+def _model(effects: EffectsOfGroups) -> str:
     """The surface that guided the matching by its name, any other model not."""
     used, own = effects.prognosis, effects.matching.prognosis
     if used is None or own is None or not np.array_equal(used.units, own.units, equal_nan=True):
@@ -51,7 +45,7 @@ def _model(effects: Effects) -> str:
     return f"the {' and '.join(sorted(names))} surface" if names else "the outcome model"
 
 
-def second_words(effects: Effects, error: float) -> list[str]:
+def second_words(effects: EffectsOfGroups, error: float) -> list[str]:
     """The second opinion, and what to try where the two disagree. `error`: of the average."""
     try:
         second = effects.second_opinion()
@@ -64,7 +58,7 @@ def second_words(effects: Effects, error: float) -> list[str]:
     return [line, *second.notes(), *_disagreement(effects, second, error)]
 
 
-def _disagreement(effects: Effects, second: Average, error: float) -> list[str]:
+def _disagreement(effects: EffectsOfGroups, second: Average, error: float) -> list[str]:
     joint = float(np.hypot(error, float(second.std_error)))
     gap = abs(float(effects.average) - float(second.average))
     if not (np.isfinite(joint) and gap > ERRORS * joint):
@@ -76,7 +70,7 @@ def _disagreement(effects: Effects, second: Average, error: float) -> list[str]:
     ]
 
 
-def careful_words(effects: Effects, error: float) -> list[str]:
+def careful_words(effects: EffectsOfGroups, error: float) -> list[str]:
     """Large drift, an adjustment that decides, few effective partners, units without their like.
 
     First of all an outcome that never varies, which is told of points and without a match too.
@@ -90,7 +84,7 @@ def careful_words(effects: Effects, error: float) -> list[str]:
     ]
 
 
-def _far(effects: Effects) -> list[str]:
+def _far(effects: EffectsOfGroups) -> list[str]:
     if effects.prognosis is None:
         return []
     drift = np.asarray(effects.drift)[np.asarray(effects.matched)]
@@ -105,7 +99,7 @@ def _far(effects: Effects) -> list[str]:
     ]
 
 
-def _moved(effects: Effects, error: float) -> list[str]:
+def _moved(effects: EffectsOfGroups, error: float) -> list[str]:
     if not effects.adjusted:
         return []
     gap = float(effects.average) - float(effects.plain_average)
@@ -117,7 +111,7 @@ def _moved(effects: Effects, error: float) -> list[str]:
     ]
 
 
-def partner_words(effects: Effects) -> str:
+def partner_words(effects: EffectsOfGroups) -> str:
     """Few effective partners, told beside the number of matched queries where they are fewer."""
     matched = np.asarray(effects.matched)
     if not matched.any() or (np.asarray(effects.matching.query) < 0).any():
@@ -130,7 +124,7 @@ def partner_words(effects: Effects) -> str:
     return f" to {' and '.join(few)}" if few else ""
 
 
-def _partners(effects: Effects) -> list[tuple[str, float, int]]:
+def _partners(effects: EffectsOfGroups) -> list[tuple[str, float, int]]:
     """Effective and actual number of units in each arm that is compared with."""
     c, t = np.asarray(effects.contributions, np.float64), np.asarray(effects.sample.t)
     sides = dict(att=(False,), atc=(True,), ate=(False, True))[effects.estimand]
@@ -142,7 +136,7 @@ def _partners(effects: Effects) -> list[tuple[str, float, int]]:
     return found
 
 
-def _few(effects: Effects) -> list[str]:
+def _few(effects: EffectsOfGroups) -> list[str]:
     return [
         f"the average rests on {size:.0f} effective {word} of {count:,}: a few units weigh much"
         for word, size, count in _partners(effects)
@@ -150,7 +144,7 @@ def _few(effects: Effects) -> list[str]:
     ]
 
 
-def _outside(effects: Effects) -> list[str]:
+def _outside(effects: EffectsOfGroups) -> list[str]:
     outside, names = outside_of(effects.sample, effects.estimand)
     queried = np.zeros(effects.sample.n, bool)
     queried[np.asarray(effects.matching.query)[np.asarray(effects.matched)]] = True
@@ -170,7 +164,7 @@ def _outside(effects: Effects) -> list[str]:
     ]
 
 
-def apart_words(effects: Effects) -> str | None:
+def apart_words(effects: EffectsOfGroups) -> str | None:
     """One sentence where a covariate tells all matched queries from the other arm; else None."""
     query = np.asarray(effects.matching.query)[np.asarray(effects.matched)]
     if query.size < CHANCE or (query < 0).any():

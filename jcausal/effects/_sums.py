@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
-    Sample,
     difference,
     is_traced,
     on_host,
@@ -19,12 +18,13 @@ from jcausal.matching import RESULTS, Matching, Prognosis, code
 
 
 def summed(
-    sample: Sample, matching: Matching, prognosis: Prognosis | None, adjusted: bool
+    matching: Matching, prognosis: Prognosis | None, adjusted: bool
 ) -> tuple[Matching, Float[Array, "q 2 5"], Float[Array, "q 2"] | None, Float[Array, ""]]:
     """Group sums of what is averaged, and mean predictions; queries that are not finite are marked.
 
     On concrete arrays in float64: squares around a group's mean need the digits.
     """
+    sample = matching.sample
     assert sample.y is not None
     values, own, predicted = sample.y, None, None
     if prognosis is not None:
@@ -32,14 +32,14 @@ def summed(
         predicted = difference(sample.y, own)
         values = own if adjusted else values
     centre = _centre(values, sample.valid, sample.weight, adjusted)
-    traced = is_traced(sample, matching, values)
+    traced = is_traced(matching, values)
     with nullcontext() if traced else jax.enable_x64(True):
         wide = values.dtype if traced else np.dtype(np.float64)
         away = _away(values, centre, sample.valid, wide)
         also = None if predicted is None else _wide(predicted, wide)
         totals = matching.totals(away, also)
         totals, foretold = _parted(totals, sample.x.dtype, predicted is not None)
-    return _marked(sample, matching, totals, prognosis, adjusted), totals, foretold, centre
+    return _marked(matching, totals, prognosis, adjusted), totals, foretold, centre
 
 
 @on_host
@@ -88,13 +88,13 @@ def _centre(
 
 
 def _marked(
-    sample: Sample,
     matching: Matching,
     totals: Float[Array, "q 2 5"],
     prognosis: Prognosis | None,
     adjusted: bool,
 ) -> Matching:
     """The matching with a status for matched queries whose group or own outcome is not finite."""
+    sample = matching.sample
     assert sample.y is not None
     told = prognosis.queries if adjusted and prognosis is not None else None
     status = _status(matching.status, matching.query, sample.y, sample.valid, totals, told)

@@ -22,7 +22,6 @@ from jcausal.data import (
 )
 from jcausal.effects import Effects
 from jcausal.inference._average import AverageMethod, Form, Variance
-from jcausal.matching import Leaves
 
 ROWS = 1024  # units whose neighbours are looked for by one call
 
@@ -67,12 +66,12 @@ class AbadieImbens(AverageMethod):
                 "jc.AbadieImbens would ignore the sample's clusters: use jc.Bootstrap(), which "
                 "draws them whole, or a sample without cluster=."
             )
-        leaves = isinstance(effects.matching, Leaves)
+        regressions = effects.matching.smoother() is not None
         c = effects.coefficients(share)
-        wanted = _wanted(c, effects.sample.t if leaves else None, self.target)
+        wanted = _wanted(c, effects.sample.t if regressions else None, self.target)
         sigma = noise_variance(effects.sample, effects.residual, self.variance_neighbors, wanted)
-        if isinstance(effects.matching, Leaves):
-            sigma = added(sigma, _leaf_noise(effects, effects.matching))
+        if regressions:
+            sigma = added(sigma, _regression_noise(effects))
 
         def of_form(form: Form) -> tuple[Array, Array]:
             c, t = effects.coefficients(form.share), effects.sample.t
@@ -89,7 +88,7 @@ class AbadieImbens(AverageMethod):
 def _wanted(
     lib: Any, c: Float[Array, " n"], t: Bool[Array, " n"] | None, target: str
 ) -> Bool[Array, " n"]:
-    """Units whose sigma^2 is needed; of regressions in leaves only of the sample's treated."""
+    """Units whose sigma^2 is needed; of regressions only of the sample's treated."""
     return c != 0 if t is None else (c != 0) & t & (target == "sample")
 
 
@@ -118,12 +117,13 @@ def _population_variance(
     return lib.maximum((gap**2).sum() + (shared * sigma).sum(), 0)
 
 
-def _leaf_noise(effects: Effects, leaves: Leaves) -> Float[Array, " n"]:
-    """The residual variance of each control's leaf; 0 for others."""
+def _regression_noise(effects: Effects) -> Float[Array, " n"]:
+    """The residual variance of each control's regression; 0 for others."""
     sample = effects.sample
     assert sample.y is not None
-    centred = _centred(sample.y, effects.centre, sample.valid)
-    return _of_leaf(leaves.checked_residuals(centred)[2], leaves.leaf, sample.t)
+    found = effects.matching.unit_residuals(_centred(sample.y, effects.centre, sample.valid))
+    assert found is not None
+    return found.variance
 
 
 @on_host
@@ -131,13 +131,6 @@ def _centred(
     lib: Any, y: Float[Array, " n"], centre: Float[Array, ""], valid: Bool[Array, " n"]
 ) -> Float[Array, " n"]:
     return lib.where(valid, y - centre, 0)
-
-
-@on_host
-def _of_leaf(
-    lib: Any, noise: Float[Array, " l"], leaf: Int[Array, " n"], t: Bool[Array, " n"]
-) -> Float[Array, " n"]:
-    return lib.where(~t & (leaf >= 0), noise[leaf], 0)
 
 
 def noise_variance(

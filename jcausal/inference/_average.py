@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -115,7 +115,8 @@ def average_interval(
     shown = _one_partition(effects, method, by, measure, key)
     if effects.partitions is None:
         return shown
-    each = [_one_partition(run, method, by, measure, key) for run in effects.partitions.runs]
+    runs = cast(tuple[Effects, ...], effects.partitions.runs)
+    each = [_one_partition(run, method, by, measure, key) for run in runs]
     errors, estimates = [one.error for one in each], [one.estimate for one in each]
     variance = _over_partitions(errors, estimates, shown.estimate, measure)
     return _with_variance(shown, variance, measure)

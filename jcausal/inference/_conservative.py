@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import is_traced, on_host
 from jcausal.effects import Effects
 from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
-from jcausal.matching import Leaves
 
 
 class ConservativeNormal(IntervalMethod):
@@ -74,11 +73,12 @@ def check_groups(effects: Effects, name: str) -> None:
 
     **Raises:** ValueError.
     """
-    if isinstance(effects.matching, Leaves):
+    smoother = effects.matching.smoother()
+    if smoother is not None:
         raise ValueError(
-            f"{name} is for means of groups, and these effects come from regressions in leaves: "
-            "use jc.AbadieImbens() or jc.Bootstrap() for averages, by=effects.matching.leaf for "
-            "leaves."
+            f"{name} is for means of groups, and these effects come from {smoother}: use "
+            "jc.AbadieImbens() or jc.Bootstrap() for averages, and by= for those of groups, such "
+            "as by=effects.matching.leaf."
         )
 
 

@@ -15,7 +15,7 @@ from jcausal.effects import Effects
 from jcausal.inference._bootstrap import Weights, check_draws
 from jcausal.inference._conservative import check_groups, own_or_pooled
 from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
-from jcausal.matching._matcher import EffectKind
+from jcausal.matching import EffectKind
 from jcausal_kernels import resampling_weights
 
 LEAST = 5

@@ -16,8 +16,7 @@ from jcausal.data import (
 )
 from jcausal.effects import Effects
 from jcausal.inference._abadie_imbens import noise_variance
-from jcausal.matching import Leaves, Matching
-from jcausal.matching._matcher import EffectKind
+from jcausal.matching import EffectKind, Matching, UnitResiduals
 
 
 class Parts(NamedTuple):
@@ -33,8 +32,8 @@ class Parts(NamedTuple):
 def parts_of(effects: Effects, share: Float[Array, " q"]) -> Parts:
     """The linear form of an average, taken apart by adding up over the groups of each unit."""
     matching = effects.matching
-    if isinstance(matching, Leaves):
-        return _regression_parts(effects, matching, share)
+    if matching.smoother() is not None:
+        return _regression_parts(effects, share)
     groups = _Groups(
         effects.totals,
         _lift(effects.effective, effects.heavy, effects.alone),
@@ -109,7 +108,7 @@ def _added_up(
     return Parts(residual, total + own, lone, own, single)
 
 
-def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"]) -> Parts:
+def _regression_parts(effects: Effects, share: Float[Array, " q"]) -> Parts:
     """The same where predictions are averaged: a control's residual is that of its regression.
 
     It is lifted by 1 / sqrt(1 - leverage), so that its square has the expectation sigma^2; where
@@ -117,11 +116,13 @@ def _regression_parts(effects: Effects, leaves: Leaves, share: Float[Array, " q"
     """
     y, sample = effects.sample.y, effects.sample
     assert y is not None
-    found = leaves.checked_residuals(difference(y, effects.centre))
+    matching = effects.matching
+    found = matching.unit_residuals(difference(y, effects.centre))
+    assert found is not None
     partner, square = _by_weight(effects.totals, share)
-    total, single = leaves.scatter(partner), leaves.scatter(square, power=2)
-    queries = leaves.query, effects.matched
-    return _of_regressions(total, single, *found, leaves.leaf, sample.t, *queries, share)
+    total, single = matching.scatter(partner), matching.scatter(square, power=2)
+    lifted = _lifted(found, sample.t)
+    return _of_regressions(total, single, lifted, matching.query, effects.matched, share)
 
 
 @on_host
@@ -136,24 +137,25 @@ def _by_weight(
 
 
 @on_host
+def _lifted(lib: Any, found: UnitResiduals, t: Bool[Array, " n"]) -> Float[Array, " n"]:
+    """Residuals of the controls, each as large as its noise is expected to be."""
+    free = found.leverage < 0.99
+    lifted = found.residual / lib.sqrt(lib.where(free, 1 - found.leverage, 1))
+    return lib.where(t, 0, lib.where(free, lifted, lib.sqrt(found.variance)))
+
+
+@on_host
 def _of_regressions(
     lib: Any,
     total: Float[Array, " n"],
     single: Float[Array, " n"],
-    residual: Float[Array, " n"],
-    leverage: Float[Array, " n"],
-    variance: Float[Array, " l"],
-    leaf: Int[Array, " n"],
-    t: Bool[Array, " n"],
+    lifted: Float[Array, " n"],
     query: Int[Array, " q"],
     matched: Bool[Array, " q"],
     share: Float[Array, " q"],
 ) -> Parts:
-    free = leverage < 0.99
-    lifted = residual / lib.sqrt(lib.where(free, 1 - leverage, 1))
-    lifted = lib.where(free, lifted, lib.sqrt(variance[leaf]))
     own = add_at(lib, total.shape[0], query, lib.where(matched, share, 0))
-    return Parts(total * lib.where(t, 0, lifted), lib.abs(total) + own, own, own, single)
+    return Parts(total * lifted, lib.abs(total) + own, own, own, single)
 
 
 @on_host

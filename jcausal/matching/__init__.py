@@ -2,15 +2,22 @@
 
 from jcausal.matching._match import make_task as make_task
 from jcausal.matching._match import match as match
+from jcausal.matching._match import raise_failed as raise_failed
 from jcausal.matching._match import raise_unusable as raise_unusable
+from jcausal.matching._matcher import EffectKind as EffectKind
 from jcausal.matching._matcher import Matcher as Matcher
 from jcausal.matching._matcher import Progress as Progress
+from jcausal.matching._matcher import prefixed as prefixed
+from jcausal.matching._matching import Edges as Edges
 from jcausal.matching._matching import Estimand as Estimand
 from jcausal.matching._matching import MatchError as MatchError
 from jcausal.matching._matching import Matching as Matching
+from jcausal.matching._matching import UnitResiduals as UnitResiduals
+from jcausal.matching._matching import arm_shares as arm_shares
 from jcausal.matching._matching import arms_asked as arms_asked
 from jcausal.matching._matching import check_same_rows as check_same_rows
 from jcausal.matching._matching import queries_of as queries_of
+from jcausal.matching._matching import with_outcomes as with_outcomes
 from jcausal.matching._prognosis import Prognosis as Prognosis
 from jcausal.matching._prognosis import foretell as foretell
 from jcausal.matching._results import RESULTS as RESULTS
@@ -21,7 +28,6 @@ from jcausal.matching.boxes import Boxes as Boxes
 from jcausal.matching.boxes import ExactAHB as ExactAHB
 from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
-from jcausal.matching.boxes import bounding as bounding
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.trees import Leaves as Leaves

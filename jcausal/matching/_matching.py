@@ -1,8 +1,8 @@
 """What a matching is: who is compared with whom, for every query."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -10,9 +10,11 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
+    ROWS,
     Sample,
     Shown,
     add_at,
+    check_place,
     column,
     ids_of,
     is_traced,
@@ -20,15 +22,45 @@ from jcausal.data import (
     on_host,
     to_device,
 )
-from jcausal.data._show import ROWS
+from jcausal.matching._frames import counts_in_words, matched_frame
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code, sentence
 
 Estimand = Literal["att", "atc", "ate"]
+M = TypeVar("M")
 
 
 class MatchError(RuntimeError):
     """A matching that cannot be used: the message names the queries and what to do."""
+
+
+def default(method: M) -> M:
+    """Mark what a matching may say otherwise; nothing else that is concrete is overridden."""
+    method.is_default = True  # type: ignore[attr-defined]
+    return method
+
+
+class UnitResiduals(NamedTuple):
+    """What regressions leave of the outcomes: residual, leverage and variance of each unit (n,).
+
+    `variance` is the residual variance of the unit's regression; `leverage` the unit's own part in
+    its prediction. Units of no regression have 0 throughout.
+    """
+
+    residual: Float[Array, " n"]
+    leverage: Float[Array, " n"]
+    variance: Float[Array, " n"]
+
+
+class Edges(NamedTuple):
+    """Groups that are boxes: edges and the place of each query (q, p), in the covariates' units.
+
+    NaN where a box has no edge: in a category, and where it holds only missing values.
+    """
+
+    lower: Float[np.ndarray, "q p"]
+    upper: Float[np.ndarray, "q p"]
+    point: Float[np.ndarray, "q p"]
 
 
 class Matching(Shown, eqx.Module):
@@ -38,6 +70,11 @@ class Matching(Shown, eqx.Module):
     fold -1 belong to nobody. `query` (q,) holds the row of each query, or -1 for a point outside
     the sample; `status` (q,) a code of `jc.RESULTS`. `prognosis` is what the model that guided the
     matching foretells of units and queries, or None.
+
+    A matching of your own is an `equinox.Module` with these seven fields and the four abstract
+    methods, of which `sums` and `scatter` are each other's adjoint; powers go up to 3. What it has
+    to say beyond that it says by the methods marked as defaults: effects, intervals, balance,
+    pictures and the command ask these, and never which matching it is.
     """
 
     sample: eqx.AbstractVar[Sample]
@@ -56,16 +93,6 @@ class Matching(Shown, eqx.Module):
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`: each unit's weight times the shares of the groups it is in."""
 
-    @abstractmethod
-    def totals(
-        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
-    ) -> Float[Array, "q 2 e"]:
-        """What effects are made of, by arm of each group, in the dtype of y.
-
-        Sums of weight, weight y and weight (y - mean)^2; with S_p the sum of weight^p, effective
-        units S_1^2 / S_2, and S_3 / (S_1 S_2); then the sums of `also`.
-        """
-
     @property
     @abstractmethod
     def sizes(self) -> Int[Array, "q 2"]:
@@ -74,6 +101,106 @@ class Matching(Shown, eqx.Module):
     @abstractmethod
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows of the i-th query's group, and their weights (they add up to 1 in each arm)."""
+
+    @default
+    def totals(
+        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
+    ) -> Float[Array, "q 2 e"]:
+        """What effects are made of, by arm of each group, in the dtype of y.
+
+        Sums of weight, weight y and weight (y - mean)^2; with S_p the sum of weight^p, effective
+        units S_1^2 / S_2, and S_3 / (S_1 S_2); then the sums of `also`. Weights are taken to be
+        about 1: here they are cubed as they are.
+        """
+        columns = _powers(y)
+        ones = columns[:, :1] if is_traced(columns) else to_device(np.ones((y.size, 1), y.dtype))
+        parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]
+        parts += [] if also is None else [self.sums(also)]
+        return around_means(_joined(parts), to_device(np.ones((), y.dtype)))
+
+    @default
+    def notes(self) -> list[str]:
+        """Sentences for the summary: what a reader must know of how these groups were made."""
+        return []
+
+    @default
+    def columns(self) -> dict[str, np.ndarray]:
+        """What it adds to a frame of queries: names to arrays (q,)."""
+        return {}
+
+    @default
+    def unit_columns(self) -> dict[str, np.ndarray]:
+        """What it adds to the matched data: names to arrays (n,)."""
+        return {}
+
+    @default
+    def describe(self, i: int) -> str:
+        """The i-th query's group in words; here how many units it holds."""
+        i = check_place(i, len(self.query), "query")
+        return counts_in_words(*np.asarray(self.sizes)[i].tolist())
+
+    @default
+    def describe_frame(self) -> Any:
+        """One row a query with its group in words, of the kind that the sample was read from."""
+        rows = np.flatnonzero(np.asarray(self.asked))
+        table, sizes, words = (
+            self._queries(rows),
+            np.asarray(self.sizes)[rows],
+            self._in_words(rows),
+        )
+        table = table.assign(controls=sizes[:, 0], treated_in_group=sizes[:, 1], group=words)
+        return like(self.sample.home, table)
+
+    @default
+    def edges(self) -> Edges | None:
+        """The edges of groups that are boxes, which `jc.plot.boxes` draws; None for others."""
+        return None
+
+    @default
+    def smoother(self) -> str | None:
+        """In words what a group averages by where that is a regression; None for a mean."""
+        return None
+
+    @default
+    def unit_residuals(self, y: Float[Array, " n"]) -> UnitResiduals | None:
+        """Of a smoother: what its regressions leave of outcomes; None where groups are means."""
+        return None
+
+    @property
+    @default
+    def grew_on_outcomes(self) -> bool:
+        """Whether outcomes that are averaged shaped the groups; not where folds part the two."""
+        return False
+
+    @property
+    def pairs_are_disjoint(self) -> bool:
+        """Whether no unit is in two groups (concrete matchings only)."""
+        matched = np.asarray(self.matched)
+        share = np.repeat(matched[:, None], 2, axis=1).astype(self.sample.x.dtype)
+        used = np.count_nonzero(np.asarray(self.scatter(to_device(share))))
+        return bool(np.asarray(self.sizes)[matched].sum() == used)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether units of a group weigh differently (concrete matchings only)."""
+        ones = to_device(np.ones(self.sample.n, self.sample.x.dtype))
+        effective = np.asarray(self.totals(ones), np.float64)[..., 3]
+        return not np.allclose(effective, np.asarray(self.sizes), rtol=1e-4)
+
+    def to_frame(self) -> Any:
+        """The matched data: the rows that carry weight, of the kind that the sample was read from.
+
+        Id, treatment, outcome, fold, weight and covariates; a matched query counts with its
+        sampling weight, its partners share it (a regression's weights may be negative). A missing
+        value is missing again.
+        """
+        weight, about = np.asarray(self.matched_weights()), self.unit_columns()
+        frame = matched_frame(self.sample, np.asarray(self.fold), weight, about)
+        return like(self.sample.home, frame)
+
+    def reason(self, i: int) -> str:
+        """Why the i-th query ended as it did."""
+        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
 
     @property
     def asked(self) -> Bool[Array, " q"]:
@@ -148,13 +275,14 @@ class Matching(Shown, eqx.Module):
 
     def _shown(self) -> pd.DataFrame:
         rows = np.flatnonzero(np.asarray(self.asked))
-        table = self._queries(rows[:ROWS]).drop(columns="status")
-        describe = getattr(self, "describe", None)  # a user's own matching may have none
-        if describe is not None:
-            matched = np.asarray(self.matched)[rows]
-            words = [describe(int(i)) if found else "" for i, found in zip(table["query"], matched)]
-            table["group"] = words
-        return table
+        rows = rows[:ROWS]
+        table = self._queries(rows).drop(columns="status")
+        return table.assign(group=self._in_words(rows))
+
+    def _in_words(self, rows: Iterable[int]) -> list[str]:
+        """The groups of some queries in words; nothing where there is none."""
+        matched = np.asarray(self.matched)
+        return [self.describe(int(i)) if matched[i] else "" for i in rows]
 
 
 def matching_words(matching: Matching) -> str:
@@ -170,11 +298,20 @@ def matching_words(matching: Matching) -> str:
     ]
     for value in np.unique(status[~matched]):
         lines.append(f"unmatched {int((status == value).sum()):,}: {sentence(value)}")
-    describe = getattr(matching, "describe", None)
-    if describe is not None and matched.any():
+    if matched.any():
         first = int(asked[matched.argmax()])
-        lines.append(f"query {first}: {describe(first)}")
+        lines.append(f"query {first}: {matching.describe(first)}")
     return "\n".join(lines)
+
+
+@on_host
+def _powers(lib: Any, y: Float[Array, " n"]) -> Float[Array, "n 3"]:
+    return lib.stack([lib.ones_like(y), y, y**2], axis=1)
+
+
+@on_host
+def _joined(lib: Any, parts: list[Array]) -> Float[Array, "q 2 e"]:
+    return lib.concatenate(parts, axis=2)
 
 
 @on_host
@@ -260,6 +397,13 @@ def check_same_rows(sample: Sample, matching: Matching) -> None:
             f"the matching was made on other rows ({theirs.n}) than this sample's ({sample.n}): "
             "pass the sample that was matched, with its outcomes attached."
         )
+
+
+def with_outcomes(matching: Matching, sample: Sample) -> Matching:
+    """The matching over the same rows with the outcomes of `sample`."""
+    if matching.sample is sample:
+        return matching
+    return eqx.tree_at(lambda m: m.sample, matching, sample)
 
 
 def queries_of(sample: Sample, estimand: Estimand) -> Bool[Array, " n"]:

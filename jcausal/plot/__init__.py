@@ -1,8 +1,9 @@
 """Pictures; each function returns its matplotlib Axes."""
 
 from jcausal.plot._allocation import allocation as allocation
+from jcausal.plot._boxes import bounding as bounding
+from jcausal.plot._boxes import boxes as boxes
 from jcausal.plot._panel import panel as panel
-from jcausal.plot._plots import boxes as boxes
 from jcausal.plot._plots import effects as effects
 from jcausal.plot._plots import love as love
 from jcausal.plot._tree import tree as tree

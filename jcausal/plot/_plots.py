@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 from jcausal.data import DataError, Schema, as_pandas, check_kind, number_in_words
 from jcausal.effects import Effects
 from jcausal.inference import Interval
-from jcausal.matching import Boxes, bounding
 from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _label(schema: Schema, j: int) -> str:
+def label_of(schema: Schema, j: int) -> str:
     unit = schema.units[j]
     return plain(f"{schema.names[j]} ({unit})" if unit else schema.names[j])
 
@@ -50,104 +48,6 @@ def legend(ax: Axes, *, beside: bool) -> None:
     if beside:
         place = dict(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     ax.legend(fontsize="small", **place)
-
-
-def _columns(
-    matching: Boxes, which: Sequence[int], covariates: Sequence[str] | None
-) -> tuple[int, int]:
-    """Two ordered columns, by name or those that bound the boxes most; in the sample's order."""
-    schema = matching.sample.schema
-    if covariates is None:
-        best = bounding(matching, which)[:2]
-        if len(best) < 2:
-            raise ValueError("a picture of boxes needs two covariates that are not categories.")
-        return min(best), max(best)
-    for name in covariates:
-        if name not in schema.names or schema.kinds[schema.names.index(name)] == "category":
-            raise ValueError(f"{name!r} is no covariate with an order: {', '.join(schema.names)}.")
-    if len(covariates) != 2:
-        raise ValueError(f"name two covariates, not {len(covariates)}.")
-    return schema.names.index(covariates[0]), schema.names.index(covariates[1])
-
-
-def _query_words(matching: Boxes, i: int) -> str:
-    """A query as the tables name it: a unit of the sample by its id, a point by its place."""
-    row = int(np.asarray(matching.query)[i])
-    return plain(f"unit {matching.sample.id[row]}" if row >= 0 else f"query {i}", 24)
-
-
-def boxes(
-    matching: Boxes,
-    *,
-    which: Sequence[int] = (0, 1, 2),
-    covariates: Sequence[str] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Some boxes over a scatter of the sample in two covariates, zoomed to the boxes.
-
-    Each box bears the id of the unit that it was made for.
-
-    **Arguments:** `which` queries; `covariates` two names, default those that bound these boxes
-    most (most edges inside the data, numbers first); `ax`, which then holds the legend too.
-
-    **Returns:** the axes, labelled with names and units. ValueError for unknown names or queries.
-
-    **Example:**
-
-        >>> import jcausal as jc
-        >>> train, test = jc.split(jc.datasets.lalonde("experiment"), key=0)
-        >>> found = jc.match(test, jc.AHB(), surface=jc.fit(train, jc.Ridge()))
-        >>> jc.plot.boxes(found, covariates=["age", "income 1975"]).get_xlabel()
-        'age (years)'
-    """
-    from matplotlib.patches import Rectangle
-
-    check_kind(matching, Boxes, "plot.boxes", "pass what jc.match(..., jc.AHB()) returns")
-    schema = matching.sample.schema
-    for i in which:
-        if not 0 <= i < len(matching.query):
-            raise ValueError(f"there is no query {i}: they are 0 to {len(matching.query) - 1}.")
-    a, b = _columns(matching, which, covariates)
-    own = ax is None
-    ax = _axes(ax, (8.5, 5))
-    points, treated = matching.sample.points, np.asarray(matching.sample.t)
-    valid = np.asarray(matching.sample.valid)
-    for arm, colour, word in ((False, GREY, "controls"), (True, ORANGE, "treated")):
-        rows = np.flatnonzero(valid & (treated == arm))
-        if len(rows) > DRAWN:
-            word = f"{DRAWN:,} of {len(rows):,} {word}"
-            rows = np.random.default_rng(0).choice(rows, DRAWN, replace=False)
-        ax.scatter(points[rows, a], points[rows, b], s=9, c=colour, alpha=0.5, lw=0, label=word)
-    lower, upper = np.asarray(matching.lower), np.asarray(matching.upper)
-    span = np.nanmax(points[valid], axis=0) - np.nanmin(points[valid], axis=0)
-    for i in which:
-        if np.isnan(lower[i, [a, b]]).any():
-            raise ValueError(
-                f"box {i} holds only units whose {schema.names[a]!r} or {schema.names[b]!r} is "
-                "missing: it has no place in this picture, choose others with which=[...]."
-            )
-    margins, chosen = {}, np.array(list(which))
-    for j in (a, b):
-        wide = float(upper[chosen, j].max() - lower[chosen, j].min())
-        margins[j] = max(0.6 * wide, 0.02 * float(span[j]))
-    least = [0.01 * margins[j] for j in (a, b)]  # so that a box without extent can be seen
-    for k, i in enumerate(which):
-        corner, size = lower[i, [a, b]], upper[i, [a, b]] - lower[i, [a, b]]
-        grown = np.maximum(size, least)
-        corner = corner - (grown - size) / 2
-        frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8)
-        frame.set_label(_query_words(matching, i))
-        ax.add_patch(frame)
-        ax.plot(*np.asarray(matching.point)[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
-    for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
-        low, high, margin = lower[chosen, j].min(), upper[chosen, j].max(), margins[j]
-        near, seen = 0.1 * margin, points[valid, j]
-        limit(max(low - margin, np.nanmin(seen) - near), min(high + margin, np.nanmax(seen) + near))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter("{x:,.10g}")
-    ax.set(xlabel=_label(schema, a), ylabel=_label(schema, b), title="Boxes and their queries (+)")
-    legend(ax, beside=own)
-    return ax
 
 
 def effects(

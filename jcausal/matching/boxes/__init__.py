@@ -6,4 +6,3 @@ from jcausal.matching.boxes._exact import ExactAHB as ExactAHB
 from jcausal.matching.boxes._fast import FastAHB as FastAHB
 from jcausal.matching.boxes._tune import Tuning as Tuning
 from jcausal.matching.boxes._tune import tune as tune
-from jcausal.matching.boxes._words import bounding as bounding

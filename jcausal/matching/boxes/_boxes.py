@@ -1,6 +1,6 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,14 +15,14 @@ from jcausal.data import (
     first_rows,
     is_traced,
     like,
+    number_in_words,
     on_host,
     pad_rows,
     to_device,
 )
-from jcausal.matching._frames import counts_in_words, matched_frame
-from jcausal.matching._matching import Estimand, Matching, around_means
+from jcausal.matching._frames import counts_in_words
+from jcausal.matching._matching import Edges, Estimand, Matching, around_means
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching._results import sentence
 from jcausal.matching.boxes import _words
 from jcausal_kernels import CodedBoxes, Units, box_counts, box_sums, box_weights, membership
 
@@ -212,24 +212,31 @@ class Boxes(Matching):
         counts = np.array([(~treated).sum(), treated.sum()])
         return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
 
-    def to_frame(self, what: Literal["units", "boxes"] = "units") -> Any:
-        """The matched data with weights (`units`), or one row a box (`boxes`).
+    def describe_frame(self) -> Any:
+        """One row a box: the query, counts, status, and the box's edges or open levels.
 
-        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
-        Matched data: the rows that carry weight, with id, treatment, outcome, fold, weight and
-        covariates; a matched query counts with its sampling weight, partners share it. A missing
-        value is missing again.
-        Boxes: id of the query, counts, status, and the two edges (or the open levels) of each
-        covariate; for a number with gaps also whether the box takes in missing values.
+        Also how its search ended, where it was searched for; for a number with gaps whether the box
+        takes in missing values. The frame is of the kind that the sample was read from.
         """
-        if what not in ("units", "boxes"):
-            raise ValueError(f"what is {what!r}: use 'units' or 'boxes'.")
-        frame = _words.boxes_frame(self) if what == "boxes" else matched_frame(self)
-        return like(self.sample.home, frame)
+        return like(self.sample.home, _words.boxes_frame(self))
 
-    def reason(self, i: int) -> str:
-        """Why the i-th query ended as it did."""
-        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
+    def edges(self) -> Edges:
+        """`lower`, `upper` and `point`."""
+        return Edges(np.asarray(self.lower), np.asarray(self.upper), np.asarray(self.point))
+
+    def notes(self) -> list[str]:
+        """How many boxes are shown to be the best, of those that were searched for."""
+        if self.proof is None:
+            return []
+        matched = np.asarray(self.matched)
+        proven, gap = self.proven[matched], self.gap[matched]
+        words = f"boxes shown to be the best: {proven.sum():,} of {proven.size:,}"
+        if not proven.all():
+            words += f" (the others are within {number_in_words(float(gap.max()))} of it)"
+        left_out = self.proof.left_out[matched]
+        if left_out.any():
+            words += f"; {left_out.min():,} to {left_out.max():,} units were not looked at for each"
+        return [words]
 
 
 _members = jax.jit(membership)

@@ -1,7 +1,7 @@
 """Pairs: for every query the rows of its partners, with weights."""
 
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -18,10 +18,8 @@ from jcausal.data import (
     is_traced,
     like,
     on_host,
-    to_device,
 )
-from jcausal.matching._frames import matched_frame
-from jcausal.matching._matching import Estimand, Matching, around_means
+from jcausal.matching._matching import Estimand, Matching
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching.neighbors import _words
 
@@ -114,16 +112,6 @@ class Pairs(Matching):
         rows, weights = self._members
         return _sums(rows, weights, self.sample.t, values, power)
 
-    def totals(
-        self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
-    ) -> Float[Array, "q 2 e"]:
-        """Sums of weight, weight y and weight (y - mean)^2, effective units, heavy."""
-        columns = _powers(y)
-        ones = columns[:, :1] if is_traced(columns) else to_device(np.ones((y.size, 1), y.dtype))
-        parts = [self.sums(columns), self.sums(ones, power=2), self.sums(ones, power=3)]
-        parts += [] if also is None else [self.sums(also)]
-        return around_means(_joined(parts), to_device(np.ones((), y.dtype)))
-
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the groups that it is in."""
         rows, weights = self._members
@@ -153,19 +141,17 @@ class Pairs(Matching):
         i = check_place(i, len(self.query), "query")
         return _words.group_in_words(self, i)
 
-    def to_frame(self, what: Literal["units", "pairs"] = "units") -> Any:
-        """The matched data with weights (`units`), or one row a query and partner (`pairs`).
+    def describe_frame(self) -> Any:
+        """One row a query and partner: id and treatment of the query, id and weight of the partner.
 
-        The frame is of the kind that the sample was read from (pandas, polars, pyarrow, DuckDB).
-        Matched data: the rows that carry weight, with id, treatment, outcome, fold, weight and
-        covariates; a matched query counts with its sampling weight, partners share it.
-        Pairs: id and treatment of the query, id and weight of the partner; a query without partners
-        has one row without them, and the reason.
+        A query without partners has one row without them, and the reason. The frame is of the kind
+        that the sample was read from (pandas, polars, pyarrow, DuckDB).
         """
-        if what not in ("units", "pairs"):
-            raise ValueError(f"what is {what!r}: use 'units' or 'pairs'.")
-        frame = _words.pairs_frame(self) if what == "pairs" else matched_frame(self)
-        return like(self.sample.home, frame)
+        return like(self.sample.home, _words.pairs_frame(self))
+
+    def notes(self) -> list[str]:
+        """What a reader must know of how the pairs were made."""
+        return [self.caution] if self.caution else []
 
 
 def _check(pairs: Pairs) -> None:
@@ -221,16 +207,6 @@ def _beside(
     """The query as the last of its partners."""
     rows = lib.concatenate([rows, query[:, None].astype(rows.dtype)], axis=1)
     return rows, lib.concatenate([weights, own[:, None]], axis=1)
-
-
-@on_host
-def _powers(lib: Any, y: Float[Array, " n"]) -> Float[Array, "n 3"]:
-    return lib.stack([lib.ones_like(y), y, y**2], axis=1)
-
-
-@on_host
-def _joined(lib: Any, parts: list[Array]) -> Float[Array, "q 2 e"]:
-    return lib.concatenate(parts, axis=2)
 
 
 @on_host

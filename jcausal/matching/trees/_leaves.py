@@ -1,15 +1,14 @@
 """Leaves: for every query the controls of its leaf, with the weights of a linear regression."""
 
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, check_place, is_traced, like, on_host
-from jcausal.matching._matching import Estimand, Matching
+from jcausal.matching._matching import Estimand, Matching, UnitResiduals
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching._results import sentence
 from jcausal.matching.trees import _words
 from jcausal.matching.trees._projections import (
     Footing,
@@ -153,21 +152,6 @@ class Leaves(Matching):
         """
         return leaf_residuals(self._footing, y)
 
-    def checked_residuals(
-        self, y: Float[Array, " n"]
-    ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " l"]]:
-        """`residuals`, for errors.
-
-        **Raises:** ValueError on concrete input where every leaf is as small as its regression.
-        """
-        found = self.residuals(y)
-        if not is_traced(found) and np.isnan(np.asarray(found[2])).all():
-            raise ValueError(
-                "no leaf has more controls than its regression has coefficients, so that nothing "
-                "is left to tell their noise by: give jc.M5Tree a larger min_controls."
-            )
-        return found
-
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, over the trees of all folds."""
         return [rule for tree in self.trees for rule in tree.rules()]
@@ -178,24 +162,65 @@ class Leaves(Matching):
         at = int(np.asarray(self.leaf)[np.asarray(self.query)[i]])
         return f"{self.rules()[at]}: {_words.counts(self, at)}"
 
-    def to_frame(self, what: Literal["units", "queries", "leaves"] = "units") -> Any:
-        """The matched data with weights (`units`), one row a query, or one row a leaf.
-
-        The frame is of the kind that the sample was read from. Units: the rows that carry weight (a
-        control's may be negative), as `Boxes.to_frame`. Queries: id, leaf, its rule, its controls
-        and treated, and the features in which the query lies outside its leaf's controls. Leaves:
-        fold, rule, controls, treated, rank of the regression.
+    def describe_frame(self) -> Any:
+        """One row a query: id, leaf, its rule, its controls and treated, and the features in which
+        the query lies outside its leaf's controls; of the kind that the sample was read from.
         """
-        if what not in ("units", "queries", "leaves"):
-            raise ValueError(f"what is {what!r}: use 'units', 'queries' or 'leaves'.")
-        make = dict(
-            units=_words.units_frame, queries=_words.queries_frame, leaves=_words.design_frame
-        )
-        return like(self.sample.home, make[what](self))
+        return like(self.sample.home, _words.queries_frame(self))
 
-    def reason(self, i: int) -> str:
-        """Why the i-th query ended as it did."""
-        return sentence(int(np.asarray(self.status)[check_place(i, len(self.query), "query")]))
+    def leaves_frame(self) -> Any:
+        """One row a leaf: fold, rule, controls, treated, rank of the regression."""
+        return like(self.sample.home, _words.design_frame(self))
+
+    def notes(self) -> list[str]:
+        """Queries beyond their leaf's controls, and trees that saw the outcomes they average."""
+        lines, matched = [], int(np.asarray(self.matched).sum())
+        beyond = int(np.asarray(self.extrapolated).sum())
+        if beyond:
+            lines.append(
+                f"extrapolated {beyond} of {matched}: outside their leaf's controls in a feature"
+            )
+        if not self.honest:
+            lines.append("not honest: tree and effects use the same control outcomes")
+        return lines
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The leaf of each query, and whether its prediction is extrapolated."""
+        query = np.asarray(self.query)
+        return dict(leaf=np.asarray(self.leaf)[query], extrapolated=np.asarray(self.extrapolated))
+
+    def unit_columns(self) -> dict[str, np.ndarray]:
+        """The leaf of each unit."""
+        return dict(leaf=np.asarray(self.leaf))
+
+    @property
+    def grew_on_outcomes(self) -> bool:
+        """Whether the tree was grown on the outcomes that are averaged."""
+        return not self.honest
+
+    def smoother(self) -> str:
+        """What groups average by."""
+        return "a regression in each leaf"
+
+    def unit_residuals(self, y: Float[Array, " n"]) -> UnitResiduals:
+        """Residuals of the controls, their leverages and their leaf's residual variance.
+
+        **Raises:** ValueError on concrete input where every leaf is as small as its regression.
+        """
+        residual, leverage, variance = self.residuals(y)
+        if not is_traced(variance) and np.isnan(np.asarray(variance)).all():
+            raise ValueError(
+                "no leaf has more controls than its regression has coefficients, so that nothing "
+                "is left to tell their noise by: give jc.M5Tree a larger min_controls."
+            )
+        return UnitResiduals(residual, leverage, _of_leaf(variance, self.leaf, self.sample.t))
+
+
+@on_host
+def _of_leaf(
+    lib: Any, variance: Float[Array, " l"], leaf: Int[Array, " n"], t: Bool[Array, " n"]
+) -> Float[Array, " n"]:
+    return lib.where(~t & (leaf >= 0), variance[leaf], 0)
 
 
 @on_host

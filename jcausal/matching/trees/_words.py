@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Sample, Schema, beside_covariates, number_in_words
+from jcausal.data import Sample, Schema, number_in_words
 
 if TYPE_CHECKING:
     from jcausal.matching.trees._leaves import Leaves
@@ -122,24 +122,6 @@ def counts(leaves: Leaves, at: int) -> str:
     design = leaves.design
     controls, treated = (int(np.asarray(a)[at]) for a in (design.controls, design.treated))
     return f"{controls:,} control{'' if controls == 1 else 's'}, {treated:,} treated"
-
-
-def units_frame(leaves: Leaves) -> pd.DataFrame:
-    """The matched data with weights."""
-    sample = leaves.sample
-    weight = np.asarray(leaves.matched_weights())
-    rows = np.flatnonzero(weight != 0)
-    columns: dict[str, object] = dict(
-        id=sample.id[rows], treated=np.asarray(sample.t)[rows].astype(int)
-    )
-    if sample.y is not None:
-        columns["outcome"] = np.asarray(sample.y)[rows]
-    columns |= dict(
-        fold=np.asarray(leaves.fold)[rows],
-        leaf=np.asarray(leaves.leaf)[rows],
-        weight=weight[rows],
-    )
-    return beside_covariates(columns, sample.schema, sample.points[rows])
 
 
 def queries_frame(leaves: Leaves) -> pd.DataFrame:
