@@ -155,7 +155,7 @@ def test_the_way_of_the_data_is_one_way():
             continue
         stage = f.relative_to(ROOTS[0]).parts[0].removesuffix(".py")
         for module, _ in imported(tree):
-            theirs = (module.split(".") + [""])[1]
+            theirs = [*module.split("."), ""][1]
             if stage in STAGES and theirs in STAGES:
                 assert STAGES.index(theirs) <= STAGES.index(stage), (f, module)
 

@@ -1,14 +1,19 @@
 """Some boxes of a matching over the sample."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from jcausal.data import check_kind
 from jcausal.matching import Edges, Matching
 from jcausal.plot._plots import DRAWN, GREY, ORANGE, _axes, label_of, legend
 from jcausal.plot._text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def _columns(

@@ -1,0 +1,38 @@
+"""The table of all methods: one line gives a new one the common battery of tests."""
+
+from typing import Any, NamedTuple
+
+from conftest import wavy
+
+import jcausal as jc
+
+ALL = ("att", "atc", "ate")
+SURFACE = jc.Function(wavy)
+
+
+class Row(NamedTuple):
+    """A method as the battery needs it.
+
+    `name`: the command's `--method`; `make`: the method with the quick outcome model of the
+    battery; `estimands`; `traceable`: runs under jit and vmap; `draws`: draws at random beyond the
+    partition; `surface`: is guided by a surface that is trained on other folds; `oracle`: where an
+    independent implementation stands, which another test compares it with.
+    """
+
+    name: str
+    make: Any
+    estimands: tuple[str, ...]
+    traceable: bool
+    draws: bool
+    surface: bool
+    oracle: str
+
+
+METHODS = [
+    Row("ahb", lambda: jc.AHB(outcome=SURFACE), ALL, True, False, True, "level_boxes"),
+    Row("fast-ahb", lambda: jc.FastAHB(outcome=SURFACE), ALL, True, False, True, "fast_ahb"),
+    Row("exact-ahb", lambda: jc.ExactAHB(outcome=SURFACE), ALL, False, False, True, "exact_ahb"),
+    Row("m5-match", lambda: jc.M5Match(), ("att",), False, False, False, "subsets"),
+    Row("m5-model", lambda: jc.M5Model(), ("att",), True, False, False, "m5_tree"),
+    Row("aipw", lambda: jc.AIPW(outcome=SURFACE), ALL, True, False, True, "test_aipw"),
+]

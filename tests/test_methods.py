@@ -1,0 +1,185 @@
+"""The common battery: what every method of the table must do."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import close, draw_sample, wavy
+from methods import METHODS
+
+import jcausal as jc
+from jcausal.cli import METHODS as WORDS
+
+N = 96
+pytestmark = pytest.mark.x64
+every = pytest.mark.parametrize("row", METHODS, ids=[row.name for row in METHODS])
+traced = pytest.mark.parametrize(
+    "row", [row for row in METHODS if row.traceable], ids=[r.name for r in METHODS if r.traceable]
+)
+
+
+def sample_of(seed=0, **options):
+    return draw_sample(seed, n=N, p=2, id=np.arange(N) + 1000, **options)
+
+
+def arrays_of(seed=0):
+    one = draw_sample(seed, n=N, p=2)
+    return jnp.asarray(one.x), jnp.asarray(one.t), jnp.asarray(one.y)
+
+
+def average_of(sample, method, **options):
+    return jc.estimate(sample, method, key=3, **options).average
+
+
+def test_the_table_holds_every_method_of_the_library():
+    assert {row.name for row in METHODS} == set(WORDS)
+    for row in METHODS:
+        assert isinstance(row.make(), WORDS[row.name])
+    oracles = Path(__file__).parent
+    for row in METHODS:
+        files = [oracles / "oracles" / f"{row.oracle}.py", oracles / f"{row.oracle}.py"]
+        assert any(f.exists() for f in files), row
+
+
+@every
+def test_it_estimates_what_it_says_and_refuses_the_rest(row):
+    for estimand in ("att", "atc", "ate"):
+        if estimand in row.estimands:
+            found = jc.estimate(sample_of(), row.make(), estimand=estimand, key=0)
+            assert found.estimand == estimand and np.isfinite(found.average)
+        else:
+            with pytest.raises(ValueError, match=estimand):
+                jc.estimate(sample_of(), row.make(), estimand=estimand, key=0)
+
+
+@every
+def test_the_order_of_rows_changes_nothing(row):
+    data = sample_of()
+    order = np.random.default_rng(1).permutation(N)
+    turned = data.take(order)
+    close(average_of(turned, row.make()), average_of(data, row.make()), rtol=2e-4)
+
+
+@every
+def test_swapped_arms_give_the_negative(row):
+    if "atc" not in row.estimands:
+        pytest.skip(f"{row.name} is for the treated alone")
+    x, t, y = arrays_of()
+
+    def other(points):
+        return wavy(points)[:, ::-1]
+
+    method = row.make()
+    swapped = type(method)(outcome=jc.Function(other))
+    one = average_of(jc.Sample(x, t, y, id=np.arange(N)), method, estimand="att")
+    two = average_of(jc.Sample(x, ~t, y, id=np.arange(N)), swapped, estimand="atc")
+    close(two, -np.asarray(one), rtol=2e-4)
+
+
+@every
+def test_weights_count_relative_to_each_other(row):
+    weight = np.random.default_rng(2).uniform(0.5, 2, N)
+    one = average_of(sample_of(weight=weight), row.make())
+    close(average_of(sample_of(weight=4 * weight), row.make()), one, rtol=2e-4)
+    assert abs(float(one) - float(average_of(sample_of(), row.make()))) > 1e-6
+
+
+@every
+def test_whole_weights_are_duplicates_of_the_same_groups(row):
+    """A unit of weight 2 is two units, where both lie in the same groups."""
+    data = sample_of()
+    found = jc.estimate(data, row.make(), key=3)
+    if isinstance(found, jc.effects.Average):
+        pytest.skip("no groups")
+    if found.matching.has_weights or found.matching.smoother() is not None:
+        pytest.skip("groups whose weights are not the sample's")
+    for i in range(0, len(found.matching.query), 7):
+        rows, weight = found.matching.group(i)
+        arm = np.asarray(data.t)[rows]
+        for one in (arm, ~arm):
+            if one.any():
+                close(weight[one], 1 / one.sum(), rtol=1e-5)
+
+
+@traced
+def test_jit_equals_the_host_with_one_trace_a_shape(row):
+    count = []
+
+    @jax.jit
+    def att(x, t, y):
+        count.append(1)
+        return jc.estimate(jc.Sample(x, t, y), row.make(), key=3, throw=False).average
+
+    for seed in (0, 1):
+        x, t, y = arrays_of(seed)
+        close(att(x, t, y), average_of(jc.Sample(x, t, y), row.make()), rtol=5e-4)
+    assert len(count) == 1
+
+
+@traced
+def test_vmap_equals_the_loop(row):
+    x, t, y = arrays_of()
+    ys = jnp.stack([y, 2 * y])
+
+    def att(outcome):
+        return jc.estimate(jc.Sample(x, t, outcome), row.make(), key=3, throw=False).average
+
+    close(jax.jit(jax.vmap(att))(ys), [att(one) for one in ys], rtol=5e-4)
+
+
+@every
+def test_a_method_of_the_host_says_so_under_jit(row):
+    if row.traceable:
+        pytest.skip("it is traceable")
+    x, t, y = arrays_of()
+    with pytest.raises(ValueError, match="runs on the host and cannot be used under jit"):
+        jax.jit(lambda y: jc.estimate(jc.Sample(x, t, y), row.make(), key=3, throw=False).average)(
+            y
+        )
+
+
+@every
+def test_a_key_gives_the_same_bits(row):
+    data = sample_of()
+    one, two = (average_of(data, row.make()) for _ in range(2))
+    assert np.asarray(one) == np.asarray(two)
+
+
+@every
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_are_of_the_callers_kind(row, kind):
+    x, t, y = (np.asarray(a) for a in arrays_of())
+    frame = pd.DataFrame(dict(a=x[:, 0], b=x[:, 1], t=t.astype(int), y=y))
+    given = frame if kind == "pandas" else pl.from_pandas(frame)
+    data = jc.Sample.from_frame(given, treatment="t", outcome="y")
+    found = jc.estimate(data, row.make(), key=3)
+    tables = [found.to_frame()]
+    if not isinstance(found, jc.effects.Average):
+        tables += [found.matching.to_frame(), found.matching.describe_frame()]
+    assert all(isinstance(table, type(given)) for table in tables)
+
+
+@every
+def test_bad_input_is_one_sentence(row):
+    data = sample_of()
+    with pytest.raises(jc.DataError, match="the sample has no outcome"):
+        jc.estimate(sample_of(y=False), row.make(), key=0)
+    with pytest.raises(ValueError, match="estimand"):
+        jc.estimate(data, row.make(), estimand="atx", key=0)
+    with pytest.raises(jc.DataError, match="y"):
+        jc.Sample(data.x, data.t, np.full(N, np.nan))
+
+
+@every
+def test_it_prints(row):
+    method = row.make()
+    assert type(method).__name__ in repr(method)
+    found = jc.estimate(sample_of(), method, key=0)
+    assert found.summary().startswith("ATT") and str(found) == found.summary()
+    assert "<" in found._repr_html_()
+    if not isinstance(found, jc.effects.Average):
+        assert f"{type(found.matching).__name__} for ATT" in str(found.matching)
