@@ -162,17 +162,18 @@ def _parted_orders(
 ) -> Int[Array, "g1 n"]:
     """The order and the sorted ones, with each split node's left units before its right ones.
 
-    Units of a node keep their order on either side.
+    Units of a node keep their order on either side; every order has the nodes in the same places.
     """
     pad = partial(jnp.pad, pad_width=(0, 1))
     split, start, many = (pad(a) for a in (families.split, families.start, families.units[:, 0]))
-    place = jnp.arange(own.shape[0], dtype=jnp.int32)
+    at = own[growth.order]  # of each place, in all orders alike
+    place, first = jnp.arange(own.shape[0], dtype=jnp.int32), start[at]
+    before_first = jnp.minimum(first, place.shape[0] - 1)
 
     def part(order: Array) -> Array:
-        at, is_left = own[order], left[order]
-        first = start[at]
+        is_left = left[order]
         before = jnp.cumsum(is_left, dtype=jnp.int32) - is_left
-        rank = before - before[jnp.minimum(first, place.shape[0] - 1)]
+        rank = before - before[before_first]
         to = first + jnp.where(is_left, rank, many[at] + place - first - rank)
         to = jnp.where(split[at], to, place).astype(jnp.int32)
         return jnp.zeros_like(order).at[to].set(order, unique_indices=True)

@@ -45,7 +45,7 @@ class TreeMatcher(Matcher):
         for surface in surfaces:
             if not isinstance(surface, Tree):
                 raise ValueError(
-                    f"{type(self).__name__} needs a tree, not a {type(surface).__name__}: use "
+                    f"{type(self).__name__} needs a tree, not {type(surface).__name__}: use "
                     "surface=jc.fit(train, jc.M5Tree())."
                 )
             surface.check(sample)
