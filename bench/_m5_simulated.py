@@ -15,7 +15,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _m5_methods as methods
 from bench._m5_methods import METHODS, PASSING, Found
-from jcausal.matching.trees._candidates import make_ground, nearest
+from jcausal.matching.trees._candidates import leaf_space, nearest
 from jcausal.simulate import Simulated
 
 
@@ -118,9 +118,9 @@ def _matched(sample: jc.Sample, tree: jc.matching.Tree, search: bool) -> Ablatio
         matching = jc.match(sample, method, surface=tree, honest=False)
     else:
         queries, able = np.flatnonzero(sample.t), ~np.asarray(sample.t)
-        ground = make_ground(tree, sample, method.weights)
+        space = leaf_space(tree, sample, method.weights)
         matching = methods.pairs(
-            sample, nearest(ground, sample, queries, able, method.k, method.metric)
+            sample, nearest(space, sample, queries, able, method.k, method.metric)
         )
     table = jc.balance(sample, matching)
     bounds = methods.found(jc.estimate(sample, matching, adjust=None))

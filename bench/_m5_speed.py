@@ -19,7 +19,12 @@ from bench import _m5_cdc, _m5_time
 from bench._large import peak
 from bench._m5_methods import PASSING
 from bench._speed import timed
-from jcausal.matching.trees._subset_program import Problem, Rule, problem, solve_subsets
+from jcausal.matching.trees._subset_program import (
+    SubsetObjective,
+    SubsetProblem,
+    problem,
+    solve_subsets,
+)
 from jcausal.matching.trees._subset_program import _least as least_program
 from jcausal.matching.trees._subset_program import measure as set_measures
 
@@ -117,7 +122,7 @@ def against_programs(queries: int, few: int, k: int = 10, f: int = 20) -> pd.Dat
             kernel = timed(lambda: jax.block_until_ready(call()), 3)[1] / queries  # noqa: B023
             chosen = np.asarray(call().chosen)[:few]
         began = time.perf_counter()
-        sets = _by_programs(problems, Rule("mean", alpha, 1e-5))
+        sets = _by_programs(problems, SubsetObjective("mean", alpha, 1e-5))
         spent = (time.perf_counter() - began) / few
         values = [
             [total(each, one, alpha) for each, one in zip(problems, found)]
@@ -138,15 +143,15 @@ def against_programs(queries: int, few: int, k: int = 10, f: int = 20) -> pd.Dat
     return pd.DataFrame(lines)
 
 
-def _by_programs(problems: list[Problem], rule: Rule) -> list[np.ndarray]:
+def _by_programs(problems: list[SubsetProblem], aim: SubsetObjective) -> list[np.ndarray]:
     with jc.solvers.SolverPool(1) as pool:
-        if rule.alpha is None:
-            return solve_subsets(problems, rule, pool)
-        solutions = pool.solve([least_program(one, rule) for one in problems])
+        if aim.alpha is None:
+            return solve_subsets(problems, aim, pool)
+        solutions = pool.solve([least_program(one, aim) for one in problems])
     return [np.asarray(each.values)[: one.s.size] > 0.5 for one, each in zip(problems, solutions)]
 
 
-def total(one: Problem, chosen: np.ndarray, alpha: float | None) -> float:
+def total(one: SubsetProblem, chosen: np.ndarray, alpha: float | None) -> float:
     """A of a set, or A + B / alpha; relative to the largest deviation."""
     a, b = set_measures(one, chosen, "mean")
     return a if alpha is None else a + b / alpha

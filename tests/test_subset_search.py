@@ -8,7 +8,7 @@ from oracles.subsets import best_subset, draw_problem
 
 import jcausal as jc
 from jcausal import kernels
-from jcausal.matching.trees._subset_program import Rule, measure, problem, solve_subsets
+from jcausal.matching.trees._subset_program import SubsetObjective, measure, problem, solve_subsets
 from jcausal_kernels.specs import NEAR_SPECS, SUBSET_SPECS
 
 RANDOM = np.stack([draw_problem(seed, 6, 3) for seed in range(200)])
@@ -57,7 +57,7 @@ def test_enumeration_brute_force_and_highs_agree(balance, alpha):
     np.testing.assert_array_equal(found, expected)
     problems = [problem(d, s, balance) for d, s in zip(RANDOM, weight)]
     with jc.solvers.SolverPool(1) as pool:
-        solved = solve_subsets(problems, Rule(balance, alpha, 1e-5), pool)
+        solved = solve_subsets(problems, SubsetObjective(balance, alpha, 1e-5), pool)
     np.testing.assert_array_equal(solved, expected)
 
 
@@ -66,7 +66,7 @@ def test_a_large_alpha_is_the_lexicographic_order():
     np.testing.assert_array_equal(enumerated(RANDOM, ONES * 1.0, alpha=1e7), plain)
     few = [problem(d, np.ones(6), "mean") for d in RANDOM[:24]]
     with jc.solvers.SolverPool(1) as pool:
-        solved = solve_subsets(few, Rule("mean", 1e4, 1e-5), pool)
+        solved = solve_subsets(few, SubsetObjective("mean", 1e4, 1e-5), pool)
     expected = enumerated(RANDOM, ONES * 1.0, alpha=1e4)[:24]
     np.testing.assert_array_equal(solved, expected)
 
@@ -76,7 +76,7 @@ def test_programs_take_more_candidates_than_one_holds_in_order():
     d[3, :11] = 0  # eleven exact matches: more than the order of one program
     expected = enumerated(d, np.ones(d.shape[:2]), balance="sum")
     with jc.solvers.SolverPool(1) as pool:
-        rule = Rule("sum", None, 1e-5)
+        rule = SubsetObjective("sum", None, 1e-5)
         solved = solve_subsets([problem(each, np.ones(13), "sum") for each in d], rule, pool)
     np.testing.assert_array_equal(solved, expected)
     assert expected[3].sum() == 11 + (d[3, 11:] == 0).all(1).sum()

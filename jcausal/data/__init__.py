@@ -38,6 +38,7 @@ from jcausal.data._kinds import check_place as check_place
 from jcausal.data._kinds import check_share as check_share
 from jcausal.data._kinds import named as named
 from jcausal.data._kinds import whole as whole
+from jcausal.data._ladder import traced_ladders as traced_ladders
 from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
@@ -50,6 +51,7 @@ from jcausal.data._read import read_column as read_column
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._sample import ids_of as ids_of
 from jcausal.data._schema import Schema as Schema
+from jcausal.data._schema import plain_schema as plain_schema
 from jcausal.data._seen import Trained as Trained
 from jcausal.data._seen import check_honest as check_honest
 from jcausal.data._seen import trained_on as trained_on

@@ -15,6 +15,11 @@ from jcausal.surfaces._mlp import MLPSurface as MLPSurface
 from jcausal.surfaces._quality import FitWarning as FitWarning
 from jcausal.surfaces._ridge import Ridge as Ridge
 from jcausal.surfaces._ridge import RidgeSurface as RidgeSurface
+from jcausal.surfaces._surface import Arms as Arms
+from jcausal.surfaces._surface import Encoding as Encoding
+from jcausal.surfaces._surface import Noise as Noise
 from jcausal.surfaces._surface import OutcomeModel as OutcomeModel
 from jcausal.surfaces._surface import ResponseSurface as ResponseSurface
+from jcausal.surfaces._surface import evaluate_along as evaluate_along
 from jcausal.surfaces._surface import line_offsets as line_offsets
+from jcausal.surfaces._surface import of_arms as of_arms

@@ -283,6 +283,15 @@ def _sorted(
     return jax.vmap(one, in_axes=(0, 1), out_axes=1)(order, codes)
 
 
+def _in_order(columns: Array, rows: Array, inside: Array) -> Array:
+    """Columns of the units in `rows` (n, p); of units without weights only w y is looked up."""
+    if columns.shape[1] > 3:
+        return columns[rows]
+    first = columns[:, 1][rows]
+    one = jnp.broadcast_to(inside[:, None], first.shape).astype(first.dtype)
+    return jnp.stack([one, first, first**2], axis=2)
+
+
 def _steps(
     codes: Array,
     node: Array,
@@ -303,10 +312,12 @@ def _steps(
         return total, total
 
     none = jnp.zeros(p * d, columns.dtype)
-    sums = lax.scan(add, none, (_starts(at), columns[rows].reshape(n, p * d)))[1].reshape(n, p, d)
+    ordered = _in_order(columns, rows, at < nodes).reshape(n, p * d)
+    sums = lax.scan(add, none, (_starts(at), ordered))[1].reshape(n, p, d)
     follows = jnp.concatenate([at[1:] == at[:-1], jnp.zeros(1, bool)])
-    last = jnp.where(follows, nodes + 1, at)
-    of = _sums(jnp.zeros((nodes + 1, p, d), sums.dtype).at[last].set(sums, mode="drop")[at])
+    end = jnp.zeros(nodes + 1, jnp.int32)
+    end = end.at[jnp.where(follows, nodes + 1, at)].set(place[:, 0], mode="drop")
+    of = _sums(sums[end][at])
     code = jnp.take_along_axis(codes, rows, axis=0)
     after = jnp.concatenate([code[1:], code[-1:]])
     level = jnp.where(follows[:, None] & (after > code), _level(of, _sums(sums), minimum), 0)

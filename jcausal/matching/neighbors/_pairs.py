@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -15,13 +16,17 @@ from jcausal.data import (
     Values,
     add_at,
     check_place,
+    ids_of,
     is_traced,
     like,
     on_host,
 )
+from jcausal.matching._frames import counts_in_words
 from jcausal.matching._matching import Estimand, Matching
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching.neighbors import _words
+from jcausal.matching._results import sentence
+from jcausal.matching.neighbors._partners import partners_in_words
+from jcausal_kernels import segmented_scan
 
 
 @runtime_checkable
@@ -139,7 +144,18 @@ class Pairs(Matching):
         Covariates in which the weighted mean of the partners equals the query are not named.
         """
         i = check_place(i, len(self.query), "query")
-        return _words.group_in_words(self, i)
+        if not np.asarray(self.matched)[i]:
+            return sentence(int(np.asarray(self.status)[i]))
+        rows, weights = self.group(i)
+        treated = np.asarray(self.sample.t)[rows]
+        parts = [counts_in_words(int((~treated).sum()), int(treated.sum()))]
+        place = -1 if self.place is None else int(np.asarray(self.place)[i])
+        if place >= 0:
+            parts.insert(0, [rule for guide in self.guides for rule in guide.rules()][place])
+        query = int(np.asarray(self.query)[i])
+        if query >= 0:
+            parts.append(partners_in_words(self.sample, query, rows[:-1], weights[:-1]))
+        return ": ".join(parts)
 
     def describe_frame(self) -> Any:
         """One row a query and partner: id and treatment of the query, id and weight of the partner.
@@ -147,11 +163,32 @@ class Pairs(Matching):
         A query without partners has one row without them, and the reason. The frame is of the kind
         that the sample was read from (pandas, polars, pyarrow, DuckDB).
         """
-        return like(self.sample.home, _words.pairs_frame(self))
+        return like(self.sample.home, _pairs_frame(self))
 
     def notes(self) -> list[str]:
         """What a reader must know of how the pairs were made."""
         return [self.caution] if self.caution else []
+
+
+def _pairs_frame(pairs: Pairs) -> pd.DataFrame:
+    """One row a query and partner; queries without partners have one row and the reason."""
+    sample, query = pairs.sample, np.asarray(pairs.query)
+    rows, weights = np.asarray(pairs.rows), np.asarray(pairs.weights)
+    held = weights > 0
+    alone = np.asarray(pairs.asked) & ~held.any(1)
+    i, j = np.nonzero(np.column_stack([held, alone]))
+    here = j < rows.shape[1]
+    partner = np.where(here, rows[i, np.minimum(j, rows.shape[1] - 1)], -1)
+    columns: dict[str, object] = dict(
+        id=ids_of(sample, query[i]),
+        treated=np.asarray(pairs.query_treated)[i],
+        partner=ids_of(sample, partner),
+        weight=np.where(here, weights[i, np.minimum(j, rows.shape[1] - 1)], np.nan),
+        reason=[sentence(s) for s in np.asarray(pairs.status)[i]],
+    )
+    if pairs.place is not None:
+        columns["place"] = np.asarray(pairs.place)[i]
+    return pd.DataFrame(columns)
 
 
 def _check(pairs: Pairs) -> None:
@@ -275,12 +312,8 @@ def _sorted_sums(place: Array, values: Array, n: int) -> Float[Array, " n"]:
         return jnp.zeros(n, values.dtype)
     order = jnp.argsort(place, stable=True)
     place, values = place[order], values[order]
-    starts: Bool[Array, " e"] = jnp.concatenate([jnp.ones(1, bool), place[1:] != place[:-1]])
-
-    def join(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
-        return left[0] | right[0], jnp.where(right[0], right[1], left[1] + right[1])
-
-    running = lax.associative_scan(join, (starts, values))[1]
+    starts = jnp.concatenate([jnp.ones(1, bool), place[1:] != place[:-1]])
+    running = segmented_scan(jnp.add, starts, values, 0)
     last = jnp.searchsorted(place, jnp.arange(n), side="right") - 1
     there = (last >= 0) & (place[jnp.maximum(last, 0)] == jnp.arange(n))
     return jnp.where(there, running[jnp.maximum(last, 0)], 0)

@@ -13,8 +13,8 @@ Metric = Literal["weighted", "euclidean"]
 Weights = Literal["leaf", "global"] | Float[np.ndarray, " p"] | Float[Array, " p"]
 
 
-class Ground(NamedTuple):
-    """One fold's tree, with what it says of the sample's n rows and L leaves.
+class LeafSpace(NamedTuple):
+    """Where the sample's n rows lie in the L leaves of one fold's tree.
 
     `features` (n, f) scaled to [0, 1] over the units that the tree was given; `leaf` (n,);
     `importance` (L, f) weights of the features.
@@ -25,7 +25,20 @@ class Ground(NamedTuple):
     importance: Float[np.ndarray, "l f"]
 
 
-def make_ground(tree: Tree, sample: Sample, weights: Weights) -> Ground:
+class Candidates(NamedTuple):
+    """Of some queries of one fold the controls that they may be matched to.
+
+    `queries` (q,) by row, `rows` (q, k) of the candidates, -1 for none, and their `weight` (q, k),
+    which adds up to their number.
+    """
+
+    space: LeafSpace
+    queries: Int[np.ndarray, " q"]
+    rows: Int[np.ndarray, "q k"]
+    weight: Float[np.ndarray, "q k"]
+
+
+def leaf_space(tree: Tree, sample: Sample, weights: Weights) -> LeafSpace:
     """Scale the features and settle their weights.
 
     **Raises:** ValueError for weights of a wrong length, or not finite.
@@ -48,11 +61,11 @@ def make_ground(tree: Tree, sample: Sample, weights: Weights) -> Ground:
         importance = np.broadcast_to(own[np.asarray(tree.encoding.column)], importance.shape)
     if not np.isfinite(importance).all():
         raise ValueError("the tree has slopes that are not finite: check its outcomes.")
-    return Ground(features, np.asarray(tree.leaf(sample.x)), importance)
+    return LeafSpace(features, np.asarray(tree.leaf(sample.x)), importance)
 
 
 def nearest(
-    ground: Ground,
+    space: LeafSpace,
     sample: Sample,
     queries: Int[np.ndarray, " q"],
     able: Bool[np.ndarray, " n"],
@@ -64,16 +77,16 @@ def nearest(
     Of rows that are as near, those with the lower covariates come first, column by column, then
     those of the lower id (or position).
     """
-    place = ground.leaf[queries]
-    wanted = np.zeros(len(ground.importance), bool)
+    place = space.leaf[queries]
+    wanted = np.zeros(len(space.importance), bool)
     wanted[place] = True
-    rows = np.flatnonzero(able & wanted[ground.leaf])
-    rows = rows[_value_order(sample, rows, ground.leaf[rows])]
-    values, at = ground.features[rows], ground.features[queries]
+    rows = np.flatnonzero(able & wanted[space.leaf])
+    rows = rows[_value_order(sample, rows, space.leaf[rows])]
+    values, at = space.features[rows], space.features[queries]
     if metric == "weighted":
-        values, at = values * ground.importance[ground.leaf[rows]], at * ground.importance[place]
+        values, at = values * space.importance[space.leaf[rows]], at * space.importance[place]
     turn = np.argsort(place, kind="stable")
-    edges = np.searchsorted(ground.leaf[rows], np.stack([place, place + 1])[:, turn])
+    edges = np.searchsorted(space.leaf[rows], np.stack([place, place + 1])[:, turn])
     wide, dtype = bucket(turn.size), sample.x.dtype
     first, last = (to_device(pad_rows(each.astype(np.int32), wide)) for each in edges)
     columns = to_device(pad_rows(values.astype(dtype), bucket(rows.size)))
@@ -106,9 +119,9 @@ def _value_order(
 
 
 def deviations(
-    ground: Ground, queries: Int[np.ndarray, " q"], rows: Int[np.ndarray, "q k"]
+    space: LeafSpace, queries: Int[np.ndarray, " q"], rows: Int[np.ndarray, "q k"]
 ) -> Float[np.ndarray, "q k f"]:
     """Weighted signed deviations of the candidates from their query; 0 where there is none."""
-    gap = ground.features[rows] - ground.features[queries][:, None]
-    gap *= ground.importance[ground.leaf[queries]][:, None]
+    gap = space.features[rows] - space.features[queries][:, None]
+    gap *= space.importance[space.leaf[queries]][:, None]
     return np.where((rows >= 0)[..., None], gap, 0)

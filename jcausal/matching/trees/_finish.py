@@ -1,27 +1,25 @@
 """From a grown tree to its nodes and the regressions of its leaves."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jcausal.matching.trees._fit import (
-    Blocks,
-    Design,
-    moments,
+from jcausal.matching.trees._growth_state import TreeGrowth
+from jcausal.matching.trees._leaf_fits import LeafFits
+from jcausal.matching.trees._least_squares import (
+    least_squares,
+    over_chunks,
+    own_products,
+    put_rows,
     quality,
-    solve,
-    whole,
 )
-from jcausal.matching.trees._growth import CHUNK, Growth
-from jcausal.matching.trees._prepare import FeatureCodes, Scaling
-from jcausal.matching.trees._tree import Fits, Nodes
+from jcausal.matching.trees._nodes import TreeNodes
+from jcausal.matching.trees._prepare import PlaceValues
 from jcausal_kernels import segmented_scan
 
 
-def leaf_numbers(growth: Growth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
+def leaf_numbers(growth: TreeGrowth, leaves: int) -> tuple[Int[Array, " k"], Int[Array, " l"]]:
     """Leaves from left to right: each node's number (-1: none), and each leaf's node (-1: none)."""
     grown = growth.nodes
     at = jnp.arange(grown.units.shape[0], dtype=jnp.int32)
@@ -40,15 +38,15 @@ def cut_between(below: Array, above: Array) -> Array:
     return jnp.where(middle < above, middle, below)
 
 
-def nodes_of(growth: Growth, coded: FeatureCodes, leaves: int) -> Nodes:
+def nodes_of(growth: TreeGrowth, values: PlaceValues, leaves: int) -> TreeNodes:
     """Splits by value."""
     grown = growth.nodes
     feature = jnp.maximum(grown.feature, 0)
-    below = jnp.asarray(coded.top)[feature, jnp.maximum(grown.cut, 0)]
-    above = jnp.asarray(coded.bottom)[feature, jnp.maximum(grown.above, 0)]
+    below = jnp.asarray(values.top)[feature, jnp.maximum(grown.cut, 0)]
+    above = jnp.asarray(values.bottom)[feature, jnp.maximum(grown.above, 0)]
     inner = grown.feature >= 0
     left = jnp.maximum(grown.left, 0)
-    return Nodes(
+    return TreeNodes(
         grown.feature,
         jnp.where(inner, cut_between(below, above), 0),
         jnp.where(inner, left, 0),
@@ -57,7 +55,7 @@ def nodes_of(growth: Growth, coded: FeatureCodes, leaves: int) -> Nodes:
     )
 
 
-def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
+def leaf_of_units(growth: TreeGrowth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
     """The leaf of every unit that the tree was grown on; the number of leaves for others."""
     n, leaves = growth.order.shape[0], listed.shape[0]
     first = jnp.where(listed >= 0, growth.nodes.start[listed], n)
@@ -67,62 +65,57 @@ def leaf_of_units(growth: Growth, listed: Int[Array, " l"]) -> Int[Array, " n"]:
     return jnp.zeros(n, jnp.int32).at[growth.order].set(place.astype(jnp.int32))
 
 
-def fits_of(
-    design: Design,
-    growth: Growth,
-    features: Float[Array, "n f"],
-    scaling: Scaling,
-    free: Array,
-    leaves: int,
-    blocks: Blocks,
-) -> Fits:
-    """The regression of every leaf in the features' own units; `leaves` a multiple of the chunk.
+def fits_of(growth: TreeGrowth, features: Float[Array, "n f"], leaves: int) -> LeafFits:
+    """The regression of every leaf in the features' own units.
 
-    Chunks without a leaf are passed over: rows of 0, with a residual variance of NaN.
+    Of leaves that are not there rows of 0, with a residual variance of NaN.
+    """
+    listed = leaf_numbers(growth, leaves)[1]
+    start, count = growth.nodes.start[listed], growth.nodes.units[listed]
+
+    def some(parts: dict[str, Array], leaf: Array, there: Array) -> dict[str, Array]:
+        own = _regressed(growth, start[leaf], jnp.where(there, count[leaf], 0))
+        return put_rows(parts, own, leaf, there)
+
+    parts = over_chunks(listed >= 0, _nothing(features, leaves), some)
+    low, high = ranges(features, leaf_of_units(growth, listed), leaves)
+    return LeafFits(**parts, lower=low, upper=high)
+
+
+def _regressed(
+    growth: TreeGrowth, start: Int[Array, " k"], n: Int[Array, " k"]
+) -> dict[str, Array]:
+    """The fields of `LeafFits` but the ranges, for leaves with n units of the order each.
+
     The adjusted R2 waits for the slopes (0 rss is no 0 to a compiler, which knows of NaN): two
     batched factorisations at a time can stop a CPU with two threads for ever.
     """
-    listed = leaf_numbers(growth, leaves)[1]
-    chunk, f = min(CHUNK, leaves), features.shape[1]
-    start = jnp.where(listed >= 0, growth.nodes.start[listed], 0)
-    count = jnp.where(listed >= 0, growth.nodes.units[listed], 0)
-    scale, y_scale = scaling.scale[:-1], scaling.scale[-1]
+    gram = own_products(growth.sample, growth.order, start, n)
+    found = least_squares(growth.sample, gram, growth.order[start])
+    df = n - found.rank - 1
+    mean_square = found.rss / jnp.where(found.weight > 0, found.weight, 1)
+    after = gram + 0 * found.rss[:, None, None]
+    return dict(
+        controls=n,
+        weight=found.weight,
+        centre=found.centre,
+        level=found.level,
+        coef=found.slope,
+        root=found.root,
+        rank=found.rank,
+        residual_variance=jnp.where(df > 0, mean_square * n / jnp.maximum(df, 1), jnp.nan),
+        adjusted_r2=quality(after, n, growth.rules.free).adjusted,
+    )
 
-    def some(start: Array, n: Array) -> dict[str, Array]:
-        gram = whole(design, growth.order, start, n, blocks)
-        found = moments(gram)
-        done, shift = solve(found), design.z[growth.order[start]]
-        mean = (found.mean + shift) * scaling.scale + scaling.centre
-        freedom = n - done.rank - 1
-        per = done.rss / jnp.where(found.weight > 0, found.weight, 1) * n
-        per = jnp.where(freedom > 0, per / jnp.maximum(freedom, 1), jnp.nan)
-        return dict(
-            controls=n,
-            weight=found.weight,
-            centre=mean[:, :-1],
-            level=mean[:, -1],
-            coef=done.slope * (y_scale / scale),
-            root=done.root / scale[:, None],
-            rank=done.rank,
-            sigma2=per * y_scale**2,
-            adjusted_r2=quality(gram + 0 * done.rss[:, None, None], n, free).adjusted,
-        )
 
-    def more(carry: tuple[Array, dict[str, Array]]) -> tuple[Array, dict[str, Array]]:
-        done, parts = carry
-        found = some(*(lax.dynamic_slice_in_dim(a, done, chunk) for a in (start, count)))
-        put = partial(lax.dynamic_update_slice_in_dim, start_index=done, axis=0)
-        return done + chunk, {name: put(parts[name], a) for name, a in found.items()}
-
-    blank = jnp.zeros(leaves, features.dtype)
-    row, none = jnp.zeros((leaves, f), features.dtype), jnp.zeros(leaves, jnp.int32)
-    root = jnp.zeros((leaves, f, f), features.dtype)
-    parts = dict(controls=none, weight=blank, centre=row, level=blank, coef=row, root=root)
-    parts |= dict(rank=none, sigma2=blank + jnp.nan, adjusted_r2=blank)
-    many, first = (listed >= 0).sum(), jnp.zeros((), jnp.int32)
-    parts = lax.while_loop(lambda carry: carry[0] < many, more, (first, parts))[1]
-    low, high = ranges(features, leaf_of_units(growth, listed), leaves)
-    return Fits(**parts, lower=low, upper=high)
+def _nothing(features: Float[Array, "n f"], leaves: int) -> dict[str, Array]:
+    """The same fields of leaves that are not there."""
+    f, dtype = features.shape[1], features.dtype
+    each, row = jnp.zeros(leaves, dtype), jnp.zeros((leaves, f), dtype)
+    none = jnp.zeros(leaves, jnp.int32)
+    parts = dict(controls=none, weight=each, centre=row, level=each, coef=row, rank=none)
+    parts |= dict(root=jnp.zeros((leaves, f, f), dtype))
+    return parts | dict(residual_variance=each + jnp.nan, adjusted_r2=each)
 
 
 def ranges(

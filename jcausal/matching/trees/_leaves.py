@@ -4,14 +4,15 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, check_place, is_traced, like, on_host
+from jcausal.matching._frames import counts_in_words
 from jcausal.matching._matching import Estimand, Matching, UnitResiduals
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching.trees import _words
 from jcausal.matching.trees._projections import (
-    Footing,
+    LeafArrays,
     beyond_controls,
     carried_and_own,
     group_sizes,
@@ -21,10 +22,11 @@ from jcausal.matching.trees._projections import (
     projected_totals,
     squared_weights,
 )
+from jcausal.matching.trees._rules import feature_names
 from jcausal.matching.trees._tree import Tree
 
 
-class Design(eqx.Module):
+class LeafRegressions(eqx.Module):
     """The regressions' rows: `row` (n, h) so that the sum over a leaf of w row row' projects.
 
     `leaf` (n,) of every unit, counted over the trees of all folds, -1 for none; `lower`, `upper`
@@ -63,7 +65,7 @@ class Leaves(Matching):
     query: Int[Array, " q"]
     query_fold: Int[Array, " q"]
     status: Int[Array, " q"]
-    design: Design
+    regressions: LeafRegressions
     trees: tuple[Tree, ...]
     estimand: Estimand = eqx.field(static=True)
     honest: bool = eqx.field(static=True)
@@ -72,16 +74,16 @@ class Leaves(Matching):
     @property
     def leaf(self) -> Int[Array, " n"]:
         """The leaf of every unit, over the trees of all folds one after another; -1 for padding."""
-        return self.design.leaf
+        return self.regressions.leaf
 
     @property
-    def _footing(self) -> Footing:
-        sample, design = self.sample, self.design
-        return Footing(
-            design.row,
-            design.leaf,
-            design.rank,
-            design.controls,
+    def _arrays(self) -> LeafArrays:
+        sample, found = self.sample, self.regressions
+        return LeafArrays(
+            found.row,
+            found.leaf,
+            found.rank,
+            found.controls,
             sample.t,
             sample.valid,
             self.fold,
@@ -92,33 +94,33 @@ class Leaves(Matching):
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Predictions of each column at each query; with power 2 sums by squared weights."""
-        return projected_sums(self._footing, values, power)
+        return projected_sums(self._arrays, values, power)
 
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`."""
-        return projected_spread(self._footing, shares, power)
+        return projected_spread(self._arrays, shares, power)
 
     def totals(
         self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
     ) -> Float[Array, "q 2 e"]:
         """Sums of predictions; a group's variance is that of its leaf's residuals."""
-        return projected_totals(self._footing, y, also)
+        return projected_totals(self._arrays, y, also)
 
     @property
     def squares(self) -> Float[Array, "q 2"]:
         """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""
-        return squared_weights(self._footing)
+        return squared_weights(self._arrays)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls of each query's leaf, and the query itself."""
-        return group_sizes(self._footing)
+        return group_sizes(self._arrays)
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
         """Rows of the i-th query's leaf and itself, and their weights (adding up to 1 by arm)."""
         i = check_place(i, len(self.query), "query")
-        query, row = int(np.asarray(self.query)[i]), np.asarray(self.design.row, float)
-        leaf, (weight, own) = np.asarray(self.leaf), carried_and_own(self._footing)
+        query, row = int(np.asarray(self.query)[i]), np.asarray(self.regressions.row, float)
+        leaf, (weight, own) = np.asarray(self.leaf), carried_and_own(self._arrays)
         weight = np.asarray(weight, float)
         rows = np.flatnonzero((leaf == leaf[query]) & (weight > 0) & (leaf >= 0))
         share = weight[rows] * (row[rows] @ row[query])
@@ -140,7 +142,9 @@ class Leaves(Matching):
         is off the query's value by more than a hundredth of the range over all leaves.
         """
         features = self.trees[0].features(self.sample.x)
-        return beyond_controls(self._footing, features, self.design.lower, self.design.upper)
+        return beyond_controls(
+            self._arrays, features, self.regressions.lower, self.regressions.upper
+        )
 
     def residuals(
         self, y: Float[Array, " n"]
@@ -150,7 +154,7 @@ class Leaves(Matching):
         The variance is sum w e^2 / sum w times n / (n - rank - 1); the mean of the others' stands
         in a leaf without degrees of freedom.
         """
-        return leaf_residuals(self._footing, y)
+        return leaf_residuals(self._arrays, y)
 
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, over the trees of all folds."""
@@ -160,17 +164,19 @@ class Leaves(Matching):
         """The i-th query's leaf in words, and how many units it holds."""
         i = check_place(i, len(self.query), "query")
         at = int(np.asarray(self.leaf)[np.asarray(self.query)[i]])
-        return f"{self.rules()[at]}: {_words.counts(self, at)}"
+        arms = self.regressions.controls, self.regressions.treated
+        controls, treated = (int(np.asarray(each)[at]) for each in arms)
+        return f"{self.rules()[at]}: {counts_in_words(controls, treated)}"
 
     def describe_frame(self) -> Any:
         """One row a query: id, leaf, its rule, its controls and treated, and the features in which
         the query lies outside its leaf's controls; of the kind that the sample was read from.
         """
-        return like(self.sample.home, _words.queries_frame(self))
+        return like(self.sample.home, _queries_frame(self))
 
     def leaves_frame(self) -> Any:
         """One row a leaf: fold, rule, controls, treated, rank of the regression."""
-        return like(self.sample.home, _words.design_frame(self))
+        return like(self.sample.home, _leaves_frame(self))
 
     def notes(self) -> list[str]:
         """Queries beyond their leaf's controls, and trees that saw the outcomes they average."""
@@ -226,3 +232,41 @@ def _of_leaf(
 @on_host
 def _any_of(lib: Any, matched: Bool[Array, " q"], outside: Bool[Array, "q f"]) -> Bool[Array, " q"]:
     return matched & outside.any(1)
+
+
+def _queries_frame(leaves: Leaves) -> pd.DataFrame:
+    """One row a query."""
+    query, rules = np.asarray(leaves.query), np.array(leaves.rules(), object)
+    leaf, matched = np.asarray(leaves.leaf)[query], np.asarray(leaves.matched)
+    counts = (np.asarray(a) for a in (leaves.regressions.controls, leaves.regressions.treated))
+    controls, treated = (np.where(leaf >= 0, a[leaf], 0) for a in counts)
+    outside = np.asarray(leaves.outside) & matched[:, None]
+    names = np.array(feature_names(leaves.trees[0].schema, leaves.trees[0].encoding), object)
+    return pd.DataFrame(
+        dict(
+            id=leaves.sample.id[query],
+            matched=matched,
+            status=np.asarray(leaves.status),
+            leaf=leaf,
+            rule=np.where(leaf >= 0, rules[leaf], ""),
+            controls_in_leaf=controls,
+            treated_in_leaf=treated,
+            outside=[" | ".join(names[row]) for row in outside],
+        )
+    )
+
+
+def _leaves_frame(leaves: Leaves) -> pd.DataFrame:
+    """One row a leaf of the trees of all folds."""
+    fold = np.concatenate([np.full(tree.leaves, k) for k, tree in enumerate(leaves.trees)])
+    found = leaves.regressions
+    return pd.DataFrame(
+        dict(
+            leaf=np.arange(fold.size),
+            fold=fold,
+            rule=leaves.rules(),
+            controls=np.asarray(found.controls),
+            treated=np.asarray(found.treated),
+            rank=np.asarray(found.rank),
+        )
+    )

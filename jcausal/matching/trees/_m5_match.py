@@ -7,20 +7,19 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.data import DataError, Sample, check_kind, is_traced, to_device, whole
-from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
-from jcausal.matching._matching import Estimand
+from jcausal.data import DataError, Sample, is_traced, to_device, whole
+from jcausal.matching._matcher import Progress, Task, prefixed
 from jcausal.matching._prognosis import foretell
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors import Pairs
-from jcausal.matching.trees._candidates import Metric, Weights, make_ground, nearest
+from jcausal.matching.trees._candidates import Candidates, Metric, Weights, leaf_space, nearest
 from jcausal.matching.trees._m5_tree import M5Tree
-from jcausal.matching.trees._subset_program import Balance, Rule
-from jcausal.matching.trees._subsets import Engine, Part, choose
+from jcausal.matching.trees._subset_program import Balance, SubsetObjective
+from jcausal.matching.trees._subsets import Engine, choose
 from jcausal.matching.trees._tree import Tree
+from jcausal.matching.trees._tree_matcher import TreeMatcher
 from jcausal.solvers import Interrupted, SolverPool
 from jcausal.surfaces import ResponseSurface, fit
-from jcausal.surfaces._surface import Arms
 
 MOST = dict(device=20, highs=64, auto=64)  # candidates
 CAUTION = (
@@ -29,7 +28,7 @@ CAUTION = (
 )
 
 
-class M5Match(Matcher):
+class M5Match(TreeMatcher):
     """Match each treated unit to the subset of its leaf's nearest controls that balances best.
 
     A tree is grown on the controls; the k controls nearest to treated unit t in its leaf are the
@@ -93,7 +92,6 @@ class M5Match(Matcher):
     pool: SolverPool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        check_kind(self.tree, M5Tree, "M5Match(tree=)", "such as jc.M5Tree(min_controls=50)")
         if not 1 <= self.k <= MOST[self.engine]:
             raise ValueError(
                 f"k is {self.k}: engine {self.engine!r} takes 1 to {MOST[self.engine]} candidates."
@@ -112,23 +110,9 @@ class M5Match(Matcher):
             raise ValueError("weights must be finite and not negative.")
 
     @property
-    def outcome(self) -> M5Tree:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The tree is the outcome model."""
-        return self.tree
-
-    def arms(self, estimand: Estimand = "att", effect: EffectKind = "own") -> Arms:
-        """Only controls are looked at."""
-        return "control"
-
-    @property
     def traceable(self) -> bool:
         """Never: leaves are walked through on the host."""
         return False
-
-    @property
-    def cross_fits(self) -> bool:
-        """Only when asked to be honest."""
-        return self.honest
 
     def run(
         self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
@@ -143,54 +127,51 @@ class M5Match(Matcher):
             if task.sample.y is None:
                 raise DataError("the sample has no outcome to grow a tree on: use with_outcome(y).")
             surfaces = [fit(task.sample, self.tree, arms="control")]
+        trees = self.trees_of(surfaces, task.sample)
         sheet, first = _Sheet(task, self.k), 0
         try:
-            for k, tree in enumerate(surfaces):
-                if not isinstance(tree, Tree):
-                    raise ValueError(
-                        f"M5Match needs a tree, not {type(tree).__name__}: pass "
-                        "surface=jc.fit(train, jc.M5Tree())."
-                    )
-                tree.check(task.sample)
-                where = f"subsets, fold {k + 1} of {len(surfaces)}"
-                told = where if len(surfaces) > 1 else "subsets"
-                self._fold(sheet, k, tree, first, told, progress)
+            for k, tree in enumerate(trees):
+                told = f"subsets, fold {k + 1} of {len(trees)}" if len(trees) > 1 else "subsets"
+                here = sheet.queries_of(k)
+                if here.size:
+                    candidates = self._candidates(task, k, tree, here)
+                    sheet.begin(here, candidates, first)
+                    self._choose(sheet, here, candidates, prefixed(progress, told))
                 first += tree.leaves
         except KeyboardInterrupt:
-            raise Interrupted(sheet.pairs(tuple(surfaces), caution)) from None
-        return sheet.pairs(tuple(surfaces), caution)
+            raise Interrupted(sheet.pairs(trees, caution)) from None
+        return sheet.pairs(trees, caution)
 
-    def _fold(
-        self,
-        sheet: "_Sheet",
-        k: int,
-        tree: Tree,
-        first: int,
-        told: str,
-        progress: Progress | None,
-    ) -> None:
-        """Candidates and subsets of one fold; its leaves are numbered from `first`."""
-        sample, task = sheet.task.sample, sheet.task
-        here = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
-        if not here.size:
-            return
+    def _candidates(
+        self, task: Task, k: int, tree: Tree, here: Int[np.ndarray, " m"]
+    ) -> Candidates:
+        """Of some queries of fold k the nearest controls in their leaf."""
+        sample, queries = task.sample, np.asarray(task.query)[here]
         weight = np.asarray(sample.weight, np.float64)
         able = (np.asarray(task.fold) == k) & ~np.asarray(sample.t) & (weight > 0)
-        ground = make_ground(tree, sample, self.weights)
-        queries = np.asarray(task.query)[here]
-        rows = nearest(ground, sample, queries, able, self.k, self.metric)
-        sheet.begin(here, rows, ground.leaf[queries] + first)
+        space = leaf_space(tree, sample, self.weights)
+        rows = nearest(space, sample, queries, able, self.k, self.metric)
         held = rows >= 0
-        scaled = np.where(held, weight[rows], 0)
-        total = np.where(held.any(1), scaled.sum(1), 1)
-        part = Part(ground, queries, rows, scaled * (held.sum(1) / total)[:, None])
+        own = np.where(held, weight[rows], 0)
+        total = np.where(held.any(1), own.sum(1), 1)
+        return Candidates(space, queries, rows, own * (held.sum(1) / total)[:, None])
+
+    def _choose(
+        self,
+        sheet: "_Sheet",
+        here: Int[np.ndarray, " m"],
+        candidates: Candidates,
+        progress: Progress | None,
+    ) -> None:
+        """The best subsets of some queries' candidates, written down."""
         alpha = None if isinstance(self.priority, str) else float(self.priority)
-        rule, done = Rule(self.balance, alpha, float(self.tolerance)), 0
-        for some, chosen in choose(part, rule, self.engine, self.pool):
+        aim = SubsetObjective(self.balance, alpha, float(self.tolerance))
+        done, many = 0, int((candidates.rows >= 0).any(1).sum())
+        for some, chosen in choose(candidates, aim, self.engine, self.pool):
             sheet.keep(here[some], chosen)
             done += some.size
             if progress is not None:
-                progress(told, done, int(held.any(1).sum()))
+                progress("", done, many)
 
 
 def _check_task(task: Task) -> None:
@@ -223,11 +204,17 @@ class _Sheet:
         self.chosen = np.zeros((q, k), bool)
         self.place = np.full(q, -1, np.int32)
 
-    def begin(
-        self, here: Int[np.ndarray, " m"], rows: Int[np.ndarray, "m k"], leaf: Int[np.ndarray, " m"]
-    ) -> None:
-        """The candidates of some queries; those without any are noted."""
-        self.rows[here], self.place[here] = rows, leaf
+    def queries_of(self, k: int) -> Int[np.ndarray, " m"]:
+        """Places of the queries of fold k that are asked for."""
+        return np.flatnonzero((np.asarray(self.task.query_fold) == k) & np.asarray(self.task.asked))
+
+    def begin(self, here: Int[np.ndarray, " m"], candidates: Candidates, first: int) -> None:
+        """The candidates of some queries, whose leaves are numbered from `first`.
+
+        Queries without any are noted.
+        """
+        rows, leaf = candidates.rows, candidates.space.leaf[candidates.queries]
+        self.rows[here], self.place[here] = rows, leaf + first
         self.status[here[(rows < 0).all(1)]] = int(code(RESULTS.no_leaf_control))
 
     def keep(self, here: Int[np.ndarray, " m"], chosen: Bool[np.ndarray, "m k"]) -> None:
@@ -235,7 +222,7 @@ class _Sheet:
         self.chosen[here] = chosen
         self.status[here] = int(code(RESULTS.matched))
 
-    def pairs(self, trees: tuple, caution: str) -> Pairs:
+    def pairs(self, trees: tuple[Tree, ...], caution: str) -> Pairs:
         """All groups, with the chosen candidates first."""
         sample: Sample = self.task.sample
         turn = np.argsort(~self.chosen, axis=1, kind="stable")

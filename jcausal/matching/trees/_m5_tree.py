@@ -1,46 +1,19 @@
-"""The M5 tree: hyperparameters, and prepare / core / finish around the growth."""
+"""The M5 tree: its hyperparameters, and what is said of one that did not grow."""
 
 import warnings
-from collections.abc import Iterator
-from functools import partial
-from itertools import count
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.data import (
-    DataError,
-    Sample,
-    Schema,
-    bucket,
-    is_traced,
-    on_host,
-    pad_rows,
-    to_device,
-    trained_on,
-    whole,
-)
-from jcausal.matching.trees._finish import fits_of, nodes_of
-from jcausal.matching.trees._fit import Blocks, Design
-from jcausal.matching.trees._grow import begin, grow_level, grow_whole
-from jcausal.matching.trees._growth import CHUNK, Criterion, Growth, Limits, Plan, Search
-from jcausal.matching.trees._prepare import (
-    FeatureCodes,
-    Scaling,
-    design_of,
-    host_codes,
-    sizes_of,
-    traced_codes,
-)
-from jcausal.matching.trees._tree import Fits, Nodes, Tree, scale_of
-from jcausal.surfaces._surface import Arms, Encoding, OutcomeModel
-
-LARGE = 2**15  # rows from which on blocks are larger
-SLOTS = (64, 512, 4096)  # sizes of a level
+from jcausal.data import DataError, Sample, Schema, is_traced, on_host, trained_on, whole
+from jcausal.matching.trees._growers import GrowthOptions, grow_on_host, grow_traced
+from jcausal.matching.trees._growth_state import Criterion, Search
+from jcausal.matching.trees._leaf_fits import noise_of
+from jcausal.matching.trees._prepare import feature_ranges
+from jcausal.matching.trees._tree import Tree
+from jcausal.surfaces import Arms, Encoding, OutcomeModel
 
 
 class TreeWarning(UserWarning):
@@ -122,103 +95,49 @@ class M5Tree(OutcomeModel):
         if arms == "treated":
             raise ValueError("an M5 tree is learnt on controls only: use arms='control'.")
         assert sample.y is not None
-        encoding = Encoding(sample.schema)
+        encoding, options = Encoding(sample.schema), self._options(sample.schema)
         features = encoding(sample.x)
         use = _controls(sample.valid, sample.t, sample.weight)
-        free = free_slopes(sample.schema)
-        least = 2 * (free + 1) if self.min_controls is None else self.min_controls
-        limits = Limits(*(to_device(np.int32(v)) for v in (least, self.max_depth, free)))
         if is_traced(sample):
-            nodes, fits = self._traced(sample, features, use, limits, least)
+            nodes, fits = grow_traced(sample, features, use, options)
             kept = trained_on(sample, None)
         else:
             rows = np.flatnonzero(np.asarray(use))
             if not rows.size:
                 raise DataError("there is no control row of positive weight to grow a tree on.")
-            nodes, fits = self._on_host(sample, encoding, np.asarray(features), rows, limits, least)
+            nodes, fits = grow_on_host(sample, np.asarray(features), rows, options)
             kept = trained_on(sample, rows)
         tree = Tree(
             nodes=nodes,
             fits=fits,
             treated=fits.controls,
-            scale=scale_of(features, sample.valid),
-            noise=_noise(fits),
+            scale=feature_ranges(features, sample.valid),
+            noise=noise_of(fits),
             encoding=encoding,
             trained=kept,
             schema=sample.schema,
         )
         tree = eqx.tree_at(lambda t: t.treated, tree, tree.count(sample, treated=True))
         if kept.row is not None and tree.leaves == 1:
-            warnings.warn(self._why_one_leaf(sample, tree, least, free), TreeWarning, stacklevel=3)
+            warnings.warn(self._why_one_leaf(sample, tree), TreeWarning, stacklevel=3)
         return tree
 
-    def _traced(
-        self,
-        sample: Sample,
-        features: Float[Array, "n f"],
-        use: Bool[Array, " n"],
-        limits: Limits,
-        least: int,
-    ) -> tuple[Nodes, Fits]:
-        """One loop, with room for as many leaves as there could be."""
-        n, f = features.shape
-        coded = traced_codes(features, use, self.bins)
-        height = np.full(f, n if self.bins is None else self.bins)
-        height[np.asarray(Encoding(sample.schema).level) >= 0] = 2
-        leaves = max(1, n // least)
-        blocks = Blocks(32, min(32, n // 32 + min(CHUNK, leaves)))
-        plan = Plan(self.split_search, self.criterion, sizes_of(height, n), blocks)
-        chunk = min(CHUNK, leaves)
-        wide = -(-leaves // chunk) * chunk
-        with jax.enable_x64(True):
-            parts = (features, sample.y, sample.weight)
-            x, y, w = (jnp.asarray(part, jnp.float64) for part in parts)
-            design, scaling = design_of(x, y, w, use, jnp.asarray(coded.codes))
-            growth = grow_whole(design, use, limits, plan, 2 * leaves, max(1, leaves // 2))
-            nodes = nodes_of(growth, coded, wide)
-            fits = fits_of(design, growth, x, scaling, limits.free, wide, blocks)
-            dtype = sample.x.dtype
-            shorter = lambda a: a.astype(dtype) if a.dtype == jnp.float64 else a  # noqa: E731
-            return nodes, jax.tree.map(shorter, fits)
+    def _options(self, schema: Schema) -> GrowthOptions:
+        """With what follows from the covariates."""
+        free = free_slopes(schema)
+        return GrowthOptions(
+            min_controls=2 * (free + 1) if self.min_controls is None else self.min_controls,
+            max_depth=self.max_depth,
+            free=free,
+            search=self.split_search,
+            criterion=self.criterion,
+            bins=self.bins,
+        )
 
-    def _on_host(
-        self,
-        sample: Sample,
-        encoding: Encoding,
-        features: Float[np.ndarray, "n f"],
-        rows: Int[np.ndarray, " r"],
-        limits: Limits,
-        least: int,
-    ) -> tuple[Nodes, Fits]:
-        """Level by level, in shapes that near sizes share."""
-        coded = host_codes(sample, encoding, features, rows, self.bins)
-        assert coded.units is not None
-        wide, dtype = bucket(rows.size), sample.x.dtype
-        blocks = Blocks(64, 64) if wide >= LARGE else Blocks(32, 32)
-        plan = Plan(self.split_search, self.criterion, sizes_of(coded.units, wide), blocks)
-        weight = np.asarray(sample.weight, np.float64)[rows]
-        even = bool((weight == weight[0]).all())
-        outcome = np.asarray(sample.y, np.float64)[rows]
-        nodes = 2 * max(1, wide // least)
-        with jax.enable_x64(True):
-            use = np.arange(wide) < rows.size
-            parts = (features[rows].astype(np.float64), outcome, weight, coded.codes)
-            x, y, w, codes = (pad_rows(np.asarray(a), wide) for a in parts)
-            begun = _begun(x, y, None if even else w, use, codes, limits, plan, nodes, SLOTS[0])
-            design, scaling, growth = begun
-            while (np.asarray(growth.frontier.node) >= 0).any():
-                growth = _level(design, _resized(growth, wide // (2 * least)), limits, plan)
-            used = int(growth.used)
-            leaves = int((np.asarray(growth.nodes.feature)[:used] < 0).sum())
-            room = next(size for size in _rooms() if size >= leaves)
-            ends = (_to_columns(a, wide) for a in (coded.top, coded.bottom))
-            found = _ended(design, growth, x, scaling, *ends, limits.free, room, blocks)
-        nodes, fits = jax.tree.map(np.asarray, found)
-        nodes = jax.tree.map(lambda a: to_device(a[:used]), nodes)
-        return nodes, _cut_fits(fits, leaves, dtype, weight, even)
-
-    def _why_one_leaf(self, sample: Sample, tree: Tree, least: int, free: int) -> str:
+    def _why_one_leaf(self, sample: Sample, tree: Tree) -> str:
         """What kept the root from being split."""
+        options = self._options(sample.schema)
+        least, free = options.min_controls, options.free
         controls, r2 = int(tree.controls[0]), float(tree.adjusted_r2[0])
         told = f"the M5 tree is one leaf of {controls:,} controls: "
         if self.max_depth == 0:
@@ -256,91 +175,3 @@ def _controls(
 ) -> Bool[Array, " n"]:
     """Who the tree is grown on."""
     return valid & ~t & (weight > 0)
-
-
-@on_host
-def _noise(lib: Any, fits: Fits) -> Float[Array, " 2"]:
-    """Residual variance over all leaves that have one, and NaN for the treated."""
-    known = fits.sigma2 >= 0
-    weight = lib.where(known, fits.weight, 0)
-    total = (weight * lib.where(known, fits.sigma2, 0)).sum()
-    mean = total / lib.where(weight.sum() > 0, weight.sum(), lib.nan)
-    return lib.stack([mean, lib.full_like(mean, lib.nan)])
-
-
-@partial(jax.jit, static_argnames=("plan", "nodes", "slots"))
-def _begun(
-    x: Float[Array, "n f"],
-    y: Float[Array, " n"],
-    weight: Float[Array, " n"] | None,
-    use: Bool[Array, " n"],
-    codes: Int[Array, "n f"],
-    limits: Limits,
-    plan: Plan,
-    nodes: int,
-    slots: int,
-) -> tuple[Design, Scaling, Growth]:
-    design, scaling = design_of(x, y, weight, use, codes)
-    return design, scaling, begin(design, use, limits, plan, nodes, slots)
-
-
-_level = jax.jit(grow_level, static_argnames="plan")
-
-
-@partial(jax.jit, static_argnames=("leaves", "blocks"))
-def _ended(
-    design: Design,
-    growth: Growth,
-    x: Float[Array, "n f"],
-    scaling: Scaling,
-    top: Float[Array, "f r"],
-    bottom: Float[Array, "f r"],
-    free: Int[Array, ""],
-    leaves: int,
-    blocks: Blocks,
-) -> tuple[Nodes, Fits]:
-    nodes = nodes_of(growth, FeatureCodes(design.codes, top, bottom), leaves)
-    return nodes, fits_of(design, growth, x, scaling, free, leaves, blocks)
-
-
-def _rooms() -> Iterator[int]:
-    """Sizes of arrays of leaves, far apart: near numbers share a trace."""
-    return (4 * CHUNK * 8**k for k in count())
-
-
-def _to_columns(ladders: Any, wide: int) -> Float[np.ndarray, "f r"]:
-    """Values of each place, as wide as there could be places."""
-    return pad_rows(np.asarray(ladders).T, wide).T
-
-
-def _resized(growth: Growth, most: int) -> Growth:
-    """The frontier with room for all children of its nodes."""
-    open_ = int((np.asarray(growth.frontier.node) >= 0).sum())
-    wanted = max(1, min(2 * open_, most))
-    size = next((s for s in SLOTS if s >= wanted), 1 << (wanted - 1).bit_length())
-    now = growth.frontier.node.shape[0]
-    if size == now:
-        return growth
-
-    def fit(array: Array, fill: int) -> Array:
-        cut = np.asarray(array)[:size]
-        return to_device(pad_rows(cut, size, cut.dtype.type(fill)))
-
-    frontier = growth.frontier._replace(
-        node=fit(growth.frontier.node, -1),
-        quality=jax.tree.map(partial(fit, fill=0), growth.frontier.quality),
-    )
-    return growth._replace(frontier=frontier)
-
-
-def _cut_fits(fits: Fits, leaves: int, dtype: np.dtype, weight: np.ndarray, even: bool) -> Fits:
-    """The leaves that there are, in the dtype of the data; all arrays on the host."""
-
-    def one(array: np.ndarray) -> Array:
-        kept = array[:leaves]
-        return to_device(kept.astype(dtype) if kept.dtype.kind == "f" else kept)
-
-    if even and weight[0] != 1:
-        scaled = (fits.weight * weight[0], fits.root / np.sqrt(weight[0]))
-        fits = eqx.tree_at(lambda f: (f.weight, f.root), fits, scaled)
-    return jax.tree.map(one, fits)

@@ -1,52 +1,59 @@
 """From a sample to what a tree is grown on: places of values, centred and scaled columns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample
-from jcausal.data._ladder import traced_ladders
-from jcausal.matching.trees._fit import Design
-from jcausal.surfaces._surface import Encoding
+from jcausal.data import Sample, on_host, traced_ladders
+from jcausal.matching.trees._least_squares import Blocks, ScaledSample
+from jcausal.surfaces import Encoding
 from jcausal_kernels import MISSING
 from jcausal_kernels.split_scan import FEW_RUNGS
 
 
-class FeatureCodes(NamedTuple):
-    """The place of each unit's value in every feature, and the values of each place.
+class PlaceValues(NamedTuple):
+    """The values of each place of every feature.
 
     `top` and `bottom` (f, r) are the largest and smallest value of a place: the same, unless places
     are bins.
     """
 
-    codes: Int[Array, "n f"] | Int[np.ndarray, "n f"]
     top: Float[Array, "f r"] | Float[np.ndarray, "f r"]
     bottom: Float[Array, "f r"] | Float[np.ndarray, "f r"]
-    units: Int[np.ndarray, " f"] | None = None
 
 
-class Scaling(NamedTuple):
-    """What was taken off the features and the outcome (last), and what they were divided by."""
+class TrainingRows(NamedTuple):
+    """The rows that regressions may use, among others.
 
-    centre: Float[Array, " g"]
-    scale: Float[Array, " g"]
+    `features` (n, f) in their own units; `outcome` (n,); `weight` (n,), None for 1; `use` (n,)
+    whether a row is one of them; `codes` (n, f) the place of each value, as in `PlaceValues`.
+    """
+
+    features: Float[Array, "n f"]
+    outcome: Float[Array, " n"]
+    weight: Float[Array, " n"] | None
+    use: Bool[Array, " n"]
+    codes: Int[Array, "n f"]
 
 
 def host_codes(
     sample: Sample,
-    encoding: Encoding,
     features: Float[np.ndarray, "n f"],
     rows: Int[np.ndarray, " r"],
     bins: int | None,
-) -> FeatureCodes:
-    """Places among the values of some rows, in the working dtype, read off the sample's ladders."""
+) -> tuple[Int[np.ndarray, "r f"], PlaceValues, Int[np.ndarray, " f"]]:
+    """Places among the values of some rows, in the working dtype, read off the sample's ladders.
+
+    Also the values of each place, and how many places each feature has.
+    """
+    encoding = Encoding(sample.schema)
     codes = np.empty((rows.size, features.shape[1]), np.int32)
     ladders: list[tuple[np.ndarray, np.ndarray]] = []
     for f in range(features.shape[1]):
-        place, values = _column(sample, encoding, f, features, rows)
+        place, values = _column(sample, encoding, f, features[rows, f], rows)
         counts = np.bincount(place, minlength=values.size)
         kept = np.flatnonzero(counts)
         place, values, counts = (np.cumsum(counts > 0) - 1)[place], values[kept], counts[kept]
@@ -64,19 +71,18 @@ def host_codes(
         np.stack([np.pad(pair[side], (0, wide - pair[side].size), mode="edge") for pair in ladders])
         for side in (0, 1)
     )
-    return FeatureCodes(codes, tops, bottoms, count)
+    return codes, PlaceValues(tops, bottoms), count
 
 
 def _column(
-    sample: Sample, encoding: Encoding, f: int, features: np.ndarray, rows: np.ndarray
+    sample: Sample, encoding: Encoding, f: int, column: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places and values of one feature; sorted anew only where the ladder does not hold it."""
     j, level = int(encoding.column[f]), int(encoding.level[f])
-    column = features[rows, f]
     if level >= 0:
-        return column.astype(np.int64), np.array([0, 1], features.dtype)
+        return column.astype(np.int64), np.array([0, 1], column.dtype)
     codes = np.asarray(sample.codes)[rows, j]
-    ladder = np.asarray(sample.ladder)[j, : np.asarray(sample.heights)[j]].astype(features.dtype)
+    ladder = np.asarray(sample.ladder)[j, : np.asarray(sample.heights)[j]].astype(column.dtype)
     if (codes == MISSING).any():
         values, place = np.unique(column, return_inverse=True)
         return place, values
@@ -86,11 +92,11 @@ def _column(
 
 def traced_codes(
     features: Float[Array, "n f"], use: Bool[Array, " n"], bins: int | None
-) -> FeatureCodes:
+) -> tuple[Int[Array, "n f"], PlaceValues]:
     """The same under tracing, by sorting; `use` marks the rows whose values count."""
     codes, ladder, heights = traced_ladders(features, use, jnp.zeros(features.shape, bool))
     if bins is None:
-        return FeatureCodes(codes, ladder, ladder)
+        return codes, PlaceValues(ladder, ladder)
     total = jnp.maximum(use.sum(), 1)
 
     def one(codes: Array, column: Array, height: Array) -> tuple[Array, Array, Array]:
@@ -102,10 +108,11 @@ def traced_codes(
         top = jnp.where(member, column, -jnp.inf).max(1)
         return place.astype(jnp.int32), top, jnp.where(member, column, jnp.inf).min(1)
 
-    return FeatureCodes(*jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights))
+    place, top, bottom = jax.vmap(one, (1, 1, 0), (1, 0, 0))(codes, features, heights)
+    return place, PlaceValues(top, bottom)
 
 
-def sizes_of(count: Int[np.ndarray, " f"], rows: int) -> tuple[int, ...]:
+def heights_of(count: Int[np.ndarray, " f"], rows: int) -> tuple[int, ...]:
     """Few sizes, so that features with about as many values share a trace.
 
     A power of 4 for a feature whose units are not kept sorted; else `rows`.
@@ -115,15 +122,13 @@ def sizes_of(count: Int[np.ndarray, " f"], rows: int) -> tuple[int, ...]:
     return tuple(size if size <= FEW_RUNGS else rows for size in sizes)
 
 
-def design_of(
-    features: Float[Array, "n f"],
-    y: Float[Array, " n"],
-    weight: Float[Array, " n"] | None,
-    use: Bool[Array, " n"],
-    codes: Int[Array, "n f"],
-) -> tuple[Design, Scaling]:
-    """Columns less their mean, over their standard deviation, on the rows in use."""
-    columns = jnp.concatenate([features, y[:, None]], axis=1)
+def scaled(rows: TrainingRows, heights: tuple[int, ...], blocks: Blocks) -> ScaledSample:
+    """Columns less their mean, over their standard deviation, on the rows in use.
+
+    `heights`: more than any code of each feature.
+    """
+    use, weight = rows.use, rows.weight
+    columns = jnp.concatenate([rows.features, rows.outcome[:, None]], axis=1)
     share = use.astype(columns.dtype) if weight is None else jnp.where(use, weight, 0)
     share = (share / jnp.maximum(share.sum(), jnp.finfo(columns.dtype).tiny))[:, None]
     inside = jnp.where(use[:, None], columns, 0)
@@ -131,4 +136,22 @@ def design_of(
     z = jnp.where(use[:, None], columns - centre, 0)
     scale = jnp.sqrt((share * z**2).sum(0))
     scale = jnp.where(scale > 0, scale, 1)
-    return Design(z / scale, weight, codes), Scaling(centre, scale)
+    return ScaledSample(
+        z=z / scale,
+        weight=weight,
+        codes=rows.codes,
+        centre=centre,
+        scale=scale,
+        heights=heights,
+        blocks=blocks,
+    )
+
+
+@on_host
+def feature_ranges(
+    lib: Any, features: Float[Array, "n f"], valid: Bool[Array, " n"]
+) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
+    """Smallest and largest value of every feature over the valid rows."""
+    use = valid[:, None]
+    low = lib.where(use, features, lib.inf).min(0)
+    return low, lib.where(use, features, -lib.inf).max(0)

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Values, add_at, on_host
-from jcausal.matching.trees._sums import (
+from jcausal.matching.trees._group_sums import (
     members,
     quadratic_forms,
     rows_of_block,
@@ -21,8 +21,11 @@ from jcausal.matching.trees._sums import (
 )
 
 
-class Footing(NamedTuple):
-    """The arrays that the formulas use: of n units, q queries and l leaves (see `Design`)."""
+class LeafArrays(NamedTuple):
+    """What the formulas use: of n units, q queries and l leaves.
+
+    `row`, `leaf`, `rank` and `controls` as in `LeafRegressions`, the others as in `Matching`.
+    """
 
     row: Float[Array, "n h"]
     leaf: Int[Array, " n"]
@@ -36,24 +39,24 @@ class Footing(NamedTuple):
     query_fold: Int[Array, " q"]
 
 
-def _carries(lib: Any, on: Footing) -> Any:
+def _carries(lib: Any, on: LeafArrays) -> Any:
     """Weights of the controls that regressions may use: (n,)."""
     return lib.where(~on.t & (on.fold >= 0) & on.valid, on.weight, 0)
 
 
-def _own(lib: Any, on: Footing) -> Any:
+def _own(lib: Any, on: LeafArrays) -> Any:
     """Weights of the treated queries, which are the treated arm of their group: (q,)."""
     use = on.t[on.query] & (on.query_fold == on.fold[on.query])
     return lib.where(use, on.weight[on.query], 0)
 
 
 @on_host
-def carried_and_own(lib: Any, on: Footing) -> tuple[Float[Array, " n"], Float[Array, " q"]]:
+def carried_and_own(lib: Any, on: LeafArrays) -> tuple[Float[Array, " n"], Float[Array, " q"]]:
     """Weights of the controls that regressions may use, and of the treated queries."""
     return _carries(lib, on), _own(lib, on)
 
 
-def _sums(lib: Any, on: Footing, values: Float[Values, "n d"], power: int) -> Any:
+def _sums(lib: Any, on: LeafArrays, values: Float[Values, "n d"], power: int) -> Any:
     groups, dtype = on.rank.shape[0], values.dtype
     weight, at = _carries(lib, on).astype(dtype), on.leaf[on.query]
     row, clean = on.row.astype(dtype), lib.where(weight[:, None] > 0, values, 0)
@@ -72,7 +75,7 @@ def _sums(lib: Any, on: Footing, values: Float[Values, "n d"], power: int) -> An
 
 @on_host
 def projected_sums(
-    lib: Any, on: Footing, values: Float[Array, "n d"], power: int
+    lib: Any, on: LeafArrays, values: Float[Array, "n d"], power: int
 ) -> Float[Array, "q 2 d"]:
     """Predictions of each column at each query; with power 2 sums by squared weights."""
     return _sums(lib, on, values, power)
@@ -80,7 +83,7 @@ def projected_sums(
 
 @on_host
 def projected_spread(
-    lib: Any, on: Footing, shares: Float[Array, "q 2"], power: int
+    lib: Any, on: LeafArrays, shares: Float[Array, "q 2"], power: int
 ) -> Float[Array, " n"]:
     """The adjoint of `projected_sums`."""
     groups, dtype = on.rank.shape[0], shares.dtype
@@ -96,7 +99,7 @@ def projected_spread(
     return found + add_at(lib, on.row.shape[0], on.query, own)
 
 
-def _squares(lib: Any, on: Footing) -> Any:
+def _squares(lib: Any, on: LeafArrays) -> Any:
     here = on.row[on.query]
     known = on.weight[on.valid] if lib is np else None
     if known is None or (known != known[0]).any():
@@ -106,14 +109,14 @@ def _squares(lib: Any, on: Footing) -> Any:
 
 
 @on_host
-def squared_weights(lib: Any, on: Footing) -> Float[Array, "q 2"]:
+def squared_weights(lib: Any, on: LeafArrays) -> Float[Array, "q 2"]:
     """Sum of the squared weights of each group by arm: with equal weights w |row|^2."""
     return _squares(lib, on)
 
 
 @on_host
 def projected_totals(
-    lib: Any, on: Footing, y: Float[Array, " n"], also: Float[Array, "n d"] | None
+    lib: Any, on: LeafArrays, y: Float[Array, " n"], also: Float[Array, "n d"] | None
 ) -> Float[Array, "q 2 e"]:
     """`Matching.totals`: a group's variance is that of its leaf's residuals."""
     columns = lib.stack([lib.ones_like(y), y], axis=1)
@@ -131,7 +134,7 @@ def projected_totals(
 
 
 @on_host
-def group_sizes(lib: Any, on: Footing) -> Int[Array, "q 2"]:
+def group_sizes(lib: Any, on: LeafArrays) -> Int[Array, "q 2"]:
     """Controls of each query's leaf, and the query itself."""
     at = on.leaf[on.query]
     controls = lib.where(at >= 0, on.controls[at], 0)
@@ -141,7 +144,7 @@ def group_sizes(lib: Any, on: Footing) -> Int[Array, "q 2"]:
 @on_host
 def beyond_controls(
     lib: Any,
-    on: Footing,
+    on: LeafArrays,
     features: Float[Array, "n f"],
     lower: Float[Array, "l f"],
     upper: Float[Array, "l f"],
@@ -159,7 +162,7 @@ def beyond_controls(
     return beyond | (lib.abs(reached - here) > (high - low) / 100)
 
 
-def _residuals(lib: Any, on: Footing, y: Float[Values, " n"]) -> Any:
+def _residuals(lib: Any, on: LeafArrays, y: Float[Values, " n"]) -> Any:
     groups = on.rank.shape[0]
     weight, row = _carries(lib, on).astype(y.dtype), on.row.astype(y.dtype)
     use = weight > 0
@@ -171,23 +174,23 @@ def _residuals(lib: Any, on: Footing, y: Float[Values, " n"]) -> Any:
     both = sums_by_group(lib, lib.ones_like(columns[:, :1]), columns, on.leaf, groups)
     mass, square = both[:, 0, 0], both[:, 0, 1]
     n = on.controls.astype(y.dtype)
-    freedom = n - on.rank.astype(y.dtype) - 1
-    known = (freedom > 0) & (mass > 0)
-    own = square / lib.where(known, mass, 1) * n / lib.where(known, freedom, 1)
+    df = n - on.rank.astype(y.dtype) - 1
+    known = (df > 0) & (mass > 0)
+    own = square / lib.where(known, mass, 1) * n / lib.where(known, df, 1)
     pooled = lib.where(known, mass * own, 0).sum() / lib.where(known, mass, 0).sum()
     return residual, leverage, lib.where(known, own, pooled)
 
 
 @on_host
 def leaf_residuals(
-    lib: Any, on: Footing, y: Float[Array, " n"]
+    lib: Any, on: LeafArrays, y: Float[Array, " n"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " l"]]:
     """`Leaves.residuals`."""
     return _residuals(lib, on, y)
 
 
 @on_host
-def rows_of(
+def projecting_rows(
     lib: Any,
     features: Float[Array, "n f"],
     leaf: Int[Array, " n"],

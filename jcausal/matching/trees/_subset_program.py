@@ -13,7 +13,7 @@ GROUP = 10  # candidates whose order one program settles: its costs stay below 2
 SLIP = 2e-6  # how far HiGHS may overstep a row, a candidate
 
 
-class Rule(NamedTuple):
+class SubsetObjective(NamedTuple):
     """What is minimised: A, then B (`alpha` None), or alpha A + B; see `kernels.subset_search`."""
 
     balance: Balance
@@ -21,7 +21,7 @@ class Rule(NamedTuple):
     tolerance: float
 
 
-class Problem(NamedTuple):
+class SubsetProblem(NamedTuple):
     """One query's k candidates in the order that breaks ties.
 
     `d` (k, f): deviations over their largest absolute value; `s` (k,): weights, over the largest
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 Set = Bool[np.ndarray, " k"]
 
 
-class Bounds(NamedTuple):
+class ObjectiveLimits(NamedTuple):
     """What A, B and alpha A + B may be."""
 
     a: float
@@ -50,14 +50,14 @@ class Bounds(NamedTuple):
 
 def problem(
     deviations: Float[np.ndarray, "k f"], weight: Float[np.ndarray, " k"], balance: Balance
-) -> Problem:
+) -> SubsetProblem:
     """Scaled to numbers of size 1."""
     most = np.abs(deviations).max(initial=0)
     scale = weight.max() if balance == "mean" else 1.0
-    return Problem(deviations / (most if most > 0 else 1), weight / scale)
+    return SubsetProblem(deviations / (most if most > 0 else 1), weight / scale)
 
 
-def measure(one: Problem, chosen: Set, balance: Balance) -> tuple[float, float]:
+def measure(one: SubsetProblem, chosen: Set, balance: Balance) -> tuple[float, float]:
     """A and B of a set."""
     s = np.where(chosen, one.s, 0)
     total = s.sum() if balance == "mean" else 1.0
@@ -65,7 +65,9 @@ def measure(one: Problem, chosen: Set, balance: Balance) -> tuple[float, float]:
     return float(a), float(one.largest[chosen].max())
 
 
-def solve_subsets(problems: list[Problem], rule: Rule, pool: SolverPool) -> list[Set]:
+def solve_subsets(
+    problems: list[SubsetProblem], aim: SubsetObjective, pool: SolverPool
+) -> list[Set]:
     """The best set of each problem, by three programs and more a query.
 
     First the least A (or alpha A + B), with u_j = A z_j for the mean; then, where B comes second,
@@ -77,24 +79,24 @@ def solve_subsets(problems: list[Problem], rule: Rule, pool: SolverPool) -> list
     **Raises:** `SolverError` when a program does not end with an optimum; `Interrupted` upon
     Ctrl-C.
     """
-    first = _round(problems, (_least(one, rule) for one in problems), pool)
+    first = _round(problems, (_least(one, aim) for one in problems), pool)
     best = [_set(one, found) for one, found in zip(problems, first)]
-    if rule.alpha is None:
+    if aim.alpha is None:
         second = zip(problems, best)
-        found = _round(problems, (_least_reach(p, z, rule) for p, z in second), pool)
-        best = [_near(p, z, _set(p, x), rule) for p, z, x in zip(problems, best, found)]
-    bounds = [_bounds(*pair, rule) for pair in zip(problems, best)]
+        found = _round(problems, (_least_reach(p, z, aim) for p, z in second), pool)
+        best = [_near(p, z, _set(p, x), aim) for p, z, x in zip(problems, best, found)]
+    limits = [_limits_of(*pair, aim) for pair in zip(problems, best)]
     longest = max(one.s.size for one in problems)
     for start in range(0, longest, GROUP):
-        wanted = [i for i, one in enumerate(problems) if start < one.s.size]
-        programs = (_earliest(problems[i], best[i], bounds[i], rule, start) for i in wanted)
-        for i, found in zip(wanted, _round([problems[i] for i in wanted], programs, pool)):
-            best[i] = _tied(problems[i], best[i], _set(problems[i], found), bounds[i], rule)
+        open_ = [i for i, one in enumerate(problems) if start < one.s.size]
+        programs = (_earliest(problems[i], best[i], limits[i], aim, start) for i in open_)
+        for i, found in zip(open_, _round([problems[i] for i in open_], programs, pool)):
+            best[i] = _tied(problems[i], best[i], _set(problems[i], found), limits[i], aim)
     return best
 
 
 def _round(
-    problems: list[Problem], programs: Iterable[IntegerProgram], pool: SolverPool
+    problems: list[SubsetProblem], programs: Iterable[IntegerProgram], pool: SolverPool
 ) -> list[Solution]:
     """One program a problem, each solved to the end."""
     found = pool.solve(programs)
@@ -106,40 +108,42 @@ def _round(
     return found
 
 
-def _set(one: Problem, found: Solution) -> Set:
+def _set(one: SubsetProblem, found: Solution) -> Set:
     assert found.values is not None
     return found.values[: one.s.size] > 0.5
 
 
-def _near(one: Problem, known: Set, found: Set, rule: Rule) -> Set:
+def _near(one: SubsetProblem, known: Set, found: Set, aim: SubsetObjective) -> Set:
     """The set found, if its A is what it was asked to be.
 
     **Raises:** `SolverError`.
     """
-    least, a = measure(one, known, rule.balance)[0], measure(one, found, rule.balance)[0]
-    if a > least + rule.tolerance + SLIP * (one.s.size + 1):
+    least, a = measure(one, known, aim.balance)[0], measure(one, found, aim.balance)[0]
+    if a > least + aim.tolerance + SLIP * (one.s.size + 1):
         raise SolverError(f"HiGHS gave a set with A = {a} where at most {least} was asked for.")
     return found
 
 
-def _bounds(one: Problem, best: Set, rule: Rule) -> Bounds:
+def _limits_of(one: SubsetProblem, best: Set, aim: SubsetObjective) -> ObjectiveLimits:
     """What A, B and alpha A + B of an equally good set may be."""
-    a, b = measure(one, best, rule.balance)
-    if rule.alpha is None:
-        return Bounds(a + rule.tolerance, b + rule.tolerance, np.inf)
-    most = rule.alpha * a + b + rule.tolerance
-    half = rule.tolerance / 2
-    if half / max(rule.alpha, 1) > SLIP:
-        return Bounds(np.inf, np.inf, most)
-    return Bounds(a + half / max(rule.alpha, 1), b + half, most)
+    a, b = measure(one, best, aim.balance)
+    if aim.alpha is None:
+        return ObjectiveLimits(a + aim.tolerance, b + aim.tolerance, np.inf)
+    most = aim.alpha * a + b + aim.tolerance
+    half = aim.tolerance / 2
+    if half / max(aim.alpha, 1) > SLIP:
+        return ObjectiveLimits(np.inf, np.inf, most)
+    return ObjectiveLimits(a + half / max(aim.alpha, 1), b + half, most)
 
 
-def _tied(one: Problem, known: Set, found: Set, bounds: Bounds, rule: Rule) -> Set:
+def _tied(
+    one: SubsetProblem, known: Set, found: Set, limits: ObjectiveLimits, aim: SubsetObjective
+) -> Set:
     """The set found where it is as good as the one known; else a row was overstepped."""
-    a, b = measure(one, found, rule.balance)
-    good = a <= bounds.a + SLIP and b <= bounds.b
-    if rule.alpha is not None:
-        good &= rule.alpha * a + b <= bounds.both
+    a, b = measure(one, found, aim.balance)
+    good = a <= limits.a + SLIP and b <= limits.b
+    if aim.alpha is not None:
+        good &= aim.alpha * a + b <= limits.both
     return found if good else known
 
 
@@ -147,13 +151,13 @@ def _sides(d: Float[np.ndarray, "k f"]) -> Float[np.ndarray, "two_f k"]:
     return np.concatenate([d.T, -d.T])
 
 
-def _least(one: Problem, rule: Rule, most: float = np.inf) -> IntegerProgram:
+def _least(one: SubsetProblem, aim: SubsetObjective, most: float = np.inf) -> IntegerProgram:
     """The least A (or alpha A + B, at most `most`) over z, A, B and, for the mean, u_j = A z_j.
 
     u_j <= A and u_j <= z_j are all that is needed of u: nothing presses it below A z_j.
     """
     k, f = one.s.size, one.d.shape[1]
-    mean, weighed = rule.balance == "mean", rule.alpha is not None
+    mean, weighed = aim.balance == "mean", aim.alpha is not None
     width = 2 * k + 2 if mean else k + 2
     side = np.zeros((2 * f, width))
     side[:, :k] = _sides(one.d) * one.s
@@ -170,8 +174,8 @@ def _least(one: Problem, rule: Rule, most: float = np.inf) -> IntegerProgram:
         wide = [none] if mean else []
         rows.append(np.hstack([np.diag(one.largest), reach, *wide]))
     cost = np.zeros(width)
-    scale = max(1.0, rule.alpha or 1.0)
-    cost[k] = 1.0 if rule.alpha is None else rule.alpha / scale
+    scale = max(1.0, aim.alpha or 1.0)
+    cost[k] = 1.0 if aim.alpha is None else aim.alpha / scale
     cost[k + 1] = 1 / scale if weighed else 0.0
     upper = np.ones(width)
     upper[k] = 1.0 if mean else float(one.s.sum())
@@ -180,39 +184,41 @@ def _least(one: Problem, rule: Rule, most: float = np.inf) -> IntegerProgram:
     return _program(cost, every, upper, k, limit)
 
 
-def _limited(one: Problem, most: float, rule: Rule) -> Float[np.ndarray, "two_f k"]:
+def _limited(one: SubsetProblem, most: float, aim: SubsetObjective) -> Float[np.ndarray, "two_f k"]:
     """Rows that hold A at most at `most`, which is a number: then the mean is linear in z."""
-    level = most if rule.balance == "mean" else 0.0
+    level = most if aim.balance == "mean" else 0.0
     return (_sides(one.d) - level) * one.s
 
 
-def _least_reach(one: Problem, best: Set, rule: Rule) -> IntegerProgram:
+def _least_reach(one: SubsetProblem, best: Set, aim: SubsetObjective) -> IntegerProgram:
     """The least B among the sets whose A is within the tolerance of the least."""
     k = one.s.size
-    a, b = measure(one, best, rule.balance)
+    a, b = measure(one, best, aim.balance)
     rows = np.zeros((2 * one.d.shape[1] + k, k + 1))
-    rows[:-k, :k] = _limited(one, a + rule.tolerance, rule)
+    rows[:-k, :k] = _limited(one, a + aim.tolerance, aim)
     rows[-k:, :k], rows[-k:, k] = np.diag(one.largest), -1
     cost = np.where(np.arange(k + 1) == k, 1.0, 0.0)
     limit = np.zeros(len(rows))
-    limit[:-k] = 0.0 if rule.balance == "mean" else a + rule.tolerance
+    limit[:-k] = 0.0 if aim.balance == "mean" else a + aim.tolerance
     known = np.append(best, b).astype(float)
     return _program(cost, rows, np.ones(k + 1), k, limit)._replace(incumbent=known)
 
 
-def _earliest(one: Problem, best: Set, bounds: Bounds, rule: Rule, start: int) -> IntegerProgram:
-    """The largest set within the bounds, and the earliest in the candidates from `start` on.
+def _earliest(
+    one: SubsetProblem, best: Set, limits: ObjectiveLimits, aim: SubsetObjective, start: int
+) -> IntegerProgram:
+    """The largest set within the limits, and the earliest in the candidates from `start` on.
 
     From the second program on the size and the earlier candidates are held.
     """
     k = one.s.size
-    if np.isfinite(bounds.a):
-        limit = np.full(2 * one.d.shape[1], 0.0 if rule.balance == "mean" else bounds.a)
-        able = (one.largest <= bounds.b).astype(float)
-        program = _program(np.zeros(k), _limited(one, bounds.a, rule), able, k, limit)
+    if np.isfinite(limits.a):
+        limit = np.full(2 * one.d.shape[1], 0.0 if aim.balance == "mean" else limits.a)
+        able = (one.largest <= limits.b).astype(float)
+        program = _program(np.zeros(k), _limited(one, limits.a, aim), able, k, limit)
         program = program._replace(incumbent=best.astype(float))
     else:
-        program = _least(one, rule, bounds.both)
+        program = _least(one, aim, limits.both)
     place = np.arange(program.cost.size) - start
     here = (place >= 0) & (place < min(GROUP, k - start))
     cost = np.where(here, -(2.0 ** (GROUP - 1 - place.clip(0, GROUP - 1))), 0.0)

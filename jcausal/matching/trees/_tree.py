@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema, Trained, Values, like, on_host
-from jcausal.data._schema import plain_schema
-from jcausal.matching.trees import _words
-from jcausal.surfaces._surface import (
-    Encoding,
-    Noise,
-    ResponseSurface,
-    evaluate_along,
-    of_arms,
+from jcausal.data import Sample, Schema, Trained, like, plain_schema
+from jcausal.matching.trees._group_sums import units_by_group
+from jcausal.matching.trees._leaf_fits import (
+    LeafFits,
+    gram_inverses,
+    intercepts,
+    predictions,
+    scaled_slopes,
 )
-
-
-class Nodes(eqx.Module):
-    """The splits: at node i a unit goes to `left[i]` when feature `feature[i]` <= `threshold[i]`.
-
-    Node 0 is the root. A leaf has feature -1 and the number `leaf[i]`; inner nodes have leaf -1.
-    """
-
-    feature: Int[Array, " k"]
-    threshold: Float[Array, " k"]
-    left: Int[Array, " k"]
-    right: Int[Array, " k"]
-    leaf: Int[Array, " k"]
-
-
-class Fits(eqx.Module):
-    """The weighted least squares of every leaf on its controls.
-
-    `controls` (l,) units; `weight` (l,) their weight; `centre` (l, f) and `level` (l,) weighted
-    means of features and outcome; `coef` (l, f) slopes; `root` (l, f, f) R with R R' the
-    pseudo-inverse of sum w (x - centre)(x - centre)'; `rank` (l,) of that sum; `sigma2` (l,)
-    residual variance with n - rank - 1 degrees of freedom (NaN without any); `adjusted_r2` (l,);
-    `lower`, `upper` (l, f) range of the features.
-    """
-
-    controls: Int[Array, " l"]
-    weight: Float[Array, " l"]
-    centre: Float[Array, "l f"]
-    level: Float[Array, " l"]
-    coef: Float[Array, "l f"]
-    root: Float[Array, "l f f"]
-    rank: Int[Array, " l"]
-    sigma2: Float[Array, " l"]
-    adjusted_r2: Float[Array, " l"]
-    lower: Float[Array, "l f"]
-    upper: Float[Array, "l f"]
+from jcausal.matching.trees._nodes import TreeNodes, route
+from jcausal.matching.trees._rules import branches, rules
+from jcausal.surfaces import Encoding, Noise, ResponseSurface, evaluate_along, of_arms
 
 
 class Tree(ResponseSurface):
@@ -75,8 +40,8 @@ class Tree(ResponseSurface):
         ((2675,), True)
     """
 
-    nodes: Nodes
-    fits: Fits
+    nodes: TreeNodes
+    fits: LeafFits
     treated: Int[Array, " l"]
     scale: tuple[Float[Array, " f"], Float[Array, " f"]]
     noise: Noise
@@ -88,7 +53,7 @@ class Tree(ResponseSurface):
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """The regression of each point's leaf; NaN for the treated."""
         features = self.encoding(x)
-        return _regressed(features, route(self.nodes, features), self.fits)
+        return predictions(features, route(self.nodes, features), self.fits)
 
     def along(
         self,
@@ -126,7 +91,7 @@ class Tree(ResponseSurface):
     @property
     def intercept(self) -> Float[Array, " l"]:
         """Outcome of each leaf's regression where all features are 0."""
-        return _intercept(self.fits)
+        return intercepts(self.fits)
 
     @property
     def controls(self) -> Int[Array, " l"]:
@@ -139,9 +104,9 @@ class Tree(ResponseSurface):
         return self.fits.adjusted_r2
 
     @property
-    def sigma2(self) -> Float[Array, " l"]:
+    def residual_variance(self) -> Float[Array, " l"]:
         """Residual variance of each leaf, in squared outcome units."""
-        return self.fits.sigma2
+        return self.fits.residual_variance
 
     @property
     def lower(self) -> Float[Array, "l f"]:
@@ -156,12 +121,12 @@ class Tree(ResponseSurface):
     @property
     def importance(self) -> Float[Array, "l f"]:
         """|slope| of each leaf on features scaled to [0, 1], in outcome units."""
-        return _importance(self.fits.coef, *self.scale)
+        return scaled_slopes(self.fits.coef, *self.scale)
 
     @property
     def gram_inverse(self) -> Float[Array, "l g g"]:
         """(X'WX)^- of each leaf with the intercept first: x'(X'WX)^- x is for x = (1, features)."""
-        return _gram_inverse(self.fits)
+        return gram_inverses(self.fits)
 
     def features(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Design columns: ordered covariates as they are, one 0/1 column for each level."""
@@ -193,11 +158,11 @@ class Tree(ResponseSurface):
         """Valid units of one arm in each leaf, counted without weights."""
         self.check(sample)
         use = of_arms(sample.t, sample.valid, "treated" if treated else "control")
-        return counts_of(self.leaf(sample.x), use, self.leaves)
+        return units_by_group(self.leaf(sample.x), use, self.leaves)
 
     def rules(self) -> list[str]:
         """What each leaf asks of a unit, in words, one line a leaf."""
-        return _words.rules(self)
+        return rules(self.nodes, self.leaves, self.encoding, self.schema)
 
     def to_frame(self, sample: Sample | None = None, *, effects: Any | None = None) -> Any:
         """One row a leaf: leaf, rule, controls, treated, adjusted R2, residual error.
@@ -208,11 +173,11 @@ class Tree(ResponseSurface):
         **Returns:** a frame of the kind that the sample was read from; without one a pandas frame.
         """
         sample = effects.sample if sample is None and effects is not None else sample
-        frame = _words.leaves_frame(self, sample, effects)
+        frame = _leaves_frame(self, sample, effects)
         return frame if sample is None else like(sample.home, frame)
 
     def _shown(self) -> pd.DataFrame:
-        return _words.leaves_frame(self, None, None)
+        return _leaves_frame(self, None, None)
 
 
 def _levels(levels: tuple[str, ...]) -> str:
@@ -220,80 +185,37 @@ def _levels(levels: tuple[str, ...]) -> str:
     return f"a category of {', '.join(levels)}" if levels else "a number"
 
 
-@on_host
-def _regressed(
-    lib: Any, features: Float[Array, "m f"], leaf: Int[Array, " m"], fits: Fits
-) -> Float[Array, "m 2"]:
-    control = fits.level[leaf] + (fits.coef[leaf] * (features - fits.centre[leaf])).sum(1)
-    return lib.stack([control, lib.full_like(control, lib.nan)], axis=1)
+def conditions(tree: Tree, node: int) -> tuple[str, str]:
+    """What the left and the right branch of a node ask, in words."""
+    return branches(tree.nodes, node, tree.encoding, tree.schema)
 
 
-@on_host
-def _intercept(lib: Any, fits: Fits) -> Float[Array, " l"]:
-    return fits.level - (fits.coef * fits.centre).sum(1)
+def sums_by_leaf(tree: Tree, effects: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each leaf the matched treated queries, their weight, and their effects times weight."""
+    query = np.asarray(effects.matching.query)
+    use = np.asarray(effects.matched & effects.matching.query_treated) & (query >= 0)
+    leaf = np.asarray(tree.leaf(effects.sample.x))[query[use]]
+    weight = np.asarray(effects.matching.query_weight, float)[use]
+    total = weight * np.asarray(effects.ite, float)[use]
+    count, of = np.bincount(leaf, minlength=tree.leaves), partial(np.bincount, leaf)
+    return count, of(weight, tree.leaves), of(total, tree.leaves)
 
 
-@on_host
-def _importance(
-    lib: Any, coef: Float[Array, "l f"], low: Float[Array, " f"], high: Float[Array, " f"]
-) -> Float[Array, "l f"]:
-    return lib.abs(coef) * (high - low)
-
-
-@on_host
-def _gram_inverse(lib: Any, fits: Fits) -> Float[Array, "l g g"]:
-    """R's rows with that of the intercept, (-centre R) above, times themselves."""
-    precise = {} if lib is np else {"precision": lax.Precision.HIGHEST}
-    ends = -lib.einsum("lij,li->lj", fits.root, fits.centre, **precise)
-    rows = lib.concatenate([ends[:, None], fits.root], axis=1)
-    found = lib.einsum("lij,lkj->lik", rows, rows, **precise)
-    first = lib.arange(rows.shape[1]) == 0
-    weight = lib.where(fits.weight > 0, fits.weight, lib.nan)[:, None, None]
-    return found + lib.where(first & first[:, None], 1 / weight, 0)
-
-
-def route(nodes: Nodes, features: Float[Array, "m f"]) -> Int[Array, " m"]:
-    """The leaf of each row of features; carries no gradient."""
-    return _routed(*lax.stop_gradient((nodes, features)))
-
-
-@on_host
-def _routed(lib: Any, nodes: Nodes, features: Float[Array, "m f"]) -> Int[Array, " m"]:
-    row = lib.arange(features.shape[0])
-
-    def step(place: Values) -> Any:
-        split = nodes.feature[place]
-        value = features[row, lib.maximum(split, 0)]
-        below = lib.where(value <= nodes.threshold[place], nodes.left[place], nodes.right[place])
-        return lib.where(split >= 0, below, place)
-
-    place = lib.zeros(features.shape[0], lib.int32)
-    unfinished = lambda place: (nodes.feature[place] >= 0).any()  # noqa: E731
-    if lib is jnp:
-        return nodes.leaf[lax.while_loop(unfinished, step, place)]
-    while unfinished(place):
-        place = step(place)
-    return nodes.leaf[place]
-
-
-@on_host
-def counts_of(
-    lib: Any, leaf: Int[Array, " n"], use: Bool[Array, " n"], leaves: int
-) -> Int[Array, " l"]:
-    """How many units in use each leaf has; -1 is no leaf."""
-    if lib is np:
-        place = leaf[use & (leaf >= 0)]
-        return np.bincount(place, minlength=leaves).astype(np.int32)  # type: ignore[return-value]
-    ordered, edges = jnp.sort(jnp.where(use, leaf, -1)), jnp.arange(leaves)
-    last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
-    return (last - first).astype(jnp.int32)
-
-
-@on_host
-def scale_of(
-    lib: Any, features: Float[Array, "n f"], valid: Bool[Array, " n"]
-) -> tuple[Float[Array, " f"], Float[Array, " f"]]:
-    """Smallest and largest value of every feature over the valid rows."""
-    use = valid[:, None]
-    low = lib.where(use, features, lib.inf).min(0)
-    return low, lib.where(use, features, -lib.inf).max(0)
+def _leaves_frame(tree: Tree, sample: Sample | None, effects: Any | None) -> pd.DataFrame:
+    """One row a leaf."""
+    controls, treated = np.asarray(tree.controls), np.asarray(tree.treated)
+    if sample is not None:
+        controls, treated = (np.asarray(tree.count(sample, treated=arm)) for arm in (False, True))
+    columns: dict[str, object] = dict(
+        leaf=np.arange(tree.leaves),
+        rule=tree.rules(),
+        controls=controls,
+        treated=treated,
+        adjusted_r2=np.asarray(tree.adjusted_r2),
+        residual_sd=np.sqrt(np.asarray(tree.residual_variance)),
+    )
+    if effects is not None:
+        matched, weight, total = sums_by_leaf(tree, effects)
+        att = np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
+        columns |= dict(matched=matched, att=att)
+    return pd.DataFrame(columns)

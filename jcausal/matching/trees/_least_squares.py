@@ -2,35 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jcausal.matching.trees._group_sums import add_by_group
 
-class Design(NamedTuple):
-    """What the regressions see: features and, last, the outcome, centred and scaled.
-
-    `z` (n, f + 1); `weight` (n,), None for 1; `codes` (n, f) the place of each feature among its
-    values.
-    """
-
-    z: Float[Array, "n g"]
-    weight: Float[Array, " n"] | None
-    codes: Int[Array, "n f"]
-
-
-class Groups(NamedTuple):
-    """Units that stand together in a list: where each group starts, its units, one to start from.
-
-    `first` (k,) is the unit whose features and outcome are taken off those of its group.
-    """
-
-    start: Int[Array, " k"]
-    units: Int[Array, " k"]
-    first: Int[Array, " k"]
+CHUNK = 32  # groups whose regressions are fitted at a time
 
 
 class Blocks(NamedTuple):
@@ -38,6 +20,35 @@ class Blocks(NamedTuple):
 
     rows: int
     blocks: int
+
+
+class ScaledSample(eqx.Module):
+    """What the regressions see: features and, last, the outcome, centred and scaled.
+
+    `z` (n, f + 1) is what is left of a column less `centre`, over `scale` (f + 1,); `weight` (n,),
+    None for 1; `codes` (n, f) the place of each feature among its values, below its `heights`.
+    """
+
+    z: Float[Array, "n g"]
+    weight: Float[Array, " n"] | None
+    codes: Int[Array, "n f"]
+    centre: Float[Array, " g"]
+    scale: Float[Array, " g"]
+    heights: tuple[int, ...] = eqx.field(static=True)
+    blocks: Blocks = eqx.field(static=True)
+
+
+class Runs(NamedTuple):
+    """Groups of units, each of which stands together in a list.
+
+    `listed` (m,) units, in which a group has `units` (k,) of them from `start` (k,) on; `first`
+    (k,) is the unit whose features and outcome are taken off those of its group.
+    """
+
+    listed: Int[Array, " m"]
+    start: Int[Array, " k"]
+    units: Int[Array, " k"]
+    first: Int[Array, " k"]
 
 
 class Quality(NamedTuple):
@@ -53,62 +64,52 @@ def precision_of(dtype: jnp.dtype) -> tuple[float, float]:
     return (1e-12, 1e-9) if dtype == jnp.float64 else (2e-5, 1e-4)
 
 
-def _add_up(parts: Array, place: Array, groups: int) -> Array:
-    """Sums of the blocks of each group."""
-
-    def by_matmul(parts: Array, place: Array) -> Array:
-        one = (place == jnp.arange(groups)[:, None]).astype(parts.dtype)
-        flat = jnp.matmul(one, parts.reshape(len(place), -1), precision=lax.Precision.HIGHEST)
-        return flat.reshape(groups, *parts.shape[1:])
-
-    return lax.platform_dependent(
-        parts,
-        place,
-        cpu=lambda parts, place: jax.ops.segment_sum(parts, place, groups),
-        default=by_matmul,
-    )
-
-
 def cross_products(
-    design: Design,
-    listed: Int[Array, " m"],
-    groups: Groups,
-    blocks: Blocks,
+    sample: ScaledSample,
+    runs: Runs,
     counts: Callable[[Int[Array, " b"], Int[Array, "b r"]], Bool[Array, "b r"]] | None = None,
     more_shift: Float[Array, "k g"] | float = 0.0,
 ) -> Float[Array, "k h h"]:
-    """Sum w (1, z)(1, z)' over each group of a list of units, z less a unit's.
+    """Sum w (1, z)(1, z)' over each group, z less that of the group's first unit.
 
     The shift keeps the digits of groups far from the middle; no statistic around a mean sees it.
     `counts` tells which units of the groups of some blocks are in; None for all. `more_shift` is
     taken off too.
     """
-    k, m = groups.start.shape[0], listed.shape[0]
-    wide = design.z.shape[1] + 1
-    many = -(-groups.units // blocks.rows)
+    rows, blocks = sample.blocks
+    k, wide = runs.start.shape[0], sample.z.shape[1] + 1
+    many = -(-runs.units // rows)
     ends = jnp.cumsum(many)
-    shift = design.z[groups.first] + more_shift
+    shift = sample.z[runs.first] + more_shift
     product = partial(jnp.einsum, "bri,brj->bij", precision=lax.Precision.HIGHEST)
 
     def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         done, total = carry
-        at = done + jnp.arange(blocks.blocks, dtype=jnp.int32)
+        at = done + jnp.arange(blocks, dtype=jnp.int32)
         own = jnp.minimum(jnp.searchsorted(ends, at, side="right"), k - 1)
-        first = groups.start[own] + (at - ends[own] + many[own]) * blocks.rows
-        place = first[:, None] + jnp.arange(blocks.rows, dtype=jnp.int32)
-        beyond = (groups.start + groups.units)[own]
+        first = runs.start[own] + (at - ends[own] + many[own]) * rows
+        place = first[:, None] + jnp.arange(rows, dtype=jnp.int32)
+        beyond = (runs.start + runs.units)[own]
         inside = (at < ends[-1])[:, None] & (place < beyond[:, None])
-        unit = listed[jnp.clip(place, 0, m - 1)]
+        unit = runs.listed[jnp.clip(place, 0, runs.listed.shape[0] - 1)]
         if counts is not None:
             inside &= counts(own, unit)
-        z = design.z[unit] - shift[own][:, None]
+        z = sample.z[unit] - shift[own][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
-        heavy = one if design.weight is None else one * design.weight[unit][..., None]
-        return done + blocks.blocks, total + _add_up(product(heavy, one), own, k)
+        heavy = one if sample.weight is None else one * sample.weight[unit][..., None]
+        return done + blocks, total + add_by_group(product(heavy, one), own, k)
 
-    none = jnp.zeros((k, wide, wide), design.z.dtype)
+    none = jnp.zeros((k, wide, wide), sample.z.dtype)
     start = (jnp.zeros((), jnp.int32), none)
     return lax.while_loop(lambda carry: carry[0] < ends[-1], more, start)[1]
+
+
+def own_products(
+    sample: ScaledSample, order: Int[Array, " n"], start: Int[Array, " k"], units: Int[Array, " k"]
+) -> Float[Array, "k h h"]:
+    """The cross products of groups that stand together in an order of all units."""
+    first = order[jnp.clip(start, 0, order.shape[0] - 1)]
+    return cross_products(sample, Runs(order, start, units, first))
 
 
 def about_another(
@@ -123,15 +124,7 @@ def about_another(
     return jnp.concatenate([top, rest], -2)
 
 
-def whole(
-    design: Design, order: Int[Array, " n"], start: Array, count: Array, blocks: Blocks
-) -> Float[Array, "k h h"]:
-    """The cross products of groups that stand together in an order of all units."""
-    first = order[jnp.clip(start, 0, order.shape[0] - 1)]
-    return cross_products(design, order, Groups(start, count, first), blocks)
-
-
-class Moments(NamedTuple):
+class CentralMoments(NamedTuple):
     """Weight, means (less the shift) and products around the means; which columns vary."""
 
     weight: Float[Array, "..."]
@@ -140,17 +133,17 @@ class Moments(NamedTuple):
     varies: Bool[Array, "... g"]
 
 
-def moments(gram: Float[Array, "... h h"]) -> Moments:
+def moments(gram: Float[Array, "... h h"]) -> CentralMoments:
     """From cross products with the constant first."""
     weight = gram[..., 0, 0]
     mean = gram[..., 0, 1:] / jnp.where(weight > 0, weight, 1)[..., None]
     product = gram[..., 1:, 1:] - weight[..., None, None] * mean[..., :, None] * mean[..., None, :]
     about = jnp.diagonal(gram, axis1=-2, axis2=-1)[..., 1:]
     spread = jnp.diagonal(product, axis1=-2, axis2=-1)
-    return Moments(weight, mean, product, spread > 64 * jnp.finfo(gram.dtype).eps * about)
+    return CentralMoments(weight, mean, product, spread > 64 * jnp.finfo(gram.dtype).eps * about)
 
 
-def correlations(found: Moments) -> tuple[Float[Array, "... g g"], Float[Array, "... g"]]:
+def correlations(found: CentralMoments) -> tuple[Float[Array, "... g g"], Float[Array, "... g"]]:
     """Correlations of the columns that vary (0 for others, 1 on the diagonal), 1 / sqrt(spread)."""
     spread = jnp.diagonal(found.product, axis1=-2, axis2=-1)
     inverse = jnp.where(found.varies, lax.rsqrt(jnp.where(found.varies, spread, 1)), 0)
@@ -178,26 +171,35 @@ def quality(gram: Float[Array, "... h h"], count: Int[Array, "..."], free: Array
     return Quality(count, adjusted, rest * jnp.maximum(per, 0) * n)
 
 
-class Solved(NamedTuple):
-    """Least squares of each group in the columns' own scale: slopes, rank, rss.
+class LeastSquares(NamedTuple):
+    """Least squares of each group in the columns' own units.
 
-    `root` R with R R' the pseudo-inverse of the products around the means.
+    `weight` (k,) of the group's units, `centre` (k, f) and `level` (k,) weighted means of features
+    and outcome, `slope` (k, f); `root` (k, f, f) R with R R' the pseudo-inverse of the products
+    around the means; `rank` (k,) of these; `rss` (k,) weighted residual sum of squares.
     """
 
+    weight: Float[Array, " k"]
+    centre: Float[Array, "k f"]
+    level: Float[Array, " k"]
     slope: Float[Array, "k f"]
     root: Float[Array, "k f f"]
     rank: Int[Array, " k"]
     rss: Float[Array, " k"]
 
 
-def solve(found: Moments) -> Solved:
-    """Slopes of the last column on the others; of equally good ones the shortest.
+def least_squares(
+    sample: ScaledSample, gram: Float[Array, "k h h"], first: Int[Array, " k"]
+) -> LeastSquares:
+    """The regression of the outcome on the features, from cross products about a unit each.
 
-    Short in units of each column's standard deviation in the group. Eigenvalues of the correlations
-    below 1e-9 (float32: 1e-5) of the number of columns count as 0, and so do constant columns.
+    Of equally good slopes the shortest, in units of each column's standard deviation in the group.
+    Eigenvalues of the correlations below 1e-9 (float32: 1e-5) of the number of columns count as 0,
+    and so do constant columns.
     """
+    found = moments(gram)
     matrix, inverse = correlations(found)
-    varies, scale = found.varies[:, :-1], inverse[:, :-1]
+    varies, spread = found.varies[:, :-1], inverse[:, :-1]
     inner, with_last = matrix[:, :-1, :-1], matrix[:, :-1, -1] * found.varies[:, -1:]
     inner = jnp.where(varies[:, :, None] & varies[:, None, :], inner, 0)
     values, vectors = jnp.linalg.eigh(inner)
@@ -209,9 +211,40 @@ def solve(found: Moments) -> Solved:
     slope = jnp.einsum("kij,kj->ki", root, along, precision=precise)
     total = found.product[:, -1, -1]
     explained = jnp.square(along).sum(1)
-    return Solved(
-        slope * scale * jnp.sqrt(jnp.maximum(total, 0))[:, None],
-        root * scale[:, :, None],
-        kept.sum(1).astype(jnp.int32),
-        jnp.where(found.varies[:, -1], jnp.clip(1 - explained, 0, 1) * total, 0),
+    mean = (found.mean + sample.z[first]) * sample.scale + sample.centre
+    scale, y_scale = sample.scale[:-1], sample.scale[-1]
+    slope = slope * spread * jnp.sqrt(jnp.maximum(total, 0))[:, None]
+    rss = jnp.where(found.varies[:, -1], jnp.clip(1 - explained, 0, 1) * total, 0)
+    return LeastSquares(
+        weight=found.weight,
+        centre=mean[:, :-1],
+        level=mean[:, -1],
+        slope=slope * (y_scale / scale),
+        root=root * spread[:, :, None] / scale[:, None],
+        rank=kept.sum(1).astype(jnp.int32),
+        rss=rss * y_scale**2,
     )
+
+
+def over_chunks(open_: Bool[Array, " s"], state: Any, some: Callable) -> Any:
+    """Fold `some(state, places, whether each is open)` over the open places, `CHUNK` at a time."""
+    chunk, many = min(CHUNK, open_.shape[0]), open_.sum()
+    listed = jnp.argsort(~open_, stable=True).astype(jnp.int32)
+    listed = jnp.pad(listed, (0, chunk), constant_values=0)
+
+    def step(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        done, state = carry
+        place = lax.dynamic_slice_in_dim(listed, done, chunk)
+        return done + chunk, some(state, place, done + jnp.arange(chunk) < many)
+
+    first = (jnp.zeros((), jnp.int32), state)
+    return lax.while_loop(lambda carry: carry[0] < many, step, first)[1]
+
+
+def put_rows(arrays: Any, rows: Any, place: Int[Array, " k"], there: Bool[Array, " k"]) -> Any:
+    """Trees of arrays (s, ...) with some rows set, those that are there."""
+
+    def put(array: Array, row: Array) -> Array:
+        return array.at[jnp.where(there, place, array.shape[0])].set(row, mode="drop")
+
+    return jax.tree.map(put, arrays, rows)

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Values
+from jcausal.data import Values, on_host
 
 ROWS = 1024  # in a block, at most
 BYTES = 2**26  # of a matrix for each row of a block, at most
@@ -27,6 +27,19 @@ def members(group: Any) -> Iterator[tuple[int, Int[np.ndarray, " m"]]]:
     edges = np.append(np.flatnonzero(np.diff(at, prepend=-1)), at.size)
     for first, last in pairwise(edges):
         yield int(at[first]), order[first:last]
+
+
+@on_host
+def units_by_group(
+    lib: Any, group: Int[Array, " n"], use: Bool[Array, " n"], groups: int
+) -> Int[Array, " k"]:
+    """How many units in use each group has; -1 is no group."""
+    if lib is np:
+        place = group[use & (group >= 0)]
+        return np.bincount(place, minlength=groups).astype(np.int32)  # type: ignore[return-value]
+    ordered, edges = jnp.sort(jnp.where(use, group, -1)), jnp.arange(groups)
+    last, first = (jnp.searchsorted(ordered, edges, side=side) for side in ("right", "left"))
+    return (last - first).astype(jnp.int32)
 
 
 def sums_by_group(
@@ -91,12 +104,11 @@ def rows_of_block(rows: int, h: int, dtype: jnp.dtype) -> int:
     return max(1, min(rows, BYTES // (h * h * dtype.itemsize)))
 
 
-def _add(columns: Array, group: Array, groups: int) -> Array:
+def add_by_group(columns: Array, group: Array, groups: int) -> Array:
     """(groups, ...): sums of the rows of each group; a row of group -1 is in none."""
 
     def scatter(columns: Array, group: Array) -> Array:
-        place = jnp.where(group >= 0, group, groups)
-        return jax.ops.segment_sum(columns, place, groups + 1)[:groups]
+        return jax.ops.segment_sum(columns, jnp.where(group >= 0, group, groups), groups)
 
     def products(columns: Array, group: Array) -> Array:
         flat = columns.reshape(columns.shape[0], -1)
@@ -125,7 +137,9 @@ def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[A
 def _sums_by_group(
     row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h d"]:
-    columns = [_add(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])]
+    columns = [
+        add_by_group(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])
+    ]
     return (
         jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0), row.dtype)
     )
@@ -143,7 +157,7 @@ def _products_by_group(
     def more(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         row, weight, group = at
         outer = (row * weight[:, None])[:, :, None] * row[:, None]
-        return total + _add(outer, group, groups), None
+        return total + add_by_group(outer, group, groups), None
 
     none = jnp.zeros((groups, row.shape[2], row.shape[2]), row.dtype)
     return lax.scan(more, none, (row, weight, group))[0]
