@@ -15,7 +15,7 @@ import jcausal as jc
 from bench._large import peak
 from bench._speed import timed
 from jcausal.panels._mcnnm import _beginning
-from jcausal.panels._nuclear import walk
+from jcausal.panels._nuclear_norm import walk
 
 LARGE = ((1_000, 1_000), (5_000, 1_000), (20_000, 1_000))
 GPU = ((100_000, 1_000),)

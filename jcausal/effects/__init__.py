@@ -4,6 +4,7 @@ from jcausal.effects._average import Average as Average
 from jcausal.effects._effects import Effects as Effects
 from jcausal.effects._effects import Partitions as Partitions
 from jcausal.effects._estimate import estimate as estimate
+from jcausal.effects._words import cate_frame as cate_frame
 from jcausal.effects._words import factorized as factorized
 from jcausal.effects._words import group_codes as group_codes
 from jcausal.effects._words import group_labels as group_labels
