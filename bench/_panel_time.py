@@ -53,8 +53,7 @@ def path(size: int, values: int = 30) -> pd.DataFrame:
     """MCNNM's whole path for the untreated cells of one panel: no held-out cells."""
     panel = jc.simulate.low_rank_panel(key=0, n=size, m=size).panel
     use = panel.control
-    level, top = _beginning(panel.y, use)
-    y = jnp.where(use, panel.y - level, 0)
+    _, y, top, _ = _beginning(panel.y, use)
     thresholds = top * 1e-3 ** jnp.linspace(0, 1, values)
 
     def run() -> list[int]:

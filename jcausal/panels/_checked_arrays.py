@@ -48,7 +48,7 @@ def checked_arrays(given: PanelArrays, unit: object, time: object) -> PanelArray
         if not np.isin(seen, (0, 1)).all():
             raise DataError("mask holds values other than 0 and 1: 1 where a cell was observed.")
         seen = seen.astype(bool)
-    units, times = _label_words(unit, outcome.shape[0]), _label_words(time, outcome.shape[1])
+    units, times = _as_words(unit, outcome.shape[0]), _as_words(time, outcome.shape[1])
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
@@ -76,7 +76,7 @@ def checked_labels(what: str, labels: Sequence | np.ndarray, size: int) -> np.nd
     return values
 
 
-def _label_words(labels: object, size: int) -> list[str]:
+def _as_words(labels: object, size: int) -> list[str]:
     """Labels as words, or positions; a wrong number of them is told later."""
     values = np.arange(size) if labels is None else as_labels("labels", labels)
     return [label_in_words(v) for v in (values if values.shape == (size,) else range(size))]
@@ -137,7 +137,7 @@ def check_assignment(
     treatment = as_numbers("d", arms_of_array("d", d))
     _check_shape("d", treatment, seen)
     _check_treatment(
-        treatment, seen, _label_words(unit, seen.shape[0]), _label_words(time, seen.shape[1])
+        treatment, seen, _as_words(unit, seen.shape[0]), _as_words(time, seen.shape[1])
     )
     return treatment == 1
 
