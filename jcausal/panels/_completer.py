@@ -38,6 +38,7 @@ class Completed(eqx.Module):
     (2, k) of the matrix that each arm's rank was read from, largest first, NaN where an arm has
     none; k is 0 for methods without. `details` holds numbers that the method chose, under names
     that its docstring gives. `converged` () tells whether iterations ended below the tolerance.
+    `std_errors` are the method's own, None without.
     """
 
     y0: Float[Array, "n m"]
