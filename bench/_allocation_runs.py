@@ -143,7 +143,9 @@ def allocations(sizes: tuple[int, ...]) -> pd.DataFrame:
     lines = []
     for groups in sizes:
         rng = np.random.default_rng(0)
-        estimates = jc.GroupEstimates(rng.normal(1, 1, groups), error=rng.uniform(0.1, 0.5, groups))
+        estimates = jc.GroupEstimates(
+            rng.normal(1, 1, groups), std_error=rng.uniform(0.1, 0.5, groups)
+        )
         times = []
         for _ in range(4):
             start = time.perf_counter()

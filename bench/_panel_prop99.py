@@ -43,7 +43,7 @@ def collect(few: bool) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
             {
                 "method": name,
                 "average gap 1989-2000": float(found.att),
-                "placebo error": placebos.error,
+                "placebo error": placebos.std_error,
                 "published": PUBLISHED.get(name, ""),
                 **at,
                 "p, effect": exact.p_value(),

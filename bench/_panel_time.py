@@ -15,7 +15,7 @@ import jcausal as jc
 from bench._large import peak
 from bench._speed import timed
 from jcausal.panels._mcnnm import _beginning
-from jcausal.panels._nuclear import walk
+from jcausal.panels._nuclear_norm import walk
 
 LARGE = ((1_000, 1_000), (5_000, 1_000), (20_000, 1_000))
 GPU = ((100_000, 1_000),)
@@ -53,8 +53,7 @@ def path(size: int, values: int = 30) -> pd.DataFrame:
     """MCNNM's whole path for the untreated cells of one panel: no held-out cells."""
     panel = jc.simulate.low_rank_panel(key=0, n=size, m=size).panel
     use = panel.control
-    level, top = _beginning(panel.y, use)
-    y = jnp.where(use, panel.y - level, 0)
+    _, y, top, _ = _beginning(panel.y, use)
     thresholds = top * 1e-3 ** jnp.linspace(0, 1, values)
 
     def run() -> list[int]:

@@ -196,7 +196,9 @@ def test_values_without_the_winners_curse():
     sides = tau[:, None] + np.sqrt(2) * error * rng.normal(size=(worlds, 2, groups))
 
     def one(halves):
-        made = jc.GroupEstimates(halves.mean(0), error=jnp.full(groups, error), halves=halves[None])
+        made = jc.GroupEstimates(
+            halves.mean(0), std_error=jnp.full(groups, error), halves=halves[None]
+        )
         found = jc.allocate(made, jc.TopK(budget, at_most=False))
         return found.chosen, found.value
 
@@ -219,28 +221,32 @@ def test_shrunk_value_and_reliability():
     rng = np.random.default_rng(6)
     error = rng.uniform(0.1, 0.4, 30)
     value = rng.normal(1, 0.5, 30) + error * rng.normal(size=30)
-    found = jc.allocate(jc.GroupEstimates(value, error=error), jc.TopK(6), key=3)
+    found = jc.allocate(jc.GroupEstimates(value, std_error=error), jc.TopK(6), key=3)
     between = value.var(ddof=1) - np.mean(error**2)
     mean = np.average(value, weights=1 / (between + error**2))
     posterior = (between * value + error**2 * mean) / (between + error**2)
     assert float(found.value.shrunk) == pytest.approx(posterior[found.chosen].sum())
     assert float(found.reliability) == pytest.approx(between / value.var(ddof=1))
     assert found.value.shrunk < found.value.naive and found.value.split < found.value.naive
-    noise = jc.allocate(jc.GroupEstimates([1.0, 1.1, 0.9], error=[1.0, 1, 1]), jc.TopK(1), rho=0.5)
+    noise = jc.allocate(
+        jc.GroupEstimates([1.0, 1.1, 0.9], std_error=[1.0, 1, 1]), jc.TopK(1), rho=0.5
+    )
     assert noise.reliability == 0 and noise.value.shrunk == pytest.approx(1.0)
-    exact = jc.allocate(jc.GroupEstimates([1.0, 3.0], error=[0.0, 0.0]), jc.TopK(1))
+    exact = jc.allocate(jc.GroupEstimates([1.0, 3.0], std_error=[0.0, 0.0]), jc.TopK(1))
     assert exact.value.shrunk == 3 and exact.reliability == 1 and exact.guaranteed_ratio == 1
 
 
 def test_rho_from_errors_holds_for_all_groups_at_once():
     """Quantiles beside SciPy's, and simultaneous coverage in 4,000 worlds."""
     stats = pytest.importorskip("scipy.stats", reason="SciPy's quantiles are the oracle")
-    freedom = np.array([1.0, 2.9, 4.0, 17.2, 400.0, 1e9])
-    made = jc.GroupEstimates(np.ones(6), error=np.full(6, 2.0), freedom=freedom)
+    df = np.array([1.0, 2.9, 4.0, 17.2, 400.0, 1e9])
+    made = jc.GroupEstimates(np.ones(6), std_error=np.full(6, 2.0), df=df)
     found = jc.allocate(made, jc.TopK(1), delta=0.1)
-    whole = np.minimum(np.floor(freedom), 1000)
+    whole = np.minimum(np.floor(df), 1000)
     assert found.rho == pytest.approx(2 * stats.t.isf(0.1 / 12, whole), rel=1e-9)
-    plain = jc.allocate(jc.GroupEstimates(np.ones(6), error=np.full(6, 2.0)), jc.TopK(1), delta=0.1)
+    plain = jc.allocate(
+        jc.GroupEstimates(np.ones(6), std_error=np.full(6, 2.0)), jc.TopK(1), delta=0.1
+    )
     assert plain.rho == pytest.approx(2 * stats.norm.isf(0.1 / 12), rel=1e-9)
     z = np.random.default_rng(0).normal(size=(4000, 6)) * 2
     missed = (np.abs(z) > plain.rho).any(1).mean()
@@ -279,7 +285,7 @@ def test_traced_as_concrete():
 
 
 def test_frame_and_summary():
-    made = jc.GroupEstimates([0.9, 0.2, 0.6, 0.5], error=[0.05, 0.02, 0.04, 0.03], label="abcd")
+    made = jc.GroupEstimates([0.9, 0.2, 0.6, 0.5], std_error=[0.05, 0.02, 0.04, 0.03], label="abcd")
     found = jc.allocate(made, jc.TopK(budget=2), key=0)
     frame = found.to_frame()
     assert list(frame["group"]) == list("abcd")
@@ -315,10 +321,13 @@ def test_frame_and_summary():
         (lambda: jc.allocate([0.1, 0.2], jc.TopK(1), rho=0.1, by="a"), "by= is for effects"),
         (lambda: jc.allocate([0.1, 0.2], jc.TopK(1), rho=0.1, key=0), "no errors to draw halves"),
         (lambda: jc.GroupEstimates([[0.1]]), "one estimate a group"),
-        (lambda: jc.GroupEstimates([0.1, 0.2], error=[0.1]), "error has shape"),
-        (lambda: jc.GroupEstimates([0.1, 0.2], error=[0.1, -1]), "error is -1 in group 1"),
-        (lambda: jc.GroupEstimates([0.1, 0.2], error=[np.inf, 1]), "error is inf in group 0"),
-        (lambda: jc.GroupEstimates([0.1, 0.2], freedom=[0, 1]), "freedom is 0 in group 0"),
+        (lambda: jc.GroupEstimates([0.1, 0.2], std_error=[0.1]), "std_error has shape"),
+        (lambda: jc.GroupEstimates([0.1, 0.2], std_error=[0.1, -1]), "std_error is -1 in group 1"),
+        (
+            lambda: jc.GroupEstimates([0.1, 0.2], std_error=[np.inf, 1]),
+            "std_error is inf in group 0",
+        ),
+        (lambda: jc.GroupEstimates([0.1, 0.2], df=[0, 1]), "df is 0 in group 0"),
         (lambda: jc.GroupEstimates([0.1, 0.2], label="aa"), "'a' stands for two groups"),
         (lambda: jc.GroupEstimates([0.1, 0.2], label="abc"), "3 labels for 2 groups"),
         (lambda: jc.GroupEstimates(["a", "b"]), "value holds text in 2 places, first 'a'"),

@@ -38,12 +38,14 @@ def test_differences_in_means(weight):
             freedom.append(size - 1)
             assert found.effective[g, arm] == pytest.approx(size)
         assert found.value[g] == pytest.approx(mean[1] - mean[0], abs=1e-6)
-        assert found.error[g] == pytest.approx(np.sqrt(sum(variance)), rel=1e-6)
+        assert found.std_error[g] == pytest.approx(np.sqrt(sum(variance)), rel=1e-6)
         welch = sum(variance) ** 2 / sum(v**2 / f for v, f in zip(variance, freedom))
-        assert found.freedom[g] == pytest.approx(welch, rel=1e-6)
+        assert found.df[g] == pytest.approx(welch, rel=1e-6)
         if not weight:  # as in any textbook
             parts = [y[(group == g) & (t == arm)] for arm in (0, 1)]
-            assert found.error[g] ** 2 == pytest.approx(sum(p.var(ddof=1) / p.size for p in parts))
+            assert found.std_error[g] ** 2 == pytest.approx(
+                sum(p.var(ddof=1) / p.size for p in parts)
+            )
     assert found.labels == tuple(range(6)) and found.halves is None
 
 
@@ -75,7 +77,7 @@ def test_a_trial_from_beginning_to_end():
     assert whole.hoeffding(30.0) == pytest.approx(np.full(6, rho))
     plain = jc.allocate(whole, jc.TopK(2), rho=whole.hoeffding(30.0) / 20)
     assert plain.value.split is None and "give key=" in plain.summary()
-    assert found.rho[0] > whole.error[0] * 2.6  # the normal quantile for six groups
+    assert found.rho[0] > whole.std_error[0] * 2.6  # the normal quantile for six groups
 
 
 def test_groups_by_a_column():
@@ -133,7 +135,7 @@ def test_effects_and_intervals():
     table = effects.cate(by=group)
     assert found.value == pytest.approx(table["effect"].to_numpy(), abs=1e-5)
     bounds = jc.interval(effects, jc.AbadieImbens(), by=group)
-    assert found.error == pytest.approx(np.asarray(bounds.error), abs=1e-6)
+    assert found.std_error == pytest.approx(np.asarray(bounds.error), abs=1e-6)
     first = jc.allocate(effects, jc.TopK(3), by=group, key=0)
     other = jc.allocate(bounds, jc.TopK(3), key=0)
     assert (first.chosen == other.chosen).all() and first.value.split == other.value.split
@@ -165,7 +167,7 @@ def test_a_method_with_halves():
     with pytest.raises(jc.DataError, match="group 0 has no matched query in a half"):
         jc.GroupEstimates.from_method(alone, Same(), by=group, key=0)
     few = np.where(np.cumsum(sample.t & (group == 1)) == 1, 9, group)
-    with pytest.raises(jc.DataError, match="error is NaN in group 9"):
+    with pytest.raises(jc.DataError, match="std_error is NaN in group 9"):
         jc.GroupEstimates.from_method(sample, Same(), by=few, key=0)
     allocated = jc.allocate(found, jc.TopK(1, at_most=False))
     assert allocated.value.split is not None
@@ -176,17 +178,17 @@ def test_a_method_with_halves():
 
 
 def test_thinned_halves_are_independent():
-    """value +- error z: variance 2 error^2 each, no correlation, mean the value."""
-    made = jc.GroupEstimates([1.0, 2.0], error=[0.5, 0.1])
+    """value +- std_error z: variance 2 std_error^2 each, no correlation, mean the value."""
+    made = jc.GroupEstimates([1.0, 2.0], std_error=[0.5, 0.1])
     worlds = np.random.default_rng(0).normal(size=(3000, 2)) * [0.5, 0.1]
     sides = []
     for seed, noise in enumerate(worlds[:60]):
-        one = jc.GroupEstimates(made.value + noise, error=made.error)
+        one = jc.GroupEstimates(made.value + noise, std_error=made.std_error)
         sides.append(one.thinned(key=seed, splits=50).halves - made.value)
     sides = np.array(sides)
     assert np.abs(sides.mean(2).mean(1) - worlds[:60]).max() < 1e-12
     single = np.array(sides)[:, 0]
-    assert np.std(single, axis=(0, 1)) == pytest.approx(np.sqrt(2) * made.error, rel=0.25)
+    assert np.std(single, axis=(0, 1)) == pytest.approx(np.sqrt(2) * made.std_error, rel=0.25)
     shared = np.corrcoef(single[:, 0, 0], single[:, 1, 0])[0, 1]
     assert abs(shared) < 0.45  # 3.5 standard errors of 60 worlds
 
@@ -227,4 +229,4 @@ def test_more_bad_input(unchecked):
     with pytest.raises(ValueError, match="delta is 0"):
         found.hoeffding(30.0, delta=0.0)
     with pytest.raises(ValueError, match="no counts by arm"):
-        jc.GroupEstimates([1.0], error=[0.1]).hoeffding(3.0)
+        jc.GroupEstimates([1.0], std_error=[0.1]).hoeffding(3.0)

@@ -98,7 +98,7 @@ def test_floors_take_what_is_worth_least(pool):
     found = jc.allocate(value, jc.Knapsack(2.0, only_positive=False, **limits), rho=0.1)
     assert found.chosen.tolist() == [True, False, False, True]
     assert "1 floors" in found.summary()
-    made = jc.GroupEstimates([1.0, 0.9, 0.3, 0.2], error=[0.05] * 4)
+    made = jc.GroupEstimates([1.0, 0.9, 0.3, 0.2], std_error=[0.05] * 4)
     with pytest.raises(jc.DataError, match="in a half of the data"):
         jc.allocate(made, jc.Knapsack(2.0, **limits), rho=0.22, key=0)
 
@@ -106,7 +106,7 @@ def test_floors_take_what_is_worth_least(pool):
 def test_halves_are_solved_too(pool):
     value, rho, cost, _ = draw(2, 10)
     halves = np.random.default_rng(1).normal(value, 0.5, (2, 2, 10))
-    made = jc.GroupEstimates(value, error=rho / 3, halves=halves)
+    made = jc.GroupEstimates(value, std_error=rho / 3, halves=halves)
     found = jc.allocate(made, jc.Knapsack(15.0, cost=cost, pool=pool), rho=rho)
     sets, total = within(cost, 15.0), 0.0
     for one, other in [(h[i], h[1 - i]) for h in halves for i in (0, 1)]:

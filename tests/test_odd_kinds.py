@@ -270,7 +270,7 @@ def test_tuples_are_labels():
     held = jc.Sample.from_frame(pl.DataFrame(FRAME.to_dict("list")), **ROLES)
     out = effects_of(held).cate(by=grouped)
     assert out["group"].to_list() == [str(g) for g in sorted(set(grouped))]
-    estimates = jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1], label=[("a", 1), ("b", 2)])
+    estimates = jc.GroupEstimates([1.0, 2.0], std_error=[0.1, 0.1], label=[("a", 1), ("b", 2)])
     assert estimates.labels == (("a", 1), ("b", 2))
     capped = jc.Knapsack(2.0, category=[("a", 1), ("b", 2)], cap={("b", 2): 0})
     assert jc.allocate(estimates, capped).chosen.tolist() == [True, False]

@@ -269,7 +269,7 @@ def test_options_of_verbs_are_checked(unchecked):
     y, d = np.random.default_rng(0).normal(size=(6, 8)), np.zeros((6, 8))
     d[:2, 6:] = 1
     found = jc.complete(jc.Panel(y, d), jc.TwoWayFixedEffects())
-    groups = jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1])
+    groups = jc.GroupEstimates([1.0, 2.0], std_error=[0.1, 0.1])
     strata = jc.allocation.group(sample, jc.allocation.ByColumn(np.arange(sample.n) % 2))
     tau, pair = [0.5, 0.2], jc.TopK(1)
     count = "it must be a whole number"
@@ -318,7 +318,7 @@ def test_options_of_verbs_are_checked(unchecked):
 
 
 def test_classes_and_other_nouns_are_no_methods_of_allocation(unchecked):
-    sample, groups = draw_sample(0), jc.GroupEstimates([1.0, 2.0], error=[0.1, 0.1])
+    sample, groups = draw_sample(0), jc.GroupEstimates([1.0, 2.0], std_error=[0.1, 0.1])
     again = dict(budget=1, rho=0.1, eps=0.1)
     calls = [
         (lambda: jc.allocate(groups, jc.TopK), r"^TopK is a class: write jc.TopK\(\)"),

@@ -1,5 +1,7 @@
 """Panels in and out, assignment patterns, the baseline beside plain means, and bad input."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pandas as pd
 import pytest
 
 import jcausal as jc
+from jcausal.panels import Completer
+from jcausal.panels._requirements import REQUIREMENTS
 
 ROLES = dict(unit="state", time="year", outcome="packs", treatment="law")
 
@@ -43,8 +47,10 @@ def test_unit_means_are_plain_means():
         expected[i] = arms[1].mean() - arms[0].mean()
         square[i] = sum(a.var(ddof=1) / a.size for a in arms)
     np.testing.assert_allclose(found.unit_effect, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found.errors.unit, np.sqrt(square), rtol=1e-4)
-    assert float(found.errors.average) == pytest.approx(np.sqrt(np.nansum(square)) / 11, rel=1e-4)
+    np.testing.assert_allclose(found.std_errors.unit, np.sqrt(square), rtol=1e-4)
+    assert float(found.std_errors.average) == pytest.approx(
+        np.sqrt(np.nansum(square)) / 11, rel=1e-4
+    )
     cells = (d & mask).sum(1)
     att = np.nansum(cells * expected) / cells.sum()
     assert float(found.att) == pytest.approx(att, abs=1e-5)
@@ -143,6 +149,30 @@ def test_patterns_are_named_and_refused(d, pattern, words):
     assert "UnitMeans" not in panel.completers()
     with pytest.raises(jc.PatternError, match=words):
         jc.complete(panel, jc.UnitMeans())
+
+
+@pytest.mark.parametrize(
+    "d",
+    [
+        starting(6, 8, [5, 8, 8, 8, 8, 8]),
+        starting(6, 8, [1, 8, 8, 8, 8, 8]),  # one time before: enough for some weights only
+        starting(6, 8, [5, 3, 8, 8, 8, 8]),
+        starting(6, 8, [5, 3, 4, 3, 6, 7]),
+        starting(6, 8, [0, 0, 8, 8, 8, 8]),
+        np.tile(np.arange(8) % 2 == 0, (6, 1)),
+        draw(0)[1],
+    ],
+)
+def test_the_table_of_requirements_is_what_each_method_says_of_itself(d):
+    found = jc.Panel(np.zeros(d.shape), d).assignment
+    methods = {
+        name: method
+        for name, method in vars(jc.panels).items()
+        if inspect.isclass(method) and issubclass(method, Completer) and method is not Completer
+    }
+    assert set(REQUIREMENTS) == set(methods)
+    for name, reason in REQUIREMENTS.items():
+        assert reason(found) == methods[name]().refuse(found), name
 
 
 def test_random_assignment_does_not_drift():

@@ -10,7 +10,7 @@ from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
-from jcausal.panels import _svd
+from jcausal.panels import _truncated_svd
 
 N, M = 24, 30
 SPECTRAL = [jc.RowScaledSpectral(rank=3), jc.USVT(eta=0.05, bounds=(-2, 3), variance=0.05)]
@@ -37,14 +37,14 @@ def test_factors_are_those_of_a_full_svd(shape):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(shape[0], 3)) * [9, 6, 4] @ rng.normal(size=(3, shape[1]))
     a += rng.normal(size=shape)
-    assert _svd.block(*shape, 3) < 60
-    found = _svd.top_factors(jnp.asarray(a), 3, 3)
+    assert _truncated_svd.block(*shape, 3) < 60
+    found = _truncated_svd.top_factors(jnp.asarray(a), 3, 3)
     u, s, vt = np.linalg.svd(a)
     assert bool(found.converged)
     close(found.s, s[:3], rtol=2e-4)
     low = (u[:, :3] * s[:3]) @ vt[:3]
     loose = 3e-3 if found.s.dtype == jnp.float32 else 1e-6
-    close(_svd.rank_part(jnp.asarray(a), found, 3), low, atol=loose * s[0] / 60)
+    close(_truncated_svd.rank_part(jnp.asarray(a), found, 3), low, atol=loose * s[0] / 60)
 
 
 @pytest.mark.parametrize("size", [1e-14, 1e14])
@@ -54,7 +54,7 @@ def test_factors_do_not_depend_on_the_units(size):
     a = rng.normal(size=(60, 3)) * [9, 6, 4] @ rng.normal(size=(3, 70)) + rng.normal(size=(60, 70))
     a = a.astype(np.float32)
     for keep in (0, 3):
-        plain, found = (_svd.top_factors(jnp.asarray(b), 3, keep) for b in (a, a * size))
+        plain, found = (_truncated_svd.top_factors(jnp.asarray(b), 3, keep) for b in (a, a * size))
         assert bool(found.converged)
         close(found.s / size, plain.s, rtol=1e-5)
 
@@ -66,7 +66,10 @@ def test_the_gradient_of_a_rank_part_is_its_difference_quotient():
     weight, way = rng.normal(size=(2, 12, 15))
 
     def value(a):
-        return (jnp.asarray(weight) * _svd.rank_part(a, _svd.top_factors(a, 3, 2), 2)).sum()
+        return (
+            jnp.asarray(weight)
+            * _truncated_svd.rank_part(a, _truncated_svd.top_factors(a, 3, 2), 2)
+        ).sum()
 
     slope = (np.asarray(jax.grad(value)(jnp.asarray(a)), float) * way).sum()
 

@@ -9,8 +9,8 @@ from oracles import latent_factors as oracle
 from oracles.panels import rank_by
 
 import jcausal as jc
-from jcausal.panels._cross_fitted import cross_fitted_dr
-from jcausal.panels._tall_wide import Halves, cross_fitted, drawn_halves
+from jcausal.panels._cross_fitted_dr import cross_fitted_dr
+from jcausal.panels._cross_fitted_quarters import Halves, cross_fitted, drawn_halves
 
 N, M = 36, 40
 CROSS_FITTED = jax.jit(cross_fitted, static_argnums=2)
@@ -77,11 +77,11 @@ def test_means_and_errors_are_those_of_the_doubly_robust_terms(observed):
         assert np.isnan(effect[3]).all() and np.isnan(effect[:, 5]).all()
         for axis in (0, 1, None):
             close(effect[cells].mean(axis), expected.mean(axis), atol=3e-3)
-    errors = found["dr"][0].errors
+    errors = found["dr"][0].std_errors
     for axis, mine in ((1, errors.unit[i]), (0, errors.time[j]), (None, errors.average)):
         size = square[cells].size / np.size(mine)
         close(mine, np.sqrt(square[cells].mean(axis) / size), rtol=3e-3)
-    assert np.isfinite(found["dr"][0].y0[3, :5]).all() and found["oi"][0].errors is None
+    assert np.isfinite(found["dr"][0].y0[3, :5]).all() and found["oi"][0].std_errors is None
 
 
 def test_ranks_by_rule_and_an_origin_that_does_not_matter():
@@ -127,7 +127,7 @@ def test_intervals_cover():
             found.time_effect - data.effect.mean(0),
             found.ate - data.effect.mean(),
         )
-        errors = (found.errors.unit, found.errors.time, found.errors.average)
+        errors = (found.std_errors.unit, found.std_errors.time, found.std_errors.average)
         covered = [jnp.abs(gap) <= 1.96 * error for gap, error in zip(gaps, errors)]
         return covered, panel.y, panel.d, found.unit_effect
 

@@ -30,7 +30,7 @@ def block(seed, treated=1, effect=3.0, noise=0.3):
 def test_own_errors_are_those_of_the_method():
     found = jc.complete(switching(0), jc.UnitMeans())
     units = jc.interval(found, jc.OwnErrors(level=0.9), by="unit")
-    np.testing.assert_array_equal(units.error, found.errors.unit)
+    np.testing.assert_array_equal(units.error, found.std_errors.unit)
     np.testing.assert_allclose(units.upper - units.estimate, 1.6449 * units.error, rtol=1e-4)
     average = jc.interval(found, jc.OwnErrors())
     assert float(average.estimate) == pytest.approx(float(found.ate))
@@ -58,7 +58,7 @@ def test_the_jackknife_is_its_formula():
     again = np.stack(again).astype(float)
     expected = np.sqrt(0.9 * ((again - again.mean(0)) ** 2).sum(0))
     np.testing.assert_allclose(units.error, expected, rtol=1e-3)
-    own = np.asarray(found.errors.unit)
+    own = np.asarray(found.std_errors.unit)
     assert 0.7 < np.median(np.asarray(units.error) / own) < 1.3
 
 

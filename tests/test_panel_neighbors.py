@@ -8,7 +8,7 @@ from conftest import close
 from oracles import latent_factors as oracle
 
 import jcausal as jc
-from jcausal.panels._neighbors import QUANTILES, chosen_radii, neighbor_fit
+from jcausal.panels._neighbor_pairs import QUANTILES, chosen_radii, neighbor_fit
 
 N, M = 20, 24
 FIT = jax.jit(neighbor_fit)

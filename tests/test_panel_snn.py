@@ -7,7 +7,7 @@ from conftest import close
 from oracles import latent_factors as oracle
 
 import jcausal as jc
-from jcausal.panels._anchors import anchors_of, biclique
+from jcausal.panels._anchor_bicliques import anchors_of, biclique
 
 N, M = 14, 18
 

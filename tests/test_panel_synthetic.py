@@ -8,7 +8,7 @@ from conftest import close
 from oracles import panels as oracle
 
 import jcausal as jc
-from jcausal.panels._simplex import simplex_weights
+from jcausal.panels._simplex_weights import simplex_weights
 
 N, M = 9, 8
 START = np.array([8, 4, 8, 8, 6, 8, 4, 8, 6])  # two cohorts of two, five donors
@@ -302,7 +302,7 @@ def test_placebos_of_proposition_99(prop99):
     """
     control, did = (jc.placebo(jc.complete(prop99, m)) for m in METHODS[::2])
     assert did.p_value("ratio") == pytest.approx(1 / 39)
-    assert did.error == pytest.approx(9.49, abs=0.02)
+    assert did.std_error == pytest.approx(9.49, abs=0.02)
     rows = control.to_frame().sort_values("ratio", ascending=False)
     assert rows["label"].tolist()[:3] == ["Missouri", "Virginia", "the treated"]
     assert control.p_value("ratio") == pytest.approx(3 / 39)

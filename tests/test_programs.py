@@ -78,7 +78,7 @@ for time in ("first", "again"):
 ALLOCATION = r"""
 rng = np.random.default_rng(0)
 for time, groups in (("first", 20), ("near", 22)):
-    estimates = jc.GroupEstimates(rng.uniform(0, 1, groups), error=np.full(groups, 0.05))
+    estimates = jc.GroupEstimates(rng.uniform(0, 1, groups), std_error=np.full(groups, 0.05))
     jc.allocate(estimates, METHOD).summary()
     told(time)
 """

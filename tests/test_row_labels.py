@@ -199,9 +199,9 @@ def test_estimates_costs_and_rho_follow_the_groups():
     value = pd.Series([7.0, 4.5, 4.0], ["a", "b", "c"])
     error = pd.Series([0.1, 0.2, 0.3], value.index)
     turned = [2, 0, 1]
-    made = jc.GroupEstimates(value, error=error.iloc[turned])
+    made = jc.GroupEstimates(value, std_error=error.iloc[turned])
     assert made.labels == ("a", "b", "c")
-    np.testing.assert_array_equal(made.error, [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(made.std_error, [0.1, 0.2, 0.3])
     cost, kind = pd.Series([6.0, 5.0, 5.0], value.index), pd.Series(list("uvv"), value.index)
     knapsack = jc.Knapsack(10.0, cost=cost.iloc[turned])
     found = jc.allocate(value, knapsack, rho=pd.Series([0.3, 0.1, 0.2], value.index).iloc[turned])
@@ -217,8 +217,8 @@ def test_estimates_costs_and_rho_follow_the_groups():
     by_number = cost.reset_index(drop=True).iloc[turned]
     with pytest.raises(jc.DataError, match="cost has its rows in another order"):
         jc.allocate([7.0, 4.5, 4.0], jc.Knapsack(10.0, cost=by_number), rho=0.1)
-    with pytest.raises(jc.DataError, match="error is labelled otherwise than value"):
-        jc.GroupEstimates(value, error=error.rename({"a": "z"}))
+    with pytest.raises(jc.DataError, match="std_error is labelled otherwise than value"):
+        jc.GroupEstimates(value, std_error=error.rename({"a": "z"}))
 
 
 def test_another_assignment_must_have_the_labels_of_the_panel(unchecked):

@@ -70,5 +70,7 @@ def test_an_allocation_is_the_same_in_other_units(exact):
     for unit in (1e-25, 1.0, 1e20):
         for price in (1e-25, 1.0, 1e20):
             budget = jc.Knapsack(budget=3 * price, cost=price * cost, exact=exact)
-            found = jc.allocate(jc.GroupEstimates(unit * value, error=unit * value / 10), budget)
+            found = jc.allocate(
+                jc.GroupEstimates(unit * value, std_error=unit * value / 10), budget
+            )
             assert found.chosen.tolist() == [True, False, False, True]

@@ -32,7 +32,7 @@ def results():
     second = effects.second_opinion()
     by = np.arange(60) // 30
     groups = jc.interval(effects, jc.AbadieImbens(), by=by)
-    estimates = jc.GroupEstimates([0.5, 0.9, 0.2], error=[0.1, 0.2, 0.1], label=["a", ODD, "c"])
+    estimates = jc.GroupEstimates([0.5, 0.9, 0.2], std_error=[0.1, 0.2, 0.1], label=["a", ODD, "c"])
     allocation = jc.allocate(estimates, jc.TopK(2))
     plan = jc.LEA(eps=0.04).plan(40)
     tau = np.linspace(0, 1, 20)

@@ -77,7 +77,7 @@ def allocate(
     **Example:**
 
         >>> import jcausal as jc
-        >>> estimates = jc.GroupEstimates([0.9, 0.2, 0.6, 0.5], error=[0.05, 0.02, 0.04, 0.03])
+        >>> estimates = jc.GroupEstimates([0.9, 0.2, 0.6, 0.5], std_error=[0.05, 0.02, 0.04, 0.03])
         >>> found = jc.allocate(estimates, jc.TopK(budget=2))
         >>> found.chosen.tolist(), round(float(found.guaranteed_ratio), 3)
         ([True, False, True, False], 0.945)
@@ -184,24 +184,26 @@ def _over(chosen: Chosen | Marks, values: Numbers) -> Scalar:
 def _between(estimates: GroupEstimates) -> tuple[Scalar, Scalar] | None:
     """Variance of the true effects and its share of that of the estimates; None without errors.
 
-    variance = max(0, s^2 - mean error^2), with s^2 the estimates' variance (k - 1).
+    variance = max(0, s^2 - mean std_error^2), with s^2 the estimates' variance (k - 1).
     """
-    if estimates.error is None or estimates.groups < 2:
+    if estimates.std_error is None or estimates.groups < 2:
         return None
     xp = estimates.value.__array_namespace__()
     total = xp.var(estimates.value, ddof=1)
-    between = xp.maximum(total - (estimates.error**2).mean(), 0)
+    between = xp.maximum(total - (estimates.std_error**2).mean(), 0)
     return between, between / xp.where(total > 0, total, 1)
 
 
 def _shrunk(estimates: GroupEstimates, between: Scalar) -> Vector:
-    """Posterior means m + b / (b + error^2) (value - m), m the mean weighted by 1 / (b + error^2).
+    """Posterior means m + b / (b + e^2) (value - m), m the mean weighted by 1 / (b + e^2).
+
+    b is `between`, e a group's standard error.
 
     **Source:** Morris (1983), JASA 78(381).
     """
     xp = estimates.value.__array_namespace__()
-    assert estimates.error is not None
-    total = between + estimates.error**2
+    assert estimates.std_error is not None
+    total = between + estimates.std_error**2
     known = total > 0
     weight = xp.where(known, 1 / xp.where(known, total, 1), 0)
     all_exact = (~known).any()

@@ -92,7 +92,7 @@ class Allocation(Shown, eqx.Module):
         return self.budget.spend(self.chosen)
 
     def to_frame(self) -> Any:
-        """One row a group: estimate, error, rho, lower and upper end, chosen, contested.
+        """One row a group: estimate, std_error, rho, lower and upper end, chosen, contested.
 
         The frame is of the kind that the estimates' sample was read from.
         """
@@ -109,8 +109,8 @@ class Allocation(Shown, eqx.Module):
         columns: dict[str, Any] = dict(
             group=list(self.estimates.labels), estimate=np.asarray(self.estimates.value)
         )
-        if self.estimates.error is not None:
-            columns["error"] = np.asarray(self.estimates.error)
+        if self.estimates.std_error is not None:
+            columns["std_error"] = np.asarray(self.estimates.std_error)
         for name in ("rho", "lower", "upper", "chosen", "contested"):
             columns[name] = np.asarray(getattr(self, name))
         frame = pd.DataFrame(columns)

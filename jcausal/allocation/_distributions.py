@@ -2,14 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from math import exp, inf, lgamma, log, pi, sqrt
+from math import exp, inf, pi, sqrt
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy import special
 from jaxtyping import Float
+from scipy import special
 
 from jcausal.data import Options
 
@@ -99,21 +97,17 @@ class Beta(Distribution):
 
     def cdf_at(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
         """The regularised incomplete beta function."""
-        return _incomplete_beta(self.a, self.b, points)
+        return special.betainc(self.a, self.b, np.clip(points, 0, 1))
 
     def density(self, t: float) -> float:
         """The density at t."""
-        total = lgamma(self.a) + lgamma(self.b) - lgamma(self.a + self.b)
-        ends = [(self.a - 1, t), (self.b - 1, 1 - t)]
-        if any(power < 0 and at <= 0 for power, at in ends):
-            return inf
-        if any(power > 0 and at <= 0 for power, at in ends):
-            return 0.0
-        return exp(sum(power * log(at) for power, at in ends if power) - total)
+        t = min(max(t, 0.0), 1.0)
+        powers = special.xlogy(self.a - 1, t) + special.xlog1py(self.b - 1, -t)
+        return float(np.exp(powers - special.betaln(self.a, self.b)))
 
     def mean_between(self, low: float, high: float) -> float:
         """The mean a / (a + b) times the mass of Beta(a + 1, b) there."""
-        below, above = _incomplete_beta(self.a + 1, self.b, np.array([low, high], np.float64))
+        below, above = special.betainc(self.a + 1, self.b, np.clip([low, high], 0, 1))
         return self.a / (self.a + self.b) * max(0.0, float(above - below))
 
     def densest(self, width: float) -> float:
@@ -158,7 +152,7 @@ class TruncatedNormal(Distribution):
         return low, high - low
 
     def _below(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
-        return _numbers(special.ndtr, (points - self.mean) / self.sd)
+        return special.ndtr((points - self.mean) / self.sd)
 
     def cdf_at(self, points: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
         """The normal's, rescaled to [0, 1]."""
@@ -179,17 +173,3 @@ class TruncatedNormal(Distribution):
     def densest(self, width: float) -> float:
         """Around the mode."""
         return _best_window(self, min(max(self.mean, 0.0), 1.0), width)
-
-
-def _incomplete_beta(a: float, b: float, t: Float[np.ndarray, " q"]) -> Float[np.ndarray, " q"]:
-    inside = np.clip(t, 0, 1)
-    found = _numbers(special.betainc, np.float64(a), np.float64(b), inside)
-    return np.where((inside == 0) | (inside == 1), inside, found)
-
-
-def _numbers(
-    function: Callable[..., jax.Array], *arguments: np.ndarray | np.float64
-) -> Float[np.ndarray, " q"]:
-    """A special function in float64."""
-    with jax.enable_x64(True):
-        return np.asarray(function(*(jnp.asarray(a, jnp.float64) for a in arguments)))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from jcausal.allocation._trial import half_of, trial_parts
+from jcausal.allocation._trial_means import half_of, mean_differences
 from jcausal.data import (
     By,
     DataError,
@@ -49,8 +49,8 @@ class GroupEstimates(Shown, eqx.Module):
 
     **Arguments:**
 
-    - `value`: (k,) estimates; `error`: (k,) their standard errors.
-    - `freedom`: (k,) degrees of freedom of the errors; None: they are as good as known.
+    - `value`: (k,) estimates; `std_error`: (k,) their standard errors.
+    - `df`: (k,) degrees of freedom of the errors; None: they are as good as known.
     - `effective`: (k, 2) effective units by arm, controls first, for `hoeffding`.
     - `halves`: (r, 2, k) the same estimates, each from one half of the units, in r random splits.
     - `label`: the groups' names; default those of a pandas Series of values, else 0, 1, ...
@@ -62,14 +62,14 @@ class GroupEstimates(Shown, eqx.Module):
     **Example:**
 
         >>> import jcausal as jc
-        >>> estimates = jc.GroupEstimates([0.5, 0.1, 0.4], error=[0.1, 0.1, 0.2], label="abc")
+        >>> estimates = jc.GroupEstimates([0.5, 0.1, 0.4], std_error=[0.1, 0.1, 0.2], label="abc")
         >>> estimates.groups, estimates.names([2])
         (3, "'c'")
     """
 
     value: Vector
-    error: Vector | None
-    freedom: Vector | None
+    std_error: Vector | None
+    df: Vector | None
     effective: ByArm | None
     halves: Halves | None
     label: tuple | None = eqx.field(static=True)
@@ -79,14 +79,14 @@ class GroupEstimates(Shown, eqx.Module):
         self,
         value: Vector | Sequence[float] | pd.Series,
         *,
-        error: Vector | Sequence[float] | pd.Series | None = None,
-        freedom: Vector | Sequence[float] | pd.Series | None = None,
+        std_error: Vector | Sequence[float] | pd.Series | None = None,
+        df: Vector | Sequence[float] | pd.Series | None = None,
         effective: ByArm | None = None,
         halves: Halves | None = None,
         label: Sequence | np.ndarray | pd.Series | None = None,
     ) -> None:
-        names = ("value", "error", "freedom", "effective", "halves")
-        given = dict(zip(names, (value, error, freedom, effective, halves)))
+        names = ("value", "std_error", "df", "effective", "halves")
+        given = dict(zip(names, (value, std_error, df, effective, halves)))
         traced = is_traced(given)
         laid, index = in_one_order(given | dict(label=label))
         label = laid.pop("label")
@@ -97,7 +97,7 @@ class GroupEstimates(Shown, eqx.Module):
             for name, a in laid.items()
         }
         self.value = jnp.asarray(value) if traced else as_numbers("value", laid["value"])
-        self.error, self.freedom = arrays["error"], arrays["freedom"]
+        self.std_error, self.df = arrays["std_error"], arrays["df"]
         self.effective, self.halves = arrays["effective"], arrays["halves"]
         self.label = None if label is None else listed("label", label)
         self.home = "pandas"
@@ -137,9 +137,9 @@ class GroupEstimates(Shown, eqx.Module):
     ) -> "GroupEstimates":
         """Differences in means within each group of a randomised trial.
 
-        value = mean of the treated - mean of the controls, by sampling weight; error^2 the sum over
-        arms of s^2 S_2 / S_1^2 (S_p the sum of weight^p; s^2 / n without weights), with the degrees
-        of freedom of Welch and Satterthwaite.
+        value = mean of the treated - mean of the controls, by sampling weight; std_error^2 the sum
+        over arms of s^2 S_2 / S_1^2 (S_p the sum of weight^p; s^2 / n without weights), with the
+        degrees of freedom of Welch and Satterthwaite.
 
         **Arguments:** `by` a covariate's name or labels (n,), as in `Effects.cate`; `key` for
         `splits` random halves of the units, by group and arm; None makes none.
@@ -147,11 +147,11 @@ class GroupEstimates(Shown, eqx.Module):
         **Raises:** `DataError` for a group with fewer than two units in an arm, and without
         outcomes; ValueError for a sample with clusters.
         """
-        parts = trial_parts(sample, by, _split_keys(splits, key, "a split"))
+        parts = mean_differences(sample, by, _split_keys(splits, key, "a split"))
         found = cls(
             parts.value,
-            error=parts.error,
-            freedom=parts.freedom,
+            std_error=parts.std_error,
+            df=parts.df,
             effective=parts.effective,
             halves=parts.halves,
             label=parts.label,
@@ -196,7 +196,7 @@ class GroupEstimates(Shown, eqx.Module):
                 f"{unmatched.size} of {len(table.groups.label)} groups have no matched query "
                 f"(first {listed}): leave them out with query=, or merge them."
             )
-        found = cls(table.estimate, error=table.error, label=table.groups.label)
+        found = cls(table.estimate, std_error=table.error, label=table.groups.label)
         return _of_kind(found, table.home)
 
     @classmethod
@@ -245,14 +245,14 @@ class GroupEstimates(Shown, eqx.Module):
         best = np.argsort(-value, kind="stable")
         return (
             f"estimates of {self.groups:,} groups, {low} to {high}, "
-            f"{'without' if self.error is None else 'with'} errors; the largest are of "
+            f"{'without' if self.std_error is None else 'with'} errors; the largest are of "
             f"{self.names(best)}"
         )
 
     def _shown(self) -> pd.DataFrame:
         columns: dict[str, Any] = dict(group=list(self.labels), estimate=np.asarray(self.value))
-        error = {} if self.error is None else dict(error=np.asarray(self.error))
-        return pd.DataFrame(columns | error)
+        errors = {} if self.std_error is None else dict(std_error=np.asarray(self.std_error))
+        return pd.DataFrame(columns | errors)
 
     def hoeffding(self, width: float, *, delta: float = 0.05) -> Vector:
         """How far differences in means (k,) may be off, for `rho`, whatever the outcomes' law.
@@ -276,7 +276,7 @@ class GroupEstimates(Shown, eqx.Module):
         return width * xp.sqrt(log(2 * self.groups / delta) * (1 / self.effective).sum(1) / 2)
 
     def thinned(self, *, key: PRNGKeyArray | Array | int, splits: int = SPLITS) -> "GroupEstimates":
-        """The same estimates with halves drawn from their errors: value + and - error z, z normal.
+        """The same estimates with halves drawn from their errors: value + and - std_error z.
 
         For normal estimates the two are independent, and each is as exact as half of the data.
 
@@ -285,12 +285,12 @@ class GroupEstimates(Shown, eqx.Module):
         **Source:** Tian and Taylor (2018), Annals of Statistics 46(2); Rasines and Young (2023),
         Biometrika 110(3).
         """
-        if self.error is None:
-            raise ValueError("the estimates have no errors to draw halves from: give error=.")
+        if self.std_error is None:
+            raise ValueError("the estimates have no errors to draw halves from: give std_error=.")
         keys = jnp.stack(_split_keys(splits, key, "a thinning"))
         z = jax.vmap(lambda one: jax.random.normal(one, (self.groups,)))(keys)
         z = z if is_traced(self, z) else np.asarray(z, np.float64)
-        sides = [self.value + self.error * z, self.value - self.error * z]
+        sides = [self.value + self.std_error * z, self.value - self.std_error * z]
         halves = z.__array_namespace__().stack(sides, axis=1)
         return with_halves(self, halves)
 
@@ -342,7 +342,7 @@ def _check_shapes(arrays: dict[str, Any], label: tuple | None) -> None:
     if value.ndim != 1 or not value.shape[0]:
         raise DataError(f"value has shape {value.shape}: one estimate a group is needed.")
     k = value.shape[0]
-    wanted = dict(error=(k,), freedom=(k,), effective=(k, 2), halves=(None, 2, k))
+    wanted = dict(std_error=(k,), df=(k,), effective=(k, 2), halves=(None, 2, k))
     for name, shape in wanted.items():
         found = arrays[name]
         if found is None:
@@ -360,19 +360,19 @@ def _check_shapes(arrays: dict[str, Any], label: tuple | None) -> None:
 
 def _check_values(estimates: GroupEstimates, arrays: dict[str, Any]) -> None:
     """Refuse NaN and infinities, and errors and counts that are none."""
-    least = dict(error=0.0, freedom=0.0, effective=0.0)
+    least = dict(std_error=0.0, df=0.0, effective=0.0)
     for name, found in arrays.items():
         if found is None:
             continue
         low = least.get(name, -inf)
-        good = np.isfinite(found) & ((found >= low) if name == "error" else (found > low))
-        if name == "freedom":  # errors that are known
+        good = np.isfinite(found) & ((found >= low) if name == "std_error" else (found > low))
+        if name == "df":  # errors that are known
             good |= found == inf
         by_group = np.moveaxis(~good, 0 if name == "effective" else -1, 0)
         places = np.flatnonzero(by_group.reshape(estimates.groups, -1).any(1))
         if places.size:
             first = float(found[~good][0])
-            wanted = {"value": "finite", "halves": "finite", "error": "at least 0 and finite"}
+            wanted = {"value": "finite", "halves": "finite", "std_error": "at least 0 and finite"}
             raise DataError(
                 f"{name} is {'NaN' if first != first else f'{first:g}'} in group "
                 f"{estimates.names(places)} ({places.size} of {estimates.groups}): it must be "

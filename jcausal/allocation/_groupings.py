@@ -7,18 +7,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from jcausal.allocation._groups import GroupingMethod, Labelled
 from jcausal.allocation._k_means import k_means
 from jcausal.allocation._propensity import cross_fitted
-from jcausal.data import DataError, Sample, as_key, as_labels, check_names, deal, named
+from jcausal.data import By, DataError, Sample, as_key, as_labels, check_names, deal, named
 from jcausal.effects import factorized
-from jcausal.surfaces import OutcomeModel, check_model
-from jcausal.surfaces._folds import deal_folds, fold_surface
-from jcausal.surfaces._surface import Encoding
-
-By = str | Shaped[np.ndarray, " n"] | Float[Array, " n"] | pd.Series
+from jcausal.surfaces import Encoding, OutcomeModel, check_model, deal_folds, fold_surface
 
 
 def _as_names(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -10,8 +10,8 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from jcausal.allocation._distributions import Distribution
-from jcausal.allocation._gamma import best_mean
-from jcausal.allocation._values import Values, as_effects, check_rho
+from jcausal.allocation._group_values import GroupValues, as_effects, check_rho
+from jcausal.allocation._theorem_gamma import best_mean
 from jcausal.data import Shown, check_share, is_traced
 
 GRID = 2**14  # quantiles that stand for a distribution where no closed form does
@@ -120,7 +120,7 @@ def _lost(loss: Array | float, of: Array | float) -> Array | float:
 
 
 def guarantee(
-    tau: Values | Distribution,
+    tau: GroupValues | Distribution,
     *,
     budget: int | float | Int[Array, ""],
     rho: float | Float[Array, ""],

@@ -2,20 +2,17 @@
 
 from statistics import NormalDist
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax import lax
-from jax.scipy.special import betainc
 from jaxtyping import Array, Float
+from scipy.special import stdtrit
 
 from jcausal.allocation._estimates import GroupEstimates, Vector
-from jcausal.data import DataError, as_numbers, beside, bucket, is_traced, pad_rows
+from jcausal.data import DataError, as_numbers, beside, is_traced
 
 Rho = float | Vector | Float[Array, ""] | pd.Series | None
-MOST_FREEDOM = 1000  # more degrees of freedom are taken for so many
-STEPS = 80  # halvings on the logarithmic scale: more than the digits of float64
+MOST_DF = 1000  # more degrees of freedom are taken for so many
 
 
 def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
@@ -28,12 +25,12 @@ def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
     """
     k = estimates.groups
     if rho is None:
-        if estimates.error is None:
+        if estimates.std_error is None:
             raise DataError(
-                "how far the estimates may be off is not known: give rho=, or error= in the "
+                "how far the estimates may be off is not known: give rho=, or std_error= in the "
                 "estimates."
             )
-        return _quantiles(estimates, delta / (2 * k)) * estimates.error
+        return _quantiles(estimates, delta / (2 * k)) * estimates.std_error
     if is_traced(rho, estimates):
         return jnp.broadcast_to(jnp.asarray(rho), (k,))
     found = as_numbers("rho", beside("rho", rho, estimates.index, "the estimates"))
@@ -50,31 +47,12 @@ def half_widths(estimates: GroupEstimates, rho: Rho, delta: float) -> Vector:
 
 
 def _quantiles(estimates: GroupEstimates, tail: float) -> float | Vector:
-    """How many errors wide; freedom is rounded down, which makes it wider."""
-    if estimates.freedom is None:
+    """How many errors wide; degrees of freedom are rounded down, which makes it wider."""
+    if estimates.df is None:
         return -NormalDist().inv_cdf(tail)
     if is_traced(estimates):
         raise ValueError(
             "estimates with degrees of freedom need concrete arrays: give rho= under jit and vmap."
         )
-    whole = np.clip(np.floor(np.asarray(estimates.freedom)), 1, MOST_FREEDOM)
-    distinct, place = np.unique(whole, return_inverse=True)
-    padded = pad_rows(distinct, bucket(distinct.size), 1.0)
-    with jax.enable_x64(True):
-        found = np.asarray(_t_quantile(jnp.asarray(padded), jnp.asarray(tail)))
-    return found[place]
-
-
-@jax.jit
-def _t_quantile(freedom: Float[Array, " v"], tail: Float[Array, ""]) -> Float[Array, " v"]:
-    """The q with P(T > q) = I_w(v/2, 1/2) / 2 = tail, w = v / (v + q^2), by bisection of log q."""
-
-    def halved(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        w = freedom / (freedom + jnp.exp(2 * middle))
-        beyond = betainc(freedom / 2, jnp.full_like(w, 0.5), w) / 2 > tail
-        return jnp.where(beyond, middle, low), jnp.where(beyond, high, middle)
-
-    ends = jnp.full_like(freedom, -20.0), jnp.full_like(freedom, 40.0)
-    return jnp.exp(lax.fori_loop(0, STEPS, halved, ends)[1])
+    whole = np.clip(np.floor(np.asarray(estimates.df)), 1, MOST_DF)
+    return -stdtrit(whole, tail)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float
 
-from jcausal.allocation._programs import Room, Ways, fractional, greedy, solve
+from jcausal.allocation._knapsack_programs import Room, Ways, fractional, greedy, solve
 from jcausal.allocation._top_k import Best, Budget, Marks, Rows
 from jcausal.data import DataError, as_numbers, beside, labels_of, listed, rows_in_words
 from jcausal.solvers import SolverPool

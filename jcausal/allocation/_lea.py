@@ -5,12 +5,12 @@ from typing import Literal
 
 import equinox as eqx
 
-from jcausal.allocation._gamma import TheoremGamma
-from jcausal.allocation._plan import SamplePlan
+from jcausal.allocation._sample_plan import SamplePlan
+from jcausal.allocation._theorem_gamma import TheoremGamma
 from jcausal.data import Options, check_share
 
 RULE = 0.5  # the gamma of the paper's experiments
-Split = Literal["bonferroni", "none"]
+DeltaSplit = Literal["bonferroni", "none"]
 
 
 class LEA(Options, eqx.Module):
@@ -44,7 +44,7 @@ class LEA(Options, eqx.Module):
     eps: float = eqx.field(static=True)
     delta: float = eqx.field(static=True, default=0.05)
     gamma: float | Literal["rule"] | TheoremGamma = eqx.field(static=True, default="rule")
-    delta_split: Split = eqx.field(static=True, default="bonferroni")
+    delta_split: DeltaSplit = eqx.field(static=True, default="bonferroni")
 
     def __check_init__(self) -> None:
         check_share("eps", self.eps)

@@ -7,12 +7,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jcausal.allocation._distributions import Distribution
-from jcausal.allocation._values import Values, as_effects, check_rho
+from jcausal.allocation._group_values import GroupValues, as_effects, check_rho
 from jcausal.data import is_traced
 
 
 def regularity(
-    tau: Values | Distribution, *, rho: float | Float[Array, ""]
+    tau: GroupValues | Distribution, *, rho: float | Float[Array, ""]
 ) -> float | Float[Array, ""]:
     """The smallest c with Pr[S] <= c |S| for every interval S of length 2 rho or more.
 

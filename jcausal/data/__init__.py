@@ -5,6 +5,9 @@ from jcausal.data._align import in_one_order as in_one_order
 from jcausal.data._align import labels_of as labels_of
 from jcausal.data._assemble import level_label as level_label
 from jcausal.data._check import as_numbers as as_numbers
+from jcausal.data._check import check_digits as check_digits
+from jcausal.data._check import check_finite as check_finite
+from jcausal.data._check import check_scale as check_scale
 from jcausal.data._columns import covariate_of_columns as covariate_of_columns
 from jcausal.data._columns import observed_means as observed_means
 from jcausal.data._columns import readable_columns as readable_columns
@@ -14,6 +17,7 @@ from jcausal.data._given import By as By
 from jcausal.data._given import as_array as as_array
 from jcausal.data._given import as_labels as as_labels
 from jcausal.data._given import check_one_way as check_one_way
+from jcausal.data._given import label_words as label_words
 from jcausal.data._given import listed as listed
 from jcausal.data._host import Values as Values
 from jcausal.data._host import add_at as add_at
@@ -48,6 +52,7 @@ from jcausal.data._read import as_pandas as as_pandas
 from jcausal.data._read import column_names as column_names
 from jcausal.data._read import open_frame as open_frame
 from jcausal.data._read import read_column as read_column
+from jcausal.data._read import read_labels as read_labels
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._sample import ids_of as ids_of
 from jcausal.data._schema import Schema as Schema
@@ -69,6 +74,9 @@ from jcausal.data._split import hold_out as hold_out
 from jcausal.data._split import row_draws as row_draws
 from jcausal.data._split import split as split
 from jcausal.data._split import step_key as step_key
+from jcausal.data._treated import arms as arms
+from jcausal.data._treated import arms_of_array as arms_of_array
+from jcausal.data._treated import which_treated as which_treated
 from jcausal.data._words import label_in_words as label_in_words
 from jcausal.data._words import number_in_words as number_in_words
 from jcausal.data._words import rows_in_words as rows_in_words

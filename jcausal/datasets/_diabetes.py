@@ -10,8 +10,8 @@ from jcausal.data import DataError, Sample, rows_in_words
 from jcausal.datasets._read import read_table
 
 
-class Column(NamedTuple):
-    """Smallest and largest value, all whole, and what is measured in."""
+class Indicator(NamedTuple):
+    """A column of the file: smallest and largest value, all whole, and what is measured in."""
 
     low: int
     high: int
@@ -20,12 +20,12 @@ class Column(NamedTuple):
 
 TREATMENT, POOR, OUTCOME = "GenHlth", 5, "Diabetes_binary"
 HALF = 70_692  # rows of the set's other file with these columns
-YES_OR_NO = Column(0, 1)
+YES_OR_NO = Indicator(0, 1)
 COLUMNS = {
     "HighBP": YES_OR_NO,
     "HighChol": YES_OR_NO,
     "CholCheck": YES_OR_NO,
-    "BMI": Column(12, 99, "kg/m2"),
+    "BMI": Indicator(12, 99, "kg/m2"),
     "Smoker": YES_OR_NO,
     "Stroke": YES_OR_NO,
     "HeartDiseaseorAttack": YES_OR_NO,
@@ -35,13 +35,13 @@ COLUMNS = {
     "HvyAlcoholConsump": YES_OR_NO,
     "AnyHealthcare": YES_OR_NO,
     "NoDocbcCost": YES_OR_NO,
-    "MentHlth": Column(0, 30, "days"),
-    "PhysHlth": Column(0, 30, "days"),
+    "MentHlth": Indicator(0, 30, "days"),
+    "PhysHlth": Indicator(0, 30, "days"),
     "DiffWalk": YES_OR_NO,
     "Sex": YES_OR_NO,
-    "Age": Column(1, 13, "of 13"),
-    "Education": Column(1, 6, "of 6"),
-    "Income": Column(1, 8),
+    "Age": Indicator(1, 13, "of 13"),
+    "Education": Indicator(1, 6, "of 6"),
+    "Income": Indicator(1, 8),
 }
 INCOME = (
     "under 10,000 $",
@@ -93,7 +93,7 @@ def diabetes(path: str | PathLike) -> Sample:
             "the outcome; use the one of 253,680 rows."
         )
     x = np.stack([_numbers(frame, name, column) for name, column in COLUMNS.items()], axis=1)
-    health = _numbers(frame, TREATMENT, Column(1, POOR))
+    health = _numbers(frame, TREATMENT, Indicator(1, POOR))
     income = list(COLUMNS).index("Income")
     x[:, income] -= 1
     kinds = ["binary" if column is YES_OR_NO else "number" for column in COLUMNS.values()]
@@ -109,7 +109,7 @@ def diabetes(path: str | PathLike) -> Sample:
     )
 
 
-def _numbers(frame: pd.DataFrame, name: str, column: Column) -> np.ndarray:
+def _numbers(frame: pd.DataFrame, name: str, column: Indicator) -> np.ndarray:
     """A column as numbers, all of which such a file may hold."""
     values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
     wrong = np.flatnonzero(

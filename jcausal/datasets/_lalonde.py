@@ -1,15 +1,15 @@
 """LaLonde's data on the National Supported Work job training, as used by Dehejia and Wahba."""
 
-from importlib import resources
 from typing import Literal
 
 import pandas as pd
 
 from jcausal.data import Sample
+from jcausal.datasets._read import read_packaged
 
 Controls = Literal["psid", "cps", "experiment"]
 
-_NAMES = {
+NAMES = {
     "age": "age",
     "education": "education",
     "black": "black",
@@ -19,7 +19,7 @@ _NAMES = {
     "re74": "income 1974",
     "re75": "income 1975",
 }
-_UNITS = {"age": "years", "education": "years", "income 1974": "$", "income 1975": "$"}
+UNITS = {"age": "years", "education": "years", "income 1974": "$", "income 1975": "$"}
 
 
 def lalonde(controls: Controls = "psid") -> Sample:
@@ -45,21 +45,15 @@ def lalonde(controls: Controls = "psid") -> Sample:
     """
     if controls not in ("psid", "cps", "experiment"):
         raise ValueError(f"controls is {controls!r}: use 'psid', 'cps' or 'experiment'.")
-    experiment = _read("experiment")
+    experiment = read_packaged("lalonde_experiment")
     if controls == "experiment":
         frame = experiment
     else:
         treated = experiment[experiment["treat"] == 1]
-        frame = pd.concat([treated, _read(controls)], ignore_index=True)
+        frame = pd.concat([treated, read_packaged(f"lalonde_{controls}")], ignore_index=True)
     return Sample.from_frame(
-        frame.set_axis([_NAMES.get(c, c) for c in frame.columns], axis=1),
+        frame.set_axis([NAMES.get(c, c) for c in frame.columns], axis=1),
         treatment="treat",
         outcome="re78",
-        units=_UNITS,
+        units=UNITS,
     )
-
-
-def _read(name: str) -> pd.DataFrame:
-    file = resources.files("jcausal.datasets").joinpath(f"lalonde_{name}.csv.gz")
-    with file.open("rb") as stream:
-        return pd.read_csv(stream, compression="gzip")

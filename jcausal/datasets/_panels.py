@@ -1,11 +1,10 @@
 """Panels: Proposition 99 in the package, and three more read by path."""
 
-from importlib import resources
 from os import PathLike
 
 import pandas as pd
 
-from jcausal.datasets._read import read_table
+from jcausal.datasets._read import read_packaged, read_table
 from jcausal.panels import Panel
 
 
@@ -28,9 +27,7 @@ def prop99() -> Panel:
         >>> panel.assignment.words
         'block: 1 of 39 units treated from 1989 to the end'
     """
-    file = resources.files("jcausal.datasets").joinpath("prop99.csv.gz")
-    with file.open("rb") as stream:
-        frame = pd.read_csv(stream, compression="gzip")
+    frame = read_packaged("prop99")
     return _panel(frame, ("State", "Year", "PacksPerCapita"), "treated", "packs per head")
 
 

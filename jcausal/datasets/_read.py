@@ -1,14 +1,22 @@
-"""CSV files of one known data set."""
+"""CSV files of known data sets: those in the package, and those of the user."""
 
 import zipfile
 import zlib
 from collections.abc import Sequence
+from importlib import resources
 from os import PathLike
 from typing import Any
 
 import pandas as pd
 
 from jcausal.data import DataError
+
+
+def read_packaged(name: str) -> pd.DataFrame:
+    """A table that the package holds."""
+    file = resources.files("jcausal.datasets").joinpath(f"{name}.csv.gz")
+    with file.open("rb") as stream:
+        return pd.read_csv(stream, compression="gzip")
 
 
 def read_table(path: str | PathLike, what: str, needed: Sequence[str]) -> Any:

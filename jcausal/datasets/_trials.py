@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import DataError, Sample
+from jcausal.datasets._lalonde import NAMES
 from jcausal.datasets._read import read_table
 
 SCORES = ("gktreadss", "gktmathss", "gktlistss", "gkwordskillss")
@@ -21,14 +22,8 @@ PUPILS = {
     "gkfreelunch": "free lunch",
 }
 NSW = {
-    "age": "age",
-    "education": "education",
-    "black": "black",
-    "hispanic": "hispanic",
-    "married": "married",
-    "nodegree": "without degree",
-    "re75": "income 1975",
-}
+    name: word for name, word in NAMES.items() if name != "re74"
+}  # known of some of its men only
 HEADACHE = {
     "age": "age",
     "sex": "sex",

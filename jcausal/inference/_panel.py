@@ -15,9 +15,10 @@ from jcausal.data import Options, as_key
 from jcausal.inference._interval import Interval, Target, normal_interval
 from jcausal.panels import Assignment, Completion, CompletionWarning, Panel, complete
 
-By = Literal["unit", "time"]
+PanelBy = Literal["unit", "time"]
 Over = Literal["units", "times"]
 FEW = 5  # units of either kind below which units are not drawn or left out
+ABSENT = "a run without some of the units or times has no estimate there"
 
 
 class PanelMethod(Options, eqx.Module):
@@ -26,7 +27,7 @@ class PanelMethod(Options, eqx.Module):
     level: eqx.AbstractVar[float]
 
     @abstractmethod
-    def of(self, found: Completion, by: By | None, key: PRNGKeyArray | None) -> Interval:
+    def of(self, found: Completion, by: PanelBy | None, key: PRNGKeyArray | None) -> Interval:
         """The interval of the average, of every unit's effect, or of every time's."""
 
 
@@ -50,7 +51,7 @@ def panel_interval(
 
 
 class OwnErrors(PanelMethod):
-    """Normal intervals with the completion method's own standard errors (`Completion.errors`).
+    """Normal intervals with the completion method's own standard errors (`Completion.std_errors`).
 
     Of the average over all identified cells, or with by="unit" or "time" of the units' or the
     times' effects; NaN where the method has no error.
@@ -66,17 +67,17 @@ class OwnErrors(PanelMethod):
 
     level: float = eqx.field(static=True, default=0.95)
 
-    def of(self, found: Completion, by: By | None, key: PRNGKeyArray | None) -> Interval:
+    def of(self, found: Completion, by: PanelBy | None, key: PRNGKeyArray | None) -> Interval:
         """Estimates and the method's errors."""
-        if found.errors is None:
+        if found.std_errors is None:
             raise ValueError(
                 f"{found.completer.words} has no standard errors of its own: use "
                 "jc.PanelJackknife(), jc.PanelBootstrap() or jc.placebo(found)."
             )
-        own = found.errors
-        error = own.average if by is None else own.unit if by == "unit" else own.time
+        own = found.std_errors
+        std_error = own.average if by is None else own.unit if by == "unit" else own.time
         words = f"{found.completer.words}, its own errors"
-        return _normal(found, by, error**2, self.level, words, "the method has no error there")
+        return _normal(found, by, std_error**2, self.level, words, "the method has no error there")
 
 
 class PanelJackknife(PanelMethod):
@@ -117,7 +118,7 @@ class PanelJackknife(PanelMethod):
         if self.blocks is not None and self.blocks < 2:
             raise ValueError(f"blocks is {self.blocks}: a jackknife needs at least 2.")
 
-    def of(self, found: Completion, by: By | None, key: PRNGKeyArray | None) -> Interval:
+    def of(self, found: Completion, by: PanelBy | None, key: PRNGKeyArray | None) -> Interval:
         """One run a block."""
         panel, facts = found.panel, found.panel.assignment
         if self.over == "units":
@@ -160,7 +161,7 @@ class PanelBootstrap(PanelMethod):
         if self.draws < 2:
             raise ValueError(f"draws is {self.draws}: a variance needs at least 2.")
 
-    def of(self, found: Completion, by: By | None, key: PRNGKeyArray | None) -> Interval:
+    def of(self, found: Completion, by: PanelBy | None, key: PRNGKeyArray | None) -> Interval:
         """One run a draw."""
         key = as_key(key, "jc.PanelBootstrap")
         reason = found.completer.refuse_copies()
@@ -172,9 +173,6 @@ class PanelBootstrap(PanelMethod):
         again = _estimates(found, (found.panel.take(r) for r in rows), by, key)
         words = f"bootstrap over units, {self.draws:,} draws"
         return _normal(found, by, again.var(0, ddof=1), self.level, words, ABSENT)
-
-
-ABSENT = "a run without some of the units or times has no estimate there"
 
 
 def _drawn(panel: Panel, draws: int, key: PRNGKeyArray) -> Int[np.ndarray, "b n"]:
@@ -196,7 +194,7 @@ class _Quantity(NamedTuple):
     target: Target
 
 
-def _quantity(found: Completion, by: By | None) -> _Quantity:
+def _quantity(found: Completion, by: PanelBy | None) -> _Quantity:
     if by == "unit":
         return _Quantity(lambda c: c.unit_effect, "unit effects")
     if by == "time":
@@ -208,7 +206,7 @@ def _quantity(found: Completion, by: By | None) -> _Quantity:
 
 
 def _estimates(
-    found: Completion, panels: Iterator[Panel], by: By | None, key: PRNGKeyArray | None
+    found: Completion, panels: Iterator[Panel], by: PanelBy | None, key: PRNGKeyArray | None
 ) -> Float[Array, "g *q"]:
     """The same quantity by the same method on other panels."""
     of = _quantity(found, by).of
@@ -235,7 +233,7 @@ def run_again(
 
 def _normal(
     found: Completion,
-    by: By | None,
+    by: PanelBy | None,
     variance: Float[Array, "*q"],
     level: float,
     words: str,
@@ -247,7 +245,7 @@ def _normal(
     return normal_interval(estimate, variance, none, level, quantity.target, words, absent=absent)
 
 
-def _check_units(facts: Assignment, by: By | None) -> None:
+def _check_units(facts: Assignment, by: PanelBy | None) -> None:
     """Enough units to draw, and a quantity that varies with the units drawn."""
     if by == "unit":
         raise ValueError(
@@ -263,7 +261,7 @@ def _check_units(facts: Assignment, by: By | None) -> None:
         )
 
 
-def _check_times(facts: Assignment, by: By | None) -> None:
+def _check_times(facts: Assignment, by: PanelBy | None) -> None:
     if by == "time":
         raise ValueError("a time's effect does not vary with the other times: use over='units'.")
     if facts.pattern != "switching":

@@ -74,7 +74,7 @@ class Placebos(Shown, eqx.Module):
         return np.array([_rank(gap[:, j], own[j]) for j in range(own.size)])
 
     @property
-    def error(self) -> float:
+    def std_error(self) -> float:
         """Standard deviation of the placebos: what noise alone does to the estimate.
 
         With pool="all" the treated units' effect is in it, through the donors.
@@ -93,7 +93,7 @@ class Placebos(Shown, eqx.Module):
         Review 111(12), algorithm 4.
         """
         level = check_share("level", level)
-        variance = to_device(np.asarray(self.error**2, self.own.dtype))
+        variance = to_device(np.asarray(self.std_error**2, self.own.dtype))
         words = f"{self._count_words} over {self.over}"
         none = to_device(np.zeros((), bool))
         target = "average over treated cells"
@@ -128,7 +128,7 @@ class Placebos(Shown, eqx.Module):
         effect = number_in_words(float(self.own))
         return (
             f"effect {effect}; {self._count_words} over {self.over} with standard deviation "
-            f"{number_in_words(self.error)}; p {self.p_value():.3g} by effect, "
+            f"{number_in_words(self.std_error)}; p {self.p_value():.3g} by effect, "
             f"{self.p_value('ratio'):.3g} by ratio of gaps"
         )
 
@@ -214,10 +214,8 @@ def _measures(found: Completion, m: int) -> tuple[Array, Array, Array]:
     panel, gap = found.panel, np.asarray(found.gap, float)
     treated = np.asarray(panel.treated)
     ever = np.any(treated, axis=1, keepdims=True) & np.isfinite(gap)
-    count = ever.sum(0)
     by_time = np.full(m, np.nan)
-    total = np.where(ever, gap, 0).sum(0)
-    by_time[: gap.shape[1]] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    by_time[: panel.m] = found.treated_gap
 
     def size(use: np.ndarray) -> float:
         return float(np.sqrt((gap[use] ** 2).mean())) if use.any() else float("nan")

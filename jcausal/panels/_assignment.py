@@ -1,4 +1,4 @@
-"""The assignment pattern of a panel, and what may not be estimated under it."""
+"""The assignment pattern of a panel: who was treated when, in numbers."""
 
 from typing import Literal, NamedTuple
 
@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 Pattern = Literal["block", "staggered", "constant", "switching"]
-DRIFT = 0.25  # how far a treated share may move with time, beyond chance, over the smaller share
 
 
 class PatternError(ValueError):
@@ -140,74 +139,3 @@ def _drift(treated: Bool[np.ndarray, "n m"], mask: Bool[np.ndarray, "n m"]) -> f
     beyond = ((gap[use] ** 2).sum() - chance[use].sum()) / (count**2).sum()
     overall = treated.sum() / mask.sum()
     return float(np.sqrt(max(beyond, 0.0)) / min(overall, 1 - overall))
-
-
-def switching_reason(found: Assignment) -> str | None:
-    """Why a method that needs both arms in a row, whatever the times, may not be used."""
-    if found.pattern == "constant":
-        return (
-            f"no unit is seen both with and without treatment ({found.words}), so no unit's "
-            "effect is identified"
-        )
-    if found.absorbing:
-        return (
-            f"the treatment is absorbing ({found.words}): what the {found.never} units that are "
-            "never treated would be with treatment is not identified, and a trend in time would "
-            "be read as an effect"
-        )
-    return None
-
-
-def both_arms_reason(found: Assignment) -> str | None:
-    """Why a method that needs both arms in a row, at times that do not matter, may not be used."""
-    reason = switching_reason(found)
-    if reason is None and found.drift > DRIFT:
-        return (
-            f"the treated share moves with time (drift {found.drift:.2f}, at most {DRIFT:g}): a "
-            "trend in time would be read as an effect"
-        )
-    return reason
-
-
-def controls_reason(found: Assignment) -> str | None:
-    """Why the outcomes without treatment of treated cells may not be imputed from the others."""
-    if found.pattern == "constant":
-        return (
-            f"no unit is seen both with and without treatment ({found.words}), so what a treated "
-            "unit is without treatment is not identified"
-        )
-    if not found.completable:
-        return (
-            f"all {found.treated} treated cells lie at the {found.bare} times at which nobody is "
-            "untreated, so the level of these times without treatment is not identified"
-        )
-    return None
-
-
-def donors_reason(found: Assignment, before: int) -> str | None:
-    """Why treated units may not be weighed together from units that are never treated.
-
-    `before`: the times before its treatment without which a unit has no estimate.
-    """
-    if found.pattern == "constant":
-        return controls_reason(found)
-    if not found.absorbing:
-        return (
-            f"the treatment comes and goes ({found.words}), and donors are weighed to fit a "
-            "unit before a treatment that, once begun, stays"
-        )
-    if not found.never:
-        return f"all {found.n} units are treated at some time ({found.words}): there is no donor"
-    if not (before <= found.start[found.start < found.m]).any():
-        times = "1 time" if before == 1 else f"{before} times"
-        return (
-            f"no treated unit has {times} before its treatment ({found.words}), which the weights "
-            "are fitted to"
-        )
-    missing = found.n * found.m - found.observed
-    if missing:
-        return (
-            f"{missing} of {found.n * found.m} cells were not observed, and weights of donors need "
-            "every outcome (leave out units or times with gaps by panel.take or take_times)"
-        )
-    return None

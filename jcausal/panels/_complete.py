@@ -16,8 +16,8 @@ from jcausal.data import (
 from jcausal.panels._assignment import PatternError
 from jcausal.panels._completer import Completed, Completer
 from jcausal.panels._completion import Completion
+from jcausal.panels._completion_words import flat_words, short_words
 from jcausal.panels._panel import Panel
-from jcausal.panels._words import flat_words, short_words
 
 
 class CompletionWarning(UserWarning):
@@ -110,7 +110,8 @@ def _check_found(found: Completion) -> None:
         known = values[np.isfinite(values)]
         if int(np.asarray(computed.rank)[arm]) == 0 and known.size and known.min() == known.max():
             _warn_rank(found, arm)
-    for text in flat_words(found.panel) + short_words(found):
+    few = short_words(found.panel, found.completer, computed)
+    for text in flat_words(found.panel) + few:
         warnings.warn(f"{text}.", CompletionWarning, stacklevel=3)
     if not bool(computed.converged):
         warnings.warn(

@@ -1,21 +1,22 @@
 """What a completion method is, and what it gives."""
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Options, on_host, to_device
+from jcausal.data import Options, to_device
 from jcausal.panels._assignment import Assignment
+from jcausal.panels._masked import or_nan
 from jcausal.panels._panel import Panel
 
 Cells = Literal["all", "treated"]
 HOLDS_OUT = "it holds cells out to choose a number, and a unit's copy tells what was held out"
 
 
-class Errors(eqx.Module):
+class StdErrors(eqx.Module):
     """A method's own standard errors; NaN where it has none.
 
     `unit` (n,) of the unit effects, `time` (m,) of the time effects, `average` () of the mean
@@ -37,6 +38,7 @@ class Completed(eqx.Module):
     (2, k) of the matrix that each arm's rank was read from, largest first, NaN where an arm has
     none; k is 0 for methods without. `details` holds numbers that the method chose, under names
     that its docstring gives. `converged` () tells whether iterations ended below the tolerance.
+    `std_errors` are the method's own, None without.
     """
 
     y0: Float[Array, "n m"]
@@ -44,29 +46,40 @@ class Completed(eqx.Module):
     rank: Int[Array, " 2"]
     singular_values: Float[Array, "2 k"]
     converged: Bool[Array, ""]
-    errors: Errors | None
+    std_errors: StdErrors | None
     details: dict[str, Array]
+
+
+class Spectrum(NamedTuple):
+    """The rank (2,) of each arm, and the singular values (2, k) that it was read from.
+
+    As the fields of `Completed`: -1 and NaN for an arm without factors.
+    """
+
+    rank: Int[Array, " 2"]
+    values: Float[Array, "2 k"]
 
 
 def completed(
     y0: Float[Array, "n m"],
     y1: Float[Array, "n m"],
     *,
-    rank: Int[Array, " 2"] | None = None,
-    singular_values: Float[Array, "2 k"] | None = None,
+    spectrum: Spectrum | None = None,
     converged: Bool[Array, ""] | None = None,
-    errors: Errors | None = None,
+    std_errors: StdErrors | None = None,
     details: dict[str, Array] | None = None,
 ) -> Completed:
     """A `Completed` with what a method does not have left out."""
-    none = to_device(np.zeros((2, 0), y0.dtype))
+    if spectrum is None:
+        nothing = to_device(np.zeros((2, 0), y0.dtype))
+        spectrum = Spectrum(to_device(np.full(2, -1)), nothing)
     return Completed(
         y0=y0,
         y1=y1,
-        rank=to_device(np.full(2, -1)) if rank is None else rank,
-        singular_values=none if singular_values is None else singular_values,
+        rank=spectrum.rank,
+        singular_values=spectrum.values,
         converged=to_device(True) if converged is None else converged,
-        errors=errors,
+        std_errors=std_errors,
         details=details or {},
     )
 
@@ -74,12 +87,6 @@ def completed(
 def observed_y1(panel: Panel) -> Float[Array, "n m"]:
     """The observed outcomes of treated cells, NaN elsewhere."""
     return or_nan(panel.treated, panel.y)
-
-
-@on_host
-def or_nan(lib: Any, use: Bool[Array, "n m"], values: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """The values in use, NaN elsewhere."""
-    return lib.where(use, values, lib.nan)
 
 
 class Completer(Options, eqx.Module):

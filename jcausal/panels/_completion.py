@@ -3,12 +3,22 @@
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Shown, difference, like, on_host
-from jcausal.panels import _words
-from jcausal.panels._completer import Completed, Completer, Errors, or_nan
+from jcausal.data import Shown, difference, like, number_in_words, on_host
+from jcausal.panels._completer import Completed, Completer, StdErrors
+from jcausal.panels._completion_frames import cell_frame, cohort_frame, event_frame, unit_frame
+from jcausal.panels._completion_words import (
+    detail_words,
+    flat_words,
+    lost_words,
+    rank_words,
+    short_words,
+    unidentified_words,
+)
+from jcausal.panels._masked import mean_of, or_nan
 from jcausal.panels._panel import Panel
 
 
@@ -43,6 +53,15 @@ class Completion(Shown, eqx.Module):
     def gap(self) -> Float[Array, "n m"]:
         """The observed outcome minus y0: in treated cells an effect, elsewhere the fit's error."""
         return or_nan(self.panel.mask, difference(self.panel.y, self.y0))
+
+    @property
+    def treated_gap(self) -> Float[np.ndarray, " m"]:
+        """Mean gap by time of the units that are treated at some time; NaN where none has one."""
+        gap = np.asarray(self.gap, float)
+        ever = np.any(np.asarray(self.panel.treated), axis=1, keepdims=True) & np.isfinite(gap)
+        count = ever.sum(0)
+        total = np.where(ever, gap, 0).sum(0)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     @property
     def identified(self) -> Bool[Array, " n"]:
@@ -85,14 +104,14 @@ class Completion(Shown, eqx.Module):
         return self.completed.singular_values
 
     @property
-    def errors(self) -> Errors | None:
+    def std_errors(self) -> StdErrors | None:
         """The method's own standard errors, where it has them."""
-        return self.completed.errors
+        return self.completed.std_errors
 
     @property
     def unidentified_words(self) -> str:
         """How many units have an effect, and why the others have none."""
-        return _words.unidentified(self)
+        return unidentified_words(self.panel, self.identified)
 
     def event_study(self) -> Any:
         """Mean gap by times since the treatment began: columns event, effect, cells.
@@ -102,7 +121,7 @@ class Completion(Shown, eqx.Module):
 
         **Raises:** ValueError for a treatment that comes and goes.
         """
-        return _words.event_frame(self)
+        return event_frame(self.panel, self.gap)
 
     def cohort_average(self) -> Any:
         """Mean gap on treated cells by when their unit's treatment began.
@@ -111,19 +130,35 @@ class Completion(Shown, eqx.Module):
 
         **Raises:** ValueError for a treatment that comes and goes.
         """
-        return _words.cohort_frame(self)
+        return cohort_frame(self.panel, self.gap)
 
     def to_frame(self) -> Any:
         """One row a cell: unit, time, observed, treated, outcome, y0, y1, effect."""
-        return _words.completion_frame(self)
+        return cell_frame(self.panel, self.completed, self.effect)
 
     def unit_frame(self) -> Any:
         """One row a unit: unit, treated and untreated cells, effect, identified."""
-        return like(self.panel.home, _words.unit_frame(self))
+        return like(self.panel.home, self._shown())
 
     def summary(self) -> str:
         """The effects, the ranks, and how many units are identified, in words."""
-        return _words.completion_summary(self)
+        panel, done = self.panel, self.completed
+        lines = [
+            f"{self.completer.words} on {panel.n:,} units x {panel.m:,} times",
+            f"mean effect on the treated cells {number_in_words(float(self.att))}",
+        ]
+        if self.completer.cells == "all":
+            ate = number_in_words(float(self.ate))
+            lines.append(f"mean effect over all identified cells {ate}")
+        lines += rank_words(done)
+        lines.append(self.unidentified_words)
+        lines += lost_words(panel, self.effect)
+        lines += short_words(panel, self.completer, done)
+        lines += detail_words(panel, done)
+        lines += [f"beware: {words}" for words in flat_words(panel)]
+        if not bool(done.converged):
+            lines.append("the iterations did not converge")
+        return "\n".join(lines)
 
     @property
     def _single(self) -> bool:
@@ -133,17 +168,7 @@ class Completion(Shown, eqx.Module):
         return self.summary()
 
     def _shown(self) -> pd.DataFrame:
-        return _words.unit_frame(self)
-
-
-@on_host
-def mean_of(
-    lib: Any, values: Float[Array, "n m"], use: Bool[Array, "n m"], axis: int | None
-) -> Float[Array, "..."]:
-    """Mean over the cells in use; NaN where there are none."""
-    count = use.sum(axis).astype(values.dtype)
-    total = lib.where(use, values, 0).sum(axis)
-    return lib.where(count > 0, total / lib.where(count > 0, count, 1), lib.nan)
+        return unit_frame(self.panel, self.unit_effect, self.identified)
 
 
 @on_host

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jcausal.data import as_key, is_traced
-from jcausal.panels._assignment import Assignment, switching_reason
+from jcausal.panels._assignment import Assignment
 from jcausal.panels._completer import Cells, Completed, Completer, completed
-from jcausal.panels._neighbors import Radii, chosen_radii, neighbor_fit
+from jcausal.panels._masked import reached
+from jcausal.panels._neighbor_pairs import Radii, chosen_radii, neighbor_fit
 from jcausal.panels._panel import Panel
+from jcausal.panels._requirements import switching_reason
 
 
 class DoublyRobustNeighbors(Completer):
@@ -93,8 +95,8 @@ class DoublyRobustNeighbors(Completer):
         return _run(panel, arrays[0], arrays[1], self.held_out, key)
 
 
-class _Arm(NamedTuple):
-    """What one arm gives."""
+class _NeighborArm(NamedTuple):
+    """One arm: its outcomes, the radii, and how many cells have no pair of neighbours."""
 
     y: Float[Array, "n m"]
     radii: Radii
@@ -109,12 +111,11 @@ def _run(
     uses = jnp.stack([panel.control, panel.treated])
     keys = jax.random.split(jax.random.key(0) if key is None else key, 2)
 
-    def one(part: tuple[Array, Array]) -> _Arm:
+    def one(part: tuple[Array, Array]) -> _NeighborArm:
         use, own = part
         radii = chosen_radii(panel.y, use, (row, column), held_out, own)
         y = neighbor_fit(panel.y, use, radii.row, radii.column)
-        known = use.any(1)[:, None] & use.any(0)
-        return _Arm(y, radii, (known & jnp.isnan(y)).sum())
+        return _NeighborArm(y, radii, (reached(use) & jnp.isnan(y)).sum())
 
     arms = jax.lax.map(one, (uses, keys))
     details = {"row radius": arms.radii.row, "column radius": arms.radii.column}

@@ -1,7 +1,7 @@
 """Matrix completion by the nuclear norm with unit and time effects."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,18 +11,21 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jcausal.data import as_key, is_traced, on_host, rows_of, stacked, to_device
-from jcausal.panels._assignment import Assignment, both_arms_reason, controls_reason
+from jcausal.panels._assignment import Assignment
 from jcausal.panels._completer import (
     HOLDS_OUT,
     Cells,
     Completed,
     Completer,
+    Spectrum,
     completed,
     observed_y1,
 )
-from jcausal.panels._nuclear import Fit, scan, walk
+from jcausal.panels._low_rank_arms import LowRankArm
+from jcausal.panels._nuclear_norm import Fit, scan, walk
 from jcausal.panels._panel import Panel
-from jcausal.panels._svd import top_factors
+from jcausal.panels._requirements import both_arms_reason, controls_reason
+from jcausal.panels._truncated_svd import top_factors
 from jcausal.panels._two_way import joined, two_way_fit
 
 SHOWN = 20  # singular values that are told
@@ -115,21 +118,12 @@ class MCNNM(Completer):
         return completed(
             found[0].y,
             found[1].y if both else observed_y1(panel),
-            rank=stacked(found[0].rank, none.rank),
-            singular_values=stacked(found[0].values, none.values),
+            spectrum=Spectrum(
+                stacked(found[0].rank, none.rank), stacked(found[0].values, none.values)
+            ),
             converged=_all(*(arm.converged for arm in found)),
             details={name: stacked(*(each[name] for each in details)) for name in details[0]},
         )
-
-
-class _Arm(NamedTuple):
-    """What one arm gives."""
-
-    y: Float[Array, "n m"]
-    rank: Int[Array, ""]
-    values: Float[Array, " k"]
-    converged: Bool[Array, ""]
-    details: dict[str, Array]
 
 
 @on_host
@@ -138,7 +132,7 @@ def _all(lib: Any, *flags: Bool[Array, ""]) -> Bool[Array, ""]:
 
 
 @on_host
-def _no_arm(lib: Any, like: _Arm) -> _Arm:
+def _no_arm(lib: Any, like: LowRankArm) -> LowRankArm:
     """An arm that is not completed."""
     none = lib.full_like(like.values, lib.nan)
     return like._replace(rank=lib.full_like(like.rank, -1), values=none)
@@ -146,7 +140,7 @@ def _no_arm(lib: Any, like: _Arm) -> _Arm:
 
 def _arm(
     method: MCNNM, y: Float[Array, "n m"], use: Bool[Array, "n m"], key: PRNGKeyArray | None
-) -> _Arm:
+) -> LowRankArm:
     """Choose lambda, then fit along the grid down to it.
 
     All of it on what the two-way fit leaves: the effects are in the model, so that its minimum
@@ -164,7 +158,7 @@ def _arm(
     found = _down(method, rest, use, _thresholds(lambdas, count), chosen)
     low, rank, values = _ended(found, level, use)
     details = {"lambda": rows_of(lambdas, chosen)} | details
-    return _Arm(low, rank, values, _converged(found, method.tolerance), details)
+    return LowRankArm(low, rank, values, _converged(found, method.tolerance), details)
 
 
 @jax.jit

@@ -22,10 +22,16 @@ from jcausal.data import (
     on_host,
     rows_of,
 )
-from jcausal.panels import _words
 from jcausal.panels._assignment import Assignment, assignment_of
-from jcausal.panels._check import Parts, check_assignment, checked, host_parts
-from jcausal.panels._frame import Missing, beside_labels, read_panel, wide_labels
+from jcausal.panels._checked_arrays import (
+    PanelArrays,
+    check_assignment,
+    checked_arrays,
+    checked_labels,
+)
+from jcausal.panels._long_frame import Missing, PanelColumns, read_panel
+from jcausal.panels._requirements import fitting, pattern_summary
+from jcausal.panels._wide_frame import beside_labels, wide_labels
 
 SHOWN = 100  # labels that are printed
 
@@ -92,19 +98,20 @@ class Panel(Shown, eqx.Module):
         time: Sequence | np.ndarray | None = None,
         outcome: str = "outcome",
     ) -> None:
+        given = PanelArrays(y, d, mask, covariates)
         if is_traced(y, d, mask, covariates):
-            parts = _traced_parts(y, d, mask, covariates)
+            arrays = _traced_arrays(given)
         else:
-            rows, columns = wide_labels(y, d, mask, covariates, time)
+            rows, columns = wide_labels(given, time)
             unit, time = rows if unit is None else unit, columns if time is None else time
-            parts = host_parts(y, d, mask, covariates, unit, time)
+            arrays = checked_arrays(given, unit, time)
         dtype = jnp.result_type(float)
-        self.mask, self.y, self.d = _cells(parts.mask, parts.y, parts.d, dtype)
-        cube = parts.covariates
+        self.mask, self.y, self.d = _cells(arrays.mask, arrays.y, arrays.d, dtype)
+        cube = arrays.covariates
         self.covariates = None if cube is None else in_dtype(cube, dtype)
         n, m = self.y.shape
-        self.units = None if unit is None else Labels(checked("unit", unit, n))
-        self.times = None if time is None else Labels(checked("time", time, m))
+        self.units = None if unit is None else Labels(checked_labels("unit", unit, n))
+        self.times = None if time is None else Labels(checked_labels("time", time, m))
         self.outcome, self.home = outcome, "pandas"
 
     @classmethod
@@ -147,8 +154,8 @@ class Panel(Shown, eqx.Module):
             >>> jc.Panel.from_frame(f, **words).y.shape
             (2, 2)
         """
-        roles = (unit, time, outcome, treatment)
-        arguments, home = read_panel(frame, roles, covariates, missing, treated)
+        columns = PanelColumns(unit, time, outcome, treatment, covariates)
+        arguments, home = read_panel(frame, columns, missing, treated)
         return replace(cls(**arguments), home=home)
 
     @property
@@ -194,11 +201,11 @@ class Panel(Shown, eqx.Module):
 
     def completers(self) -> list[str]:
         """Names of the methods that fit the assignment pattern (concrete panels only)."""
-        return _words.fitting(self.assignment)
+        return fitting(self.assignment)
 
     def summary(self) -> str:
         """Sizes, the assignment pattern, and which methods fit it or why they do not, in words."""
-        return _words.panel_summary(self)
+        return pattern_summary(self.assignment)
 
     def take(self, rows: Any) -> "Panel":
         """Some units, by positions (k,), which may repeat (labels are left out then), or a mask."""
@@ -252,7 +259,7 @@ class Panel(Shown, eqx.Module):
 
     def to_frame(self) -> Any:
         """One row an observed cell: unit, time, outcome, treated; of the kind that came in."""
-        return like(self.home, _words.panel_frame(self))
+        return like(self.home, self._shown())
 
     @property
     def _single(self) -> bool:
@@ -262,7 +269,14 @@ class Panel(Shown, eqx.Module):
         return self.summary()
 
     def _shown(self) -> pd.DataFrame:
-        return _words.panel_frame(self)
+        i, j = np.nonzero(np.asarray(self.mask))
+        columns = {
+            "unit": self.unit[i],
+            "time": self.time[j],
+            "outcome": np.asarray(self.y)[i, j],
+            "treated": np.asarray(self.d)[i, j],
+        }
+        return pd.DataFrame(columns)
 
 
 def replace(panel: Panel, **changes: Any) -> Panel:
@@ -309,12 +323,12 @@ def _positions(chosen: Any) -> Any:
     return np.flatnonzero(values) if values.dtype == bool else values
 
 
-def _traced_parts(y: Any, d: Any, mask: Any, covariates: Any) -> Parts:
+def _traced_arrays(given: PanelArrays) -> PanelArrays:
     """The arrays as they are, in their full shapes."""
-    y = jnp.asarray(y)
-    mask = jnp.ones(y.shape, bool) if mask is None else jnp.asarray(mask)
-    if covariates is not None:
-        cube = jnp.asarray(covariates)
+    y, cube = jnp.asarray(given.y), given.covariates
+    mask = jnp.ones(y.shape, bool) if given.mask is None else jnp.asarray(given.mask)
+    if cube is not None:
+        cube = jnp.asarray(cube)
         cube = cube[:, None] if cube.ndim == 2 else cube
-        covariates = jnp.broadcast_to(cube, (*y.shape, cube.shape[-1]))
-    return Parts(y, jnp.asarray(d), mask, covariates)
+        cube = jnp.broadcast_to(cube, (*y.shape, cube.shape[-1]))
+    return PanelArrays(y, jnp.asarray(given.d), mask, cube)

@@ -9,13 +9,15 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jcausal.data import as_key, whole
-from jcausal.panels import _rank
-from jcausal.panels._assignment import Assignment, both_arms_reason
-from jcausal.panels._completer import HOLDS_OUT, Cells, Completed, Completer, completed
-from jcausal.panels._completion import mean_of
-from jcausal.panels._held_out import held_out_errors
+from jcausal.panels import _rank_rules
+from jcausal.panels._assignment import Assignment
+from jcausal.panels._completer import HOLDS_OUT, Cells, Completed, Completer
+from jcausal.panels._held_out_errors import held_out_errors
+from jcausal.panels._low_rank_arms import LowRankArm, completed_arms
+from jcausal.panels._masked import mean_of, reached
 from jcausal.panels._panel import Panel
-from jcausal.panels._svd import Factors, rank_part, top_factors
+from jcausal.panels._requirements import both_arms_reason
+from jcausal.panels._truncated_svd import Factors, rank_part, top_factors
 
 Rule = Literal["gap", "paper", "median", "cv"]
 
@@ -123,14 +125,19 @@ class RowScaledSpectral(Completer):
         return _run(self, panel, key)
 
 
-class _Arm(NamedTuple):
-    """What one arm gives."""
+class _ScaledArm(NamedTuple):
+    """One arm's outcomes as the rules of the rank look at them.
+
+    `y` (n, m) outcomes around the arm's mean (around 0 without `centre`); `use` and `other` (n, m)
+    the cells observed in this arm and in the other one; `scaled` (n, m) as `row_scaled` gives it;
+    `key` for held-out cells.
+    """
 
     y: Float[Array, "n m"]
-    rank: Array
-    values: Float[Array, " k"]
-    converged: Bool[Array, ""]
-    details: dict[str, Array]
+    use: Bool[Array, "n m"]
+    other: Bool[Array, "n m"]
+    scaled: Float[Array, "n m"]
+    key: PRNGKeyArray
 
 
 @eqx.filter_jit
@@ -138,14 +145,7 @@ def _run(method: RowScaledSpectral, panel: Panel, key: PRNGKeyArray | None) -> C
     uses = jnp.stack([panel.control, panel.treated])
     keys = jax.random.split(jax.random.key(0) if key is None else key, 2)
     arms = lax.map(lambda part: _arm(method, panel.y, *part), (uses, uses[::-1], keys))
-    return completed(
-        arms.y[0],
-        arms.y[1],
-        rank=arms.rank,
-        singular_values=arms.values,
-        converged=arms.converged.all(),
-        details=arms.details,
-    )
+    return completed_arms(arms)
 
 
 def _arm(
@@ -154,7 +154,7 @@ def _arm(
     use: Bool[Array, "n m"],
     other: Bool[Array, "n m"],
     key: PRNGKeyArray,
-) -> _Arm:
+) -> LowRankArm:
     """Scale, choose the rank, truncate, refine; NaN in rows and columns without a cell."""
     n, m = y.shape
     middle = mean_of(y, use, None) * method.centre
@@ -164,9 +164,9 @@ def _arm(
         keep, details = jnp.asarray(method.rank), {}
         factors = top_factors(scaled, min(method.rank + 1, n, m), keep)
     else:
-        most = _rank.looked_at(n, m, method.max_rank)
+        most = _rank_rules.looked_at(n, m, method.max_rank)
         factors = top_factors(scaled, most + 1)
-        keep, details = _chosen(method, y, use, other, scaled, factors, key)
+        keep, details = _chosen(method, _ScaledArm(y, use, other, scaled, key), factors)
         factors = top_factors(scaled, most + 1, keep)
     low = rank_part(scaled, factors, keep)
 
@@ -176,9 +176,8 @@ def _arm(
         return rank_part(filled, again, keep), again.converged
 
     low, converged = lax.scan(refined, low, length=method.refine)
-    known = use.any(1)[:, None] & use.any(0)
-    low = jnp.where(known, low + middle, jnp.nan)
-    return _Arm(low, keep, factors.s, factors.converged & converged.all(), details)
+    low = jnp.where(reached(use), low + middle, jnp.nan)
+    return LowRankArm(low, keep, factors.s, factors.converged & converged.all(), details)
 
 
 def row_scaled(y: Float[Array, "n m"], use: Bool[Array, "n m"]) -> Float[Array, "n m"]:
@@ -188,26 +187,22 @@ def row_scaled(y: Float[Array, "n m"], use: Bool[Array, "n m"]) -> Float[Array, 
 
 
 def _chosen(
-    method: RowScaledSpectral,
-    y: Float[Array, "n m"],
-    use: Bool[Array, "n m"],
-    other: Bool[Array, "n m"],
-    scaled: Float[Array, "n m"],
-    factors: Factors,
-    key: PRNGKeyArray,
+    method: RowScaledSpectral, arm: _ScaledArm, factors: Factors
 ) -> tuple[Array, dict[str, Array]]:
     """The rank by the method's rule, and the numbers behind it."""
+    s = factors.s
     if method.rank == "cv":
-        errors = held_out_errors(y, use, factors.s.shape[0] - 1, key)
+        errors = held_out_errors(arm.y, arm.use, s.shape[0] - 1, arm.key)
         return jnp.argmin(errors), {"squared error by rank": errors}
     if method.rank == "median":
-        found = _rank.above(factors.s, _rank.median_threshold(scaled))
+        found = _rank_rules.above(s, _rank_rules.median_threshold(arm.scaled))
     elif method.rank == "paper":
-        c = _rank.PAPER if method.c_tau is None else method.c_tau
-        largest = jnp.where(use | other, jnp.abs(y), 0).max()
-        bound = largest if method.bound is None else jnp.asarray(method.bound, y.dtype)
-        found = _rank.by_gap(factors.s, _rank.paper_threshold(use, other, bound, c))
+        c = _rank_rules.PAPER if method.c_tau is None else method.c_tau
+        largest = jnp.where(arm.use | arm.other, jnp.abs(arm.y), 0).max()
+        bound = largest if method.bound is None else jnp.asarray(method.bound, arm.y.dtype)
+        threshold = _rank_rules.paper_threshold(arm.use, arm.other, bound, c)
+        found = _rank_rules.by_gap(s, threshold)
     else:
-        c = _rank.GAP if method.c_tau is None else method.c_tau
-        found = _rank.by_gap(factors.s, c * _rank.noise_edge(scaled, factors.s))
+        c = _rank_rules.GAP if method.c_tau is None else method.c_tau
+        found = _rank_rules.by_gap(s, c * _rank_rules.noise_edge(arm.scaled, s))
     return found.rank, {"threshold": lax.stop_gradient(found.threshold)}

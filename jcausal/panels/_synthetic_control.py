@@ -8,11 +8,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jcausal.data import is_traced
-from jcausal.panels._assignment import Assignment, donors_reason
+from jcausal.panels._assignment import Assignment
 from jcausal.panels._completer import Cells, Completed, Completer, completed, observed_y1
+from jcausal.panels._donors import donors_of, treated_and_donors
 from jcausal.panels._panel import Panel
-from jcausal.panels._simplex import Weights, simplex_weights
-from jcausal.panels._svd import product
+from jcausal.panels._requirements import donors_reason
+from jcausal.panels._simplex_weights import Weights, simplex_weights
+from jcausal.panels._truncated_svd import product
 
 MOST = 1 << 26  # bytes of square matrices that are worked on together
 
@@ -88,40 +90,14 @@ class SyntheticControl(Completer):
 
     def run(self, panel: Panel, key: PRNGKeyArray | None) -> Completed:
         """Weights for every treated unit, then their means of donors."""
-        return _run(panel, *rows_of(panel), jnp.asarray(self.penalty, panel.y.dtype))
-
-
-def starts_of(panel: Panel) -> Int[Array, " n"]:
-    """The place in time of each unit's first treated cell, m for units never treated."""
-    treated = panel.treated
-    return jnp.where(treated.any(1), jnp.argmax(treated, axis=1), panel.m)
-
-
-def known_starts(panel: Panel) -> Int[np.ndarray, " n"] | None:
-    """The same on the host; None under tracing, where it is not known."""
-    if is_traced(panel.d, panel.mask):
-        return None
-    treated = np.asarray(panel.d) & np.asarray(panel.mask)
-    return np.where(treated.any(1), treated.argmax(1), panel.m)
-
-
-def rows_of(panel: Panel) -> tuple[Int[Array, " k"], Int[Array, " c"]]:
-    """Treated units and donors; all units as both where it is not known who is treated."""
-    start = known_starts(panel)
-    if start is None:
-        return jnp.arange(panel.n), jnp.arange(panel.n)
-    treated, donors = np.flatnonzero(start < panel.m), np.flatnonzero(start == panel.m)
-    return jnp.asarray(treated), jnp.asarray(donors)
+        return _run(panel, *treated_and_donors(panel), jnp.asarray(self.penalty, panel.y.dtype))
 
 
 @jax.jit
 def _run(
     panel: Panel, rows: Int[Array, " k"], donors: Int[Array, " c"], penalty: Float[Array, ""]
 ) -> Completed:
-    start = starts_of(panel)
-    y = jnp.where(panel.mask, panel.y, jnp.nan)
-    use = start[donors] == panel.m
-    pool = jnp.where(use[:, None], y[donors], 0)
+    start, y, use, pool = donors_of(panel, donors)
 
     def one(row: Int[Array, ""]) -> Weights:
         before = jnp.arange(panel.m) < start[row]

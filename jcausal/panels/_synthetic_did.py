@@ -10,12 +10,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import is_traced
-from jcausal.panels._assignment import Assignment, donors_reason
+from jcausal.panels._assignment import Assignment
 from jcausal.panels._completer import Cells, Completed, Completer, completed, observed_y1
+from jcausal.panels._donors import donors_of, known_starts, treated_and_donors
 from jcausal.panels._panel import Panel
-from jcausal.panels._simplex import simplex_weights
-from jcausal.panels._svd import product
-from jcausal.panels._synthetic_control import known_starts, rows_of, starts_of
+from jcausal.panels._requirements import donors_reason
+from jcausal.panels._simplex_weights import simplex_weights
+from jcausal.panels._truncated_svd import product
 
 TINY = 1e-6  # ridge of the time weights over sigma
 
@@ -94,7 +95,7 @@ class SyntheticDiD(Completer):
         start = known_starts(panel)
         some = np.arange(panel.m) if start is None else np.unique(start[start < panel.m])
         zeta = None if self.zeta is None else jnp.asarray(self.zeta, panel.y.dtype)
-        return _run(panel, rows_of(panel)[1], jnp.asarray(some), zeta)
+        return _run(panel, treated_and_donors(panel)[1], jnp.asarray(some), zeta)
 
 
 class _Cohort(NamedTuple):
@@ -114,10 +115,7 @@ def _run(
     starts: Int[Array, " g"],
     zeta: Float[Array, ""] | None,
 ) -> Completed:
-    start = starts_of(panel)
-    y = jnp.where(panel.mask, panel.y, jnp.nan)
-    use = start[donors] == panel.m
-    pool = jnp.where(use[:, None], y[donors], 0)
+    start, y, use, pool = donors_of(panel, donors)
 
     def one(s: Int[Array, ""]) -> _Cohort:
         member = start == s

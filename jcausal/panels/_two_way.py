@@ -7,10 +7,12 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.panels._assignment import Assignment, controls_reason
+from jcausal.panels._assignment import Assignment
 from jcausal.panels._completer import Cells, Completed, Completer, completed, observed_y1
+from jcausal.panels._masked import reached
 from jcausal.panels._panel import Panel
-from jcausal.panels._svd import product, tolerance_of
+from jcausal.panels._requirements import controls_reason
+from jcausal.panels._truncated_svd import product, tolerance_of
 
 HIGHEST = lax.Precision.HIGHEST
 SHIFT, PASSES = 1e-3, 6
@@ -152,5 +154,4 @@ def joined(use: Bool[Array, "n m"]) -> Bool[Array, "n m"]:
     first = jnp.arange(n)
     begin = (first, spread(first)[1], jnp.asarray(True))
     label, time, _ = lax.while_loop(lambda state: state[2], step, begin)
-    seen = use.any(1)[:, None] & use.any(0)
-    return seen & (label[:, None] == time)
+    return reached(use) & (label[:, None] == time)

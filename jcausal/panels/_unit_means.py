@@ -4,9 +4,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jcausal.panels._assignment import Assignment, both_arms_reason
-from jcausal.panels._completer import Cells, Completed, Completer, Errors, completed
+from jcausal.panels._assignment import Assignment
+from jcausal.panels._completer import Cells, Completed, Completer, StdErrors, completed
 from jcausal.panels._panel import Panel
+from jcausal.panels._requirements import both_arms_reason
 
 
 class UnitMeans(Completer):
@@ -66,7 +67,7 @@ def _run(panel: Panel) -> Completed:
     total = jnp.where(identified, variance, 0).sum()  # NaN where an arm has one cell
     average = jnp.where(units > 0, jnp.sqrt(total) / jnp.where(units > 0, units, 1), jnp.nan)
     time = jnp.full(wide[1], jnp.nan, panel.y.dtype)
-    return completed(y0, y1, errors=Errors(jnp.sqrt(variance), time, average))
+    return completed(y0, y1, std_errors=StdErrors(jnp.sqrt(variance), time, average))
 
 
 def _arm(

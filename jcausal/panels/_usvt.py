@@ -1,18 +1,19 @@
 """Universal singular value thresholding."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jcausal.data import is_traced
-from jcausal.panels._assignment import Assignment, both_arms_reason
-from jcausal.panels._completer import Cells, Completed, Completer, completed
+from jcausal.panels._assignment import Assignment
+from jcausal.panels._completer import Cells, Completed, Completer
+from jcausal.panels._low_rank_arms import LowRankArm, completed_arms
+from jcausal.panels._masked import reached
 from jcausal.panels._panel import Panel
-from jcausal.panels._svd import rank_part, top_factors
+from jcausal.panels._requirements import both_arms_reason
+from jcausal.panels._truncated_svd import rank_part, top_factors
 
 FIRST = 20  # singular values looked at before more are asked for
 
@@ -86,31 +87,13 @@ class USVT(Completer):
         return found
 
 
-class _Arm(NamedTuple):
-    """What one arm gives."""
-
-    y: Float[Array, "n m"]
-    rank: Int[Array, ""]
-    values: Float[Array, " k"]
-    threshold: Float[Array, ""]
-    converged: Bool[Array, ""]
-
-
 @eqx.filter_jit
 def _run(method: USVT, panel: Panel, most: int) -> Completed:
     uses = jnp.stack([panel.control, panel.treated])
-    arms = lax.map(lambda use: _arm(method, panel.y, use, most), uses)
-    return completed(
-        arms.y[0],
-        arms.y[1],
-        rank=arms.rank,
-        singular_values=arms.values,
-        converged=arms.converged.all(),
-        details={"threshold": arms.threshold},
-    )
+    return completed_arms(lax.map(lambda use: _arm(method, panel.y, use, most), uses))
 
 
-def _arm(method: USVT, y: Float[Array, "n m"], use: Bool[Array, "n m"], most: int) -> _Arm:
+def _arm(method: USVT, y: Float[Array, "n m"], use: Bool[Array, "n m"], most: int) -> LowRankArm:
     """Map, threshold, cut, map back."""
     n, m = y.shape
     low, high = _bounds(method, lax.stop_gradient(y), use)
@@ -127,10 +110,10 @@ def _arm(method: USVT, y: Float[Array, "n m"], use: Bool[Array, "n m"], most: in
     factors = top_factors(filled, most, keep)
     mapped = rank_part(filled, factors, keep) / jnp.where(share > 0, share, 1)
     mapped = jnp.clip(mapped, -1, 1)
-    known = use.any(1)[:, None] & use.any(0)
     enough = (keep < most) | (most == min(n, m))
-    y = jnp.where(known, middle + half * mapped, jnp.nan)
-    return _Arm(y, keep, factors.s, threshold, factors.converged & enough)
+    y = jnp.where(reached(use), middle + half * mapped, jnp.nan)
+    details = {"threshold": threshold}
+    return LowRankArm(y, keep, factors.s, factors.converged & enough, details)
 
 
 def _bounds(method: USVT, y: Float[Array, "n m"], use: Bool[Array, "n m"]) -> tuple[Array, Array]:

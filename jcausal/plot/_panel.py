@@ -151,18 +151,15 @@ def _spectrum(found: Completion, ax: Axes) -> Axes:
 
 
 def _gaps(found: Completion, placebos: Placebos | None, ax: Axes) -> Axes:
-    time, gap = _times(found), np.asarray(found.gap, float)
-    treated = np.asarray(found.panel.treated)
+    time = _times(found)
     if placebos is not None:
         for k, row in enumerate(np.asarray(placebos.gap)):
             word = f"{len(placebos.label)} placebos over {placebos.over}" if k == 0 else None
             ax.plot(time, row, color=GREY, lw=0.7, alpha=0.5, label=word)
-    ever = np.any(treated, axis=1, keepdims=True) & np.isfinite(gap)
-    count = ever.sum(0)
-    mean = np.where(count > 0, np.where(ever, gap, 0).sum(0) / np.maximum(count, 1), np.nan)
-    ax.plot(time, mean, color=ORANGE, lw=2, label="treated")
+    ax.plot(time, found.treated_gap, color=ORANGE, lw=2, label="treated")
     ax.axhline(0, color="black", lw=0.8)
-    first = time[np.flatnonzero(treated.any(0))[0]] - np.diff(time).min() / 2
+    treated = np.asarray(found.panel.treated).any(0)
+    first = time[treated.argmax()] - np.diff(time).min() / 2
     ax.axvline(first, color="black", ls=":", lw=1)
     ax.set(
         xlabel="time",

@@ -26,7 +26,7 @@ Key = PRNGKeyArray | Array | int
 NOISE = 0.1  # variance of the outcome around g + h t
 
 
-class Process(NamedTuple):
+class AHBProcess(NamedTuple):
     """Kinds of g and h, how many covariates each looks at, irrelevant ones, and their law."""
 
     g: str
@@ -45,29 +45,29 @@ class Process(NamedTuple):
 
 
 TABLE2 = {
-    "none/const": Process("none", "const", 0, 0, 2),
-    "box/const": Process("box", "const", 2, 0, 0),
-    "linear/const": Process("linear", "const", 2, 0, 0),
-    "quad/const": Process("quad", "const", 2, 0, 0),
-    "quad/const+4": Process("quad", "const", 2, 0, 4),
-    "box/box": Process("box", "box", 1, 1, 0),
-    "binary/const": Process("binary", "const", 1, 0, 1, "binary"),
-    "binary/binary+6": Process("binary", "binary", 1, 1, 6, "binary"),
-    "mixed/const": Process("linear", "const", 2, 0, 0, "mixed"),
+    "none/const": AHBProcess("none", "const", 0, 0, 2),
+    "box/const": AHBProcess("box", "const", 2, 0, 0),
+    "linear/const": AHBProcess("linear", "const", 2, 0, 0),
+    "quad/const": AHBProcess("quad", "const", 2, 0, 0),
+    "quad/const+4": AHBProcess("quad", "const", 2, 0, 4),
+    "box/box": AHBProcess("box", "box", 1, 1, 0),
+    "binary/const": AHBProcess("binary", "const", 1, 0, 1, "binary"),
+    "binary/binary+6": AHBProcess("binary", "binary", 1, 1, 6, "binary"),
+    "mixed/const": AHBProcess("linear", "const", 2, 0, 0, "mixed"),
 }
 TABLE6 = {
-    "linear/linear": Process("linear", "linear", 4, 4, 0, "correlated"),
-    "box/box": Process("box", "box", 4, 4, 0, "correlated"),
-    "quad/quad": Process("quad", "quad", 4, 4, 0, "correlated"),
+    "linear/linear": AHBProcess("linear", "linear", 4, 4, 0, "correlated"),
+    "box/box": AHBProcess("box", "box", 4, 4, 0, "correlated"),
+    "quad/quad": AHBProcess("quad", "quad", 4, 4, 0, "correlated"),
 }
 TABLE7 = {
     "2 of 20": {
-        "paper": Process("linear", "linear", 1, 1, 18),
-        "scripts": Process("linear", "linear", 2, 2, 18, shared=True),
+        "paper": AHBProcess("linear", "linear", 1, 1, 18),
+        "scripts": AHBProcess("linear", "linear", 2, 2, 18, shared=True),
     },
     "all": {
-        "paper": Process("linear", "linear", 10, 10, 0),
-        "scripts": Process("linear", "linear", 10, 10, 0, shared=True),
+        "paper": AHBProcess("linear", "linear", 10, 10, 0),
+        "scripts": AHBProcess("linear", "linear", 10, 10, 0, shared=True),
     },
 }
 
@@ -105,7 +105,7 @@ def ahb_table5(p: int, *, key: Key, n: int = 600, reading: Reading = "paper") ->
     """
     if p < 2:
         raise ValueError(f"p is {p}: the table starts at 2 covariates.")
-    return _draw(Process("binary", "const", 1, 0, p - 1, "binary"), key, n, reading)
+    return _draw(AHBProcess("binary", "const", 1, 0, p - 1, "binary"), key, n, reading)
 
 
 def ahb_table6(row: str, *, key: Key, n: int = 600, reading: Reading = "paper") -> Simulated:
@@ -186,7 +186,7 @@ def _check_reading(reading: str) -> None:
         raise ValueError(f"reading is {reading!r}: use 'paper' or 'scripts'.")
 
 
-def _draw(process: Process, key: Key, n: int, reading: Reading) -> Simulated:
+def _draw(process: AHBProcess, key: Key, n: int, reading: Reading) -> Simulated:
     """Covariates, arms, outcomes."""
     _check_reading(reading)
     n = check_count("n", n)
@@ -205,7 +205,7 @@ def _draw(process: Process, key: Key, n: int, reading: Reading) -> Simulated:
     return _made(x, t, g + noise, h, _kinds(process))
 
 
-def _covariates(process: Process, n: int, key: PRNGKeyArray) -> Float[Array, "n p"]:
+def _covariates(process: AHBProcess, n: int, key: PRNGKeyArray) -> Float[Array, "n p"]:
     """Independent uniforms or coins, one of each, or normals with two common factors."""
     where, tilt = jax.random.split(key)
     shape = (n, process.p)
@@ -222,7 +222,7 @@ def _covariates(process: Process, n: int, key: PRNGKeyArray) -> Float[Array, "n 
     return jnp.where(jnp.asarray(coins), (x < 0.5).astype(x.dtype), x)
 
 
-def _kinds(process: Process) -> list[str]:
+def _kinds(process: AHBProcess) -> list[str]:
     if process.law == "mixed":
         return ["number", "binary"]
     return ["binary" if process.law == "binary" else "number"] * process.p

@@ -10,9 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jcausal.allocation import LEA
-from jcausal.allocation._lea import Split
-from jcausal.allocation._values import Values, as_effects
+from jcausal.allocation import LEA, DeltaSplit, GroupValues, as_effects
 from jcausal.data import DataError, Options, as_key, check_count, is_traced, step_key
 from jcausal.simulate._allocation_trials import AllocationTrials
 
@@ -43,7 +41,7 @@ class EqualSamples(Options, eqx.Module):
     )
     gamma: float = eqx.field(static=True, default=0.5)
     delta: float = eqx.field(static=True, default=0.05)
-    delta_split: Split = eqx.field(static=True, default="bonferroni")
+    delta_split: DeltaSplit = eqx.field(static=True, default="bonferroni")
 
     def __check_init__(self) -> None:
         if not self.eps:
@@ -87,7 +85,7 @@ class RandomSamples(Options, eqx.Module):
 
 
 def allocation_trials(
-    tau: Values, sampling: EqualSamples | RandomSamples, *, repeats: int = 50, key: Key
+    tau: GroupValues, sampling: EqualSamples | RandomSamples, *, repeats: int = 50, key: Key
 ) -> AllocationTrials:
     """Draw samples of groups, choose the K with the largest means for every K, and value them.
 

@@ -21,7 +21,7 @@ Key = PRNGKeyArray | Array | int
 Columns = tuple[Array, ...]  # x1 to x20, each (n,)
 
 
-class Process(NamedTuple):
+class M5Process(NamedTuple):
     """Outcome without treatment, effect and score of treatment, from the columns x1, x2, ..."""
 
     control: Callable[[Columns], Array]
@@ -54,14 +54,14 @@ def _line(x: Columns) -> Array:
 
 
 M5 = {
-    "s1/conf": Process(_bent, _ten, lambda x: 0.6 * x[0] + 0.5 * x[1] + 0.5 * x[5] + 0.3 * x[2]),
-    "s1/rand": Process(_bent, _ten, lambda x: 0 * x[0]),
-    "s2": Process(
+    "s1/conf": M5Process(_bent, _ten, lambda x: 0.6 * x[0] + 0.5 * x[1] + 0.5 * x[5] + 0.3 * x[2]),
+    "s1/rand": M5Process(_bent, _ten, lambda x: 0 * x[0]),
+    "s2": M5Process(
         _pieces,
         lambda x: jnp.array([1.0, 2.0, 4.0, 8.0])[_place(x)],
         lambda x: 0.5 * x[0] + 0.5 * x[1] + 0.5 * x[5],
     ),
-    "s3": Process(_line, _ten, lambda x: 1.5 * x[0] + x[1] + x[5]),
+    "s3": M5Process(_line, _ten, lambda x: 1.5 * x[0] + x[1] + x[5]),
 }
 
 

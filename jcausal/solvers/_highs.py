@@ -8,7 +8,14 @@ from typing import Any
 import highspy
 import numpy as np
 
-from jcausal.solvers._program import Ended, IntegerProgram, Solution, SolverError, check
+from jcausal.solvers._program import (
+    Ended,
+    IntegerProgram,
+    Solution,
+    SolverError,
+    SolverLimits,
+    check,
+)
 
 _HERE = threading.local()  # the solver of a thread, and the call that it works for
 _STOPPED: set[str] = set()  # calls whose programs need not go on
@@ -22,9 +29,7 @@ _ENDED: dict[highspy.HighsModelStatus, Ended] = {
 }
 
 
-def solve_one(
-    program: IntegerProgram, time_limit: float | None, node_limit: int | None, gap: float, call: str
-) -> Solution:
+def solve_one(program: IntegerProgram, limits: SolverLimits, call: str) -> Solution:
     """Solve one program in this thread, unless or until its call is stopped.
 
     **Raises:** ValueError for numbers that are none, `SolverError`.
@@ -38,10 +43,10 @@ def solve_one(
         solver = _solver()
         _HERE.call = call
         _take(solver, program)
-        _option(solver, "time_limit", math.inf if time_limit is None else time_limit)
-        nodes = _MOST_NODES if node_limit is None else min(node_limit, _MOST_NODES)
-        _option(solver, "mip_max_nodes", nodes)
-        _option(solver, "mip_abs_gap", max(gap, 1e-9))
+        seconds, nodes = limits.time_limit, limits.node_limit
+        _option(solver, "time_limit", math.inf if seconds is None else seconds)
+        _option(solver, "mip_max_nodes", _MOST_NODES if nodes is None else min(nodes, _MOST_NODES))
+        _option(solver, "mip_abs_gap", max(limits.gap, 1e-9))
         began = time.perf_counter()
         _must(solver.run(), "run")
         found = _solution(solver, program, time.perf_counter() - began)

@@ -15,9 +15,8 @@ from concurrent.futures import (
 )
 from typing import Any
 
-from jcausal.solvers._program import IntegerProgram, Solution, SolverError
+from jcausal.solvers._program import IntegerProgram, Solution, SolverError, SolverLimits
 
-Limits = tuple[float | None, int | None, float]
 ROUND = 0.5  # seconds between two looks, so that Ctrl-C works
 AHEAD = 4  # programs a worker that are laid out before they are wanted
 LOST = (BrokenExecutor, CancelledError, OSError)  # what a dead worker leaves behind
@@ -119,7 +118,9 @@ class SolverPool:
         `Interrupted` upon Ctrl-C, with the solutions so far (None for the others) in `found`.
         """
         total = len(programs) if isinstance(programs, Sized) else 0
-        work = _Work(iter(enumerate(programs)), _limits(time_limit, node_limit, gap))
+        limits = SolverLimits(time_limit, node_limit, gap)
+        _check_limits(limits)
+        work = _Work(iter(enumerate(programs)), limits)
         try:
             self._finish(work, progress)
         except KeyboardInterrupt:
@@ -182,18 +183,17 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _limits(time_limit: float | None, node_limit: int | None, gap: float) -> Limits:
-    for name, limit in (("time_limit", time_limit), ("node_limit", node_limit), ("gap", gap)):
+def _check_limits(limits: SolverLimits) -> None:
+    for name, limit in limits._asdict().items():
         if limit is not None and not limit >= 0:
             raise ValueError(f"{name} is {limit}: it must be at least 0.")
-    return time_limit, node_limit, gap
 
 
-def _solve(program: IntegerProgram, limits: Limits, call: str) -> Solution:
+def _solve(program: IntegerProgram, limits: SolverLimits, call: str) -> Solution:
     """One program, on the worker."""
     from jcausal.solvers._highs import solve_one
 
-    return solve_one(program, *limits, call)
+    return solve_one(program, limits, call)
 
 
 def _named(error: BaseException, i: int) -> BaseException:
@@ -208,7 +208,7 @@ def _named(error: BaseException, i: int) -> BaseException:
 class _Work:
     """Programs that wait, that run, and that are done."""
 
-    def __init__(self, waiting: Iterator[tuple[int, IntegerProgram]], limits: Limits) -> None:
+    def __init__(self, waiting: Iterator[tuple[int, IntegerProgram]], limits: SolverLimits) -> None:
         self.waiting, self.limits = waiting, limits
         self.call, self.asked = uuid.uuid4().hex, 0
         self.again: list[tuple[int, IntegerProgram]] = []

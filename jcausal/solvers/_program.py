@@ -30,6 +30,17 @@ class IntegerProgram(NamedTuple):
     incumbent: Float[np.ndarray, " c"] | None = None
 
 
+class SolverLimits(NamedTuple):
+    """When a program may end: after `time_limit` seconds, after `node_limit` nodes (None: never).
+
+    A solution within `gap` of the bound is called optimal.
+    """
+
+    time_limit: float | None
+    node_limit: int | None
+    gap: float
+
+
 class Solution(NamedTuple):
     """How a program ended.
 

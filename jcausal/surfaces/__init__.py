@@ -7,6 +7,8 @@ from jcausal.surfaces._boosted import BoostedTreesSurface as BoostedTreesSurface
 from jcausal.surfaces._ensemble import Trees as Trees
 from jcausal.surfaces._ensemble import TreesSurface as TreesSurface
 from jcausal.surfaces._fit import fit as fit
+from jcausal.surfaces._folds import deal_folds as deal_folds
+from jcausal.surfaces._folds import fold_surface as fold_surface
 from jcausal.surfaces._function import Function as Function
 from jcausal.surfaces._function import as_surface as as_surface
 from jcausal.surfaces._given import check_model as check_model

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jcausal.data import DataError
-from jcausal.panels._dates import YEARS, Key, date_readings
+from jcausal.panels._dates_in_words import YEARS, Key, date_readings
 
 ORDINAL = re.compile(r"(?<=\d)(st|nd|rd|th)\b")
 SIGN = re.compile(r"(?<!\d)[-+](?=\s?\d)")
@@ -63,9 +63,10 @@ def check_in_order(labels: np.ndarray) -> None:
 
 def certain_readings(words: Sequence[str]) -> dict[str, list[Key]]:
     """Every reading of labels (as `_plain` makes them) that gives them an order by itself."""
-    dates, numbers = date_readings(words), _numbers(words)
-    if numbers is None:
+    dates, found = date_readings(words), numbers_of(words)
+    if found is None:
         return dates or _natural(words)
+    numbers: list[Key] = [(float(v),) for v in found]
     whole = all(word.isdecimal() for word in words)
     zeros = any(re.match(r"0\d", word) for word in words)
     with_year = {how: keys for how, keys in dates.items() if keys[0][0] in YEARS}
@@ -88,7 +89,7 @@ def _versions(words: Sequence[str]) -> bool:
     return plain and any(re.search(r"\.\d+0$", word) for word in words)
 
 
-def _numbers(words: Sequence[str]) -> list[Key] | None:
+def numbers_of(words: Sequence[str]) -> Float[np.ndarray, " m"] | None:
     """Words that are numbers, such as "9" and "10"; 2020_9 is none, though Python reads one."""
     if any("_" in word for word in words):
         return None
@@ -96,7 +97,7 @@ def _numbers(words: Sequence[str]) -> list[Key] | None:
         found = np.array(words).astype(float)
     except ValueError:
         return None
-    return [(float(v),) for v in found] if np.isfinite(found).all() else None
+    return found if np.isfinite(found).all() else None
 
 
 def _natural(words: Sequence[str]) -> dict[str, list[Key]]:

@@ -10,18 +10,23 @@ from jcausal.data import By, DataError, Sample, is_traced, row_draws
 from jcausal.effects import factorized, group_labels
 
 
-class Parts(NamedTuple):
-    """What a trial tells of each group."""
+class MeanDifferences(NamedTuple):
+    """What a trial tells of each group: the mean of its treated less that of its controls.
+
+    `value` (k,), `std_error` (k,), `df` (k,) of the error; `effective` (k, 2) effective units by
+    arm, controls first; `halves` (r, 2, k) the same differences in random halves, None without
+    keys; `label` the groups' names.
+    """
 
     value: Float[np.ndarray, " k"]
-    error: Float[np.ndarray, " k"]
-    freedom: Float[np.ndarray, " k"]
+    std_error: Float[np.ndarray, " k"]
+    df: Float[np.ndarray, " k"]
     effective: Float[np.ndarray, "k 2"]
     halves: Float[np.ndarray, "r 2 k"] | None
     label: tuple
 
 
-class _Rows(NamedTuple):
+class _TrialRows(NamedTuple):
     """Valid rows of positive weight: outcomes around their mean, and the cell 2 group + arm."""
 
     y: Float[np.ndarray, " n"]
@@ -36,7 +41,7 @@ class _Rows(NamedTuple):
         return found.reshape(-1, 2)
 
 
-def trial_parts(sample: Sample, by: By, keys: list[PRNGKeyArray]) -> Parts:
+def mean_differences(sample: Sample, by: By, keys: list[PRNGKeyArray]) -> MeanDifferences:
     """Estimates, errors and halves of every group.
 
     **Raises:** `DataError` without outcomes, and for a group with fewer than two units in an arm;
@@ -58,19 +63,18 @@ def trial_parts(sample: Sample, by: By, keys: list[PRNGKeyArray]) -> Parts:
     square = rows.sums(rows.weight * (rows.y - mean.ravel()[rows.cell]) ** 2)
     effective = weight**2 / rows.sums(rows.weight**2)
     spread = square / weight / (effective - 1)  # variance of the mean: s^2 / effective
-    freedom = _freedom(spread, effective)
     halves = [_halves(rows, np.asarray(row_draws(sample, key))[rows.place]) for key in keys]
-    return Parts(
+    return MeanDifferences(
         mean[:, 1] - mean[:, 0],
         np.sqrt(spread.sum(1)),
-        freedom,
+        _degrees_of_freedom(spread, effective),
         effective,
         np.stack(halves) if halves else None,
         label,
     )
 
 
-def _rows(sample: Sample, by: By) -> tuple[_Rows, tuple]:
+def _rows(sample: Sample, by: By) -> tuple[_TrialRows, tuple]:
     weight = np.asarray(sample.weight, np.float64)
     place = np.flatnonzero(np.asarray(sample.valid) & (weight > 0))
     labels = pd.Series(group_labels(sample, by)).iloc[place]
@@ -83,12 +87,11 @@ def _rows(sample: Sample, by: By) -> tuple[_Rows, tuple]:
     y = np.asarray(sample.y, np.float64)[place]
     weight = weight[place]
     cell = 2 * code + np.asarray(sample.t)[place]
-    return _Rows(y - np.average(y, weights=weight), weight, cell, place, 2 * len(found)), tuple(
-        found.tolist()
-    )
+    around = y - np.average(y, weights=weight)
+    return _TrialRows(around, weight, cell, place, 2 * len(found)), tuple(found.tolist())
 
 
-def _check_cells(rows: _Rows, label: tuple) -> None:
+def _check_cells(rows: _TrialRows, label: tuple) -> None:
     """Two units in each arm of each group, of comparable weight."""
     count = np.bincount(rows.cell, minlength=rows.cells).reshape(-1, 2)
     for few, word in ((1, "no"), (2, "only one")):
@@ -104,7 +107,7 @@ def _check_cells(rows: _Rows, label: tuple) -> None:
                 )
 
 
-def _freedom(
+def _degrees_of_freedom(
     spread: Float[np.ndarray, "k 2"], effective: Float[np.ndarray, "k 2"]
 ) -> Float[np.ndarray, " k"]:
     """Welch and Satterthwaite's degrees of freedom, at least those of the smaller arm."""
@@ -115,7 +118,7 @@ def _freedom(
     return np.where(known, np.maximum(found, least), least)
 
 
-def _dealt(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _dealt(rows: _TrialRows, draw: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """0 or 1 a row: in the order of the draws every other unit of each cell."""
     order = np.lexsort((draw, rows.cell))
     first = np.searchsorted(rows.cell[order], np.arange(rows.cells))
@@ -132,7 +135,7 @@ def half_of(sample: Sample, by: By, key: PRNGKeyArray) -> Int[np.ndarray, " n"]:
     return found
 
 
-def _halves(rows: _Rows, draw: Float[np.ndarray, " n"]) -> Float[np.ndarray, "2 k"]:
+def _halves(rows: _TrialRows, draw: Float[np.ndarray, " n"]) -> Float[np.ndarray, "2 k"]:
     """Differences in means of two random halves."""
     half, found = _dealt(rows, draw), []
     for one in (0, 1):

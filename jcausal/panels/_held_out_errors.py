@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.panels._svd import top_factors
+from jcausal.panels._truncated_svd import top_factors
 
 FOLDS = 5
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.panels._svd import product, rank_part, tolerance_of, top_factors
+from jcausal.panels._truncated_svd import product, rank_part, tolerance_of, top_factors
 
 SINGULAR = 1e-2  # below so much of the largest a direction is not seen in half of the rows
 
@@ -33,7 +33,7 @@ class Halves(NamedTuple):
     columns: Bool[Array, " m"]
 
 
-class Completion(NamedTuple):
+class QuarterPrediction(NamedTuple):
     """A matrix each of whose quarters was predicted from the others."""
 
     value: Float[Array, "n m"]
@@ -61,7 +61,7 @@ def drawn_halves(n: int, m: int, key: PRNGKeyArray) -> Halves:
 
 def cross_fitted(
     a: Float[Array, "n m"], halves: Halves, most: int, keep: Int[Array, ""]
-) -> Completion:
+) -> QuarterPrediction:
     """Every quarter from the other three at rank `keep`, at most `most`; differentiable in A.
 
     Tall and wide matrices are A with the other half 0, so that all four have one shape. Directions
@@ -78,7 +78,7 @@ def cross_fitted(
             inverse = jnp.linalg.pinv(jnp.where(own_row, 0, basis), rtol=SINGULAR)
             quarter = product(basis, product(inverse, parts.low[wide]))
             value = jnp.where(own_row & own_column, quarter, value)
-    return Completion(value, parts.converged.all())
+    return QuarterPrediction(value, parts.converged.all())
 
 
 def _part(a: Float[Array, "n m"], most: int, keep: Int[Array, ""]) -> _Part:

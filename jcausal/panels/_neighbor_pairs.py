@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.panels._completion import mean_of
-from jcausal.panels._svd import product
+from jcausal.panels._masked import mean_of
+from jcausal.panels._truncated_svd import product
 
 QUANTILES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 Given = Array | None

@@ -7,14 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jcausal.data import DataError, label_in_words, rows_in_words
-from jcausal.data._check import as_numbers, check_digits, check_scale
-from jcausal.data._given import as_labels, label_words
-from jcausal.data._treated import arms_of_array, which_treated
+from jcausal.data import (
+    DataError,
+    arms_of_array,
+    as_labels,
+    as_numbers,
+    check_digits,
+    check_scale,
+    label_in_words,
+    label_words,
+    rows_in_words,
+    which_treated,
+)
 
 
-class Parts(NamedTuple):
-    """The arrays of a panel."""
+class PanelArrays(NamedTuple):
+    """The arrays of a panel, as a user gives them, checked on the host, or traced.
+
+    `y` (n, m) outcomes, `d` (n, m) treatment, `mask` (n, m) which cells were observed,
+    `covariates` (n, m, k); None for a `mask` of all cells and for no covariates.
+    """
 
     y: Any
     d: Any
@@ -22,32 +34,30 @@ class Parts(NamedTuple):
     covariates: Any
 
 
-def host_parts(
-    y: object, d: object, mask: object, covariates: object, unit: object, time: object
-) -> Parts:
-    """The arrays as float64 and bool, after every check."""
-    outcome = as_numbers("y", y)
+def checked_arrays(given: PanelArrays, unit: object, time: object) -> PanelArrays:
+    """The arrays as float64 and bool, after every check; `unit` and `time` are labels or None."""
+    outcome = as_numbers("y", given.y)
     if outcome.ndim != 2 or min(outcome.shape) < 2:
         raise DataError(f"y has shape {outcome.shape}: units x times are needed, at least 2 x 2.")
-    treatment = as_numbers("d", arms_of_array("d", d))
+    treatment = as_numbers("d", arms_of_array("d", given.d))
     _check_shape("d", treatment, outcome)
     seen = np.ones(outcome.shape, bool)
-    if mask is not None:
-        seen = as_numbers("mask", mask)
+    if given.mask is not None:
+        seen = as_numbers("mask", given.mask)
         _check_shape("mask", seen, outcome)
         if not np.isin(seen, (0, 1)).all():
             raise DataError("mask holds values other than 0 and 1: 1 where a cell was observed.")
         seen = seen.astype(bool)
-    units, times = _names(unit, outcome.shape[0]), _names(time, outcome.shape[1])
+    units, times = _as_words(unit, outcome.shape[0]), _as_words(time, outcome.shape[1])
     _check_seen(seen, units, times)
     _check_finite("y", outcome, seen, units, times)
     _check_treatment(treatment, seen, units, times)
     check_size("y", outcome[seen])
-    cube = None if covariates is None else _cube(covariates, seen, units, times)
-    return Parts(outcome, np.where(seen, treatment, 0), seen, cube)
+    cube = None if given.covariates is None else _cube(given.covariates, seen, units, times)
+    return PanelArrays(outcome, np.where(seen, treatment, 0), seen, cube)
 
 
-def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
+def checked_labels(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
     """Labels of units or times: as many as there are, none twice."""
     values = as_labels(what, labels)
     if values.shape != (size,):
@@ -66,7 +76,7 @@ def checked(what: str, labels: Sequence | np.ndarray, size: int) -> np.ndarray:
     return values
 
 
-def _names(labels: object, size: int) -> list[str]:
+def _as_words(labels: object, size: int) -> list[str]:
     """Labels as words, or positions; a wrong number of them is told later."""
     values = np.arange(size) if labels is None else as_labels("labels", labels)
     return [label_in_words(v) for v in (values if values.shape == (size,) else range(size))]
@@ -126,7 +136,9 @@ def check_assignment(
     """Another treatment for the same cells, True where treated."""
     treatment = as_numbers("d", arms_of_array("d", d))
     _check_shape("d", treatment, seen)
-    _check_treatment(treatment, seen, _names(unit, seen.shape[0]), _names(time, seen.shape[1]))
+    _check_treatment(
+        treatment, seen, _as_words(unit, seen.shape[0]), _as_words(time, seen.shape[1])
+    )
     return treatment == 1
 
 
@@ -138,13 +150,17 @@ def _check_treatment(
     other = seen & (d != 0) & (d != 1)
     if other.any():
         values = sorted(set(d[seen].tolist()))
-        listed = ", ".join(f"{v:g}" for v in values[:5]) + (" ..." if len(values) > 5 else "")
         raise DataError(
             f"the treatment d is neither 0 nor 1 in {other.sum()} of {seen.sum()} observed cells "
-            f"({cells_in_words(other, units, times)}; its values are {listed}): "
+            f"({cells_in_words(other, units, times)}; its values are {values_in_words(values)}): "
             f"{which_treated('d', values)}."
         )
     check_arms("d", d[seen])
+
+
+def values_in_words(values: Sequence[float]) -> str:
+    """The first of distinct numbers: "0, 1, 2"."""
+    return ", ".join(f"{v:g}" for v in values[:5]) + (" ..." if len(values) > 5 else "")
 
 
 def check_arms(name: str, d: Float[np.ndarray, " k"]) -> None:

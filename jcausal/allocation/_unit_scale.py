@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcausal.allocation._values import Values, as_values
+from jcausal.allocation._group_values import GroupValues, as_values
 from jcausal.data import is_traced
 
 
@@ -18,7 +18,7 @@ class UnitScale(NamedTuple):
     spread: Float[Array, ""] | float
 
 
-def unit_scale(effects: Values) -> UnitScale:
+def unit_scale(effects: GroupValues) -> UnitScale:
     """Rescale effects of k groups so that the smallest is 0 and the largest 1.
 
     tau = (effect - min) / (max - min); 1/2 for all when they are equal. A ratio of values depends

@@ -6,8 +6,8 @@ import equinox as eqx
 import numpy as np
 
 from jcausal.allocation._distributions import Distribution
+from jcausal.allocation._group_values import GroupValues, as_effects, check_budget
 from jcausal.allocation._regularity import regularity
-from jcausal.allocation._values import Values, as_effects, check_budget
 from jcausal.data import Options, check_share
 
 HALVINGS = 60
@@ -47,7 +47,7 @@ class TheoremGamma(Options, eqx.Module):
 
     @classmethod
     def of(
-        cls, tau: Values | Distribution, *, budget: float | int, eps: float | None = None
+        cls, tau: GroupValues | Distribution, *, budget: float | int, eps: float | None = None
     ) -> "TheoremGamma":
         """Both numbers from effects or from a distribution that a plan assumes.
 
@@ -83,7 +83,7 @@ def _finite(c: float) -> float:
     return float(c)
 
 
-def best_mean(tau: Values | Distribution, budget: float | int) -> float:
+def best_mean(tau: GroupValues | Distribution, budget: float | int) -> float:
     """V* / M: the sum of the best K effects, or the integral over the best share, by group.
 
     **Raises:** ValueError for a budget out of range, and for effects of which the best are 0.

@@ -30,11 +30,17 @@ class Factors(NamedTuple):
     converged: Bool[Array, ""]
 
 
-class _State(NamedTuple):
+class _Subspace(NamedTuple):
+    """Triples found so far, largest first, `image` = A v, and how far they are from those before.
+
+    `change` of the values that are asked for, `residual` |A v - s u| of the pairs that are kept,
+    both over the largest value; `step` counts.
+    """
+
     u: Float[Array, "n l"]
     s: Float[Array, " l"]
     v: Float[Array, "m l"]
-    image: Float[Array, "n l"]  # A v, with which the next step begins
+    image: Float[Array, "n l"]  # with which the next step begins
     change: Float[Array, ""]
     residual: Float[Array, ""]
     step: Int[Array, ""]
@@ -74,23 +80,23 @@ def top_factors(a: Float[Array, "n m"], k: int, keep: Int[Array, ""] | int = 0) 
     tolerance = tolerance_of(a.dtype)
     column = jnp.arange(wide)
 
-    def step(state: _State) -> _State:
+    def step(state: _Subspace) -> _Subspace:
         u, s, v = turned(a, product(a, of_size_1(product(a.T, of_size_1(state.image)))))
         image = product(a, v)
         scale = jnp.where(s[0] > 0, s[0], 1)
         change = jnp.where(column < k, jnp.abs(s - state.s), 0).max() / scale
         gap = jnp.linalg.norm(image - u * s, axis=0)
         residual = jnp.where(column < keep, gap, 0).max() / scale
-        return _State(u, s, v, image, change, residual, state.step + 1)
+        return _Subspace(u, s, v, image, change, residual, state.step + 1)
 
-    def going(state: _State) -> Bool[Array, ""]:
+    def going(state: _Subspace) -> Bool[Array, ""]:
         open_ = (state.change > tolerance) | (state.residual > tolerance)
         return open_ & (state.step < STEPS)
 
     v = sketch(m, wide, a.dtype)
     far, none = jnp.asarray(jnp.inf, a.dtype), jnp.full(wide, jnp.inf, a.dtype)
     nothing = jnp.zeros((n, wide), a.dtype)
-    state = _State(nothing, none, v, product(a, v), far, far, jnp.asarray(0))
+    state = _Subspace(nothing, none, v, product(a, v), far, far, jnp.asarray(0))
     state = lax.while_loop(going, step, state)
     done = (state.change <= tolerance) & (state.residual <= tolerance)
     return Factors(state.u[:, :k], state.s[:k], state.v[:, :k], done)

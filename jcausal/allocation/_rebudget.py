@@ -7,13 +7,13 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcausal.allocation._coarse import threshold_mass
-from jcausal.allocation._values import (
-    Values,
+from jcausal.allocation._group_values import (
+    GroupValues,
     as_effects,
     check_budget,
     check_rho,
 )
+from jcausal.allocation._threshold_counts import threshold_mass
 from jcausal.data import Options, Shown, check_object, check_share
 
 Test = Literal["certified", "claim", "heavy"]
@@ -39,7 +39,7 @@ class Coarse(NamedTuple):
         return min(1.0, float(low.sum() / rival)) if rival > 0 else 0.0
 
 
-class Bounds(NamedTuple):
+class ThresholdBounds(NamedTuple):
     """What estimates prove of claim 3.2's numbers for each K = 1 to M (or some).
 
     `near` groups at most in [tau_K, tau_K + 2 rho], `high_value` at least above, `threshold` at
@@ -51,14 +51,14 @@ class Bounds(NamedTuple):
     threshold: Float[np.ndarray, " q"]
 
 
-def bounds(coarse: Coarse, budgets: Int[np.ndarray, " q"]) -> Bounds:
+def threshold_bounds(coarse: Coarse, budgets: Int[np.ndarray, " q"]) -> ThresholdBounds:
     """One-sided bounds: an estimate of at least t_K + 4 rho is of an effect above tau_K + 2 rho."""
     at = coarse.t[budgets - 1]
     near = threshold_mass(coarse.t, budget=budgets, rho=coarse.rho).most
     sums = np.concatenate([[0], np.cumsum(np.maximum(coarse.t - coarse.rho, 0))])
     above = np.searchsorted(-coarse.t, -(at + 4 * coarse.rho), side="left")
     near = np.minimum(np.asarray(near), budgets)
-    return Bounds(near, sums[above], np.maximum(at - coarse.rho, 0))
+    return ThresholdBounds(near, sums[above], np.maximum(at - coarse.rho, 0))
 
 
 class Rebudget(Shown, eqx.Module):
@@ -169,7 +169,7 @@ class Slide(BudgetMethod):
             first = next(fine, None)
             return None if first is None else int(first)
         if self.test == "claim":
-            of = bounds(coarse, budgets)
+            of = threshold_bounds(coarse, budgets)
             slack = 4 * coarse.rho - coarse.eps * (of.threshold + 2 * coarse.rho)
             passes = of.near * slack <= coarse.eps * of.high_value
         else:
@@ -234,7 +234,8 @@ class Overspend(BudgetMethod):
 
     def _claimed(self, coarse: Coarse) -> float:
         """The paper's number of groups to add."""
-        near, high_value, threshold = (a[0] for a in bounds(coarse, np.array([coarse.budget])))
+        of = threshold_bounds(coarse, np.array([coarse.budget]))
+        near, high_value, threshold = (a[0] for a in of)
         eps, rho = coarse.eps, coarse.rho
         lost = max(0.0, (4 * rho - eps * (threshold + 2 * rho))) * near - eps * high_value
         if lost <= 0:
@@ -273,7 +274,7 @@ class Accept(BudgetMethod):
         """The budget as it is, with what it may lose."""
         k, eps, rho = coarse.budget, coarse.eps, coarse.rho
         ratio = coarse.ratio(k, k)
-        near, high_value, threshold = (a[0] for a in bounds(coarse, np.array([k])))
+        near, high_value, threshold = (a[0] for a in threshold_bounds(coarse, np.array([k])))
         claimed = 4 * rho * near / (high_value + (threshold + 2 * rho) * near) / eps
         fine = ratio >= 1 - self.kappa * eps
         words = f"The budget stays {k}: a loss of {self.kappa:g} eps is accepted"
@@ -290,7 +291,7 @@ class Accept(BudgetMethod):
 
 
 def rebudget(
-    estimates: Values, method: BudgetMethod, *, budget: int, rho: float, eps: float
+    estimates: GroupValues, method: BudgetMethod, *, budget: int, rho: float, eps: float
 ) -> Rebudget:
     """Let a budget of K groups give way, so that coarse estimates choose well enough.
 

@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from jcausal.data import DataError, as_numbers, check_count, check_number, is_traced, rows_in_words
 
-Values = Float[Array, " k"] | Float[np.ndarray, " k"] | Sequence[float] | pd.Series
+GroupValues = Float[Array, " k"] | Float[np.ndarray, " k"] | Sequence[float] | pd.Series
 
 
-def as_values(name: str, values: Values) -> Float[Array, " k"] | Float[np.ndarray, " k"]:
+def as_values(name: str, values: GroupValues) -> Float[Array, " k"] | Float[np.ndarray, " k"]:
     """Values as they are under tracing, else in float64 and finite.
 
     **Raises:** `DataError` for no values, a wrong shape, NaN or infinities.
@@ -31,7 +31,7 @@ def as_values(name: str, values: Values) -> Float[Array, " k"] | Float[np.ndarra
     return found
 
 
-def as_effects(name: str, values: Values, slack: float = 0.0) -> np.ndarray | Array:
+def as_effects(name: str, values: GroupValues, slack: float = 0.0) -> np.ndarray | Array:
     """Values that lie in [0, 1], or at most `slack` outside, as estimates of such values do.
 
     **Raises:** `DataError` with the groups that do not.

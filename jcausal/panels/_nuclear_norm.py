@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.panels._svd import OVERSAMPLE, block, product, sketch, turned
+from jcausal.panels._truncated_svd import OVERSAMPLE, block, product, sketch, turned
 
 LIMIT = 1000  # iterations for one penalty
 TRACED = 20  # rank that there is room for under tracing
@@ -46,7 +46,13 @@ class Fit(NamedTuple):
     short: Bool[Array, ""]
 
 
-class _State(NamedTuple):
+class _Descent(NamedTuple):
+    """Where accelerated steps stand: the last M, and `ahead`, the point that the next is made from.
+
+    `v`, `s` directions and shrunk singular values of the low-rank part, `momentum` the weight of
+    the way ahead, `change` as in `Fit`, `step` counts.
+    """
+
     m: Float[Array, "n m"]
     ahead: Float[Array, "n m"]
     v: Float[Array, "m l"]
@@ -56,7 +62,7 @@ class _State(NamedTuple):
     step: Int[Array, ""]
 
 
-@partial(jax.jit, static_argnames=("limit",))
+@jax.jit
 def fit_one(
     y: Float[Array, "n m"],
     use: Bool[Array, "n m"],
@@ -64,16 +70,15 @@ def fit_one(
     start: Float[Array, "n m"],
     v: Float[Array, "m l"],
     tolerance: float | Float[Array, ""],
-    limit: int,
 ) -> Fit:
-    """Solve for one threshold t = lambda |O| / 2, from M = `start` and directions `v`.
+    """Solve for one threshold t = lambda |O| / 2, from M = `start` and directions `v` (m, l).
 
     With l = min(n, m) directions every step is a full SVD; `v` is then not looked at.
     """
     scale = _size(y, use)
     full = v.shape[1] == min(y.shape)
 
-    def step(state: _State) -> _State:
+    def step(state: _Descent) -> _Descent:
         filled = jnp.where(use, y, state.ahead)
         rows, columns = filled.mean(1, keepdims=True), filled.mean(0)
         effects = rows + columns - filled.mean()
@@ -85,13 +90,13 @@ def fit_one(
         weight = jnp.where(back, 0.0, (state.momentum - 1) / momentum)
         change = jnp.linalg.norm(m - state.ahead) / scale
         ahead = m + weight * (m - state.m)
-        return _State(m, ahead, v, s, momentum, change, state.step + 1)
+        return _Descent(m, ahead, v, s, momentum, change, state.step + 1)
 
-    def going(state: _State) -> Bool[Array, ""]:
-        return (state.change > tolerance) & (state.step < limit)
+    def going(state: _Descent) -> Bool[Array, ""]:
+        return (state.change > tolerance) & (state.step < LIMIT)
 
     far, one = jnp.asarray(jnp.inf, y.dtype), jnp.ones((), y.dtype)
-    first = _State(start, start, v, jnp.zeros(v.shape[1], y.dtype), one, far, jnp.asarray(0))
+    first = _Descent(start, start, v, jnp.zeros(v.shape[1], y.dtype), one, far, jnp.asarray(0))
     state = lax.while_loop(going, step, first)
     short = jnp.asarray(False) if full else state.s[-1] > 0
     return Fit(state.m, state.v, state.s, state.change, state.step, short)
@@ -142,7 +147,7 @@ def walk(
             start = _ahead(before, last, thresholds[k - 2 : k + 1])
         while True:
             v = directions(m, wide, y.dtype, v)
-            found = fit_one(y, use, thresholds[k], start, v, tolerance, LIMIT)
+            found = fit_one(y, use, thresholds[k], start, v, tolerance)
             start, v = found.m, found.v
             if not np.asarray(found.short):
                 break
@@ -185,9 +190,9 @@ def scan(
     v = directions(m, block(n, m, TRACED), y.dtype)
 
     def one(last: Fit, threshold: Array) -> tuple[Fit, Array]:
-        found = fit_one(y, use, threshold, last.m, last.v, tolerance, LIMIT)
+        found = fit_one(y, use, threshold, last.m, last.v, tolerance)
         return found, tell(found)
 
-    first = fit_one(y, use, thresholds[0], start, v, tolerance, LIMIT)
+    first = fit_one(y, use, thresholds[0], start, v, tolerance)
     last, told = lax.scan(one, first, thresholds[1:])
     return last, jnp.concatenate([tell(first)[None], told])

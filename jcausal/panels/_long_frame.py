@@ -3,80 +3,101 @@
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from jcausal.data import (
     DataError,
     FrameKind,
+    arms,
+    as_labels,
+    as_numbers,
+    check_finite,
     check_name,
     check_names,
+    check_one_way,
     label_in_words,
     open_frame,
     read_column,
+    read_labels,
     rows_in_words,
 )
-from jcausal.data._check import as_numbers, check_finite
-from jcausal.data._given import as_labels, check_one_way
-from jcausal.data._read import read_labels
-from jcausal.data._treated import arms
-from jcausal.panels._check import check_arms, check_covariate, check_size
-from jcausal.panels._order import check_in_order, time_order
+from jcausal.panels._checked_arrays import check_arms, check_covariate, check_size, values_in_words
+from jcausal.panels._time_order import numbers_of, time_order
 
 Missing = Literal["error", "drop"]
 
 
+class PanelColumns(NamedTuple):
+    """The names of the columns that a panel is made from, by what they hold."""
+
+    unit: str
+    time: str
+    outcome: str
+    treatment: str
+    covariates: Sequence[str]
+
+
 def read_panel(
-    frame: Any,
-    roles: tuple[str, str, str, str],
-    covariates: Sequence[str],
-    missing: Missing,
-    treated: object = None,
+    frame: Any, columns: PanelColumns, missing: Missing, treated: object = None
 ) -> tuple[dict[str, Any], FrameKind]:
     """The arguments of `Panel` from the columns of a long frame, and the kind of frame."""
     if missing not in ("error", "drop"):
         raise ValueError(f"missing is {missing!r}: use 'error' or 'drop'.")
-    words = ("unit", "time", "outcome", "treatment")
-    unit, time, outcome, treatment = (check_name(word, name) for word, name in zip(words, roles))
-    covariates = check_names("covariates", covariates)
+    columns = _checked_names(columns)
     table, home = open_frame(frame)
-    _check_columns([unit, time, outcome, treatment, *covariates], list(table.columns))
-    units, row = _labels(table, "unit", unit)
-    times, column = _labels(table, "time", time)
-    values = {outcome: _numbers(table, outcome, "outcome")}
-    values[treatment] = _arms(table, treatment, treated)
-    values |= {name: _numbers(table, name, "covariate") for name in covariates}
+    _check_columns([*columns[:4], *columns.covariates], list(table.columns))
+    units, row = _labels(table, "unit", columns.unit)
+    times, column = _labels(table, "time", columns.time)
+    values = _values(table, columns, treated)
     keep = _kept(values, missing)
-    _check_pairs(row[keep], column[keep], np.flatnonzero(keep), (units, times))
-    _check_binary(values[treatment], keep, treatment)
-    check_size(f"outcome {outcome!r}", values[outcome][keep])
-    for name in covariates:
-        check_covariate(repr(name), values[name][keep])
-    kept_units, row = np.unique(row[keep], return_inverse=True)  # some may have lost every row
-    kept_times, column = np.unique(column[keep], return_inverse=True)
+    row, column = row[keep], column[keep]
+    _check_pairs(row, column, np.flatnonzero(keep), (units, times))
+    _check_values(values, keep, columns)
+    kept_units, row = np.unique(row, return_inverse=True)  # some may have lost every row
+    kept_times, column = np.unique(column, return_inverse=True)
     _warn_lost("unit", units, kept_units)
     _warn_lost("time", times, kept_times)
-    shape = (kept_units.size, kept_times.size)
 
-    def wide(flat: np.ndarray, fill: float = 0) -> np.ndarray:
-        matrix = np.full(shape, float(fill))
+    def wide(flat: np.ndarray, fill: float = 0) -> Float[np.ndarray, "n m"]:
+        matrix = np.full((kept_units.size, kept_times.size), float(fill))
         matrix[row, column] = flat
         return matrix
 
-    cube = [wide(values[name][keep], np.nan) for name in covariates]
+    cube = [wide(values[name][keep], np.nan) for name in columns.covariates]
     arguments = dict(
-        y=wide(values[outcome][keep]),
-        d=wide(values[treatment][keep]),
+        y=wide(values[columns.outcome][keep]),
+        d=wide(values[columns.treatment][keep]),
         mask=wide(np.ones(row.size)),
         covariates=np.stack(cube, axis=2) if cube else None,
         unit=units[kept_units],
         time=times[kept_times],
-        outcome=outcome,
+        outcome=columns.outcome,
     )
     return arguments, home
+
+
+def _checked_names(columns: PanelColumns) -> PanelColumns:
+    roles = {word: check_name(word, getattr(columns, word)) for word in columns._fields[:4]}
+    return PanelColumns(**roles, covariates=check_names("covariates", columns.covariates))
+
+
+def _values(table: Any, columns: PanelColumns, treated: object) -> dict[str, np.ndarray]:
+    """Outcome, treatment and covariates as numbers, NaN where they are missing."""
+    values = {columns.outcome: _numbers(table, columns.outcome, "outcome")}
+    values[columns.treatment] = _arms(table, columns.treatment, treated)
+    return values | {name: _numbers(table, name, "covariate") for name in columns.covariates}
+
+
+def _check_values(values: dict[str, np.ndarray], keep: np.ndarray, columns: PanelColumns) -> None:
+    _check_binary(values[columns.treatment], keep, columns.treatment)
+    check_size(f"outcome {columns.outcome!r}", values[columns.outcome][keep])
+    for name in columns.covariates:
+        check_covariate(repr(name), values[name][keep])
 
 
 def _check_columns(names: list[str], columns: list[str]) -> None:
@@ -124,23 +145,14 @@ def _order_of_words(what: str, name: str, labels: np.ndarray, first: np.ndarray)
     """Times as they follow each other; units as numbers if they are, else by their letters."""
     if what == "time":
         return time_order(name, labels.tolist(), first)
-    return np.argsort(labels.astype(float) if _all_numbers(labels) else labels, kind="stable")
+    numbers = numbers_of(labels.tolist())
+    return np.argsort(labels if numbers is None else numbers, kind="stable")
 
 
 def _order(series: nw.Series) -> list | None:
     """The categories of a column that brings their order along."""
     dtype = series.dtype
     return list(dtype.categories) if isinstance(dtype, nw.Enum) else None
-
-
-def _all_numbers(labels: np.ndarray) -> bool:
-    """Whether words are numbers, such as "9" and "10", and not "1_9", which Python reads as 19."""
-    if any("_" in label for label in labels.tolist()):
-        return False
-    try:
-        return bool(np.isfinite(labels.astype(float)).all())
-    except ValueError:
-        return False
 
 
 def _arms(table: Any, name: str, treated: object) -> np.ndarray:
@@ -197,52 +209,6 @@ def _warn_lost(what: str, labels: np.ndarray, kept: np.ndarray) -> None:
         )
 
 
-def wide_labels(
-    y: Any, d: Any, mask: Any, covariates: Any, time: Any
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Units and times of a wide pandas frame of outcomes; None where they are only positions.
-
-    **Raises:** `DataError` when a frame beside it has others, or these in another order; for
-    columns that are times out of order, unless `time` is given.
-    """
-    if not isinstance(y, pd.DataFrame):
-        return None, None
-    for name, other in (("d", d), ("mask", mask), ("covariates", covariates)):
-        if not isinstance(other, pd.DataFrame):
-            continue
-        pairs = [("rows", y.index, other.index), ("columns", y.columns, other.columns)]
-        for what, own, theirs in pairs[:1] if name == "covariates" else pairs:
-            if not own.equals(theirs):
-                put = "reindex(y.index)" if name == "covariates" else "reindex_like(y)"
-                raise DataError(
-                    f"the {what} of {name} are labelled otherwise than those of y: pass "
-                    f"{name}.{put}, so that each value stands beside its own."
-                )
-    ordered = isinstance(y.columns.dtype, pd.CategoricalDtype) and y.columns.dtype.ordered
-    if time is None and not ordered:
-        check_in_order(y.columns.to_numpy())
-    names = (y.index, y.columns)
-    found = [None if own.equals(pd.RangeIndex(len(own))) else own.to_numpy() for own in names]
-    return found[0], found[1]
-
-
-def beside_labels(d: Any, unit: np.ndarray, time: np.ndarray) -> None:
-    """Refuse a pandas frame whose units or times are not those of a panel, in their order.
-
-    **Raises:** `DataError`.
-    """
-    if not isinstance(d, pd.DataFrame):
-        return
-    for what, own, theirs in (("rows", unit, d.index), ("columns", time, d.columns)):
-        if len(own) == len(theirs) and not pd.Index(own, tupleize_cols=False).equals(theirs):
-            raise DataError(
-                f"the {what} of d are labelled otherwise than the panel's "
-                f"{'units' if what == 'rows' else 'times'}: pass "
-                "d.reindex(index=panel.unit, columns=panel.time), so that each value stands beside "
-                "its own, or d.to_numpy() to take it by position."
-            )
-
-
 def _check_pairs(
     row: np.ndarray, column: np.ndarray, place: np.ndarray, labels: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -264,9 +230,9 @@ def _check_binary(d: np.ndarray, keep: np.ndarray, name: str) -> None:
     other = np.flatnonzero(keep & (d != 0) & (d != 1))
     if other.size:
         seen = sorted(set(d[keep].tolist()))
-        listed = ", ".join(f"{v:g}" for v in seen[:5]) + (" ..." if len(seen) > 5 else "")
         raise DataError(
             f"treatment {name!r} is neither 0 nor 1 in {other.size} of {keep.sum()} rows "
-            f"({rows_in_words(other)}; its values are {listed}): code treated 1, others 0."
+            f"({rows_in_words(other)}; its values are {values_in_words(seen)}): code treated 1, "
+            "others 0."
         )
     check_arms(repr(name), d[keep])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.panels._svd import product
+from jcausal.panels._truncated_svd import product
 
 GAP, PAPER = 0.3, 96.0  # default c_tau of the rules "gap" and "paper"
 MOST = 20  # singular values looked at, at most, beside one more for the last gap

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.allocation._values import Values, as_values, check_budget, check_rho
+from jcausal.allocation._group_values import GroupValues, as_values, check_budget, check_rho
 from jcausal.data import is_traced
 
 Numbers = float | Float[Array, "*q"] | Float[np.ndarray, "*q"]
@@ -20,7 +20,7 @@ class CountBounds(NamedTuple):
     most: Counts
 
 
-def count_bounds(estimates: Values, low: Numbers, high: Numbers, *, rho: float) -> CountBounds:
+def count_bounds(estimates: GroupValues, low: Numbers, high: Numbers, *, rho: float) -> CountBounds:
     """How many true effects lie in [low, high], from estimates that are within rho of them.
 
     #{estimates in [low + rho, high - rho]} <= count <= #{estimates in [low - rho, high + rho]}.
@@ -79,7 +79,7 @@ HEAVY = 1.6
 
 
 def threshold_mass(
-    estimates: Values, *, budget: int | Int[np.ndarray, " q"], rho: float
+    estimates: GroupValues, *, budget: int | Int[np.ndarray, " q"], rho: float
 ) -> ThresholdMass:
     """How many groups stand at the threshold of a budget of K groups, from estimates within rho.
 

@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import whole
-from jcausal.panels._anchors import Anchors, anchors_of
-from jcausal.panels._assignment import Assignment, controls_reason
-from jcausal.panels._completer import Cells, Completed, Completer, completed, observed_y1
+from jcausal.panels._anchor_bicliques import Anchors, anchors_of
+from jcausal.panels._assignment import Assignment
+from jcausal.panels._completer import Cells, Completed, Completer, Spectrum, completed, observed_y1
 from jcausal.panels._panel import Panel
-from jcausal.panels._rank import omega
+from jcausal.panels._rank_rules import omega
+from jcausal.panels._requirements import controls_reason
 
 Rule = Literal["median", "energy"]
 ENERGY = 0.99
@@ -112,8 +113,7 @@ class SyntheticNearestNeighbors(Completer):
         return completed(
             jnp.asarray(y0, panel.y.dtype),
             observed_y1(panel),
-            rank=jnp.asarray([-1 if most is None else most.rank, -1]),
-            singular_values=shown,
+            spectrum=Spectrum(jnp.asarray([-1 if most is None else most.rank, -1]), shown),
             details={name: jnp.asarray(value) for name, value in details.items()},
         )
 

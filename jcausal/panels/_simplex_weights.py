@@ -27,7 +27,7 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.panels._svd import product, tolerance_of
+from jcausal.panels._truncated_svd import product, tolerance_of
 
 LIMIT = 60  # steps of the interior point
 PASSES = 6  # corrections of the weights above 0
@@ -55,7 +55,7 @@ class _Problem(NamedTuple):
         return product(self.d.T, product(self.d, w)) + self.ridge * w
 
 
-class _State(NamedTuple):
+class _InteriorPoint(NamedTuple):
     """Weights w, multipliers z of w >= 0 and `level` of the sum: Q w = level + z at the end."""
 
     w: Float[Array, " c"]
@@ -103,7 +103,7 @@ def _shift(p: _Problem) -> Float[Array, ""]:
     return ROUNDING * jnp.finfo(p.d.dtype).eps * len(p.use) ** 0.5 * (1 + p.ridge)
 
 
-def _interior(p: _Problem) -> _State:
+def _interior(p: _Problem) -> _InteriorPoint:
     """Steps until w^T z, the gap, is lost in f(w)."""
     count, eps = p.use.sum(), jnp.finfo(p.d.dtype).eps
     w = p.use / count.astype(p.d.dtype)
@@ -111,16 +111,16 @@ def _interior(p: _Problem) -> _State:
     level = jnp.where(p.use, gradient, jnp.inf).min() - jnp.abs(gradient).max() - eps
     z = jnp.where(p.use, gradient - level, 0)
 
-    def going(state: _State) -> Bool[Array, ""]:
+    def going(state: _InteriorPoint) -> Bool[Array, ""]:
         value = state.w @ p.gradient(state.w)
         far = (state.w @ state.z > 0.01 * eps * value) & (value > (4 * eps) ** 2)
         return far & (state.step < LIMIT)
 
-    first = _State(w, z, level, jnp.asarray(0))
+    first = _InteriorPoint(w, z, level, jnp.asarray(0))
     return lax.while_loop(going, lambda state: _step(p, state, count), first)
 
 
-def _step(p: _Problem, state: _State, count: Int[Array, ""]) -> _State:
+def _step(p: _Problem, state: _InteriorPoint, count: Int[Array, ""]) -> _InteriorPoint:
     """One predictor and corrector step (Mehrotra's)."""
     w, z, level, step = state
     one, safe = p.use.astype(w.dtype), jnp.where(p.use, w, 1)
@@ -142,7 +142,7 @@ def _step(p: _Problem, state: _State, count: Int[Array, ""]) -> _State:
     ahead = (w + _way(w, dw) * dw) @ (z + _way(z, dz) * dz) / count
     dw, dz, dlevel = towards((ahead / mean) ** 3 * mean - dw * dz)
     a = jnp.minimum(_way(w, dw, NEAR), _way(z, dz, NEAR))
-    return _State(w + a * dw, z + a * dz, level + a * dlevel, step + 1)
+    return _InteriorPoint(w + a * dw, z + a * dz, level + a * dlevel, step + 1)
 
 
 def _way(v: Array, dv: Array, part: float = 1.0) -> Float[Array, ""]:

@@ -9,13 +9,19 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import as_key, whole
-from jcausal.panels import _rank
-from jcausal.panels._assignment import Assignment, switching_reason
-from jcausal.panels._completer import Cells, Completed, Completer, Errors, completed
-from jcausal.panels._completion import mean_of
+from jcausal.panels import _rank_rules
+from jcausal.panels._assignment import Assignment
+from jcausal.panels._completer import Cells, Completed, Completer, Spectrum, StdErrors, completed
+from jcausal.panels._cross_fitted_quarters import (
+    Halves,
+    QuarterPrediction,
+    cross_fitted,
+    drawn_halves,
+)
+from jcausal.panels._masked import mean_of, reached
 from jcausal.panels._panel import Panel
-from jcausal.panels._svd import top_factors
-from jcausal.panels._tall_wide import Completion, Halves, cross_fitted, drawn_halves
+from jcausal.panels._requirements import switching_reason
+from jcausal.panels._truncated_svd import top_factors
 
 Rule = Literal["gap", "median"]
 Estimator = Literal["dr", "oi", "ipw"]
@@ -25,7 +31,7 @@ class CrossFittedDR(Completer):
     """Low-rank outcomes and low-rank propensities, each repairing the other; with standard errors.
 
     With Q(X) the matrix X of which every quarter is predicted from the other three (rows and
-    columns are halved at random; see `_tall_wide`) and W_a the cells observed in arm a:
+    columns are halved at random; see `_cross_fitted_quarters`) and W_a the cells observed in arm a:
 
         P_1 = Q(D) cut to [clip, 1 - clip],  P_0 = 1 - P_1 cut likewise,
         Theta_a = c_a + Q((Y - c_a) o W_a) / P_a,   t_a = Theta_a + (Y - Theta_a) o W_a / P_a.
@@ -114,7 +120,7 @@ class CrossFittedDR(Completer):
         return cross_fitted_dr(self, panel, drawn_halves(panel.n, panel.m, key))
 
 
-class _Ranked(NamedTuple):
+class _ReadRank(NamedTuple):
     """A rank, and the singular values that it was read from."""
 
     keep: Int[Array, ""]
@@ -144,10 +150,9 @@ def cross_fitted_dr(method: CrossFittedDR, panel: Panel, halves: Halves) -> Comp
     return completed(
         y0,
         y1,
-        rank=ranked.keep,
-        singular_values=ranked.values,
+        spectrum=Spectrum(ranked.keep, ranked.values),
         converged=found.converged.all(),
-        errors=_errors(panel.y, uses, chances, theta) if method.estimator == "dr" else None,
+        std_errors=_std_errors(panel.y, uses, chances, theta) if method.estimator == "dr" else None,
         details={"propensity rank": chance.keep, "share of cells clipped": clipped},
     )
 
@@ -158,14 +163,14 @@ def _completions(
     halves: Halves,
     most: int,
     keep: Int[Array, " k"],
-) -> Completion:
+) -> QuarterPrediction:
     """Each matrix cross-fitted at its rank, but for those that are taken as they are."""
 
-    def one(part: tuple[Array, Array, Array]) -> Completion:
+    def one(part: tuple[Array, Array, Array]) -> QuarterPrediction:
         a, known, rank = part
 
-        def as_is() -> Completion:
-            return Completion(a, jnp.asarray(True))
+        def as_is() -> QuarterPrediction:
+            return QuarterPrediction(a, jnp.asarray(True))
 
         return lax.cond(known, as_is, lambda: cross_fitted(a, halves, most, rank))
 
@@ -174,20 +179,20 @@ def _completions(
 
 def _most(rank: int | Rule, panel: Panel) -> int:
     """The largest rank that may come out."""
-    return rank if isinstance(rank, int) else _rank.looked_at(panel.n, panel.m, None)
+    return rank if isinstance(rank, int) else _rank_rules.looked_at(panel.n, panel.m, None)
 
 
-def _ranked(rank: int | Rule, a: Float[Array, "n m"]) -> _Ranked:
+def _ranked(rank: int | Rule, a: Float[Array, "n m"]) -> _ReadRank:
     """A number, or a rule's choice from the whole matrix, at least 1."""
     a = lax.stop_gradient(a)
     if isinstance(rank, int):
-        return _Ranked(jnp.asarray(rank), top_factors(a, rank).s)
-    s = top_factors(a, _rank.looked_at(a.shape[0], a.shape[1], None) + 1).s
+        return _ReadRank(jnp.asarray(rank), top_factors(a, rank).s)
+    s = top_factors(a, _rank_rules.looked_at(a.shape[0], a.shape[1], None) + 1).s
     if rank == "median":
-        found = _rank.above(s, _rank.median_threshold(a))
+        found = _rank_rules.above(s, _rank_rules.median_threshold(a))
     else:
-        found = _rank.by_gap(s, _rank.GAP * _rank.noise_edge(a, s))
-    return _Ranked(jnp.clip(found.rank, 1, s.size - 1), s)
+        found = _rank_rules.by_gap(s, _rank_rules.GAP * _rank_rules.noise_edge(a, s))
+    return _ReadRank(jnp.clip(found.rank, 1, s.size - 1), s)
 
 
 def _outcomes(
@@ -204,13 +209,12 @@ def _outcomes(
         both = _counted(uses)
         terms = jnp.where(uses, y - theta, 0) / chances
         theta = theta + jax.vmap(lambda t: _margins(t, both))(terms)
-    known = uses.any(2)[:, :, None] & uses.any(1)[:, None]
-    return jnp.where(known, theta, jnp.nan)
+    return jnp.where(jax.vmap(reached)(uses), theta, jnp.nan)
 
 
 def _counted(uses: Bool[Array, "2 n m"]) -> Bool[Array, "n m"]:
     """Cells whose unit and whose time have both arms: those that means are over."""
-    return uses.any(2).all(0)[:, None] & uses.any(1).all(0)
+    return jax.vmap(reached)(uses).all(0)
 
 
 def _margins(terms: Float[Array, "n m"], both: Bool[Array, "n m"]) -> Float[Array, "n m"]:
@@ -221,12 +225,12 @@ def _margins(terms: Float[Array, "n m"], both: Bool[Array, "n m"]) -> Float[Arra
     return over_times[:, None] + over_units - mean_of(terms, both, None)
 
 
-def _errors(
+def _std_errors(
     y: Float[Array, "n m"],
     uses: Bool[Array, "2 n m"],
     chances: Float[Array, "2 n m"],
     theta: Float[Array, "2 n m"],
-) -> Errors:
+) -> StdErrors:
     """sqrt(sigma^2 / count) over the cells that count."""
     both = _counted(uses)
     square = (jnp.where(uses, y - theta, 0) / chances) ** 2
@@ -236,4 +240,4 @@ def _errors(
         mean = mean_of(square.sum(0), both, axis)
         return jnp.sqrt(mean / jnp.where(count > 0, count, 1))
 
-    return Errors(error(1), error(0), error(None))
+    return StdErrors(error(1), error(0), error(None))
