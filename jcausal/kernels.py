@@ -1,10 +1,10 @@
 """The hot loops, re-exported: pure functions on arrays."""
 
 from jcausal_kernels import MISSING as MISSING
+from jcausal_kernels import BoxNodes as BoxNodes
 from jcausal_kernels import BoxProblems as BoxProblems
 from jcausal_kernels import CodedBoxes as CodedBoxes
 from jcausal_kernels import Levels as Levels
-from jcausal_kernels import Nodes as Nodes
 from jcausal_kernels import Search as Search
 from jcausal_kernels import Slabs as Slabs
 from jcausal_kernels import Splits as Splits

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jcausal import kernels
-from jcausal_kernels.box_search import none
+from jcausal_kernels.box_cells import none
 from jcausal_kernels.specs import PAIR_SPECS, SEARCH_SPECS
 
 

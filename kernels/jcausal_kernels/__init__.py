@@ -2,6 +2,7 @@
 
 from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
 from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
+from jcausal_kernels.box_cells import BoxNodes as BoxNodes
 from jcausal_kernels.box_levels import Levels as Levels
 from jcausal_kernels.box_levels import box_levels as box_levels
 from jcausal_kernels.box_members import MISSING as MISSING
@@ -9,7 +10,6 @@ from jcausal_kernels.box_members import CodedBoxes as CodedBoxes
 from jcausal_kernels.box_members import Units as Units
 from jcausal_kernels.box_members import membership as membership
 from jcausal_kernels.box_search import BoxProblems as BoxProblems
-from jcausal_kernels.box_search import Nodes as Nodes
 from jcausal_kernels.box_search import Search as Search
 from jcausal_kernels.box_search import box_problems as box_problems
 from jcausal_kernels.box_search import box_search as box_search
