@@ -22,10 +22,13 @@ from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.nearest_in_groups import nearest_in_groups as nearest_in_groups
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
+from jcausal_kernels.segments import segment_starts as segment_starts
+from jcausal_kernels.segments import segment_sums as segment_sums
 from jcausal_kernels.segments import segmented_scan as segmented_scan
+from jcausal_kernels.segments import sums_by_group as sums_by_group
 from jcausal_kernels.split_scan import Splits as Splits
-from jcausal_kernels.split_scan import sorted_order as sorted_order
 from jcausal_kernels.split_scan import split_scan as split_scan
 from jcausal_kernels.split_scan import with_many_values as with_many_values
+from jcausal_kernels.split_sorted import sorted_order as sorted_order
 from jcausal_kernels.subset_search import Subset as Subset
 from jcausal_kernels.subset_search import subset_search as subset_search
