@@ -1,7 +1,7 @@
 """Intervals for single queries: the bootstrap of a group's means, the group held fixed."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from jcausal.effects import Effects
 from jcausal.inference._bootstrap import Weights, check_draws
 from jcausal.inference._conservative import check_groups, own_or_pooled
 from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
-from jcausal.matching._matcher import EffectKind
+from jcausal.matching import EffectKind
 from jcausal_kernels import resampling_weights
 
 LEAST = 5
@@ -68,14 +68,14 @@ class GroupBootstrap(IntervalMethod):
         """One interval a query; NaN where the query has no match or an arm is too small."""
         check_groups(effects, "jc.GroupBootstrap")
         key = as_key(key, "jc.GroupBootstrap")
-        used, enough = _usable(effects)
+        means = _usable(effects)
         if self.weights == "multinomial":
-            variance = _picked(effects, _both(used, enough), key, self.draws)
+            variance = _picked(effects, means.wanted(), key, self.draws)
         else:
             variance = _weighted(effects, key, self.draws, self.weights)
         query, treated = effects.matching.query, effects.matching.query_treated
         own = own_or_pooled(effects)[0] if effects.effect == "own" else None
-        total, pooled = _total(variance, used, enough, own, effects.alone, query, treated)
+        total, pooled = _total(variance, means, own, effects.alone, query, treated)
         return normal_interval(
             effects.ite,
             total,
@@ -87,6 +87,21 @@ class GroupBootstrap(IntervalMethod):
         )
 
 
+class _Means(NamedTuple):
+    """The arms' means of each of q queries.
+
+    - `used` (q, 2): the mean of controls, and of treated, is a part of the effect.
+    - `enough` (q,): the query is matched, and every mean that is used has the units it needs.
+    """
+
+    used: Bool[Array, "q 2"]
+    enough: Bool[Array, " q"]
+
+    def wanted(self) -> Bool[Array, "q 2"]:
+        """The means whose variance is asked for."""
+        return _both(self.used, self.enough)
+
+
 @on_host
 def _both(lib: Any, used: Bool[Array, "q 2"], enough: Bool[Array, " q"]) -> Bool[Array, "q 2"]:
     return used & enough[:, None]
@@ -96,14 +111,14 @@ def _both(lib: Any, used: Bool[Array, "q 2"], enough: Bool[Array, " q"]) -> Bool
 def _total(
     lib: Any,
     variance: Float[Array, "q 2"],
-    used: Bool[Array, "q 2"],
-    enough: Bool[Array, " q"],
+    means: _Means,
     own: Float[Array, "q 2"] | None,
     alone: Bool[Array, "q 2"],
     query: Int[Array, " q"],
     treated: Bool[Array, " q"],
 ) -> tuple[Float[Array, " q"], Bool[Array, " q"]]:
     """Variances of the means that are used, with the own outcome's for rows; which are pooled."""
+    used, enough = means
     total, pooled = lib.where(used, variance, 0).sum(1), lib.zeros_like(enough)
     if own is not None:
         row = (query >= 0) & enough
@@ -113,7 +128,7 @@ def _total(
     return lib.where(enough, total, lib.nan), pooled
 
 
-def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
+def _usable(effects: Effects) -> _Means:
     """Which arms' means are used, and which queries have units enough in each of them.
 
     **Raises:** ValueError with the counts when no query has, or the units are in clusters.
@@ -134,7 +149,7 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
             f"{_units(effects)} in every arm {USED} (the most is {largest:.3g}): ask for larger "
             f"groups with min_controls={LEAST}, or use jc.ConservativeNormal()."
         )
-    return used, enough
+    return _Means(used, enough)
 
 
 @on_host
@@ -185,7 +200,7 @@ def _weighted(
         )
         sums = effects.matching.sums(_with_products(first_rows(w, sample.n), y))
         parts.append(_moments(sums, mean, draws - start * BLOCK))
-    return _spread(parts)
+    return _variance_of_draws(parts)
 
 
 @on_host
@@ -219,7 +234,7 @@ def _moments(
 
 
 @on_host
-def _spread(lib: Any, parts: list[Array]) -> Float[Array, "q 2"]:
+def _variance_of_draws(lib: Any, parts: list[Array]) -> Float[Array, "q 2"]:
     """The variance from the moments of all blocks."""
     count, first, second = lib.stack(parts).sum(0)
     count = lib.maximum(count, 1)

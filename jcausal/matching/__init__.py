@@ -3,6 +3,7 @@
 from jcausal.matching._match import make_task as make_task
 from jcausal.matching._match import match as match
 from jcausal.matching._match import raise_unusable as raise_unusable
+from jcausal.matching._matcher import EffectKind as EffectKind
 from jcausal.matching._matcher import Matcher as Matcher
 from jcausal.matching._matcher import Progress as Progress
 from jcausal.matching._matching import Estimand as Estimand

@@ -3,7 +3,9 @@
 from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
 from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
 from jcausal_kernels.box_cells import BoxNodes as BoxNodes
+from jcausal_kernels.box_levels import LevelRule as LevelRule
 from jcausal_kernels.box_levels import Levels as Levels
+from jcausal_kernels.box_levels import LevelUnits as LevelUnits
 from jcausal_kernels.box_levels import box_levels as box_levels
 from jcausal_kernels.box_members import MISSING as MISSING
 from jcausal_kernels.box_members import CodedBoxes as CodedBoxes

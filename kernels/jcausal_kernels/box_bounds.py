@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal_kernels.box_cells import BoxNodes, LaneProblems, cells_of, none, open_rows
-from jcausal_kernels.box_edges import Sides, Stands, Wanted, cheapest_edges, places_of_edges
+from jcausal_kernels.box_edges import Pair, Sides, Stands, Wanted, cheapest_edges, places_of_edges
 
 LITTLE = 0.001  # of a mean cost: what a useful cell counts at least in a split
 
@@ -71,7 +71,7 @@ def judge(
     bound = jnp.maximum(cells.held + cells.negative + cells.extra, (without + down + up).max(1))
     bound = jnp.maximum(bound, nodes.bound)
     free = best[:, None, None] - without
-    sides = Sides(room=(free - up, free - down), mass=found.mass)
+    sides = Sides(room=Pair(free - up, free - down), mass=found.mass)
     stands = places_of_edges(rows, count, inner, wanted, sides)
     tight, outside = _between(inner, sides, stands)
     some = (tight < none(inner.dtype)).all((1, 2))

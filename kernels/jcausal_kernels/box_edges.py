@@ -30,6 +30,13 @@ Masses = Float[Array, "g c k"]
 Places = Int[Array, "g c k"]
 
 
+class Pair(NamedTuple):
+    """What belongs to the lower and to the upper edge: arrays of one shape."""
+
+    down: Array
+    up: Array
+
+
 class Wanted(NamedTuple):
     """What makes a cell useful.
 
@@ -52,8 +59,8 @@ def _mass(row: Row, useful: Bool[Array, "g c k"], wanted: Wanted) -> Masses:
     return jnp.where(useful, jnp.maximum(-row.cost.astype(jnp.float32), wanted.unit), 0)
 
 
-def _down_and_up(cell: Seen) -> tuple[Array, Array]:
-    return ~cell.up, cell.up
+def _sides(cell: Seen) -> Pair:
+    return Pair(~cell.up, cell.up)
 
 
 class Cheapest(NamedTuple):
@@ -68,9 +75,9 @@ class Cheapest(NamedTuple):
 
     running: Costs
     beyond: Costs
-    mass: tuple[Masses, Masses]
-    least: tuple[Costs, Costs]
-    guess: tuple[Int[Array, "g c"], Int[Array, "g c"]]
+    mass: Pair
+    least: Pair
+    guess: Pair
 
 
 def cheapest_edges(
@@ -81,7 +88,7 @@ def cheapest_edges(
 
     def go(now: Cheapest, row: Row) -> Cheapest:
         cell = seen(row, inner)
-        sides = _down_and_up(cell)
+        sides = _sides(cell)
         added = jnp.where(row.has(TURN), 0, now.running) + cell.adds
         here = jnp.where(row.has(LAST), added, most)  # an edge takes in all cells of a code
         mass = _mass(row, _useful(row, cell, wanted), wanted)
@@ -89,16 +96,22 @@ def cheapest_edges(
         return Cheapest(
             running=added,
             beyond=now.beyond + jnp.where(cell.beyond, jnp.minimum(row.cost, 0), 0),
-            mass=tuple(m + jnp.where(s, mass, 0) for m, s in zip(now.mass, sides)),
-            least=tuple(
-                jnp.minimum(low, jnp.where(s, here, most)) for low, s in zip(now.least, sides)
+            mass=Pair(*(m + jnp.where(s, mass, 0) for m, s in zip(now.mass, sides))),
+            least=Pair(
+                *(jnp.minimum(low, jnp.where(s, here, most)) for low, s in zip(now.least, sides))
             ),
-            guess=tuple(jnp.where(f, cell.far[..., 0], g) for g, f in zip(now.guess, found)),
+            guess=Pair(*(jnp.where(f, cell.far[..., 0], g) for g, f in zip(now.guess, found))),
         )
 
     zero = jnp.zeros_like(inner[:, 0], rows.price.dtype)
     mass, first = jnp.zeros(zero.shape, jnp.float32), inner[..., 0]
-    start = Cheapest(zero, zero, (mass, mass), (zero, zero), (first[:, 0], first[:, 1]))
+    start = Cheapest(
+        running=zero,
+        beyond=zero,
+        mass=Pair(mass, mass),
+        least=Pair(zero, zero),
+        guess=Pair(first[:, 0], first[:, 1]),
+    )
     return walk(go, start, rows, count)
 
 
@@ -109,8 +122,8 @@ class Sides(NamedTuple):
     - `mass` (g, c, k): the useful cells' part in scores of splits, of the whole side.
     """
 
-    room: tuple[Costs, Costs]
-    mass: tuple[Masses, Masses]
+    room: Pair
+    mass: Pair
 
 
 class Stands(NamedTuple):
@@ -132,8 +145,8 @@ class Stands(NamedTuple):
     mass: Masses
     before: Masses
     useful: Bool[Array, "g c k"]
-    near: tuple[Places, Places]
-    far: tuple[Places, Places]
+    near: Pair
+    far: Pair
     score: Masses
     at: Places
 
@@ -165,8 +178,8 @@ def places_of_edges(
         mass=number,
         before=number,
         useful=zero > 0,
-        near=(away, away),
-        far=(place, place),
+        near=Pair(away, away),
+        far=Pair(place, place),
         score=number,
         at=place,
     )
@@ -181,20 +194,19 @@ def _taken(row: Row, cell: Seen) -> Masses:
 
 def _with_ends(now: Stands, stands: Bool[Array, "g c k"], cell: Seen, known: Sides) -> Stands:
     """The first and last place of each edge, if it can stand here and is not too dear."""
-    down, up = known.room
-    fits = stands & (now.running < jnp.where(cell.up, up, down))
-    sides = [fits & side for side in _down_and_up(cell)]
+    room = jnp.where(cell.up, known.room.up, known.room.down)
+    fits = stands & (now.running < room)
+    sides = [fits & side for side in _sides(cell)]
     near = (jnp.where(s, jnp.minimum(x, cell.far), x) for x, s in zip(now.near, sides))
     far = (jnp.where(s, cell.far, x) for x, s in zip(now.far, sides))
-    return now._replace(near=tuple(near), far=tuple(far))
+    return now._replace(near=Pair(*near), far=Pair(*far))
 
 
 def _with_split(
     now: Stands, stands: Bool[Array, "g c k"], row: Row, known: Sides, wanted: Wanted
 ) -> Stands:
     """The best split so far: an edge short of a code loses, one at it or beyond takes in."""
-    down, up = known.mass
-    whole = jnp.where((row.code > 0)[..., None], up, down)
+    whole = jnp.where((row.code > 0)[..., None], known.mass.up, known.mass.down)
     loss = jnp.maximum(whole - now.before, wanted.unit)
     score = loss * now.positive / (loss + now.positive) + EVEN * jnp.minimum(loss, now.mass)
     better = stands & (score > now.score)

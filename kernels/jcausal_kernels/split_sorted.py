@@ -78,7 +78,8 @@ def _by_order(
     able = nodes.follows[:, None] & (after > code)
     level = jnp.where(able, level_of(of, part_of(sums), units.minimum), 0)
     best, row = best_of(level, nodes, units.nodes)
-    return best, *(jnp.take_along_axis(each, row, axis=0) for each in (code, after))
+    cut, above = (jnp.take_along_axis(each, row, axis=0) for each in (code, after))
+    return best, cut, above
 
 
 def _scanned_sums(starts: Bool[Array, " n"], columns: Float[Array, "n p d"]) -> Array:
