@@ -25,7 +25,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal_kernels.box_cells import BoxNodes, LaneProblems, cells_of, none, open_rows
-from jcausal_kernels.box_edges import Pair, Sides, Stands, Wanted, cheapest_edges, places_of_edges
+from jcausal_kernels.box_edges import (
+    EdgePair,
+    EdgePlaces,
+    EdgeRooms,
+    UsefulCells,
+    cheapest_edges,
+    places_of_edges,
+)
 
 LITTLE = 0.001  # of a mean cost: what a useful cell counts at least in a split
 
@@ -64,14 +71,14 @@ def judge(
     inner, outer = (jnp.moveaxis(a, 1, -1) for a in (nodes.inner, nodes.outer))  # (g, 2, c, k)
     cells = cells_of(lanes, inner, outer, minimum)
     rows, count = open_rows(lanes, cells.word)
-    wanted = Wanted(cells.missing, _unit(lanes))
+    wanted = UsefulCells(cells.missing, _unit(lanes))
     found = cheapest_edges(rows, count, inner, wanted)
     without = (cells.held + cells.negative)[:, None] - found.beyond  # the column's edges
     down, up = found.least
     bound = jnp.maximum(cells.held + cells.negative + cells.extra, (without + down + up).max(1))
     bound = jnp.maximum(bound, nodes.bound)
     free = best[:, None, None] - without
-    sides = Sides(room=Pair(free - up, free - down), mass=found.mass)
+    sides = EdgeRooms(room=EdgePair(free - up, free - down), mass=found.mass)
     stands = places_of_edges(rows, count, inner, wanted, sides)
     tight, outside = _between(inner, sides, stands)
     some = (tight < none(inner.dtype)).all((1, 2))
@@ -94,7 +101,7 @@ def _unit(lanes: LaneProblems) -> Float[Array, "g 1 1"]:
 
 
 def _between(
-    inner: Int[Array, "g 2 c k"], sides: Sides, stands: Stands
+    inner: Int[Array, "g 2 c k"], sides: EdgeRooms, stands: EdgePlaces
 ) -> tuple[Int[Array, "g 2 c k"], Int[Array, "g 2 c k"]]:
     """The least and the largest box whose edges are not too dear.
 
@@ -106,7 +113,7 @@ def _between(
     return tight, jnp.maximum(jnp.stack(stands.far, 1), tight)
 
 
-def _split(stands: Stands) -> tuple[Int[Array, "g k"], Int[Array, "g k"]]:
+def _split(stands: EdgePlaces) -> tuple[Int[Array, "g k"], Int[Array, "g k"]]:
     """The side and the code of the best split of all columns."""
     c = stands.at.shape[1]
     column = jnp.argmax(stands.score, axis=1)

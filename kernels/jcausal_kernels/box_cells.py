@@ -62,7 +62,7 @@ def none(dtype: jnp.dtype) -> int:
     return int(jnp.iinfo(dtype).max // 2)
 
 
-class Cells(NamedTuple):
+class CellsOfNodes(NamedTuple):
     """What the n cells of a lane are to its k nodes.
 
     - `word` (n, g): two bits a node: how many sides keep an open cell out, 3 for three and more;
@@ -88,7 +88,7 @@ def cells_of(
     inner: Int[Array, "g 2 c k"],
     outer: Int[Array, "g 2 c k"],
     minimum: Int[Array, " 2"],
-) -> Cells:
+) -> CellsOfNodes:
     """Tell held cells from open ones, and add up what every box of a node has."""
     away, cost = lanes.away[..., None], lanes.cost[..., None]
     shut = (away < -inner[:, 0]) | (away > inner[:, 1])
@@ -103,7 +103,7 @@ def cells_of(
         missing.append(lack)
         hopeless |= there.sum(0) < lack
         extra = jnp.maximum(extra, _least_extra(cost, there, lack))
-    return Cells(
+    return CellsOfNodes(
         word=_packed(jnp.where(opened, jnp.minimum(sides, 3), 0)),
         held=jnp.where(held, cost, 0).sum(0),
         negative=jnp.where(opened, jnp.minimum(cost, 0), 0).sum(0),
@@ -135,10 +135,10 @@ def _unpacked(word: UInt32[Array, "g c"], k: int) -> Int[Array, "g c k"]:
 # Walks along the sorted cells, all columns of all lanes at once, one row after the other.
 
 
-class Row(NamedTuple):
+class CellRow(NamedTuple):
     """One sorted cell of every column of every lane, or all of them with an axis n in front.
 
-    - `word` (g, c): to which nodes it is open, as in `Cells`.
+    - `word` (g, c): to which nodes it is open, as in `CellsOfNodes`.
     - `code`, `price` (g, c): as in `LaneProblems`.
     - `mark` (g, c): whether it is the first of its code (`NEW`), the `LAST` one, or the first
       above 0 (`TURN`), and whom it holds.
@@ -159,7 +159,7 @@ class Row(NamedTuple):
         return self.price[..., None]
 
 
-def open_rows(lanes: LaneProblems, word: UInt32[Array, "n g"]) -> tuple[Row, Int[Array, ""]]:
+def open_rows(lanes: LaneProblems, word: UInt32[Array, "n g"]) -> tuple[CellRow, Int[Array, ""]]:
     """The sorted cells that are open to a node of their lane, moved to the front; and how many.
 
     Rows behind the last one of a lane are open to no node.
@@ -178,7 +178,7 @@ def open_rows(lanes: LaneProblems, word: UInt32[Array, "n g"]) -> tuple[Row, Int
         jnp.where(there, field[source, lane, column], 0)
         for field in (word, lanes.code, lanes.price, lanes.mark)
     )
-    return Row(word, code, price, _marked(code, there, mark)), count.max()
+    return CellRow(word, code, price, _marked(code, there, mark)), count.max()
 
 
 def _marked(
@@ -202,16 +202,18 @@ def running(steps: Array) -> Array:
     return lax.platform_dependent(steps, cpu=loop, default=partial(jnp.cumsum, axis=0))
 
 
-def walk(go: Callable[[Any, Row], Any], start: Any, rows: Row, count: Int[Array, ""]) -> Any:
+def walk(
+    go: Callable[[Any, CellRow], Any], start: Any, rows: CellRow, count: Int[Array, ""]
+) -> Any:
     """What `go` makes of `start` along the first `count` rows."""
 
     def step(i: Array, now: Any) -> Any:
-        return go(now, Row(*(lax.dynamic_index_in_dim(a, i, keepdims=False) for a in rows)))
+        return go(now, CellRow(*(lax.dynamic_index_in_dim(a, i, keepdims=False) for a in rows)))
 
     return lax.fori_loop(0, count, step, start)
 
 
-class Seen(NamedTuple):
+class SeenCell(NamedTuple):
     """What a row is to the nodes of its lane.
 
     - `sides` (g, c, k): how many sides keep the cell out; 0 where it is not open.
@@ -229,10 +231,10 @@ class Seen(NamedTuple):
     adds: Int[Array, "g c k"]
 
 
-def seen(row: Row, inner: Int[Array, "g 2 c k"]) -> Seen:
+def seen(row: CellRow, inner: Int[Array, "g 2 c k"]) -> SeenCell:
     """What a row is to the nodes of its lane."""
     sides = _unpacked(row.word, inner.shape[-1])
     far, up = jnp.abs(row.code)[..., None], (row.code > 0)[..., None]
     beyond = (sides > 0) & (far > jnp.where(up, inner[:, 1], inner[:, 0]))
     adds = jnp.where(beyond & ((row.cost < 0) | (sides == 1)), row.cost, 0)
-    return Seen(sides, beyond, far, up, adds)
+    return SeenCell(sides, beyond, far, up, adds)

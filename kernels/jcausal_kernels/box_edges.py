@@ -17,8 +17,8 @@ from jcausal_kernels.box_cells import (
     NEW,
     TREATED,
     TURN,
-    Row,
-    Seen,
+    CellRow,
+    SeenCell,
     none,
     seen,
     walk,
@@ -30,14 +30,14 @@ Masses = Float[Array, "g c k"]
 Places = Int[Array, "g c k"]
 
 
-class Pair(NamedTuple):
+class EdgePair(NamedTuple):
     """What belongs to the lower and to the upper edge: arrays of one shape."""
 
     down: Array
     up: Array
 
 
-class Wanted(NamedTuple):
+class UsefulCells(NamedTuple):
     """What makes a cell useful.
 
     - `missing` (g, k, 2): units of either arm that the inner box lacks.
@@ -48,22 +48,22 @@ class Wanted(NamedTuple):
     unit: Float[Array, "g 1 1"]
 
 
-def _useful(row: Row, cell: Seen, wanted: Wanted) -> Bool[Array, "g c k"]:
+def _useful(row: CellRow, cell: SeenCell, wanted: UsefulCells) -> Bool[Array, "g c k"]:
     lacks = wanted.missing[:, None] > 0
     fills = (row.has(CONTROL) & lacks[..., 0]) | (row.has(TREATED) & lacks[..., 1])
     return cell.beyond & ((row.cost < 0) | fills)
 
 
-def _mass(row: Row, useful: Bool[Array, "g c k"], wanted: Wanted) -> Masses:
+def _mass(row: CellRow, useful: Bool[Array, "g c k"], wanted: UsefulCells) -> Masses:
     """What a side loses, in the score of a split, without this cell."""
     return jnp.where(useful, jnp.maximum(-row.cost.astype(jnp.float32), wanted.unit), 0)
 
 
-def _sides(cell: Seen) -> Pair:
-    return Pair(~cell.up, cell.up)
+def _sides(cell: SeenCell) -> EdgePair:
+    return EdgePair(~cell.up, cell.up)
 
 
-class Cheapest(NamedTuple):
+class CheapestEdges(NamedTuple):
     """What an edge adds at least, by column and node; pairs are down and up.
 
     - `running` (g, c, k): what an edge at the present row adds at least.
@@ -75,58 +75,58 @@ class Cheapest(NamedTuple):
 
     running: Costs
     beyond: Costs
-    mass: Pair
-    least: Pair
-    guess: Pair
+    mass: EdgePair
+    least: EdgePair
+    guess: EdgePair
 
 
 def cheapest_edges(
-    rows: Row, count: Int[Array, ""], inner: Int[Array, "g 2 c k"], wanted: Wanted
-) -> Cheapest:
+    rows: CellRow, count: Int[Array, ""], inner: Int[Array, "g 2 c k"], wanted: UsefulCells
+) -> CheapestEdges:
     """The first walk: what each edge adds at least, wherever it stands."""
     most = none(rows.price.dtype)
 
-    def go(now: Cheapest, row: Row) -> Cheapest:
+    def go(now: CheapestEdges, row: CellRow) -> CheapestEdges:
         cell = seen(row, inner)
         sides = _sides(cell)
         added = jnp.where(row.has(TURN), 0, now.running) + cell.adds
         here = jnp.where(row.has(LAST), added, most)  # an edge takes in all cells of a code
         mass = _mass(row, _useful(row, cell, wanted), wanted)
         found = [(s & (here <= low) & (here < 0))[..., 0] for s, low in zip(sides, now.least)]
-        return Cheapest(
+        return CheapestEdges(
             running=added,
             beyond=now.beyond + jnp.where(cell.beyond, jnp.minimum(row.cost, 0), 0),
-            mass=Pair(*(m + jnp.where(s, mass, 0) for m, s in zip(now.mass, sides))),
-            least=Pair(
+            mass=EdgePair(*(m + jnp.where(s, mass, 0) for m, s in zip(now.mass, sides))),
+            least=EdgePair(
                 *(jnp.minimum(low, jnp.where(s, here, most)) for low, s in zip(now.least, sides))
             ),
-            guess=Pair(*(jnp.where(f, cell.far[..., 0], g) for g, f in zip(now.guess, found))),
+            guess=EdgePair(*(jnp.where(f, cell.far[..., 0], g) for g, f in zip(now.guess, found))),
         )
 
     zero = jnp.zeros_like(inner[:, 0], rows.price.dtype)
     mass, first = jnp.zeros(zero.shape, jnp.float32), inner[..., 0]
-    start = Cheapest(
+    start = CheapestEdges(
         running=zero,
         beyond=zero,
-        mass=Pair(mass, mass),
-        least=Pair(zero, zero),
-        guess=Pair(first[:, 0], first[:, 1]),
+        mass=EdgePair(mass, mass),
+        least=EdgePair(zero, zero),
+        guess=EdgePair(first[:, 0], first[:, 1]),
     )
     return walk(go, start, rows, count)
 
 
-class Sides(NamedTuple):
+class EdgeRooms(NamedTuple):
     """What is known of each side before the second walk; pairs are down and up.
 
     - `room` (g, c, k): an edge of a box that matters adds less.
     - `mass` (g, c, k): the useful cells' part in scores of splits, of the whole side.
     """
 
-    room: Pair
-    mass: Pair
+    room: EdgePair
+    mass: EdgePair
 
 
-class Stands(NamedTuple):
+class EdgePlaces(NamedTuple):
     """Where edges can stand, and the best split of every column; pairs are down and up.
 
     As far as the walk has come, by column and node (g, c, k):
@@ -135,8 +135,8 @@ class Stands(NamedTuple):
     - `positive`: positive costs that it takes in, a quarter for every further side.
     - `mass`: of the useful cells so far; `before`: of those short of the present code.
     - `useful`: a cell of the present code is.
-    - `near`, `far`: the first and last place that is not too dear; the largest integer, and 0,
-      where none is.
+    - `near`, `far`: the first and last place that is not too dear; half the largest integer,
+      and 0, where none is.
     - `score`, `at`: the best split; `at` is a code, below 0 for the lower edge, 0 for no place.
     """
 
@@ -145,18 +145,22 @@ class Stands(NamedTuple):
     mass: Masses
     before: Masses
     useful: Bool[Array, "g c k"]
-    near: Pair
-    far: Pair
+    near: EdgePair
+    far: EdgePair
     score: Masses
     at: Places
 
 
 def places_of_edges(
-    rows: Row, count: Int[Array, ""], inner: Int[Array, "g 2 c k"], wanted: Wanted, known: Sides
-) -> Stands:
+    rows: CellRow,
+    count: Int[Array, ""],
+    inner: Int[Array, "g 2 c k"],
+    wanted: UsefulCells,
+    known: EdgeRooms,
+) -> EdgePlaces:
     """The second walk: where each edge can stand, and where to split."""
 
-    def go(now: Stands, row: Row) -> Stands:
+    def go(now: EdgePlaces, row: CellRow) -> EdgePlaces:
         cell, turn = seen(row, inner), row.has(TURN)
         useful, last_mass = _useful(row, cell, wanted), jnp.where(turn, 0, now.mass)
         now = now._replace(
@@ -172,39 +176,45 @@ def places_of_edges(
     zero = jnp.zeros_like(known.room[0])
     number, place = jnp.zeros(zero.shape, jnp.float32), jnp.zeros(zero.shape, inner.dtype)
     away = place + none(inner.dtype)
-    start = Stands(
+    start = EdgePlaces(
         running=zero,
         positive=number,
         mass=number,
         before=number,
         useful=zero > 0,
-        near=Pair(away, away),
-        far=Pair(place, place),
+        near=EdgePair(away, away),
+        far=EdgePair(place, place),
         score=number,
         at=place,
     )
     return walk(go, start, rows, count)
 
 
-def _taken(row: Row, cell: Seen) -> Masses:
+def _taken(row: CellRow, cell: SeenCell) -> Masses:
     """Positive cost that an edge takes in, a quarter for every further side that keeps it out."""
     taken = jnp.where(cell.beyond & (row.cost > 0), row.cost, 0)
     return (taken >> (2 * jnp.maximum(cell.sides - 1, 0))).astype(jnp.float32)
 
 
-def _with_ends(now: Stands, stands: Bool[Array, "g c k"], cell: Seen, known: Sides) -> Stands:
+def _with_ends(
+    now: EdgePlaces, stands: Bool[Array, "g c k"], cell: SeenCell, known: EdgeRooms
+) -> EdgePlaces:
     """The first and last place of each edge, if it can stand here and is not too dear."""
     room = jnp.where(cell.up, known.room.up, known.room.down)
     fits = stands & (now.running < room)
     sides = [fits & side for side in _sides(cell)]
     near = (jnp.where(s, jnp.minimum(x, cell.far), x) for x, s in zip(now.near, sides))
     far = (jnp.where(s, cell.far, x) for x, s in zip(now.far, sides))
-    return now._replace(near=Pair(*near), far=Pair(*far))
+    return now._replace(near=EdgePair(*near), far=EdgePair(*far))
 
 
 def _with_split(
-    now: Stands, stands: Bool[Array, "g c k"], row: Row, known: Sides, wanted: Wanted
-) -> Stands:
+    now: EdgePlaces,
+    stands: Bool[Array, "g c k"],
+    row: CellRow,
+    known: EdgeRooms,
+    wanted: UsefulCells,
+) -> EdgePlaces:
     """The best split so far: an edge short of a code loses, one at it or beyond takes in."""
     whole = jnp.where((row.code > 0)[..., None], known.mass.up, known.mass.down)
     loss = jnp.maximum(whole - now.before, wanted.unit)

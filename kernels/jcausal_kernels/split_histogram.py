@@ -5,7 +5,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jcausal_kernels.segments import SHORT, sums_in_one_pass
-from jcausal_kernels.split_score import Cuts, Scanned, level_of, part_of
+from jcausal_kernels.split_score import Cuts, Scanned, level_of, sums_of
 
 WINDOWS = 256  # units that are added up at a time where all covariates of a unit are one window
 
@@ -14,7 +14,7 @@ def by_histogram(codes: Int[Array, "n p"], units: Scanned, heights: int) -> Cuts
     """The best cut of each covariate in each node, value by value."""
     nodes, dtype = units.nodes, units.columns.dtype
     sums = _value_sums(codes, units, heights)
-    of = part_of(sums.sum(0))  # the total of these very sums, so that both sides add up to it
+    of = sums_of(sums.sum(0))  # the total of these very sums, so that both sides add up to it
 
     def step(carry: tuple, at: tuple[Array, Array]) -> tuple[tuple, None]:
         left, best, cut, above = carry
@@ -22,7 +22,7 @@ def by_histogram(codes: Int[Array, "n p"], units: Scanned, heights: int) -> Cuts
         held = here[..., 0] > 0
         above = jnp.where(held & (above < 0) & (best > 0), code, above)
         left = left + here
-        level = jnp.where(held, level_of(of, part_of(left), units.minimum), 0)
+        level = jnp.where(held, level_of(of, sums_of(left), units.minimum), 0)
         better = level > best
         cut, above = jnp.where(better, code, cut), jnp.where(better, -1, above)
         return (left, jnp.maximum(level, best), cut, above), None
@@ -59,8 +59,8 @@ def of_two_codes(codes: Int[Array, "n p"], units: Scanned) -> Cuts:
         return total + lax.scan(add, none, at)[0], None
 
     above = lax.scan(stretch, none, _in_stretches(codes, units))[0][:nodes]
-    of = part_of(units.totals[:, None])
-    left = of.without(part_of(above))
+    of = sums_of(units.totals[:, None])
+    left = of.without(sums_of(above))
     level = jnp.where(left.units > 0, level_of(of, left, units.minimum), 0)
     zero = jnp.zeros((nodes, p), jnp.int32)
     return level, zero, zero + 1

@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jcausal_kernels.split_histogram import by_histogram, of_two_codes
-from jcausal_kernels.split_score import Cuts, Scanned, level_of, part_of, scanned
+from jcausal_kernels.split_score import Cuts, Scanned, level_of, scanned, sums_of
 from jcausal_kernels.split_sorted import by_scans, by_steps
 
 Implementation = Literal["auto", "reference", "histogram", "sorted", "steps"]
@@ -60,8 +60,8 @@ def _reference(codes: Int[Array, "n p"], units: Scanned, heights: int) -> Cuts:
     sums = jnp.einsum("kn,npr,nc->kprc", member, below, units.columns, precision=precision)
     here = (codes[:, :, None] == code).astype(member.dtype)
     held = jnp.einsum("kn,npr->kpr", member, here, precision=precision) > 0
-    of = part_of(units.totals[:, None, None])
-    level = jnp.where(held, level_of(of, part_of(sums), units.minimum), 0)
+    of = sums_of(units.totals[:, None, None])
+    level = jnp.where(held, level_of(of, sums_of(sums), units.minimum), 0)
     cut = level.argmax(2)
     above = jnp.where(held & (code > cut[..., None]), code, heights).min(2)
     return level.max(2), cut, above
@@ -164,7 +164,7 @@ def _jitted(
         found = by_steps(codes, units, order)
     else:
         found = _auto(codes, units, heights, order)
-    return _splits(found, part_of(units.totals[:, None]).sd)
+    return _splits(found, sums_of(units.totals[:, None]).sd)
 
 
 def _splits(cuts: Cuts, sd: Float[Array, "k 1"]) -> Splits:

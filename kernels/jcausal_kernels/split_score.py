@@ -37,7 +37,7 @@ class Scanned(NamedTuple):
         return jnp.where(inside, self.node, self.nodes)
 
 
-class Part(NamedTuple):
+class CutSums(NamedTuple):
     """Sums over a node or a side of it, all of one shape, with y centred in the node.
 
     - `units`, `weight`: how many, and sum w.
@@ -55,14 +55,14 @@ class Part(NamedTuple):
         safe = jnp.where(self.weight > 0, self.weight, 1)
         return jnp.sqrt(jnp.maximum(self.second / safe - jnp.square(self.first / safe), 0))
 
-    def without(self, other: "Part") -> "Part":
+    def without(self, other: "CutSums") -> "CutSums":
         """The rest of the node beside a side of it."""
-        return Part(*(whole - part for whole, part in zip(self, other)))
+        return CutSums(*(whole - part for whole, part in zip(self, other)))
 
 
-def part_of(sums: Float[Array, "*k d"]) -> Part:
+def sums_of(sums: Float[Array, "*k d"]) -> CutSums:
     """Columns by name; the units are the weight where there is none."""
-    return Part(sums[..., 0], sums[..., -3], sums[..., -2], sums[..., -1])
+    return CutSums(sums[..., 0], sums[..., -3], sums[..., -2], sums[..., -1])
 
 
 def scanned(
@@ -90,7 +90,7 @@ def steps_of(dtype: jnp.dtype) -> int:
     return 2**30 if dtype == jnp.float64 else 2**16
 
 
-def level_of(node: Part, side: Part, minimum: Float[Array, ""]) -> Float[Array, "*k"]:
+def level_of(node: CutSums, side: CutSums, minimum: Float[Array, ""]) -> Float[Array, "*k"]:
     """The rounded share of sd that a cut takes off; 0 where a side is too small."""
     rest = node.without(side)
     kept = side.weight * side.sd + rest.weight * rest.sd

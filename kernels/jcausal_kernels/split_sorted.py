@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal_kernels.segments import segment_starts, segmented_scan
-from jcausal_kernels.split_score import Cuts, Scanned, level_of, part_of
+from jcausal_kernels.split_score import Cuts, Scanned, level_of, sums_of
 
 
 def sorted_order(codes: Int[Array, "n p"], node: Int[Array, " n"]) -> Int[Array, "p n"]:
@@ -72,11 +72,11 @@ def _by_order(
     sums = add_up(nodes.starts, units.columns[rows])
     none = jnp.zeros((units.nodes + 1, *sums.shape[1:]), sums.dtype)
     # the total of these very sums, so that both sides add up to it
-    of = part_of(none.at[nodes.last].set(sums, mode="drop")[nodes.at])
+    of = sums_of(none.at[nodes.last].set(sums, mode="drop")[nodes.at])
     code = jnp.take_along_axis(codes, rows, axis=0)
     after = jnp.concatenate([code[1:], code[-1:]])
     able = nodes.follows[:, None] & (after > code)
-    level = jnp.where(able, level_of(of, part_of(sums), units.minimum), 0)
+    level = jnp.where(able, level_of(of, sums_of(sums), units.minimum), 0)
     best, row = best_of(level, nodes, units.nodes)
     cut, above = (jnp.take_along_axis(each, row, axis=0) for each in (code, after))
     return best, cut, above
