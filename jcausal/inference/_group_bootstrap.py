@@ -26,20 +26,27 @@ BLOCK = 32  # draws that resampling_weights makes at once
 class GroupBootstrap(IntervalMethod):
     """Normal intervals for tau(x) of every query: its group's units resampled within each arm.
 
-    The group is held fixed; a draw is the self-normalised mean sum w y / sum w of an arm, of
-    residuals from the model where effects are adjusted, and the draws' variance is that of the
-    mean. Over the group's variance s^2 (with n, not n - 1) it is
-    1/n for "multinomial", 1/(n + 1) for "bayesian", E[1/N | N > 0] for "poisson" with N a Poisson
-    count of mean n (.258 at n = 5, .113 at n = 10; draws with N = 0 are left out). Since s^2 falls
-    short of sigma^2 by (n - 1)/n, poisson comes nearest to sigma^2/n: 1.03 times it at n = 5, where
-    multinomial has .80 and bayesian .67. The arms' variances add up. These are for equal weights.
+    The group is held fixed. A draw is the self-normalised mean sum w y / sum w of an arm, of
+    residuals from the model where effects are adjusted; the draws' variance is that of the mean.
+
+    With n units of equal weight in the arm, and s^2 their variance (with n, not n - 1), it is
+
+        s^2 / n                     for "multinomial",
+        s^2 / (n + 1)               for "bayesian",
+        s^2 E[1/N | N > 0]          for "poisson", N a Poisson count of mean n; draws with N = 0 are
+                                    left out (the factor is .258 at n = 5, .113 at n = 10).
+
+    E s^2 = sigma^2 (n - 1) / n, so that poisson comes nearest to sigma^2 / n: 1.03 times it at
+    n = 5, where multinomial has .80 and bayesian .67. The arms' variances add up.
 
     Only means are resampled. Under effect "own" the query's outcome is no mean: the other arm alone
     is resampled, and sigma^2(x) of the own arm is added, from the group or, where the query is
     alone in it, pooled over all groups (marked `pooled`). Under "group", and for points, both means
-    are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with
-    sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN),
-    counted with the reason when the interval is printed and in the column `reason` of its frame.
+    are.
+
+    A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with sampling
+    weights 5 effective ones, (sum w)^2 / sum w^2). Other queries get no bounds (NaN), counted with
+    the reason when the interval is printed and in the column `reason` of its frame.
 
     **Arguments:** `draws`; `weights`: "poisson" and "bayesian" run under jit and vmap,
     "multinomial" on concrete arrays only, a group at a time; `level`.
