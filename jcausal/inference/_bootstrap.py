@@ -112,8 +112,9 @@ class Bootstrap(AverageMethod):
             scores, pooled = scores_of(
                 parts, form.scale, sample.t, stand_in, sign, query, gap, self.target
             )
-            options = dict(draws=self.draws, weights=self.weights)
-            sums = bootstrap_sums(*drawn.named(scores), key_of_weights, **options)
+            sums = bootstrap_sums(
+                *drawn.named(scores), key_of_weights, draws=self.draws, weights=self.weights
+            )
             return _variance(sums, drawn.valid, self.weights), pooled
 
         return of_form
