@@ -13,6 +13,8 @@ import pandas as pd
 from bench._keep import keep, markdown
 from jcausal.kernels import (
     CodedBoxes,
+    LevelRule,
+    LevelUnits,
     Slabs,
     Units,
     bootstrap_sums,
@@ -140,14 +142,15 @@ def level_case(rng: np.random.Generator, q: int, n: int, p: int) -> Case:
     places = jnp.asarray(cells + 64 * np.arange(p), jnp.int32)
     table, values, home = (jnp.asarray(each, jnp.float32) for each in (lines, values, home))
     arm, ones = jnp.asarray(rng.uniform(size=n) < 0.5), jnp.ones(2, jnp.float32)
-    rule = dict(noise=ones, use=jnp.ones((q, 2)), minimum=jnp.ones(2, jnp.int32), share=ones)
+    rule = LevelRule(home, jnp.ones((q, 2)), ones, jnp.ones(2, jnp.int32), ones)
+    units = LevelUnits(places, values, arm, jnp.ones(n))
     return Case(
         "box_levels",
         f"{q:,} queries, {n:,} units, p {p}, 64 cells each",
         4.0 * q * n,
         1.0 * q * n * p,
         4.0 * n * p + 4.0 * q * 64 * p,
-        lambda: box_levels(table, places, values, arm, jnp.ones(n), home, **rule),
+        lambda: box_levels(table, units, rule),
     )
 
 

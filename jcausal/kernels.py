@@ -1,10 +1,12 @@
 """The hot loops, re-exported: pure functions on arrays."""
 
 from jcausal_kernels import MISSING as MISSING
+from jcausal_kernels import BoxNodes as BoxNodes
 from jcausal_kernels import BoxProblems as BoxProblems
 from jcausal_kernels import CodedBoxes as CodedBoxes
+from jcausal_kernels import LevelRule as LevelRule
 from jcausal_kernels import Levels as Levels
-from jcausal_kernels import Nodes as Nodes
+from jcausal_kernels import LevelUnits as LevelUnits
 from jcausal_kernels import Search as Search
 from jcausal_kernels import Slabs as Slabs
 from jcausal_kernels import Splits as Splits
@@ -22,10 +24,13 @@ from jcausal_kernels import membership as membership
 from jcausal_kernels import nearest_in_groups as nearest_in_groups
 from jcausal_kernels import prune_pairs as prune_pairs
 from jcausal_kernels import resampling_weights as resampling_weights
+from jcausal_kernels import segment_starts as segment_starts
+from jcausal_kernels import segment_sums as segment_sums
 from jcausal_kernels import segmented_scan as segmented_scan
 from jcausal_kernels import slab_points as slab_points
 from jcausal_kernels import sorted_order as sorted_order
 from jcausal_kernels import split_scan as split_scan
 from jcausal_kernels import start_search as start_search
 from jcausal_kernels import subset_search as subset_search
+from jcausal_kernels import sums_by_group as sums_by_group
 from jcausal_kernels import with_many_values as with_many_values

@@ -138,6 +138,37 @@ def test_the_scores_equal_loops_over_groups(effect, estimand, half, weight, targ
     assert bool(pooled) == bool(used.any())
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize(("effect", "estimand"), [("own", "att"), ("own", "ate"), ("group", "ate")])
+def test_the_expected_square_of_the_scores_is_that_of_the_proof(effect, estimand):
+    """docs/proofs/bootstrap.md, (3) and (5), for groups that are the same: no draws are needed.
+
+    Scores are linear in the outcomes, so that the sum of their squares has the expectation of the
+    sum of the squares of that map. 5 blocks of 3 controls and 3 treated: r_k^2 counts 3 / 2.
+    """
+    x, t = np.repeat(np.arange(5.0), 6)[:, None], np.tile(np.arange(6) % 2 == 1, 5)
+    sample = jc.Sample(x, t, np.arange(30.0))
+    matching, one = boxes(sample, 0, estimand=estimand), jnp.ones(2)
+
+    def of_outcomes(y):
+        effects = jc.estimate(sample.with_outcome(y), matching, effect=effect, adjust=None)
+        share = effects.share()
+        parts, gap = _linear_form.parts_of(effects, share), Form(share, one).gap(effects)
+        rest = one * 0, jnp.ones(30), matching.query, gap, "population"
+        scores = _linear_form.scores_of(parts, one, sample.t, *rest)[0]
+        return scores, jnp.zeros(30).at[matching.query].add(gap)
+
+    scores, gaps = jax.jit(jax.vmap(of_outcomes))(jnp.eye(30))
+    effects = jc.estimate(sample, matching, effect=effect, adjust=None)
+    share = effects.share()
+    c, square = effects.coefficients(share), effects.coefficients(share, power=2)
+    own = np.bincount(matching.query, share, 30) if effect == "own" else np.zeros(30)
+    b = np.sqrt(c**2 - square + own**2) - own
+    np.testing.assert_allclose(b**2 + 2 * b * own, c**2 - square, atol=1e-7)
+    expected = (b**2 * 3 / 2 + 2 * b * own).sum()
+    np.testing.assert_allclose((scores**2).sum() - (gaps**2).sum(), expected, rtol=1e-4)
+
+
 def whole_weights(identity, valid, key, draws, weights):
     """w (draws, m) by sending the unit matrix through the kernel."""
     eye = jnp.eye(valid.shape[0])

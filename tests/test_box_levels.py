@@ -41,6 +41,13 @@ def level_problem(spec, seed=0):
     )
 
 
+def grouped(problem):
+    """The kernel's arguments."""
+    units = kernels.LevelUnits(*(problem[name] for name in UNITS))
+    rule = kernels.LevelRule(*(problem[name] for name in kernels.LevelRule._fields))
+    return problem["lines"], units, rule
+
+
 def solve(problem, dtype=None, **options):
     """The kernel's answer, as NumPy arrays."""
     dtype = dtype or (np.float64 if jax.config.jax_enable_x64 else np.float32)
@@ -48,8 +55,7 @@ def solve(problem, dtype=None, **options):
     for name, each in problem.items():
         kind = np.int32 if name in ("cells", "minimum") else bool if name == "arm" else dtype
         arrays[name] = jnp.asarray(np.asarray(each, kind))
-    five = [arrays.pop(name) for name in ("lines", *UNITS, "home")]
-    found = kernels.box_levels(*five, **arrays, **options)
+    found = kernels.box_levels(*grouped(arrays), **options)
     assert found.counts.dtype == jnp.int32 and found.level.dtype == found.cost.dtype == dtype
     return kernels.Levels(*map(np.asarray, found))
 
@@ -360,9 +366,7 @@ def test_maps_compiles_and_has_no_gradient(implementation):
     other = one | dict(home=one["home"] + 1, weight=one["weight"][::-1], lines=2 * one["lines"])
 
     def call(p):
-        five = [p[name] for name in ("lines", *UNITS, "home")]
-        rest = {name: p[name] for name in ("noise", "use", "minimum", "share")}
-        return kernels.box_levels(*five, **rest, implementation=implementation)
+        return kernels.box_levels(*grouped(p), implementation=implementation)
 
     both = jax.tree.map(lambda *a: jnp.stack(a), one, other)
     mapped = jax.jit(jax.vmap(call))(both)
@@ -376,8 +380,7 @@ def test_maps_compiles_and_has_no_gradient(implementation):
 
 def test_on_cuda_it_lowers_without_a_scatter_and_on_cpu_without_a_sort_of_units():
     problem = {name: jnp.asarray(each) for name, each in level_problem(SPEC).items()}
-    five = [problem.pop(name) for name in ("lines", *UNITS, "home")]
-    traced = jax.jit(kernels.box_levels).trace(*five, **problem)
+    traced = jax.jit(kernels.box_levels).trace(*grouped(problem))
     assert "stablehlo.scatter" in traced.lower(lowering_platforms=("cpu",)).as_text()
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert "stablehlo.scatter" not in text and "stablehlo.sort" in text
@@ -387,14 +390,11 @@ def test_on_cuda_it_lowers_without_a_scatter_and_on_cpu_without_a_sort_of_units(
 def test_memory_stays_within_the_budget(implementation):
     problem = {name: jnp.asarray(e) for name, e in large_problem(n=20_000, q=2000).items()}
     problem["minimum"] = problem["minimum"].astype(jnp.int32)
-    five = [problem.pop(name) for name in ("lines", *UNITS, "home")]
 
     def call(*arrays):
-        return kernels.box_levels(
-            *arrays, **problem, max_bytes=2**23, implementation=implementation
-        )
+        return kernels.box_levels(*arrays, max_bytes=2**23, implementation=implementation)
 
-    memory = jax.jit(call).lower(*five).compile().memory_analysis()
+    memory = jax.jit(call).lower(*grouped(problem)).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2 * 2**23 < 4 * 20_000 * 2000
 
 

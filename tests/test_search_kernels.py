@@ -1,12 +1,15 @@
 """The kernels of Exact AHB: branch and bound over boxes, and the nearest units of either arm."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jcausal import kernels
-from jcausal_kernels.box_search import none
+from jcausal_kernels.box_bounds import judge
+from jcausal_kernels.box_cells import LaneProblems, none
 from jcausal_kernels.specs import PAIR_SPECS, SEARCH_SPECS
 
 
@@ -54,6 +57,46 @@ def test_the_search_finds_the_least_of_all_boxes(spec):
         held = ((away >= -down) & (away <= up)).all(1)
         assert np.asarray(problems.cost[:, k])[held].sum() == int(state.best[k])
         assert (np.asarray(problems.units[:, k])[held].sum(0) >= spec.minimum).all()
+
+
+def between(inner, outer):
+    """Every reach between two."""
+    edges = [range(low, high + 1) for low, high in zip(inner.ravel(), outer.ravel())]
+    return [np.reshape(reach, inner.shape) for reach in itertools.product(*edges)]
+
+
+@pytest.mark.extended
+def test_no_box_that_is_better_is_bounded_away_or_cut_off():
+    """Every box of random nodes: docs/proofs/box_bounds.md, lemmas 1 to 3 and 7, theorem 1."""
+    rng, (n, g, k, c) = np.random.default_rng(0), (14, 5, 16, 2)
+    away, cost = rng.integers(-3, 4, (n, g, c)), rng.integers(-40, 60, (n, g))
+    units, best, minimum = rng.integers(0, 2, (n, g, 2)), rng.integers(-60, 60, g), [2, 2]
+    problems = kernels.box_problems(*map(jnp.asarray, (away, cost, units, np.arange(g))))
+    lanes = LaneProblems(*(getattr(problems, name) for name in LaneProblems._fields))
+    reaches = rng.integers(0, 4, (2, g, k, 2, c)).astype(np.int32)
+    inner, outer = reaches.min(0), reaches.max(0)
+    bound = np.full((g, k), -(2**30))
+    nodes = kernels.BoxNodes(*map(jnp.asarray, (inner, outer, bound)))
+    judged = jax.jit(judge)(lanes, nodes, jnp.asarray(best), jnp.asarray(minimum))
+    mattered = 0
+    for i, j in np.ndindex(g, k):
+        costs = {}
+        for reach in between(inner[i, j], outer[i, j]):
+            held = ((away[:, i] >= -reach[0]) & (away[:, i] <= reach[1])).all(1)
+            if (units[held, i].sum(0) >= minimum).all():
+                costs[tuple(reach.ravel())] = cost[held, i].sum()
+        least = min(costs.values(), default=None)
+        if least is None or least >= best[i]:
+            assert least is None or not judged.alive[i, j] or judged.nodes.bound[i, j] <= least
+            continue
+        mattered += 1
+        assert judged.alive[i, j] and judged.nodes.bound[i, j] <= least
+        tight, outside = (np.asarray(each[i, j]) for each in judged.nodes[:2])
+        kept = {tuple(reach.ravel()) for reach in between(tight, outside)}
+        assert any(costs[reach] == least for reach in kept & set(costs))
+        if not judged.at[i, j]:
+            assert judged.total[i, j] == least
+    assert mattered > 10
 
 
 def test_problems_that_share_a_query_share_its_best_box():

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from jcausal.data import Sample, bucket, first_rows, is_traced, on_host, pad_rows, to_device
+from jcausal_kernels import segment_sums
 
 FEWEST_CLUSTERS, FEW_CLUSTERS = 5, 10
 
@@ -59,16 +60,9 @@ def _by_cluster(
 def _cluster_sums(
     scores: Float[Array, " n"], order: Array, label: Array, valid: Bool[Array, " n"]
 ) -> Float[Array, " n"]:
-    """Sums by cluster: a scan that begins anew at the first of each."""
-    label = label[order]
-    first = jnp.concatenate([jnp.ones(1, bool), label[1:] != label[:-1]])
-
-    def add(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
-        return left[0] | right[0], right[1] + jnp.where(right[0], 0, left[1])
-
-    sums = jax.lax.associative_scan(add, (first, scores[order]))[1]
-    last = jnp.searchsorted(label, jnp.arange(label.shape[0]), side="right") - 1
-    return jnp.where(valid, sums[jnp.maximum(last, 0)], 0)
+    """Sums by cluster, of the units in the order of their labels."""
+    sums = segment_sums(scores[order], label[order], label.shape[0])
+    return jnp.where(valid, sums, 0)
 
 
 def drawn_from(sample: Sample) -> Drawn:

@@ -1,7 +1,7 @@
 """Intervals for single queries: the bootstrap of a group's means, the group held fixed."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,20 +26,27 @@ BLOCK = 32  # draws that resampling_weights makes at once
 class GroupBootstrap(IntervalMethod):
     """Normal intervals for tau(x) of every query: its group's units resampled within each arm.
 
-    The group is held fixed; a draw is the self-normalised mean sum w y / sum w of an arm, of
-    residuals from the model where effects are adjusted, and the draws' variance is that of the
-    mean. Over the group's variance s^2 (with n, not n - 1) it is
-    1/n for "multinomial", 1/(n + 1) for "bayesian", E[1/N | N > 0] for "poisson" with N a Poisson
-    count of mean n (.258 at n = 5, .113 at n = 10; draws with N = 0 are left out). Since s^2 falls
-    short of sigma^2 by (n - 1)/n, poisson comes nearest to sigma^2/n: 1.03 times it at n = 5, where
-    multinomial has .80 and bayesian .67. The arms' variances add up. These are for equal weights.
+    The group is held fixed. A draw is the self-normalised mean sum w y / sum w of an arm, of
+    residuals from the model where effects are adjusted; the draws' variance is that of the mean.
+
+    With n units of equal weight in the arm, and s^2 their variance (with n, not n - 1), it is
+
+        s^2 / n                     for "multinomial",
+        s^2 / (n + 1)               for "bayesian",
+        s^2 E[1/N | N > 0]          for "poisson", N a Poisson count of mean n; draws with N = 0 are
+                                    left out (the factor is .258 at n = 5, .113 at n = 10).
+
+    E s^2 = sigma^2 (n - 1) / n, so that poisson comes nearest to sigma^2 / n: 1.03 times it at
+    n = 5, where multinomial has .80 and bayesian .67. The arms' variances add up.
 
     Only means are resampled. Under effect "own" the query's outcome is no mean: the other arm alone
     is resampled, and sigma^2(x) of the own arm is added, from the group or, where the query is
     alone in it, pooled over all groups (marked `pooled`). Under "group", and for points, both means
-    are. A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with
-    sampling weights 5 effective ones, (sum w)^2 / sum w^2): other queries get no bounds (NaN),
-    counted with the reason when the interval is printed and in the column `reason` of its frame.
+    are.
+
+    A mean of few units hardly moves, so every arm whose mean is used needs 5 units (with sampling
+    weights 5 effective ones, (sum w)^2 / sum w^2). Other queries get no bounds (NaN), counted with
+    the reason when the interval is printed and in the column `reason` of its frame.
 
     **Arguments:** `draws`; `weights`: "poisson" and "bayesian" run under jit and vmap,
     "multinomial" on concrete arrays only, a group at a time; `level`.
@@ -68,14 +75,14 @@ class GroupBootstrap(IntervalMethod):
         """One interval a query; NaN where the query has no match or an arm is too small."""
         check_groups(effects, "jc.GroupBootstrap")
         key = as_key(key, "jc.GroupBootstrap")
-        used, enough = _usable(effects)
+        means = _usable(effects)
         if self.weights == "multinomial":
-            variance = _picked(effects, _both(used, enough), key, self.draws)
+            variance = _picked(effects, means.wanted(), key, self.draws)
         else:
             variance = _weighted(effects, key, self.draws, self.weights)
         query, treated = effects.matching.query, effects.matching.query_treated
         own = own_or_pooled(effects)[0] if effects.effect == "own" else None
-        total, pooled = _total(variance, used, enough, own, effects.alone, query, treated)
+        total, pooled = _total(variance, means, own, effects.alone, query, treated)
         return normal_interval(
             effects.ite,
             total,
@@ -87,6 +94,21 @@ class GroupBootstrap(IntervalMethod):
         )
 
 
+class _Means(NamedTuple):
+    """The arms' means of each of q queries.
+
+    - `used` (q, 2): the mean of controls, and of treated, is a part of the effect.
+    - `enough` (q,): the query is matched, and every mean that is used has the units it needs.
+    """
+
+    used: Bool[Array, "q 2"]
+    enough: Bool[Array, " q"]
+
+    def wanted(self) -> Bool[Array, "q 2"]:
+        """The means whose variance is asked for."""
+        return _both(self.used, self.enough)
+
+
 @on_host
 def _both(lib: Any, used: Bool[Array, "q 2"], enough: Bool[Array, " q"]) -> Bool[Array, "q 2"]:
     return used & enough[:, None]
@@ -96,14 +118,14 @@ def _both(lib: Any, used: Bool[Array, "q 2"], enough: Bool[Array, " q"]) -> Bool
 def _total(
     lib: Any,
     variance: Float[Array, "q 2"],
-    used: Bool[Array, "q 2"],
-    enough: Bool[Array, " q"],
+    means: _Means,
     own: Float[Array, "q 2"] | None,
     alone: Bool[Array, "q 2"],
     query: Int[Array, " q"],
     treated: Bool[Array, " q"],
 ) -> tuple[Float[Array, " q"], Bool[Array, " q"]]:
     """Variances of the means that are used, with the own outcome's for rows; which are pooled."""
+    used, enough = means
     total, pooled = lib.where(used, variance, 0).sum(1), lib.zeros_like(enough)
     if own is not None:
         row = (query >= 0) & enough
@@ -113,7 +135,7 @@ def _total(
     return lib.where(enough, total, lib.nan), pooled
 
 
-def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
+def _usable(effects: Effects) -> _Means:
     """Which arms' means are used, and which queries have units enough in each of them.
 
     **Raises:** ValueError with the counts when no query has, or the units are in clusters.
@@ -134,7 +156,7 @@ def _usable(effects: Effects) -> tuple[Bool[Array, "q 2"], Bool[Array, " q"]]:
             f"{_units(effects)} in every arm {USED} (the most is {largest:.3g}): ask for larger "
             f"groups with min_controls={LEAST}, or use jc.ConservativeNormal()."
         )
-    return used, enough
+    return _Means(used, enough)
 
 
 @on_host
@@ -185,7 +207,7 @@ def _weighted(
         )
         sums = effects.matching.sums(_with_products(first_rows(w, sample.n), y))
         parts.append(_moments(sums, mean, draws - start * BLOCK))
-    return _spread(parts)
+    return _variance_of_draws(parts)
 
 
 @on_host
@@ -219,7 +241,7 @@ def _moments(
 
 
 @on_host
-def _spread(lib: Any, parts: list[Array]) -> Float[Array, "q 2"]:
+def _variance_of_draws(lib: Any, parts: list[Array]) -> Float[Array, "q 2"]:
     """The variance from the moments of all blocks."""
     count, first, second = lib.stack(parts).sum(0)
     count = lib.maximum(count, 1)

@@ -2,14 +2,16 @@
 
 from jcausal_kernels.bootstrap import bootstrap_sums as bootstrap_sums
 from jcausal_kernels.bootstrap import resampling_weights as resampling_weights
+from jcausal_kernels.box_cells import BoxNodes as BoxNodes
+from jcausal_kernels.box_levels import LevelRule as LevelRule
 from jcausal_kernels.box_levels import Levels as Levels
+from jcausal_kernels.box_levels import LevelUnits as LevelUnits
 from jcausal_kernels.box_levels import box_levels as box_levels
 from jcausal_kernels.box_members import MISSING as MISSING
 from jcausal_kernels.box_members import CodedBoxes as CodedBoxes
 from jcausal_kernels.box_members import Units as Units
 from jcausal_kernels.box_members import membership as membership
 from jcausal_kernels.box_search import BoxProblems as BoxProblems
-from jcausal_kernels.box_search import Nodes as Nodes
 from jcausal_kernels.box_search import Search as Search
 from jcausal_kernels.box_search import box_problems as box_problems
 from jcausal_kernels.box_search import box_search as box_search
@@ -22,10 +24,13 @@ from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.nearest_in_groups import nearest_in_groups as nearest_in_groups
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
+from jcausal_kernels.segments import segment_starts as segment_starts
+from jcausal_kernels.segments import segment_sums as segment_sums
 from jcausal_kernels.segments import segmented_scan as segmented_scan
+from jcausal_kernels.segments import sums_by_group as sums_by_group
 from jcausal_kernels.split_scan import Splits as Splits
-from jcausal_kernels.split_scan import sorted_order as sorted_order
 from jcausal_kernels.split_scan import split_scan as split_scan
 from jcausal_kernels.split_scan import with_many_values as with_many_values
+from jcausal_kernels.split_sorted import sorted_order as sorted_order
 from jcausal_kernels.subset_search import Subset as Subset
 from jcausal_kernels.subset_search import subset_search as subset_search

@@ -14,12 +14,14 @@ gathers n b rows. Bytes: one block of at most `max_bytes`; the (n, b) weights ar
 
 from functools import partial
 from math import exp, factorial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
+
+from jcausal_kernels.blocks import cut
 
 Implementation = Literal["auto", "reference", "xla"]
 Weights = Literal["poisson", "multinomial", "bayesian"]
@@ -28,6 +30,14 @@ PICKS = 256  # and a draw's picks in runs of this many
 
 _CUMULATED = [sum(exp(-1) / factorial(i) for i in range(j + 1)) for j in range(13)]
 _STEPS = [min(round(share * 2**32), 2**32 - 1) for share in _CUMULATED]
+
+
+class _Named(NamedTuple):
+    """What is summed: see the arguments of `bootstrap_sums`."""
+
+    values: Float[Array, "n d"]
+    identity: UInt32[Array, "n 2"]
+    valid: Bool[Array, " n"]
 
 
 def _unit_words(key: PRNGKeyArray, identity: Array) -> Array:
@@ -89,14 +99,9 @@ def _all_weights(
 
 
 def _reference(
-    values: Array,
-    identity: Array,
-    valid: Array,
-    key: PRNGKeyArray,
-    draws: int,
-    weights: Weights,
-    max_bytes: int,
+    units: _Named, key: PRNGKeyArray, draws: int, weights: Weights, max_bytes: int
 ) -> Array:
+    values, identity, valid = units
     w = _all_weights(identity, valid, key, draws, weights, values.dtype)
     known = jnp.where(valid[:, None], values, 0)
     return jnp.matmul((w - 1).T, known, precision=lax.Precision.HIGHEST)
@@ -105,17 +110,11 @@ def _reference(
 # (3) The tuned version: blocks of units by blocks of draws; the multinomial gathers its picks.
 
 
-def _cut(array: Array, block: int) -> Array:
-    pad = -array.shape[0] % block
-    padded = jnp.pad(array, [(0, pad)] + [(0, 0)] * (array.ndim - 1))
-    return padded.reshape(-1, block, *array.shape[1:])
-
-
 def _streamed(
     columns: Array, words: Array, kind: str, draws: int, weights: Weights, block: int
 ) -> Array:
     """sum_k w[b, k] columns[k], with w - 1 in the place of w for Poisson weights."""
-    parts, less = (_cut(words, block), _cut(columns, block)), int(weights == "poisson")
+    parts, less = (cut(words, block), cut(columns, block)), int(weights == "poisson")
 
     def some_draws(i: Array) -> Array:
         def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
@@ -145,15 +144,8 @@ def _gathered(centred: Array, key: PRNGKeyArray, count: Array, draws: int, max_b
     return lax.map(one_draw, jnp.arange(draws), batch_size=min(many, draws))
 
 
-def _xla(
-    values: Array,
-    identity: Array,
-    valid: Array,
-    key: PRNGKeyArray,
-    draws: int,
-    weights: Weights,
-    max_bytes: int,
-) -> Array:
+def _xla(units: _Named, key: PRNGKeyArray, draws: int, weights: Weights, max_bytes: int) -> Array:
+    values, identity, valid = units
     count, valid_column = valid.sum(), valid[:, None]
     known = jnp.where(valid_column, values, 0)
     if weights != "poisson":  # the weights add up to m, so that a constant may be taken off
@@ -171,11 +163,9 @@ def _xla(
 # (4) The choice: "auto" is the blocked version on every platform.
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _sums(
-    values: Array,
-    identity: Array,
-    valid: Array,
+    units: _Named,
     key: PRNGKeyArray,
     draws: int,
     weights: Weights,
@@ -183,7 +173,7 @@ def _sums(
     implementation: Implementation,
 ) -> Array:
     chosen = _reference if implementation == "reference" else _xla
-    return chosen(values, identity, valid, key, draws, weights, max_bytes)
+    return chosen(units, key, draws, weights, max_bytes)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -231,7 +221,8 @@ def bootstrap_sums(
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
     if draws < 1:
         raise ValueError(f"draws is {draws}: it must be at least 1.")
-    return _sums(values, identity, valid, key, draws, weights, max_bytes, implementation)
+    units = _Named(values, identity, valid)
+    return _sums(units, key, draws, weights, max_bytes, implementation)
 
 
 def resampling_weights(

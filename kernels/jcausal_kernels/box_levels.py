@@ -32,6 +32,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jcausal_kernels.blocks import add
+
 Implementation = Literal["auto", "reference", "xla", "sort"]
 Sums = tuple[Array, Array, Array, Array]  # units, weight, squares, drift: (m levels, 2 arms, b)
 QUERIES, CHUNK, COLUMNS = 64, 1024, 16  # queries and units at once, columns in one pass
@@ -40,26 +42,74 @@ LEAST = 1e-12  # of the largest weight: the least that a unit counts (squares mu
 
 
 class Levels(NamedTuple):
-    """The chosen level of each query, its cost, and the units of its box by arm."""
+    """What is chosen for each of q queries.
+
+    - `level` (q,): the level of its box.
+    - `cost` (q,): its squared bias plus variance.
+    - `counts` (q, 2): units in its box, controls and treated.
+    """
 
     level: Float[Array, " q"]
     cost: Float[Array, " q"]
     counts: Int[Array, "q 2"]
 
 
+class LevelUnits(NamedTuple):
+    """The n units of which boxes are made, in d columns.
+
+    - `cells` (n, d): where a unit stands, one place in the lines a column: outside 0 to s - 1 for a
+      cell that is never opened.
+    - `values` (n, 2): predictions without and with treatment, of which its own arm's is used.
+    - `arm` (n,): True for the treated.
+    - `weight` (n,): sampling weights; a unit of none or less is nobody.
+    """
+
+    cells: Int[Array, "n d"]
+    values: Float[Array, "n 2"]
+    arm: Bool[Array, " n"]
+    weight: Float[Array, " n"]
+
+
+class LevelRule(NamedTuple):
+    """What makes a box good, for q queries; arms are controls and treated.
+
+    - `home` (q, 2): the query's own predictions.
+    - `use` (q, 2): how much each arm's error counts, 0 for not at all.
+    - `noise` (2,): variances of an outcome about its prediction.
+    - `minimum` (2,): units that a box needs.
+    - `share` (2,): the part of each arm that was drawn, so that a unit stands for 1 / share.
+    """
+
+    home: Float[Array, "q 2"]
+    use: Float[Array, "q 2"]
+    noise: Float[Array, "2"]
+    minimum: Int[Array, "2"]
+    share: Float[Array, "2"]
+
+
 class _Units(NamedTuple):
-    cells: Array  # (n, d), s for one that is never opened
-    arm: Array
-    weight: Array  # over the largest
-    own: Array  # the prediction in the unit's arm
+    """The units as they are summed.
+
+    - `cells` (n, d): as in `LevelUnits`, s for one that is never opened.
+    - `arm` (n,): True for the treated.
+    - `weight` (n,): over the largest; 0 for nobody.
+    - `own` (n,): the prediction in the unit's arm.
+    """
+
+    cells: Int[Array, "*n d"]
+    arm: Bool[Array, "*n"]
+    weight: Float[Array, "*n"]
+    own: Float[Array, "*n"]
 
 
 class _Rule(NamedTuple):
-    home: Array  # (2, b)
-    use: Array  # (2, b)
-    noise: Array
-    minimum: Array
-    share: Array
+    """As `LevelRule`, for b queries that are solved together: `home` and `use` are (2, b)."""
+
+    home: Float[Array, "2 b"]
+    use: Float[Array, "2 b"]
+    noise: Float[Array, "2"]
+    minimum: Int[Array, "2"]
+    share: Float[Array, "2"]
 
 
 def _costs(sums: Sums, rule: _Rule) -> Array:
@@ -153,20 +203,12 @@ def _bins(cells: Array, lines: Array) -> tuple[Array, Array]:
     return edges.T, place.T.reshape(k, c, -1)
 
 
-def _add(total: tuple[Array, Array], part: Array) -> tuple[Array, Array]:
-    """Add a part to a sum and what rounding took off it to the rest."""
-    old, rest = total
-    new = old + part
-    taken = new - old
-    return new, rest + ((old - (new - taken)) + (part - taken))
-
-
 def _fill(units: _Units, place: Array, home: Array, m: int) -> tuple[Array, Array]:
     """Sums over the units of each bin, (m, 2, b, 4), and what rounding took off them."""
     b, dtype = place.shape[2], jnp.result_type(units.own, home)
     query = jnp.arange(b, dtype=jnp.int32)
 
-    def add(total: tuple[Array, Array], chunk: tuple[_Units, Array]) -> tuple:
+    def more(total: tuple[Array, Array], chunk: tuple[_Units, Array]) -> tuple:
         unit, place = chunk
         row = (2 * place + unit.arm[:, None]) * b + query
         w = jnp.broadcast_to(unit.weight[:, None], place.shape)
@@ -174,22 +216,25 @@ def _fill(units: _Units, place: Array, home: Array, m: int) -> tuple[Array, Arra
         columns = jnp.stack(columns, 2).astype(dtype).reshape(-1, 4)
         part = jnp.zeros((2 * (m + 1) * b, 4), dtype)
         part = part.at[row.reshape(-1)].add(columns, mode="promise_in_bounds")
-        return _add(total, part[: 2 * m * b]), None
+        return add(total, part[: 2 * m * b]), None
 
     none = jnp.zeros((2 * m * b, 4), dtype)
-    total, rest = lax.scan(add, (none, none), (units, place))[0]
+    total, rest = lax.scan(more, (none, none), (units, place))[0]
     return total.reshape(m, 2, b, 4), rest.reshape(m, 2, b, 4)
 
 
 def _binned(units: _Units, lines: Array, rule: _Rule) -> tuple:
     """The choice for one block of queries, on CPU."""
     chunk, never = max(CHUNK, lines.shape[1]), lines.shape[1] - 1
-    units = _Units(_cut(units.cells, chunk, never), *(_cut(each, chunk) for each in units[1:]))
+    units = _Units(
+        _equal_blocks(units.cells, chunk, never),
+        *(_equal_blocks(each, chunk) for each in units[1:]),
+    )
     edges, place = _bins(units.cells, lines)
     whole, rest = _fill(units, place, rule.home, edges.shape[0])
 
     def run(total: tuple[Array, Array], part: tuple[Array, Array]) -> tuple:
-        total = _add((total[0], total[1] + part[1]), part[0])
+        total = add((total[0], total[1] + part[1]), part[0])
         count = sum(each[..., 0].astype(jnp.int32) for each in total)
         return total, (count, total[0] + total[1])
 
@@ -222,7 +267,7 @@ def _sorted(units: _Units, lines: Array, rule: _Rule) -> tuple:
 # (4) The choice: "auto" and "xla" are the bins on CPU and the sort elsewhere.
 
 
-def _cut(array: Array, most: int, value: float = 0) -> Array:
+def _equal_blocks(array: Array, most: int, value: float = 0) -> Array:
     """Pad and split the first axis into the fewest equal blocks, one at least: (k, block, ...)."""
     n = array.shape[0]
     k = max(-(-n // most), 1)
@@ -238,7 +283,7 @@ def _in_blocks(solve: Callable, queries: int, units: _Units, lines: Array, rule:
         table, home, use = block
         return solve(units, table, rule._replace(home=home.T, use=use.T))
 
-    blocks = tuple(_cut(each, queries) for each in (lines, rule.home.T, rule.use.T))
+    blocks = tuple(_equal_blocks(each, queries) for each in (lines, rule.home.T, rule.use.T))
     out = lax.map(one, blocks)
     return tuple(each.reshape(-1, *each.shape[2:])[: lines.shape[0]] for each in out)
 
@@ -250,7 +295,7 @@ def _tuned(units: _Units, lines: Array, rule: _Rule, how: str, sizes: tuple) -> 
     return lax.platform_dependent(units, lines, rule, cpu=bins, default=sort)
 
 
-def _prepare(lines: Array, units: tuple[Array, ...]) -> tuple[_Units, Array]:
+def _prepare(lines: Array, units: LevelUnits) -> tuple[_Units, Array]:
     """The units, nobody if there are none, and the lines with a last cell that is never opened."""
     cells, values, arm, weight = units
     if cells.shape[1] == 0:
@@ -265,7 +310,9 @@ def _prepare(lines: Array, units: tuple[Array, ...]) -> tuple[_Units, Array]:
     lines = jnp.pad(lines, [(0, 0), (0, 1)], constant_values=jnp.inf)
     rest = arm, jnp.where(nobody, 0, share), jnp.where(nobody, 0, own)
     some = max(arm.shape[0], 1)
-    return _Units(_cut(cells, some, s)[0], *(_cut(each, some)[0] for each in rest)), lines
+    return _Units(
+        _equal_blocks(cells, some, s)[0], *(_equal_blocks(each, some)[0] for each in rest)
+    ), lines
 
 
 def _sound(lines: Array, weight: Array, rule: _Rule) -> Array:
@@ -278,14 +325,14 @@ def _sound(lines: Array, weight: Array, rule: _Rule) -> Array:
 
 @partial(jax.jit, static_argnames=("how", "sizes"))
 def _solve(
-    lines: Array, units: tuple[Array, ...], rule: _Rule, how: str, sizes: tuple[int, int]
+    lines: Array, units: LevelUnits, given: LevelRule, how: str, sizes: tuple[int, int]
 ) -> Levels:
-    lines, units, rule = lax.stop_gradient((lines, units, rule))
-    rule = rule._replace(home=rule.home.T, use=rule.use.T)
+    lines, units, given = lax.stop_gradient((lines, units, given))
+    rule = _Rule(given.home.T, given.use.T, *given[2:])
     these, table = _prepare(lines, units)
     solve = _reference if how == "reference" else partial(_tuned, how=how, sizes=sizes)
     level, cost, counts, sound = solve(these, table, rule)
-    sound &= _sound(lines, units[3], rule)
+    sound &= _sound(lines, units.weight, rule)
     level, cost = (jnp.where(sound, each, jnp.nan) for each in (level, cost))
     return Levels(level, cost, jnp.where(sound[:, None], counts, 0))
 
@@ -303,16 +350,9 @@ def _sizes(n: int, s: int, item: int, max_bytes: int) -> tuple[int, int]:
 
 def box_levels(
     lines: Float[Array, "q s"],
-    cells: Int[Array, "n d"],
-    values: Float[Array, "n 2"],
-    arm: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    home: Float[Array, "q 2"],
+    units: LevelUnits,
+    rule: LevelRule,
     *,
-    noise: Float[Array, "2"],
-    use: Float[Array, "q 2"],
-    minimum: Int[Array, "2"],
-    share: Float[Array, "2"],
     max_bytes: int = 2**26,
     implementation: Implementation = "auto",
 ) -> Levels:
@@ -321,15 +361,9 @@ def box_levels(
     Under vmap and jit; the gradient of a choice is zero.
 
     **Arguments:** `lines` (q, s) the level at which a query's box opens each cell of each column,
-    the cells of all columns side by side: +inf for never; `cells` (n, d) where each unit stands,
-    one place in `lines` a column: outside 0 to s - 1 for a cell that is never opened; `values`
-    (n, 2) predictions without and with treatment, of which a unit's own arm is used; `arm` (n,)
-    True for the treated; `weight` (n,) sampling weights: a unit of none or less is nobody; `home`
-    (q, 2) the query's own predictions; `noise` (2,) variances by arm (0 controls, 1 treated) of an
-    outcome about its prediction; `use` (q, 2) how much each arm's error counts, 0 for not at all;
-    `minimum` (2,) units of each arm that a box needs; `share` (2,) the part of each arm that was
-    drawn, so that a unit stands for 1 / share; `max_bytes` the budget of working memory;
-    `implementation` "auto" and "xla" for what is fastest, "sort" for one way on every platform.
+    the cells of all columns side by side: +inf for never; `units`, `rule` (see the classes);
+    `max_bytes` the budget of working memory; `implementation` "auto" and "xla" for what is fastest,
+    "sort" for one way on every platform.
 
     **Returns:** `Levels`: level (q,), cost (q,), units in the box by arm (q, 2) int32. Where no
     level is allowed, NaN, inf and 0. NaN, NaN and 0 where a query has a line of NaN or -inf, or in
@@ -341,11 +375,10 @@ def box_levels(
     """
     if implementation not in ("auto", "reference", "xla", "sort"):
         raise ValueError(f"implementation is {implementation!r}: use auto, reference, xla or sort.")
-    units = cells, values, arm, weight
-    if len({a.shape[0] for a in units}) > 1 or len({a.shape[0] for a in (lines, home, use)}) > 1:
+    rows = {a.shape[0] for a in units}, {a.shape[0] for a in (lines, rule.home, rule.use)}
+    if len(rows[0]) > 1 or len(rows[1]) > 1:
         wanted = "one row a unit in cells, values, arm, weight; one a query in lines, home, use"
         raise ValueError(f"The rows disagree: {wanted}.")
-    item = jnp.result_type(lines, values, home).itemsize
-    sizes = _sizes(cells.shape[0], lines.shape[1], item, max_bytes)
-    rule = _Rule(home, use, noise, minimum, share)
+    item = jnp.result_type(lines, units.values, rule.home).itemsize
+    sizes = _sizes(units.cells.shape[0], lines.shape[1], item, max_bytes)
     return _solve(lines, units, rule, implementation, sizes)

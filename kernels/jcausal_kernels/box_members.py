@@ -20,9 +20,12 @@ FEW_LEVELS = 32  # up to here a plane of bits a level is cheaper than a look at 
 
 
 class Units(NamedTuple):
-    """The units on their ladders: a unit with a negative code is in no box.
+    """The n units on their ladders.
 
-    A code of `MISSING` passes every interval of its column.
+    - `codes` (n, p): the place on each ordered column's ladder, from 0; a unit with a negative code
+      is in no box; `MISSING` passes every interval of its column.
+    - `levels` (n, c): the level of each category, from 0.
+    - `arm` (n,): True for the treated.
     """
 
     codes: Int[Array, "n p"]
@@ -31,7 +34,11 @@ class Units(NamedTuple):
 
 
 class CodedBoxes(NamedTuple):
-    """Boxes on the ladders: inclusive codes, and for each category the levels that are open."""
+    """q boxes on the ladders.
+
+    - `lower`, `upper` (q, p): the first and last code of each ordered column that is inside.
+    - `open` (q, c, l): which levels of each category are inside.
+    """
 
     lower: Int[Array, "q p"]
     upper: Int[Array, "q p"]
@@ -55,8 +62,13 @@ def membership(units: Units, coded: CodedBoxes) -> Bool[Array, "q n"]:
     return reduce(jnp.logical_and, columns + sets, everyone)
 
 
-class Plan(NamedTuple):
-    """Boxes and words (of 32 units) in a block; a code has `digits` digits of `width` bits."""
+class BlockPlan(NamedTuple):
+    """How units, boxes and codes are cut up.
+
+    - `boxes`: boxes in a block.
+    - `words`: words, of 32 units, in a block.
+    - `digits`, `width`: a code has so many digits of so many bits.
+    """
 
     boxes: int
     words: int
@@ -75,7 +87,16 @@ class Plan(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block of units, and its bits; a unit that is not live is in no box."""
+    """A block of k units, and its bits in w words.
+
+    - `units` (k): the units themselves.
+    - `live` (k,): the others are in no box.
+    - `below` (p, r, w): of each column, table row by row: whose digit is below r (see `_tables`).
+    - `missing` (p, w): whose code is `MISSING`.
+    - `levels` (c, l, w): who has each level; no rows where there are many levels.
+    - `valid` (w,): who is live.
+    - `arms` (2, w): the controls and the treated.
+    """
 
     units: Units
     live: Bool[Array, " k"]
@@ -103,7 +124,7 @@ def scan_bits(step: Callable, words: Array, dtype: jnp.dtype, carry: Any, blocks
     return lax.scan(plane, carry, (jnp.arange(32, dtype=jnp.uint32), blocks))
 
 
-def _tables(codes: Array, plan: Plan) -> Array:
+def _tables(codes: Array, plan: BlockPlan) -> Array:
     """For each column, digit and r: the bits of the units whose digit is below r."""
     p, k = codes.shape
     shifts = jnp.arange(plan.digits * plan.width, dtype=jnp.int32)[:, None]
@@ -127,12 +148,12 @@ def rows_at(units: Array, start: Array, count: int) -> Array:
     return lax.dynamic_slice_in_dim(units, start, count)
 
 
-def start_of(i: Array, n: int, plan: Plan) -> Array:
+def start_of(i: Array, n: int, plan: BlockPlan) -> Array:
     """Where block i begins: the last block ends with the last unit, so it may reach back."""
     return jnp.minimum(i * plan.units, max(n - plan.units, 0))
 
 
-def block_of(units: Units, i: Array, plan: Plan, count: int, again: bool = False) -> Block:
+def block_of(units: Units, i: Array, plan: BlockPlan, count: int, again: bool = False) -> Block:
     """Block i of the units; those that an earlier block had are live only if wanted `again`.
 
     `count` is the number of levels that a category can have.
@@ -158,7 +179,7 @@ def block_of(units: Units, i: Array, plan: Plan, count: int, again: bool = False
     return lax.optimization_barrier(block)
 
 
-def _rows(edge: Array, plan: Plan) -> Array:
+def _rows(edge: Array, plan: BlockPlan) -> Array:
     """Rows of the tables that tell which codes are below an edge: (q, p) -> (p, 2 D - 1, q)."""
     radix = 2**plan.width
     rows = []
@@ -178,7 +199,7 @@ def _below(table: Array, rows: Array) -> Array:
     return out
 
 
-def words_of(block: Block, boxes: CodedBoxes, plan: Plan) -> Array:
+def words_of(block: Block, boxes: CodedBoxes, plan: BlockPlan) -> Array:
     """Membership of a block of boxes in a block of units, as words: (q, w)."""
     lower = _rows(jnp.clip(boxes.lower, 0, plan.heights), plan)
     upper = _rows(jnp.clip(boxes.upper, -1, plan.heights - 1) + 1, plan)

@@ -6,7 +6,7 @@ over boxes -reach[0] <= away[k] <= reach[1], reach (2, c) in codes. A node is an
 box; `box_bounds` says what no box between them can fall below, cuts edges off, and splits. Every
 problem keeps its own nodes, the most promising of a step's children last; a step takes the last
 ones of several problems, 16 a lane, and in every lane a box moves one column of its edges to where
-they are best (coordinate descent, begun anew from a node's guess where it is stuck).
+they are best (`box_descent`; begun anew from a node's guess where it is stuck).
 Costs are whole numbers: sums are exact, and the least box is the least box of these costs.
 w problems of n cells and c columns, g lanes a step: about g n c words of memory, 60 operations for
 each of 16 g n c.
@@ -22,21 +22,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
-from jcausal_kernels.box_bounds import (
-    CONTROL,
-    LANE,
-    LAST,
-    TREATED,
-    Boxes,
-    Judged,
-    Lanes,
-    descend,
-    judge,
-    none,
-    totals,
-)
+from jcausal_kernels.box_bounds import Judged, judge
+from jcausal_kernels.box_cells import CONTROL, LANE, LAST, TREATED, BoxNodes, LaneProblems, none
+from jcausal_kernels.box_descent import descend, totals
 
 Implementation = Literal["auto", "reference", "xla"]
 
@@ -44,11 +34,19 @@ Implementation = Literal["auto", "reference", "xla"]
 class BoxProblems(NamedTuple):
     """Cells around the starts of boxes: units at one place are one cell.
 
-    `away` (n, w, c): codes up, or below 0 down, from the start; `cost` (n, w); `units` (n, w, 2)
-    by arm; `query` (w,): whose box is sought. By column, cells of no distance first, then down
-    and then up, outward: `order` (n, w, c) says which, `code` is their `away`, `price` their cost,
-    `mark` where a code ends and whom they hold. The absolute costs of a problem must add up to
-    less than a quarter of the integers. A cell of zeros is padding.
+    - `away` (n, w, c): codes from the start to the cell, above 0 for up, below 0 for down.
+    - `cost` (n, w): what the cell adds to the cost of a box. The absolute costs of a problem must
+      add up to less than a quarter of the largest integer.
+    - `units` (n, w, 2): its controls and its treated.
+    - `query` (w,): whose box is sought.
+
+    Of each column, with the cells of no distance first, then those down and then up, outward:
+
+    - `order` (n, w, c): which cell it is.
+    - `code`, `price` (n, w, c): its `away` in this column, and its cost.
+    - `mark` (n, w, c): whether it is the last of its code, and whom it holds.
+
+    A cell of zeros is padding.
     """
 
     away: Int[Array, "n w c"]
@@ -61,23 +59,19 @@ class BoxProblems(NamedTuple):
     mark: Int[Array, "n w c"]
 
 
-class Nodes(NamedTuple):
-    """The parts of w problems that wait, at most r each: boxes that hold `inner`, in `outer`."""
-
-    inner: Int[Array, "w r 2 c"]
-    outer: Int[Array, "w r 2 c"]
-    bound: Int[Array, "w r"]
-
-
 class Search(NamedTuple):
-    """The nodes that wait (of each problem the first `size`, the last one next), and what is known.
+    """The nodes that wait, and what is known, of w problems and q queries.
 
-    `best` (q,): cost of the best box, half the largest integer without one; `reach` (q, 2, c): that
-    box; `visited` (q,) nodes; `lost` (q,): the least bound of nodes put aside at the limit.
-    `moving` (w, g, 2, c): boxes on their way down.
+    - `nodes` (w, r): of each problem the first `size` wait, the last one next.
+    - `size` (w,): how many.
+    - `best` (q,): the cost of the best box that is known, half the largest integer without one.
+    - `reach` (q, 2, c): that box.
+    - `visited` (q,): nodes looked into.
+    - `lost` (q,): the least bound of nodes put aside at the limit; as `best` without one.
+    - `moving` (w, g, 2, c): boxes on their way down, one for each lane that a problem can have.
     """
 
-    nodes: Nodes
+    nodes: BoxNodes
     size: Int[Array, " w"]
     best: Int[Array, " q"]
     reach: Int[Array, "q 2 c"]
@@ -135,12 +129,18 @@ def _reference(problem: BoxProblems, minimum: Int[Array, " 2"]) -> tuple[Array, 
 
 
 class _Taken(NamedTuple):
-    """What a step works on: g lanes, each of one problem."""
+    """What a step works on: g lanes, each of one problem.
 
-    problem: Array  # (g,)
-    chunk: Array  # (g,): the how manieth lane of its problem
-    there: Array  # (g,)
-    left: Array  # (w,) nodes that stay
+    - `problem` (g,): which problem.
+    - `chunk` (g,): the how manieth lane of its problem, from 0.
+    - `there` (g,): the lane has nodes.
+    - `left` (w,): nodes of each problem that stay.
+    """
+
+    problem: Int[Array, " g"]
+    chunk: Int[Array, " g"]
+    there: Bool[Array, " g"]
+    left: Int[Array, " w"]
 
 
 def _take(size: Array, lanes: int) -> _Taken:
@@ -155,13 +155,13 @@ def _take(size: Array, lanes: int) -> _Taken:
     return _Taken(problem, chunk, there, jnp.maximum(size - given, 0))
 
 
-def _nodes(state: Search, taken: _Taken) -> tuple[Boxes, Array]:
+def _nodes(state: Search, taken: _Taken) -> tuple[BoxNodes, Array]:
     """The nodes of each lane, and which of them there are."""
     last = state.size[taken.problem] - LANE * taken.chunk
     at = last[:, None] - 1 - jnp.arange(LANE)
     there = taken.there[:, None] & (at >= 0)
     rows = taken.problem[:, None], jnp.maximum(at, 0)
-    return Boxes(*(field[rows] for field in state.nodes)), there
+    return BoxNodes(*(field[rows] for field in state.nodes)), there
 
 
 def _better(state: Search, query: Array, total: Array, reach: Array) -> Search:
@@ -176,12 +176,12 @@ def _better(state: Search, query: Array, total: Array, reach: Array) -> Search:
     )
 
 
-def _children(judged: Judged, alive: Array) -> tuple[Boxes, Array]:
+def _children(judged: Judged, alive: Array) -> tuple[BoxNodes, Array]:
     """Two for each node that lives: its edge short of `at`, or at least there (g, 2 k, ...).
 
     A node whose inner box has grown comes back as it is, to be judged again.
     """
-    nodes = judged.boxes
+    nodes = judged.nodes
     g, k, _, c = nodes.inner.shape
     splits = (judged.at > 0) & ~judged.moved
     here = (jnp.arange(2 * c) == judged.side[..., None]).reshape(g, k, 2, c)
@@ -190,11 +190,11 @@ def _children(judged: Judged, alive: Array) -> tuple[Boxes, Array]:
     near = nodes._replace(outer=jnp.where(here, jnp.minimum(at - 1, nodes.outer), nodes.outer))
     far = nodes._replace(inner=jnp.where(here, at, nodes.inner))
     fits = (far.inner <= far.outer).all((2, 3))
-    both = Boxes(*(jnp.concatenate(pair, 1) for pair in zip(near, far)))
+    both = BoxNodes(*(jnp.concatenate(pair, 1) for pair in zip(near, far)))
     return both, jnp.concatenate([alive & (splits | judged.moved), alive & splits & fits], 1)
 
 
-def _put(state: Search, taken: _Taken, children: Boxes, there: Array) -> Search:
+def _put(state: Search, taken: _Taken, children: BoxNodes, there: Array) -> Search:
     """Lay children on the nodes that stay, the most promising of each problem last."""
     w = state.size.shape[0]
     problem = jnp.where(there, taken.problem[:, None], w).reshape(-1)
@@ -203,7 +203,7 @@ def _put(state: Search, taken: _Taken, children: Boxes, there: Array) -> Search:
     count = jnp.zeros(w + 1, jnp.int32).at[problem].add(1)
     first = jnp.cumsum(count) - count
     at = jnp.append(taken.left, 0)[problem] + jnp.arange(bound.size) - first[problem]
-    nodes = Nodes(
+    nodes = BoxNodes(
         *(
             old.at[problem, at].set(new.reshape(-1, *new.shape[2:])[order], mode="drop")
             for old, new in zip(state.nodes, children)
@@ -212,7 +212,9 @@ def _put(state: Search, taken: _Taken, children: Boxes, there: Array) -> Search:
     return state._replace(nodes=nodes, size=taken.left + count[:w])
 
 
-def _descent(state: Search, taken: _Taken, lanes: Lanes, guess: Array, minimum: Array) -> tuple:
+def _descent(
+    state: Search, taken: _Taken, lanes: LaneProblems, guess: Array, minimum: Array
+) -> tuple:
     """One move of a box in every lane; the state, the boxes and what they cost.
 
     Where a move brings nothing, or a box that lacks units, the next one begins at the guess.
@@ -236,7 +238,7 @@ def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state:
     taken = _take(state.size, g)
     nodes, there = _nodes(state, taken)
     problem = taken.problem
-    lanes = Lanes(*(getattr(found, name)[:, problem] for name in Lanes._fields))
+    lanes = LaneProblems(*(getattr(found, name)[:, problem] for name in LaneProblems._fields))
     query = jnp.broadcast_to(found.query[problem][:, None], there.shape)
     known = state.best[query] - slack
     live = there & (nodes.bound < known)
@@ -252,7 +254,7 @@ def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state:
         jnp.concatenate([total.reshape(-1), cost]),
         jnp.concatenate([nodes.inner.reshape(-1, *box.shape[1:]), box]),
     )
-    alive = live & judged.alive & (judged.boxes.bound < state.best[query] - slack)
+    alive = live & judged.alive & (judged.nodes.bound < state.best[query] - slack)
     children, kept = _children(judged, alive)
     state = _put(state, taken, children, kept)
     return state._replace(visited=state.visited.at[query].add(live), lost=lost)
@@ -294,7 +296,7 @@ def start_search(found: BoxProblems, queries: int, capacity: int, lanes: int = 1
     reach = jnp.stack([jnp.maximum(-found.away, 0).max(0), jnp.maximum(found.away, 0).max(0)], 1)
     most, kind = none(found.cost.dtype), found.away.dtype
     first = jnp.zeros((w, capacity, 2, c), kind)
-    nodes = Nodes(
+    nodes = BoxNodes(
         first, first.at[:, 0].set(reach), jnp.full((w, capacity), -most, found.cost.dtype)
     )
     return Search(

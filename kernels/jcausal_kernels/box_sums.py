@@ -20,29 +20,21 @@ rounding error from block to block, so that the error does not grow with n.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from jcausal_kernels.box_blocks import blocked_counts, blocked_sums, blocked_weights
 from jcausal_kernels.box_members import (
     FEW_LEVELS,
     MISSING,
-    Block,
+    BlockPlan,
     CodedBoxes,
-    Plan,
     Units,
-    block_of,
-    flags_of,
     membership,
-    pack,
-    rows_at,
-    scan_bits,
-    start_of,
-    words_of,
 )
 
 Implementation = Literal["auto", "reference", "xla"]
@@ -66,189 +58,7 @@ def _reference_weights(units: Units, coded: CodedBoxes, cotangent: Array) -> Arr
     return jnp.where(membership(units, coded)[:, :, None], own_arm, 0).sum(0)
 
 
-# (3) The tuned version: blocks of units by blocks of boxes, bits for membership.
-
-
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
-def _indices(n: int, plan: Plan) -> Array:
-    return jnp.arange(-(-n // plan.units), dtype=jnp.int32)
-
-
-def _fold(step: Callable, carry: Any, blocks: Any) -> Any:
-    """The carry after step(carry, block) for block after block."""
-    if len(jax.tree.leaves(blocks)[0]) == 1:
-        return step(carry, jax.tree.map(lambda a: a[0], blocks))
-    return lax.scan(lambda c, block: (step(c, block), None), carry, blocks)[0]
-
-
-def _each(step: Callable, blocks: tuple) -> Any:
-    """step(block) of every block of boxes."""
-    if len(jax.tree.leaves(blocks)[0]) == 1:
-        out = step(jax.tree.map(lambda a: a[0], blocks))
-        return jax.tree.map(lambda a: a[None], out)
-    return lax.map(step, blocks)
-
-
-def _add(total: tuple[Array, Array], part: Array) -> tuple[Array, Array]:
-    """Add a part to a sum and what rounding took off it to the rest."""
-    old, rest = total
-    new = old + part
-    taken = new - old
-    return new, rest + ((old - (new - taken)) + (part - taken))
-
-
-def _whole(total: tuple[Array, Array]) -> Array:
-    return jnp.where(jnp.isfinite(total[0]), total[0] + total[1], total[0])
-
-
-def _cut(array: Array, block: int) -> Array:
-    """Pad the first axis with zeros to whole blocks and split it: (blocks, block, ...)."""
-    pad = -array.shape[0] % block
-    padded = jnp.pad(array, [(0, pad)] + [(0, 0)] * (array.ndim - 1))
-    return padded.reshape(padded.shape[0] // block, block, *array.shape[1:])
-
-
-def _sum_words(block: Block, boxes: CodedBoxes, columns: Array, bad: Array, plan: Plan) -> tuple:
-    words = words_of(block, boxes, plan)
-    none = jnp.zeros((words.shape[0], columns.shape[1]), columns.dtype)
-
-    def add(total: Array, flags: Array, rows: Array) -> tuple:
-        return total + _matmul(flags, rows), None
-
-    rows = columns.reshape(32, plan.words, columns.shape[1])
-    part = lax.cond(
-        (words != 0).any(), lambda: scan_bits(add, words, rows.dtype, none, rows)[0], lambda: none
-    )
-    marks = pack(bad.T)
-    spoiled = lax.cond(
-        bad.any(),
-        lambda: ((words[:, None] & marks) != 0).any(2),
-        lambda: jnp.zeros((words.shape[0], 2), bool),
-    )
-    return part, spoiled
-
-
-def _sum_plain(block: Block, boxes: CodedBoxes, columns: Array, bad: Array) -> tuple:
-    member = flags_of(block, boxes).astype(columns.dtype)
-    return _matmul(member, columns), _matmul(member, bad.astype(columns.dtype)) > 0
-
-
-def _by_arm(values: Array, arm: Array) -> Array:
-    """Columns for the controls, then the same for the treated: (n, d) -> (n, 2 d)."""
-    return jnp.concatenate(
-        [jnp.where(arm[:, None], 0, values), jnp.where(arm[:, None], values, 0)], axis=1
-    )
-
-
-def _xla_sums(units: Units, coded: CodedBoxes, values: Array, plan: Plan) -> Array:
-    (n, d), q, levels = values.shape, coded.lower.shape[0], coded.open.shape[2]
-    boxes = CodedBoxes(*(_cut(a, plan.boxes) for a in coded))
-
-    def per_units(totals: tuple, i: Array) -> tuple:
-        block = block_of(units, i, plan, levels)
-        rows = rows_at(values, start_of(i, n, plan), plan.units)
-        finite = jnp.isfinite(rows)
-        columns = _by_arm(jnp.where(finite, rows, 0), block.units.arm)
-        bad = _by_arm(~finite.all(1, keepdims=True), block.units.arm)
-
-        def per_boxes(at: tuple) -> tuple:
-            box, total, spoiled = at
-            part, more = lax.platform_dependent(
-                block, box, columns, bad, cpu=partial(_sum_words, plan=plan), default=_sum_plain
-            )
-            return _add(total, part), spoiled | more
-
-        return _each(per_boxes, (boxes, *totals))
-
-    none = jnp.zeros((*boxes.lower.shape[:2], 2 * d), values.dtype)
-    spoiled = jnp.zeros((*boxes.lower.shape[:2], 2), bool)
-    total, spoiled = _fold(per_units, ((none, none), spoiled), _indices(n, plan))
-    out = _whole(total).reshape(boxes.lower.shape[0] * plan.boxes, 2, d)[:q]
-    return jnp.where(spoiled.reshape(-1, 2, 1)[:q], jnp.nan, out)
-
-
-def _spread_words(block: Block, boxes: CodedBoxes, shares: Array, bad: Array, plan: Plan) -> tuple:
-    words = words_of(block, boxes, plan)
-
-    def spread(columns: Array) -> Array:
-        out = scan_bits(
-            lambda _, flags, __: (None, _matmul(columns, flags)), words, columns.dtype, None, None
-        )[1]
-        return out.swapaxes(0, 1).reshape(columns.shape[0], plan.units)
-
-    def nothing(columns: Array) -> Array:
-        return jnp.zeros((columns.shape[0], plan.units), columns.dtype)
-
-    part = lax.cond((words != 0).any(), spread, nothing, shares)
-    return part, lax.cond(bad.any(), spread, nothing, bad.T.astype(shares.dtype)) > 0
-
-
-def _spread_plain(block: Block, boxes: CodedBoxes, shares: Array, bad: Array) -> tuple:
-    member = flags_of(block, boxes).astype(shares.dtype)
-    return _matmul(shares, member), _matmul(bad.T.astype(shares.dtype), member) > 0
-
-
-def _xla_weights(units: Units, coded: CodedBoxes, cotangent: Array, plan: Plan) -> Array:
-    n, (d, levels) = units.arm.shape[0], (cotangent.shape[2], coded.open.shape[2])
-    finite = jnp.isfinite(cotangent)
-    clean = jnp.where(finite, cotangent, 0).reshape(cotangent.shape[0], 2 * d)
-    parts = (*coded, clean, ~finite.all(2))
-    *boxes, clean, bad = (_cut(a, plan.boxes) for a in parts)
-    boxes = (CodedBoxes(*boxes), clean.swapaxes(1, 2), bad)
-
-    def per_units(out: Array, i: Array) -> Array:
-        block = block_of(units, i, plan, levels, again=True)
-        arm = block.units.arm
-
-        def per_boxes(carry: tuple, at: tuple) -> tuple:
-            total, spoiled = carry
-            part, more = lax.platform_dependent(
-                block, *at, cpu=partial(_spread_words, plan=plan), default=_spread_plain
-            )
-            part = jnp.where(arm, part[d:], part[:d])
-            return _add(total, part), spoiled | jnp.where(arm, more[1], more[0])
-
-        none = jnp.zeros((d, plan.units), cotangent.dtype)
-        total, spoiled = _fold(per_boxes, ((none, none), jnp.zeros_like(arm)), boxes)
-        rows = jnp.where(spoiled, jnp.nan, _whole(total)).T[:n]
-        return lax.dynamic_update_slice_in_dim(out, rows, start_of(i, n, plan), 0)
-
-    return _fold(per_units, jnp.zeros((n, d), cotangent.dtype), _indices(n, plan))
-
-
-def _count_words(block: Block, boxes: CodedBoxes, plan: Plan) -> Array:
-    words = words_of(block, boxes, plan)
-    return jnp.stack(
-        [lax.population_count(words & arm).sum(1, dtype=jnp.int32) for arm in block.arms], axis=1
-    )
-
-
-def _count_plain(block: Block, boxes: CodedBoxes) -> Array:
-    member, arm = flags_of(block, boxes), block.units.arm
-    return jnp.stack([(member & a).sum(1, dtype=jnp.int32) for a in (~arm, arm)], axis=1)
-
-
-def _xla_counts(units: Units, coded: CodedBoxes, plan: Plan) -> Array:
-    boxes = CodedBoxes(*(_cut(a, plan.boxes) for a in coded))
-
-    def per_units(totals: Array, i: Array) -> Array:
-        block = block_of(units, i, plan, coded.open.shape[2])
-
-        def per_boxes(at: tuple) -> Array:
-            box, total = at
-            count = partial(_count_words, plan=plan)
-            return total + lax.platform_dependent(block, box, cpu=count, default=_count_plain)
-
-        return _each(per_boxes, (boxes, totals))
-
-    none = jnp.zeros((*boxes.lower.shape[:2], 2), jnp.int32)
-    out = _fold(per_units, none, _indices(units.arm.shape[0], plan))
-    return out.reshape(-1, 2)[: coded.lower.shape[0]]
-
-
+# (3) The tuned version: blocks of units by blocks of boxes, bits for membership (`box_blocks`).
 # (4) The choice: "auto" is the blocked version on every platform (no GPU kernel has shown a win).
 
 
@@ -267,10 +77,10 @@ def _sums(
     units: Units,
     coded: CodedBoxes,
     values: Array,
-    plan: Plan,
+    plan: BlockPlan,
     implementation: Implementation,
 ) -> Array:
-    chosen = _chosen(implementation, _reference_sums, _xla_sums)
+    chosen = _chosen(implementation, _reference_sums, blocked_sums)
     return chosen(units, coded, values, plan)
 
 
@@ -279,17 +89,17 @@ def _weights(
     units: Units,
     coded: CodedBoxes,
     cotangent: Array,
-    plan: Plan,
+    plan: BlockPlan,
     implementation: Implementation,
 ) -> Array:
-    chosen = _chosen(implementation, _reference_weights, _xla_weights)
+    chosen = _chosen(implementation, _reference_weights, blocked_weights)
     return chosen(units, coded, cotangent, plan)
 
 
 # Each is linear in its values, so the gradient of one is the other; boxes carry no gradient.
 def _forward(primal: Callable) -> Callable:
     def rule(
-        units: Units, coded: CodedBoxes, values: Array, plan: Plan, how: Implementation
+        units: Units, coded: CodedBoxes, values: Array, plan: BlockPlan, how: Implementation
     ) -> tuple:
         return primal(units, coded, values, plan, how), (units, coded)
 
@@ -298,7 +108,7 @@ def _forward(primal: Callable) -> Callable:
 
 def _backward(adjoint: Callable) -> Callable:
     def rule(
-        plan: Plan, how: Implementation, boxes: tuple[Units, CodedBoxes], cotangent: Array
+        plan: BlockPlan, how: Implementation, boxes: tuple[Units, CodedBoxes], cotangent: Array
     ) -> tuple:
         return None, None, adjoint(*boxes, cotangent, plan, how)
 
@@ -311,7 +121,7 @@ _weights.defvjp(_forward(_weights), _backward(_sums))
 
 _jitted_sums = jax.jit(_sums, static_argnums=(3, 4))
 _jitted_weights = jax.jit(_weights, static_argnums=(3, 4))
-_jitted_counts = jax.jit(_xla_counts, static_argnums=2)
+_jitted_counts = jax.jit(blocked_counts, static_argnums=2)
 
 
 # (5) The public functions.
@@ -333,7 +143,7 @@ def _height(codes: Array, ladder: int | None) -> int:
 
 def _plan(
     units: Units, coded: CodedBoxes, row_bytes: int, max_bytes: int, ladder: int | None
-) -> Plan:
+) -> BlockPlan:
     """Check the columns; block sizes so that bits, and `row_bytes` a unit, fit the budget."""
     (n, p), c = units.codes.shape, units.levels.shape[1]
     wanted = (coded.lower.shape[1], coded.open.shape[1])
@@ -347,7 +157,7 @@ def _plan(
     tables = 8 * p * digits * (2**width + 1) + 4 * c * min(coded.open.shape[2], FEW_LEVELS)
     word = tables + 12 * boxes + 32 * (row_bytes + 8 * (p + c))
     words = min(max(max_bytes // word, 1), WORDS, -(-max(n, 1) // 32))
-    return Plan(boxes, words, digits, width)
+    return BlockPlan(boxes, words, digits, width)
 
 
 def _bytes(values: Array, columns: int, q: int) -> int:

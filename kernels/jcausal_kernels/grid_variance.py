@@ -22,7 +22,12 @@ Surface = Callable[[Float[Array, "m p"]], Float[Array, "m 2"]]
 
 
 class Slabs(NamedTuple):
-    """Proposals: a box around, and the stretch that is new in one column."""
+    """m proposals, in the covariates' own units.
+
+    - `lower`, `upper` (m, p): the box around each.
+    - `column` (m,): the covariate in which it grows.
+    - `start`, `stop` (m,): the stretch of that covariate that is new.
+    """
 
     lower: Float[Array, "m p"]
     upper: Float[Array, "m p"]

@@ -12,12 +12,14 @@ within `max_bytes`. Nothing is ever q x n.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from jcausal_kernels.blocks import cut
 
 Implementation = Literal["auto", "reference", "xla"]
 TILE, BLOCK = 64, 4096  # queries and units that are compared at once, at most
@@ -40,10 +42,17 @@ def _reference(values: Array, first: Array, last: Array, at: Array, k: int) -> t
 # (3) The tuned version: a tile of queries against the blocks of units that it spans.
 
 
-def _tile(
-    values: Array, first: Array, last: Array, at: Array, k: int, block: int
-) -> tuple[Array, Array]:
+class _Asked(NamedTuple):
+    """Queries, in one axis or in tiles: the rows from `first` to `last` - 1, and their features."""
+
+    first: Int[Array, "*q"]
+    last: Int[Array, "*q"]
+    at: Float[Array, "*q f"]
+
+
+def _tile(values: Array, asked: _Asked, k: int, block: int) -> tuple[Array, Array]:
     """The nearest of one tile; `values` has a block of rows more than there are units."""
+    first, last, at = asked
     some = last > first
     start = jnp.where(some, first, values.shape[0]).min()
     stop = jnp.where(some, last, 0).max()
@@ -65,15 +74,12 @@ def _tile(
 
 
 @partial(jax.jit, static_argnames=("k", "tile", "block"))
-def _tiled(
-    values: Array, first: Array, last: Array, at: Array, k: int, tile: int, block: int
-) -> tuple[Array, Array]:
-    (n, f), q = values.shape, at.shape[0]
-    first, last = (jnp.clip(each, 0, n).astype(jnp.int32) for each in (first, last))
+def _tiled(values: Array, asked: _Asked, k: int, tile: int, block: int) -> tuple[Array, Array]:
+    n, q = values.shape[0], asked.at.shape[0]
+    first, last = (jnp.clip(each, 0, n).astype(jnp.int32) for each in (asked.first, asked.last))
     values = jnp.pad(values, [(0, block), (0, 0)])
-    first, last = (jnp.pad(each, (0, -q % tile)).reshape(-1, tile) for each in (first, last))
-    at = jnp.pad(at, [(0, -q % tile), (0, 0)]).reshape(-1, tile, f)
-    found = lax.map(lambda p: _tile(values, p[0], p[1], p[2], k, block), (first, last, at))
+    tiles = _Asked(*(cut(each, tile) for each in (first, last, asked.at)))
+    found = lax.map(lambda some: _tile(values, some, k, block), tiles)
     rows, near = (each.reshape(-1, k)[:q] for each in found)
     return jnp.where(near < jnp.inf, rows, n), near
 
@@ -112,4 +118,4 @@ def nearest_in_groups(
     tile = max(min(TILE, at.shape[0]), 1)
     row = 12 * values.dtype.itemsize * tile
     block = max(1, min(BLOCK, max_bytes // row - k, max(values.shape[0], 1)))
-    return _tiled(values, first, last, at, k, tile, block)
+    return _tiled(values, _Asked(first, last, at), k, tile, block)

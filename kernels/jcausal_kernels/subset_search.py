@@ -23,6 +23,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jcausal_kernels.blocks import cut
+
 Implementation = Literal["auto", "reference", "xla"]
 Balance = Literal["mean", "sum"]
 MOST = 20  # candidates: 2^20 subsets a query
@@ -31,7 +33,11 @@ BLOCK = 2**17  # subsets that are looked at together: they stay in the cache
 
 
 class Subset(NamedTuple):
-    """The set of each query: who is in it, its balance A and its reach B (infinite if empty)."""
+    """The set of each of b queries, of k candidates.
+
+    - `chosen` (b, k): who is in it.
+    - `balance`, `reach` (b,): its A and B, infinite if it is empty.
+    """
 
     chosen: Bool[Array, "b k"]
     balance: Float[Array, " b"]
@@ -95,14 +101,14 @@ def _largest_sums(high: Array, low: Array) -> Array:
 def _blocked(d: Array, s: Array, delta: Array, alpha: Array | None, balance: Balance) -> Subset:
     """One block of queries."""
     q, k, f = d.shape
-    cut = k // 2
+    half = k // 2
     more = CHUNK * max(-(-f // CHUNK), 1) - f
     each = jnp.pad(jnp.moveaxis(s[..., None] * d, 2, 0), [(0, more), (0, 0), (0, 0)])
     each = each.reshape(each.shape[0] // CHUNK, CHUNK, q, k)
     largest = jnp.abs(d).max(2, initial=0)
 
     def both(columns: Array, join: str) -> tuple[Array, Array]:
-        return _halves(columns, k, 0, cut, join), _halves(columns, k, cut, k, join)
+        return _halves(columns, k, 0, half, join), _halves(columns, k, half, k, join)
 
     def outer(pair: tuple[Array, Array], add: bool) -> Array:
         high, low = pair[0][:, :, None], pair[1][:, None, :]
@@ -110,7 +116,7 @@ def _blocked(d: Array, s: Array, delta: Array, alpha: Array | None, balance: Bal
 
     a = _largest_sums(*both(each, "sum"))
     able = outer(both((s <= 0).astype(d.dtype), "max"), False) == 0
-    able &= (jnp.arange(2**cut)[:, None] > 0) | (jnp.arange(2 ** (k - cut)) > 0)
+    able &= (jnp.arange(2**half)[:, None] > 0) | (jnp.arange(2 ** (k - half)) > 0)
     if balance == "mean":
         a = a / jnp.where(able, outer(both(s, "sum"), True), 1)
     a = jnp.where(able, a, jnp.inf)
@@ -124,17 +130,24 @@ def _blocked(d: Array, s: Array, delta: Array, alpha: Array | None, balance: Bal
 # (4) The choice: "auto" is the blocked version on every platform.
 
 
+class _Candidates(NamedTuple):
+    """The k candidates of each of b queries: see the arguments of `subset_search`."""
+
+    deviations: Float[Array, "b k f"]
+    member: Bool[Array, "b k"]
+    weight: Float[Array, "b k"] | None
+
+
 @partial(jax.jit, static_argnames=("balance", "block", "implementation"))
 def _search(
-    d: Array,
-    member: Array,
-    weight: Array | None,
+    candidates: _Candidates,
     alpha: Array | float | None,
     tolerance: Array | float,
     balance: Balance,
     block: int,
     implementation: Implementation,
 ) -> Subset:
+    d, member, weight = candidates
     s = member.astype(d.dtype) if weight is None else jnp.where(member, weight, 0)
     alpha = None if alpha is None else jnp.asarray(alpha, d.dtype)
     tolerance = jnp.asarray(tolerance, d.dtype)
@@ -145,12 +158,9 @@ def _search(
         found = _reference(d, s, delta, alpha, balance)
     else:
         q = d.shape[0]
-        parts = [jnp.pad(v, [(0, -q % block), (0, 0), (0, 0)][: v.ndim]) for v in (d, s)]
-        parts.append(jnp.pad(delta, [(0, -q % block), (0, 0), (0, 0)]))
-        blocks = -(-q // block)
-        parts = [v.reshape(blocks, block, *v.shape[1:]) for v in parts]
+        parts = [cut(each, block) for each in (d, s, delta)]
         found = lax.map(lambda part: _blocked(part[0], part[1], part[2], alpha, balance), parts)
-        found = Subset(*(v.reshape(blocks * block, *v.shape[2:])[:q] for v in found))
+        found = Subset(*(v.reshape(-1, *v.shape[2:])[:q] for v in found))
     empty = ~found.chosen.any(1)
     return found._replace(
         balance=jnp.where(empty, jnp.inf, found.balance),
@@ -203,5 +213,5 @@ def subset_search(
             raise ValueError(f"{name} is {value}: it must not be negative.")
     row = deviations.dtype.itemsize * (4 * 2**k + 2 * (f + CHUNK) * 2 ** (k - k // 2))
     block = min(max_bytes // row, max(BLOCK >> k, 1), max(b, 1))
-    how = (balance, max(block, 1), implementation)
-    return _search(deviations, member, weight, alpha, tolerance, *how)
+    candidates = _Candidates(deviations, member, weight)
+    return _search(candidates, alpha, tolerance, balance, max(block, 1), implementation)

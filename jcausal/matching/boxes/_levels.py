@@ -12,7 +12,7 @@ from jcausal.matching.boxes._bins import Bins, make_bins
 from jcausal.matching.boxes._lines import Edges, Walk, cells_of, edges_at, make_lines
 from jcausal.matching.boxes._space import Layout, Queries
 from jcausal.surfaces import ResponseSurface
-from jcausal_kernels import box_levels
+from jcausal_kernels import LevelRule, LevelUnits, box_levels
 
 FLOOR = 0.01  # the noise is at least this share of the variance of the predictions
 
@@ -103,18 +103,15 @@ def level_boxes(
     queries, weigh = batch.queries, jnp.sqrt(batch.use)
     walk = Walk(surface, queries, surface(queries.x), ground.bins, ground.fill, weigh)
     lines = make_lines(walk, ground.heights, plan)
-    chosen = box_levels(
-        lines.table(),
-        crowd.cells,
-        crowd.values,
-        crowd.arm,
-        crowd.weight,
-        batch.home,
-        noise=noise_of(surface, crowd),
+    rule = LevelRule(
+        home=batch.home,
         use=batch.use,
+        noise=noise_of(surface, crowd),
         minimum=jnp.where(minimum > 1, minimum, 0),  # a query is there, and so is who is averaged
         share=crowd.share,
     )
+    units = LevelUnits(crowd.cells, crowd.values, crowd.arm, crowd.weight)
+    chosen = box_levels(lines.table(), units, rule)
     status = jnp.where(jnp.isnan(chosen.cost), code(RESULTS.surface_nan), _short(crowd, minimum))
     status = jnp.where(jnp.isfinite(chosen.cost), code(RESULTS.matched), status)
     status = jnp.where(ground.sound, status, code(RESULTS.bad_input))

@@ -9,7 +9,7 @@ import numpy as np
 
 from jcausal.matching.boxes._programs import Around, Reach, objective
 from jcausal.solvers import Ended
-from jcausal_kernels import Nodes, Search, box_problems, box_search, start_search
+from jcausal_kernels import BoxNodes, Search, box_problems, box_search, start_search
 
 TOGETHER = (16, 64, 256)  # problems that are searched together
 CELLS = 2**23  # times columns: what problems together may hold, in each of five arrays
@@ -174,7 +174,7 @@ class _Batch:
             size[k] = order.size
             for field, new in zip(nodes, part):
                 field[k, : size[k]] = np.asarray(new)[order]
-        fields = Nodes(*map(jnp.asarray, nodes))
+        fields = BoxNodes(*map(jnp.asarray, nodes))
         self.state = self.state._replace(nodes=fields, size=jnp.asarray(size))
 
     def _least_waiting(self) -> np.ndarray:

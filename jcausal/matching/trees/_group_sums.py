@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Values, on_host
+from jcausal_kernels import segments
 
 ROWS = 1024  # in a block, at most
 BYTES = 2**26  # of a matrix for each row of a block, at most
@@ -104,27 +105,6 @@ def rows_of_block(rows: int, h: int, dtype: jnp.dtype) -> int:
     return max(1, min(rows, BYTES // (h * h * dtype.itemsize)))
 
 
-def add_by_group(columns: Array, group: Array, groups: int) -> Array:
-    """(groups, ...): sums of the rows of each group; a row of group -1 is in none."""
-
-    def scatter(columns: Array, group: Array) -> Array:
-        return jax.ops.segment_sum(columns, jnp.where(group >= 0, group, groups), groups)
-
-    def products(columns: Array, group: Array) -> Array:
-        flat = columns.reshape(columns.shape[0], -1)
-        (flat,), group = _blocks((flat,), group, min(ROWS, group.shape[0]))
-
-        def more(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
-            one = (at[1] == jnp.arange(groups)[:, None]).astype(flat.dtype)
-            return total + jnp.matmul(one, at[0], precision=lax.Precision.HIGHEST), None
-
-        none = jnp.zeros((groups, flat.shape[2]), flat.dtype)
-        total = lax.scan(more, none, (flat, group))[0]
-        return total.reshape(groups, *columns.shape[1:])
-
-    return lax.platform_dependent(columns, group, cpu=scatter, default=products)
-
-
 def _blocks(arrays: tuple[Array, ...], group: Array, rows: int) -> tuple[tuple[Array, ...], Array]:
     """The arrays cut into blocks of rows, padded with rows of group -1."""
     more = -group.shape[0] % rows
@@ -138,7 +118,8 @@ def _sums_by_group(
     row: Float[Array, "n h"], values: Float[Array, "n d"], group: Int[Array, " n"], groups: int
 ) -> Float[Array, "k h d"]:
     columns = [
-        add_by_group(row * values[:, i : i + 1], group, groups) for i in range(values.shape[1])
+        segments.sums_by_group(row * values[:, i : i + 1], group, groups)
+        for i in range(values.shape[1])
     ]
     return (
         jnp.stack(columns, axis=-1) if columns else jnp.zeros((groups, row.shape[1], 0), row.dtype)
@@ -157,7 +138,7 @@ def _products_by_group(
     def more(total: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
         row, weight, group = at
         outer = (row * weight[:, None])[:, :, None] * row[:, None]
-        return total + add_by_group(outer, group, groups), None
+        return total + segments.sums_by_group(outer, group, groups), None
 
     none = jnp.zeros((groups, row.shape[2], row.shape[2]), row.dtype)
     return lax.scan(more, none, (row, weight, group))[0]

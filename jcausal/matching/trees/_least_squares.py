@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.matching.trees._group_sums import add_by_group
+from jcausal_kernels import sums_by_group
 
 CHUNK = 32  # groups whose regressions are fitted at a time
 
@@ -97,7 +97,7 @@ def cross_products(
         z = sample.z[unit] - shift[own][:, None]
         one = jnp.where(inside[..., None], jnp.concatenate([jnp.ones_like(z[..., :1]), z], -1), 0)
         heavy = one if sample.weight is None else one * sample.weight[unit][..., None]
-        return done + blocks, total + add_by_group(product(heavy, one), own, k)
+        return done + blocks, total + sums_by_group(product(heavy, one), own, k)
 
     none = jnp.zeros((k, wide, wide), sample.z.dtype)
     start = (jnp.zeros((), jnp.int32), none)
