@@ -14,9 +14,7 @@ from jcausal.allocation._k_means import k_means
 from jcausal.allocation._propensity import cross_fitted
 from jcausal.data import DataError, Sample, as_key, as_labels, check_names, deal, named
 from jcausal.effects import factorized
-from jcausal.surfaces import OutcomeModel, check_model
-from jcausal.surfaces._folds import deal_folds, fold_surface
-from jcausal.surfaces._surface import Encoding
+from jcausal.surfaces import Encoding, OutcomeModel, check_model, deal_folds, fold_surface
 
 By = str | Shaped[np.ndarray, " n"] | Float[Array, " n"] | pd.Series
 

@@ -9,9 +9,14 @@ from jaxtyping import PRNGKeyArray
 from jcausal.data import Sample, is_traced, step_key
 from jcausal.matching import Estimand, Leaves, Matching, Prognosis, arms_asked, foretell
 from jcausal.matching._matcher import EffectKind
-from jcausal.surfaces import OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._folds import deal_folds, fold_surface
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import (
+    Arms,
+    OutcomeModel,
+    ResponseSurface,
+    check_model,
+    deal_folds,
+    fold_surface,
+)
 
 Adjust = Literal["auto", "surface"] | OutcomeModel | ResponseSurface | Callable | None
 FOLDS = 2  # of a matching that has one, for a model that is trained

@@ -42,8 +42,14 @@ from jcausal.matching import (
 )
 from jcausal.matching._match import raise_failed
 from jcausal.matching._matcher import EffectKind, prefixed
-from jcausal.surfaces import FitWarning, Function, OutcomeModel
-from jcausal.surfaces._folds import deal_folds, fold_surface, most_of_fold
+from jcausal.surfaces import (
+    FitWarning,
+    Function,
+    OutcomeModel,
+    deal_folds,
+    fold_surface,
+    most_of_fold,
+)
 
 Support = Literal["all", "common"]
 

@@ -19,8 +19,7 @@ from jcausal.matching.trees._subset_program import Balance, Rule
 from jcausal.matching.trees._subsets import Engine, Part, choose
 from jcausal.matching.trees._tree import Tree
 from jcausal.solvers import Interrupted, SolverPool
-from jcausal.surfaces import ResponseSurface, fit
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import Arms, ResponseSurface, fit
 
 MOST = dict(device=20, highs=64, auto=64)  # candidates
 CAUTION = (

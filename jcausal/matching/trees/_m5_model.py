@@ -22,8 +22,7 @@ from jcausal.matching.trees._m5_tree import M5Tree
 from jcausal.matching.trees._prepare import design_of
 from jcausal.matching.trees._projections import rows_of
 from jcausal.matching.trees._tree import Tree, counts_of
-from jcausal.surfaces import ResponseSurface, fit
-from jcausal.surfaces._surface import Arms, of_arms
+from jcausal.surfaces import Arms, ResponseSurface, fit, of_arms
 
 
 class M5Model(Matcher):

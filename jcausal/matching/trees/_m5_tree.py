@@ -37,7 +37,7 @@ from jcausal.matching.trees._prepare import (
     traced_codes,
 )
 from jcausal.matching.trees._tree import Fits, Nodes, Tree, scale_of
-from jcausal.surfaces._surface import Arms, Encoding, OutcomeModel
+from jcausal.surfaces import Arms, Encoding, OutcomeModel
 
 LARGE = 2**15  # rows from which on blocks are larger
 SLOTS = (64, 512, 4096)  # sizes of a level

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.data import Sample
 from jcausal.data._ladder import traced_ladders
 from jcausal.matching.trees._fit import Design
-from jcausal.surfaces._surface import Encoding
+from jcausal.surfaces import Encoding
 from jcausal_kernels import MISSING
 from jcausal_kernels.split_scan import FEW_RUNGS
 

@@ -14,13 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.data import Sample, Schema, Trained, Values, like, on_host
 from jcausal.data._schema import plain_schema
 from jcausal.matching.trees import _words
-from jcausal.surfaces._surface import (
-    Encoding,
-    Noise,
-    ResponseSurface,
-    evaluate_along,
-    of_arms,
-)
+from jcausal.surfaces import Encoding, EvaluatedSurface, Noise, of_arms
 
 
 class Nodes(eqx.Module):
@@ -59,7 +53,7 @@ class Fits(eqx.Module):
     upper: Float[Array, "l f"]
 
 
-class Tree(ResponseSurface):
+class Tree(EvaluatedSurface):
     """A tree whose leaves hold linear regressions of the controls. Made by `jc.fit` of `M5Tree`.
 
     f0(x) = intercept[leaf(x)] + features(x) @ coef[leaf(x)]; f1 is NaN, since only controls are
@@ -89,16 +83,6 @@ class Tree(ResponseSurface):
         """The regression of each point's leaf; NaN for the treated."""
         features = self.encoding(x)
         return _regressed(features, route(self.nodes, features), self.fits)
-
-    def along(
-        self,
-        centre: Float[Array, "m p"],
-        j: Int[Array, "#m k"],
-        at: Float[Array, "m k g"],
-        wanted: Bool[Array, "m k"] | None = None,
-    ) -> Float[Array, "m k g 2"]:
-        """By evaluation."""
-        return evaluate_along(self, centre, j, at, wanted)
 
     def lean(self) -> Tree:
         """Without the training rows and the words."""

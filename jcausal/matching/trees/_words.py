@@ -13,7 +13,7 @@ from jcausal.data import Sample, Schema, beside_covariates, number_in_words
 if TYPE_CHECKING:
     from jcausal.matching.trees._leaves import Leaves
     from jcausal.matching.trees._tree import Tree
-    from jcausal.surfaces._surface import Encoding
+    from jcausal.surfaces import Encoding
 
 Bounds = dict[int, tuple[float, float]]  # feature -> (above, at most)
 
