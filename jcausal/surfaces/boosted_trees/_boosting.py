@@ -153,9 +153,7 @@ def _rounds(
     sizes: BoostingSizes,
 ) -> BoostingState:
     """Grow until neither start has bettered its error for `patience` rounds."""
-    n, nodes = len(rows.y), 2**sizes.depth - 1
-    none = jnp.zeros((sizes.rounds, 2, sizes.members, nodes), jnp.int32)
-    leaf = jnp.zeros((sizes.rounds, 2, sizes.members, nodes + 1), rows.y.dtype)
+    n = len(rows.y)
     used, size = (rows.weight > 0).sum(), min(n, WINDOW)
     member, line = jnp.tile(jnp.arange(sizes.members), 2), jnp.repeat(jnp.arange(2), sizes.members)
 
@@ -179,7 +177,7 @@ def _rounds(
                 return tree, fitted + tree_values(bins, tree, sizes.depth)
 
             def rest() -> tuple[HeapTrees, Array]:
-                return HeapTrees(none[0, 0, 0], none[0, 0, 0], leaf[0, 0, 0]), fitted
+                return HeapTrees(*(jnp.zeros_like(a[0, 0, 0]) for a in state.trees)), fitted
 
             return lax.cond(growing, more, rest)
 
@@ -196,19 +194,23 @@ def _rounds(
         kept = jnp.where(better, done, state.kept)
         return BoostingState(trees, fitted, jnp.where(better, error, state.best), kept, done)
 
-    first = jnp.stack([begun.level[:, None] + jnp.zeros_like(begun.fitted), begun.fitted])
-    state = BoostingState(
-        HeapTrees(none, none, leaf),
-        first,
-        _errors(rows, first),
-        jnp.zeros(2, jnp.int32),
-        jnp.int32(0),
-    )
     return lax.while_loop(
         lambda s: (s.round < sizes.rounds) & (s.round - s.kept < settings.patience).any(),
         one_round,
-        state,
+        _before_any_round(rows, begun, sizes),
     )
+
+
+def _before_any_round(
+    rows: BoostingRows, begun: StartingLines, sizes: BoostingSizes
+) -> BoostingState:
+    """Both starts with room for all trees, and none grown."""
+    booster, nodes = (sizes.rounds, 2, sizes.members), 2**sizes.depth - 1
+    none = jnp.zeros((*booster, nodes), jnp.int32)
+    trees = HeapTrees(none, none, jnp.zeros((*booster, nodes + 1), rows.y.dtype))
+    fitted = jnp.stack([begun.level[:, None] + jnp.zeros_like(begun.fitted), begun.fitted])
+    kept = jnp.zeros(2, jnp.int32)
+    return BoostingState(trees, fitted, _errors(rows, fitted), kept, jnp.int32(0))
 
 
 def _drawn(
