@@ -11,7 +11,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _m5_cdc
 from bench._real_data import nhefs, rhc
-from jcausal.surfaces._boosted import BoostedTrees
+from jcausal.surfaces import BoostedTrees
 
 TABLE2 = ("none/const", "box/const", "linear/const", "quad/const", "quad/const+4", "mixed/const")
 READINGS = ("paper", "scripts")

@@ -10,7 +10,7 @@ from conftest import close, draw_sample
 import jcausal as jc
 from jcausal.data import as_key, step_key
 from jcausal.effects.estimators._aipw import AIPW, aipw_of, estimate_aipw
-from jcausal.surfaces._propensity import (
+from jcausal.surfaces import (
     cross_fitted_propensity,
     fitted_chances,
     tells_apart,

@@ -9,8 +9,7 @@ import pytest
 from conftest import draw_sample
 
 import jcausal as jc
-from jcausal.surfaces._surface import aligned
-from jcausal.surfaces._switch import all_level_changes, level_changes
+from jcausal.surfaces import aligned
 
 ROLES = dict(treatment="t", outcome="y")
 EFFECT = 1.5
@@ -67,10 +66,10 @@ def test_levels_are_found_by_their_labels(train, name):
     assert other.schema.levels[0] == ("a", "c") and same.schema.levels[2] == ("a", "b", "c")
     ours = aligned(surface, other)
     np.testing.assert_array_equal(ours(other.x), surface(same.x))
-    every = all_level_changes(ours, other.x, np.array([0]), np.array([2]))[:, 0]
+    every = ours.all_level_changes(other.x, np.array([0]), np.array([2]))[:, 0]
     asked = jnp.tile(jnp.arange(2), (40, 1))
-    one = level_changes(ours, other.x, jnp.zeros(40, int), asked, jnp.ones((40, 2), bool))
-    wide = all_level_changes(surface, same.x, np.array([2]), np.array([3]))[:, 0]
+    one = ours.level_changes(other.x, jnp.zeros(40, int), asked, jnp.ones((40, 2), bool))
+    wide = surface.all_level_changes(same.x, np.array([2]), np.array([3]))[:, 0]
     np.testing.assert_allclose(every, wide[:, [0, 2]], atol=1e-5)
     np.testing.assert_allclose(one, wide[:, [0, 2]], atol=1e-5)
 

@@ -7,10 +7,10 @@ import pytest
 from conftest import close, draw_sample
 
 import jcausal as jc
-from jcausal.surfaces import _boosted_tree, _boosting
-from jcausal.surfaces._boosted import BoostedTrees
-from jcausal.surfaces._boosted_tree import (
-    Plan,
+from jcausal.surfaces import BoostedTrees, evaluate_along
+from jcausal.surfaces.boosted_trees import _binned_tree, _boosting, _evaluation
+from jcausal.surfaces.boosted_trees._binned_tree import (
+    BoostingSettings,
     binned,
     cut_points,
     grow,
@@ -18,7 +18,6 @@ from jcausal.surfaces._boosted_tree import (
     sums_by_products,
     tree_values,
 )
-from jcausal.surfaces._surface import evaluate_along
 
 SMALL = BoostedTrees(ensemble=3, rounds=12, depth=2, bins=16, patience=12)
 N = 80
@@ -44,10 +43,10 @@ def remade(sample, rows: slice | np.ndarray = slice(None), **changes):
     return jc.Sample(x, t, y, weight=weight, id=id)
 
 
-def plan(dtype=float, **changes):
+def settings(dtype=float, **changes):
     given = dict(learning_rate=0.5, penalty=1.0, least=3.0, share=1.0) | changes
     numbers = {name: jnp.asarray(value, dtype) for name, value in given.items()}
-    return Plan(**numbers, patience=jnp.int32(5))
+    return BoostingSettings(**numbers, patience=jnp.int32(5))
 
 
 def fit(sample, model=SMALL, **options):
@@ -101,7 +100,7 @@ def test_a_tree_is_that_of_exhaustive_search(depth, seed):
     w = rng.integers(1, 4, 60).astype(float)
     y = np.sin(z[:, 0]) + (z[:, 1] > 5) * z[:, 2] + rng.normal(size=60)
     bins = binned(jnp.asarray(z), cut_points(jnp.asarray(z), jnp.asarray(w), 16))
-    tree = grow(bins, jnp.asarray(y), jnp.asarray(w), plan(), depth, 16)
+    tree = grow(bins, jnp.asarray(y), jnp.asarray(w), settings(), depth, 16)
     ours = tree_values(bins, tree, depth)
     close(ours, brute_tree(z, y, w, depth, 0.5, 1.0, 3.0), atol=1e-5)
     assert len(np.unique(np.round(ours, 5))) > depth
@@ -109,7 +108,7 @@ def test_a_tree_is_that_of_exhaustive_search(depth, seed):
     again = binned(jnp.asarray(z), cut_points(jnp.asarray(z), jnp.asarray(w), 16))
     repeated = jnp.asarray(np.repeat(np.asarray(again), times, axis=1))
     ones = jnp.ones(times.sum())
-    other = grow(repeated, jnp.asarray(np.repeat(y, times)), ones, plan(), depth, 16)
+    other = grow(repeated, jnp.asarray(np.repeat(y, times)), ones, settings(), depth, 16)
     close(tree_values(bins, other, depth), ours, atol=1e-5)
 
 
@@ -117,7 +116,7 @@ def test_a_tree_is_that_of_exhaustive_search(depth, seed):
 def test_a_node_without_a_split_keeps_its_rows_together():
     z, y = jnp.arange(6.0)[:, None], jnp.asarray([1.0, 2, 3, 4, 5, 6])
     bins = binned(z, cut_points(z, jnp.ones(6), 8))
-    tree = grow(bins, y, jnp.ones(6), plan(least=4.0, penalty=0.0), 2, 8)
+    tree = grow(bins, y, jnp.ones(6), settings(least=4.0, penalty=0.0), 2, 8)
     close(tree_values(bins, tree, 2), np.full(6, 0.5 * 3.5), rtol=1e-6)
 
 
@@ -156,7 +155,7 @@ def test_histograms_by_products_are_those_by_scattering(monkeypatch):
         np.add.at(expected[f], np.asarray(bins[f]) + np.asarray(node), np.asarray(values))
     close(ours, expected, atol=1e-5)
     monkeypatch.setattr(
-        _boosted_tree, "BYTES", 3 * 16 * 8 * 20
+        _binned_tree, "BYTES", 3 * 16 * 8 * 20
     )  # several blocks, the last one short
     place = node + bins.astype(jnp.int32)
     close(sums_by_products(place, values, 16), expected, atol=1e-5)
@@ -293,7 +292,7 @@ def test_one_arm_only(sample, small, arm):
 @pytest.mark.x64
 @pytest.mark.parametrize("points", [3, 40])
 def test_lines_are_those_of_the_surface(points, sample, small, monkeypatch):
-    monkeypatch.setattr("jcausal.surfaces._boosted_lines.BYTES", 20_000)  # several blocks of rows
+    monkeypatch.setattr(_evaluation, "BYTES", 20_000)  # several blocks of rows
     rng = np.random.default_rng(0)
     at = jnp.asarray(rng.normal(size=(N, 3, points)), sample.x.dtype)
     every, own = jnp.arange(3)[None], jnp.asarray(rng.integers(0, 3, (N, 3)))

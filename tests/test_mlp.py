@@ -8,7 +8,7 @@ from conftest import draw_sample
 
 import jcausal as jc
 from jcausal.data import hold_out, step_key
-from jcausal.surfaces._network import Rows, _batch, _deal
+from jcausal.surfaces._network import NetworkRows, _batch, _by_arm
 
 SMALL = jc.MLP(width=8, depth=1, ensemble=2, epochs=4)
 N = 64
@@ -150,8 +150,8 @@ def test_a_batch_holds_rows_of_each_arm_and_all_of_a_small_one(size):
     n = 40
     t, weight = jnp.asarray(np.arange(n) < 12), jnp.asarray(rng.random(n) < 0.8, jnp.float32)
     row = jnp.stack([jnp.zeros(n), jnp.arange(n)], 1).astype(jnp.uint32)
-    rows = Rows(jnp.arange(n, dtype=jnp.float32)[:, None], jnp.zeros(n), t, weight, row)
-    found = jax.jit(lambda r: _batch(r, _deal(r), jax.random.key(1), size))(rows)
+    rows = NetworkRows(jnp.arange(n, dtype=jnp.float32)[:, None], jnp.zeros(n), t, weight, row)
+    found = jax.jit(lambda r: _batch(r, _by_arm(r), jax.random.key(1), size))(rows)
     for arm in (0, 1):
         block = slice(arm * size, (arm + 1) * size)
         used = np.asarray(found.weight[block]) > 0

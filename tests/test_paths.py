@@ -8,8 +8,7 @@ from conftest import draw_sample, wavy
 
 import jcausal as jc
 from jcausal.matching.boxes import _advance, _rounds
-from jcausal.surfaces import _surface
-from jcausal.surfaces._surface import evaluate_along
+from jcausal.surfaces import _by_evaluation, evaluate_along
 
 PAPER = dict(slack=0.0, reach=None)
 
@@ -126,7 +125,7 @@ def test_lines_that_are_not_wanted_are_left_out(monkeypatch):
     centre, at = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((50, 3), (50, 3, 2)))
     j = jnp.array([[2, 0, 1]])
     whole = evaluate_along(jc.Function(wavy), centre, j, at)
-    monkeypatch.setattr(_surface, "LINES", 8)
+    monkeypatch.setattr(_by_evaluation, "LINES", 8)
     for share in (0.0, 0.02, 0.5, 1.0):
         wanted = jnp.asarray(rng.uniform(size=(50, 3)) < share)
         some = evaluate_along(jc.Function(wavy), centre, j, at, wanted)
@@ -140,6 +139,6 @@ def test_leaving_out_lines_gives_the_same_boxes(monkeypatch):
         method = jc.FastAHB(grid=grid)
         whole = edges(jc.match(sample, method, surface=jc.Function(wavy)))
         with monkeypatch.context() as patch:
-            patch.setattr(_surface, "LINES", 8)
+            patch.setattr(_by_evaluation, "LINES", 8)
             some = edges(jc.match(sample, method, surface=jc.Function(lambda x: wavy(x))))
         assert_same(some, whole)

@@ -8,9 +8,8 @@ from conftest import close, draw_sample
 from sklearn.linear_model import LogisticRegression
 
 import jcausal as jc
-from jcausal.surfaces import _propensity
-from jcausal.surfaces._propensity import cross_fitted_propensity, logistic, shares_beyond
-from jcausal.surfaces._surface import Encoding
+from jcausal.surfaces import Encoding, _propensity, cross_fitted_propensity, shares_beyond
+from jcausal.surfaces._propensity import logistic
 
 
 def dealt(n, folds=2):

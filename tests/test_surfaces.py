@@ -13,11 +13,10 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.preprocessing import StandardScaler
 
 import jcausal as jc
-from jcausal.surfaces import _masks
+from jcausal.surfaces import evaluate_along
 from jcausal.surfaces._bart import _nan_ended, as_posterior, cut_points, split_rhat
-from jcausal.surfaces._forest import Forest
-from jcausal.surfaces._surface import evaluate_along
-from jcausal.surfaces._trees import from_heaps, merge
+from jcausal.surfaces.tree_sums import TreeSum, _leaf_masks, from_heaps
+from jcausal.surfaces.tree_sums._tree_arrays import merge
 
 
 @pytest.mark.x64
@@ -85,7 +84,7 @@ def test_bart_equals_bartz(experiment):
         theirs = np.asarray(fitted.predict(features.T, kind="mean")) * y.std() + y.mean()
     ours = np.asarray(posterior.mean()(jnp.asarray(features)))
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.ptp(theirs))
-    walked = Forest(
+    walked = TreeSum(
         from_heaps(
             posterior.var.reshape(-1, posterior.var.shape[2]),
             posterior.cut.reshape(-1, posterior.var.shape[2]),
@@ -93,10 +92,10 @@ def test_bart_equals_bartz(experiment):
         ),
         cuts,
         posterior.offset,
-        max_table_bytes=0,
+        max_pair_bytes=0,
     )
     np.testing.assert_allclose(walked(jnp.asarray(features)), theirs, atol=1e-5 * np.ptp(theirs))
-    assert walked.table.shape == (1,)
+    assert walked.pair_tables.value.shape == (1,)
 
 
 @pytest.mark.x64
@@ -155,20 +154,20 @@ def test_tables_masks_and_walks_equal_a_walk_by_hand(depth, budgets, platform, m
     Budgets: of the tables over all bins, of those over the bins told apart, of the masks.
     """
     if platform == "others":
-        monkeypatch.setattr(_masks, "_by_platform", lambda one, blocked, *a: blocked(*a))
+        monkeypatch.setattr(_leaf_masks, "_by_platform", lambda one, blocked, *a: blocked(*a))
     rng = np.random.default_rng(depth)
     features, points = 4, np.array([6, 5, 4, 2])
     trees = random_heaps(rng, 60, 1 << depth, features, 2)
     cuts = np.full((features, 6), np.inf)
     for f, count in enumerate(points):
         cuts[f, :count] = np.sort(rng.normal(size=count))
-    names = ("max_table_bytes", "max_cell_bytes", "max_mask_bytes")
-    forest = Forest(trees, cuts, 0.5, **dict(zip(names, budgets)))
-    tabled = 1 << (len(forest.cells.value) - 1).bit_length()
-    taken = 4 * tabled + forest.cells.step.nbytes
+    names = ("max_pair_bytes", "max_set_bytes", "max_mask_bytes")
+    forest = TreeSum(trees, cuts, 0.5, **dict(zip(names, budgets)))
+    tabled = 1 << (len(forest.set_tables.value) - 1).bit_length()
+    taken = 4 * tabled + forest.set_tables.step.nbytes
     assert (tabled > 1) == (budgets[1] > 0) and taken <= max(1024, 2 * budgets[1])
     if not budgets[1]:
-        assert (forest.depth > 0) == (depth == 7 or budgets[2] == 0)
+        assert (forest.walked.depth > 0) == (depth == 7 or budgets[2] == 0)
 
     def by_hand(x):
         bins, total = (cuts < x[:, None]).sum(1), 0.5

@@ -10,9 +10,8 @@ from conftest import draw_sample
 from sklearn import ensemble, tree
 
 import jcausal as jc
-from jcausal.surfaces._ensemble import _predictions
-from jcausal.surfaces._forest import Forest
-from jcausal.surfaces._grown import as_arrays, read_ensemble
+from jcausal.surfaces._trees import _predictions
+from jcausal.surfaces.tree_sums import TreeSum, as_arrays, read_ensemble
 
 
 def lightgbm(**options):
@@ -49,8 +48,8 @@ def some_data(seed=0, n=300, p=5):
 @pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("max_table_bytes", [0, 2**26])
-def test_arrays_predict_as_the_model_does(name, max_table_bytes):
+@pytest.mark.parametrize("max_pair_bytes", [0, 2**26])
+def test_arrays_predict_as_the_model_does(name, max_pair_bytes):
     """At the training rows, on their thresholds' grid, and off it."""
     x, y = some_data()
     with warnings.catch_warnings():
@@ -58,7 +57,7 @@ def test_arrays_predict_as_the_model_does(name, max_table_bytes):
         model = MODELS[name]().fit(x, y)
         found = read_ensemble(model)
         trees, cuts = as_arrays(found, x.shape[1])
-        forest = Forest(trees, cuts, found.offset, max_table_bytes=max_table_bytes)
+        forest = TreeSum(trees, cuts, found.offset, max_pair_bytes=max_pair_bytes)
         on_cuts = np.where(np.isfinite(cuts[:, :60]), cuts[:, :60], 0).T.astype(np.float32)
         for points in (x, on_cuts, np.nextafter(on_cuts, np.float32(np.inf)), 3 * x):
             points[np.abs(points) < 1e-30] = 0  # LightGBM has thresholds of -1e-35 around zero
@@ -71,7 +70,7 @@ def test_a_classifier_of_random_trees_predicts_a_probability():
     x, y = some_data()
     model = ensemble.RandomForestClassifier(25, random_state=0).fit(x, y > 0)
     found = read_ensemble(model)
-    ours = Forest(*as_arrays(found, x.shape[1]), found.offset)(jnp.asarray(x))
+    ours = TreeSum(*as_arrays(found, x.shape[1]), found.offset)(jnp.asarray(x))
     np.testing.assert_allclose(ours, model.predict_proba(x)[:, 1], atol=1e-5)
 
 

@@ -11,10 +11,29 @@ from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from jcausal.allocation._groups import GroupingMethod, Labelled
 from jcausal.allocation._k_means import k_means
-from jcausal.allocation._propensity import cross_fitted
-from jcausal.data import By, DataError, Sample, as_key, as_labels, check_names, deal, named
+from jcausal.data import (
+    By,
+    DataError,
+    FoldError,
+    FoldWords,
+    Sample,
+    as_key,
+    as_labels,
+    check_names,
+    deal,
+    named,
+)
 from jcausal.effects import factorized
-from jcausal.surfaces import Encoding, OutcomeModel, check_model, deal_folds, fold_surface
+from jcausal.surfaces import (
+    Encoding,
+    OutcomeModel,
+    check_model,
+    cross_fitted_propensity,
+    deal_folds,
+    fold_surface,
+)
+
+FOLD_WORDS = FoldWords(more="give more rows of that arm")
 
 
 def _as_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -165,7 +184,7 @@ class PropensityStrata(GroupingMethod):
     treated, and so are the strata.
 
     **Arguments:** `groups` at most; `folds` of the cross-fitting; `penalty` times half the squared
-    slopes.
+    slopes, beside the sum of the log losses of all units outside of a fold.
 
     **Example:**
 
@@ -187,14 +206,15 @@ class PropensityStrata(GroupingMethod):
             raise ValueError(f"penalty is {self.penalty}: it must be a positive number.")
 
     def divide(self, sample: Sample, key: PRNGKeyArray | None) -> Labelled:
-        """Fit and cut. **Raises:** `DataError` when a fold lacks an arm, or the fit fails."""
-        fold = np.asarray(deal(sample, self.folds, as_key(key, "a propensity by folds")))
+        """Fit and cut. **Raises:** `DataError` when a fold lacks an arm."""
+        fold = deal(sample, self.folds, as_key(key, "a propensity by folds"))
         valid = np.asarray(sample.valid)
-        x = _standardised(sample, None)
-        weight = np.asarray(sample.weight, np.float64)
-        fold = np.where(valid, fold, -1)
-        chance = cross_fitted(x, np.asarray(sample.t), weight, fold, self.penalty)
-        return _strata(np.where(valid, chance, 0.0), valid, self.groups)
+        total = np.asarray(sample.weight, np.float64)[valid].sum() * (1 - 1 / self.folds)
+        try:
+            chance = cross_fitted_propensity(sample, fold, self.folds, self.penalty / total)
+        except FoldError as error:
+            raise DataError(error.told(FOLD_WORDS)) from error
+        return _strata(np.where(valid, np.asarray(chance), 0.0), valid, self.groups)
 
 
 class KMeans(GroupingMethod):

@@ -56,6 +56,7 @@ from jcausal.data._read import read_labels as read_labels
 from jcausal.data._sample import Sample as Sample
 from jcausal.data._sample import ids_of as ids_of
 from jcausal.data._schema import Schema as Schema
+from jcausal.data._schema import make_schema as make_schema
 from jcausal.data._schema import plain_schema as plain_schema
 from jcausal.data._seen import Trained as Trained
 from jcausal.data._seen import check_honest as check_honest

@@ -4,8 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcausal.effects import Effects
-from jcausal.surfaces import ResponseSurface
-from jcausal.surfaces._quality import predicted
+from jcausal.surfaces import ResponseSurface, predicted
 
 MOST = 1000  # queries that are looked at
 

@@ -15,9 +15,14 @@ from jcausal.matching import (
     arms_asked,
     foretell,
 )
-from jcausal.surfaces import OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._folds import deal_folds, fold_surface
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import (
+    Arms,
+    OutcomeModel,
+    ResponseSurface,
+    check_model,
+    deal_folds,
+    fold_surface,
+)
 
 Adjust = Literal["auto", "surface"] | OutcomeModel | ResponseSurface | Callable | None
 FOLDS = 2  # of a matching that has one, for a model that is trained

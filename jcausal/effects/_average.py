@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from jcausal.data import Sample, Shown, check_share, number_in_words, on_host
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
-from jcausal.surfaces._propensity import tells_apart
+from jcausal.surfaces import tells_apart
 
 APART = 0.5  # share of the averaged units beyond the other arm from which the arms do not overlap
 

@@ -45,8 +45,14 @@ from jcausal.matching import (
     raise_unusable,
     with_outcomes,
 )
-from jcausal.surfaces import FitWarning, Function, OutcomeModel
-from jcausal.surfaces._folds import deal_folds, fold_surface, most_of_fold
+from jcausal.surfaces import (
+    FitWarning,
+    Function,
+    OutcomeModel,
+    deal_folds,
+    fold_surface,
+    most_of_fold,
+)
 
 Support = Literal["all", "common"]
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, Values, on_host
 from jcausal.matching import Prognosis
-from jcausal.surfaces._quality import counted, share_explained
+from jcausal.surfaces import counted, share_explained
 
 
 def residuals(sample: Sample, fold: Int[Array, " n"], prognosis: Prognosis) -> Float[Array, " n"]:

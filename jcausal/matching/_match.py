@@ -29,9 +29,7 @@ from jcausal.data._check import as_numbers
 from jcausal.matching._matcher import Matcher, Progress, Task
 from jcausal.matching._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.matching._results import RESULTS, code, sentence
-from jcausal.surfaces import ResponseSurface, as_surface, check_model
-from jcausal.surfaces._function import without_training
-from jcausal.surfaces._surface import aligned
+from jcausal.surfaces import ResponseSurface, aligned, as_surface, check_model, without_training
 
 WORDS = dict(att="the treated rows", atc="the control rows", ate="all rows")
 

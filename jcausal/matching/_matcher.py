@@ -10,8 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import Options, Sample
 from jcausal.matching._matching import Estimand, Matching
-from jcausal.surfaces import OutcomeModel, ResponseSurface
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import Arms, OutcomeModel, ResponseSurface
 
 EffectKind = Literal["own", "group"]  # how the effect of a query is formed: see `Effects`
 Progress = Callable[[str, int, int], None]

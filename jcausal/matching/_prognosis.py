@@ -15,8 +15,7 @@ from jcausal.data import (
     rows_of,
     to_device,
 )
-from jcausal.surfaces import ResponseSurface
-from jcausal.surfaces._quality import by_blocks, predicted
+from jcausal.surfaces import ResponseSurface, by_blocks, predicted
 
 Values = Float[Array, "m 2"] | Float[np.ndarray, "m 2"]
 

@@ -15,20 +15,20 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt
 
 from jcausal.data import DataError, Sample, Trained, bucket, pad_rows, trained_on
-from jcausal.surfaces._forest import Forest
-from jcausal.surfaces._function import without_training
-from jcausal.surfaces._pair import ForestSurface
-from jcausal.surfaces._surface import (
-    Arms,
-    Encoding,
-    Noise,
-    OutcomeModel,
-)
-from jcausal.surfaces._trees import from_heaps
+from jcausal.surfaces._encoding import Encoding
+from jcausal.surfaces._surface import Arms, Noise, OutcomeModel, without_training
+from jcausal.surfaces.tree_sums import TreeSum, TreeSumSurface, from_heaps
 
 
 class Posterior(eqx.Module):
-    """The kept draws of one arm: trees (b, t, h), their leaves, and the noise's sd by chain."""
+    """The kept draws of one arm: b draws of t trees as heaps of h inner slots and l leaves.
+
+    - `var` (b, t, h), `cut` (b, t, h): feature of each slot, and the first bin that goes right.
+    - `leaf` (b, t, l): values of the leaves.
+    - `cuts` (f, c): cut points of each feature, ended with +inf.
+    - `offset`: what is added to the trees.
+    - `noise` (chains, s): the noise's standard deviation at each kept step.
+    """
 
     var: UInt[np.ndarray, "b t h"]
     cut: UInt[np.ndarray, "b t h"]
@@ -37,7 +37,7 @@ class Posterior(eqx.Module):
     offset: float
     noise: Float[np.ndarray, "chains s"]
 
-    def mean(self) -> Forest:
+    def mean(self) -> TreeSum:
         """The posterior mean as one sum of trees."""
         draws, count, slots = self.var.shape
         flat = from_heaps(
@@ -45,18 +45,18 @@ class Posterior(eqx.Module):
             self.cut.reshape(-1, slots),
             self.leaf.reshape(draws * count, -1) / draws,
         )
-        return Forest(flat, self.cuts, self.offset)
+        return TreeSum(flat, self.cuts, self.offset)
 
 
-class BARTSurface(ForestSurface):
+class BARTSurface(TreeSumSurface):
     """Posterior means of two sums of trees. Made by `jc.fit(sample, jc.BART(), key=0)`.
 
     `posterior` holds the thinned draws of each arm for intervals and `rhat`; `noise` is the
     posterior mean of the noise variance by arm, in squared outcome units.
     """
 
-    control: Forest | None
-    treated: Forest | None
+    control: TreeSum | None
+    treated: TreeSum | None
     noise: Noise
     posterior: tuple[Posterior | None, Posterior | None] | None
     encoding: Encoding
@@ -67,7 +67,7 @@ class BARTSurface(ForestSurface):
         without = eqx.tree_at(
             lambda s: s.posterior, self, None, is_leaf=lambda leaf: leaf is self.posterior
         )
-        return without_training(without)  # type: ignore[return-value]
+        return without_training(without)
 
     @property
     def chains(self) -> int:

@@ -14,8 +14,8 @@ from jcausal.data import (
     is_traced,
     step_key,
 )
+from jcausal.surfaces._check_model import check_model
 from jcausal.surfaces._function import as_surface
-from jcausal.surfaces._given import check_model
 from jcausal.surfaces._surface import Arms, OutcomeModel, ResponseSurface
 
 

@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jcausal.data import Trained, check_names
-from jcausal.data._schema import make_schema
-from jcausal.surfaces._surface import Noise, ResponseSurface, evaluate_along
+from jcausal.data import Trained, check_names, make_schema
+from jcausal.surfaces._by_evaluation import EvaluatedSurface
+from jcausal.surfaces._surface import Noise, ResponseSurface, without_training
 
 
-class Function(ResponseSurface):
+class Function(EvaluatedSurface):
     """Wrap `f`: points (m, p) -> (m, 2) as a response surface, with nothing to train.
 
     Make it once and pass it on: every new function object is a new trace. `f` may be an
@@ -59,19 +59,9 @@ class Function(ResponseSurface):
             )
         return out.astype(x.dtype)
 
-    def along(
-        self,
-        centre: Float[Array, "m p"],
-        j: Int[Array, "#m k"],
-        at: Float[Array, "m k g"],
-        wanted: Bool[Array, "m k"] | None = None,
-    ) -> Float[Array, "m k g 2"]:
-        """By evaluation."""
-        return evaluate_along(self, centre, j, at, wanted)
-
     def lean(self) -> "Function":
         """Without the names."""
-        return self if self.trained is None else without_training(self)  # type: ignore[return-value]
+        return self if self.trained is None else without_training(self)
 
 
 def _of_names(names: list[str]) -> Trained:
@@ -85,8 +75,3 @@ def as_surface(
 ) -> ResponseSurface:
     """A surface as it is, a bare function wrapped."""
     return surface if isinstance(surface, ResponseSurface) else Function(surface)
-
-
-def without_training(surface: ResponseSurface) -> ResponseSurface:
-    """The surface without its memory of training rows, so that traces do not depend on it."""
-    return eqx.tree_at(lambda s: s.trained, surface, None, is_leaf=lambda leaf: leaf is None)

@@ -24,22 +24,26 @@ from jcausal.data import (
     to_device,
     trained_on,
 )
-from jcausal.surfaces._function import without_training
-from jcausal.surfaces._network import Network, Plan, Rows, arm_weights, evaluate, train
-from jcausal.surfaces._quality import counted
-from jcausal.surfaces._surface import (
-    Arms,
-    Encoding,
-    Noise,
-    OutcomeModel,
-    ResponseSurface,
-    evaluate_along,
-    of_arms,
+from jcausal.surfaces._by_evaluation import EvaluatedSurface
+from jcausal.surfaces._encoding import Encoding
+from jcausal.surfaces._network import (
+    Network,
+    NetworkRows,
+    TrainingSettings,
+    arm_weights,
+    evaluate,
+    train,
 )
+from jcausal.surfaces._quality import counted
+from jcausal.surfaces._surface import Arms, Noise, OutcomeModel, of_arms, without_training
 
 
 class Scales(eqx.Module):
-    """Centre and 1 / sd of each feature (0 where it is constant), level and sd of each arm."""
+    """What standardises.
+
+    - `centre` (f,), `per_sd` (f,): mean and 1 / sd of each feature, 0 where it is constant.
+    - `level` (2,), `spread` (2,): mean and sd of the outcome by arm.
+    """
 
     centre: Float[Array, " f"]
     per_sd: Float[Array, " f"]
@@ -47,7 +51,7 @@ class Scales(eqx.Module):
     spread: Float[Array, " 2"]
 
 
-class MLPSurface(ResponseSurface):
+class MLPSurface(EvaluatedSurface):
     """The mean of an ensemble of networks. Made by `jc.fit(sample, jc.MLP(), key=0)`.
 
     `noise` (2,) is the mean squared residual of each arm on the rows that a member held out,
@@ -70,19 +74,9 @@ class MLPSurface(ResponseSurface):
         out = jax.vmap(evaluate, in_axes=(0, None))(self.networks, z)
         return (self.scales.level + self.scales.spread * out).astype(x.dtype)
 
-    def along(
-        self,
-        centre: Float[Array, "m p"],
-        j: Int[Array, "#m k"],
-        at: Float[Array, "m k g"],
-        wanted: Bool[Array, "m k"] | None = None,
-    ) -> Float[Array, "m k g 2"]:
-        """By evaluation."""
-        return evaluate_along(self, centre, j, at, wanted)
-
     def lean(self) -> "MLPSurface":
         """Without the training rows."""
-        return without_training(self)  # type: ignore[return-value]
+        return without_training(self)
 
 
 class MLP(OutcomeModel):
@@ -157,19 +151,16 @@ class MLP(OutcomeModel):
         known = _divided(held, used.t, used.valid)
         _check_arms(used, known, arms)
         encoding = Encoding(sample.schema)
-        sizes = (len(encoding.column), *[self.width] * self.depth, 2)
-        plan = self._plan(sample.x.dtype)
+        settings = self._settings(len(encoding.column), sample.x.dtype)
         index, weight = _rows(used)
         x, y, t, row = (rows_of(a, index) for a in (sample.x, sample.y, sample.t, sample.row))
         networks, scales, noise, good = _core(
             encoding,
-            Rows(x, y, t, weight, row),
+            NetworkRows(x, y, t, weight, row),
             _members_pick(held, index),
             known,
             keys,
-            plan,
-            sizes,
-            self.batch,
+            settings,
         )
         if not is_traced(good) and not bool(good):
             raise ValueError(
@@ -180,12 +171,14 @@ class MLP(OutcomeModel):
             networks=networks, scales=scales, noise=noise, encoding=encoding, trained=kept
         )
 
-    def _plan(self, dtype: jnp.dtype) -> Plan:
-        return Plan(
-            in_dtype(self.learning_rate, dtype),
-            in_dtype(self.weight_decay, dtype),
-            in_dtype(self.epochs, jnp.dtype(jnp.int32)),
-            in_dtype(self.patience, jnp.dtype(jnp.int32)),
+    def _settings(self, features: int, dtype: jnp.dtype) -> TrainingSettings:
+        return TrainingSettings(
+            learning_rate=in_dtype(self.learning_rate, dtype),
+            weight_decay=in_dtype(self.weight_decay, dtype),
+            epochs=in_dtype(self.epochs, jnp.dtype(jnp.int32)),
+            patience=in_dtype(self.patience, jnp.dtype(jnp.int32)),
+            sizes=(features, *[self.width] * self.depth, 2),
+            batch=self.batch,
         )
 
 
@@ -207,20 +200,18 @@ def _divided(
 @eqx.filter_jit
 def _core(
     encoding: Encoding,
-    raw: Rows,
+    raw: NetworkRows,
     held: Bool[Array, "k r"],
     known: Bool[Array, " 2"],
     members: list[Key[Array, ""]],
-    plan: Plan,
-    sizes: tuple[int, ...],
-    batch: int,
+    settings: TrainingSettings,
 ) -> tuple[Network, Scales, Float[Array, " 2"], Bool[Array, ""]]:
     """Standardise and train on raw features: networks, scales, noise, whether all is finite."""
     keys, raw = jnp.stack(members), lax.stop_gradient(raw)
     rows = raw._replace(z=encoding(raw.z))
     scales = _scales(rows)
     ordered = jnp.asarray(encoding.level) < 0
-    networks, best, losses = train(_standard(rows, scales), held, keys, plan, ordered, sizes, batch)
+    networks, best, losses = train(_standard(rows, scales), held, keys, settings, ordered)
     good = jnp.isfinite(best).all()
     level = jnp.where(known & good, scales.level, jnp.nan)
     noise = jnp.where(known & good, losses.mean(0) * scales.spread**2, jnp.nan)
@@ -266,7 +257,7 @@ def _moments(values: Float[Array, "n d"], weight: Float[Array, "n *d"]) -> tuple
     return mean, jnp.where(sd > 16 * jnp.finfo(sd.dtype).eps * jnp.abs(inside).max(0), sd, 0)
 
 
-def _scales(rows: Rows) -> Scales:
+def _scales(rows: NetworkRows) -> Scales:
     """Of the features over all rows, of the outcomes within each arm (a constant has scale 1)."""
     centre, sd = _moments(rows.z, rows.weight[:, None])
     level, spread = _moments(rows.y[:, None], arm_weights(rows.t, rows.weight))
@@ -274,7 +265,7 @@ def _scales(rows: Rows) -> Scales:
     return Scales(centre, per_sd, level, jnp.where(spread > 0, spread, 1))
 
 
-def _standard(rows: Rows, scales: Scales) -> Rows:
+def _standard(rows: NetworkRows, scales: Scales) -> NetworkRows:
     """Features and outcomes with mean 0 and sd 1; zeros in padding."""
     use, arm = rows.weight > 0, rows.t.astype(jnp.int32)
     z = (rows.z - scales.centre) * scales.per_sd

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,14 +17,23 @@ EPOCH = 10  # least gradient steps between two looks at the held-out rows
 
 
 class Network(NamedTuple):
-    """Layers of z -> (f0, f1): weights (in, out) and biases (out), a leading axis for members."""
+    """Layers of z -> (f0, f1), each with a leading axis for the members of an ensemble.
+
+    - `weights` (k, in, out) of each layer.
+    - `biases` (k, out) of each layer.
+    """
 
     weights: tuple[Float[Array, "*k i o"], ...]
     biases: tuple[Float[Array, "*k o"], ...]
 
 
-class Rows(NamedTuple):
-    """What is trained on; padding has weight 0, `row` tells rows apart whatever their order."""
+class NetworkRows(NamedTuple):
+    """What is trained on.
+
+    - `z` (n, f): features, or before they are encoded the covariates (n, p).
+    - `y` (n,), `t` (n,), `weight` (n,): outcome, treatment and sampling weight, 0 in padding.
+    - `row` (n, 2): tells rows apart whatever their order.
+    """
 
     z: Float[Array, "n f"]
     y: Float[Array, " n"]
@@ -32,25 +42,43 @@ class Rows(NamedTuple):
     row: UInt32[Array, "n 2"]
 
 
-class Plan(NamedTuple):
-    """How to train: numbers that may be traced."""
+class TrainingSettings(eqx.Module):
+    """How to train; `jc.MLP` documents the options.
+
+    - `learning_rate`, `weight_decay`, `epochs`, `patience`: a number each, which may be traced.
+    - `sizes`: of all layers, the features first and the two outputs last.
+    - `batch`: rows of each arm in a gradient step.
+    """
 
     learning_rate: Float[Array, ""]
     weight_decay: Float[Array, ""]
     epochs: Int[Array, ""]
     patience: Int[Array, ""]
+    sizes: tuple[int, ...] = eqx.field(static=True)
+    batch: int = eqx.field(static=True)
 
 
-class Deal(NamedTuple):
-    """Training rows ordered by arm and row: where an arm begins, its number of rows."""
+class RowsByArm(NamedTuple):
+    """Training rows in the order of arm and row.
+
+    - `order` (n,): the rows, controls first, padding last.
+    - `first` (2,): where each arm begins.
+    - `size` (2,): its number of rows.
+    """
 
     order: Int[Array, " n"]
     first: Int[Array, " 2"]
     size: Int[Array, " 2"]
 
 
-class State(NamedTuple):
-    """A network in training, and the best one so far by its held-out loss."""
+class TrainingState(NamedTuple):
+    """A network in training, and the best one so far.
+
+    - `net`, `moments`: the network and the optimiser's state.
+    - `kept`, `best` (): the network of the least held-out loss so far, and that loss.
+    - `since` (): looks without a lower loss.
+    - `epoch` (): looks done.
+    """
 
     net: Network
     moments: PyTree
@@ -94,7 +122,7 @@ def arm_weights(t: Bool[Array, " n"], weight: Float[Array, " n"]) -> Float[Array
     return jnp.where(t[:, None] == jnp.array([False, True]), weight[:, None], 0)
 
 
-def arm_losses(net: Network, rows: Rows) -> Float[Array, " 2"]:
+def arm_losses(net: Network, rows: NetworkRows) -> Float[Array, " 2"]:
     """Weighted mean squared error of each arm; 0 for an arm without weight."""
     weight = arm_weights(rows.t, rows.weight)
     square = jnp.square(evaluate(net, rows.z) - rows.y[:, None])
@@ -102,54 +130,55 @@ def arm_losses(net: Network, rows: Rows) -> Float[Array, " 2"]:
     return (weight * square).sum(0) / jnp.where(total > 0, total, 1)
 
 
-def _deal(rows: Rows) -> Deal:
+def _by_arm(rows: NetworkRows) -> RowsByArm:
     arm = jnp.where(rows.weight > 0, rows.t.astype(jnp.int32), 2)
     order = jnp.lexsort((rows.row[:, 1], rows.row[:, 0], arm))
     bounds = jnp.searchsorted(arm[order], jnp.arange(3))
-    return Deal(order.astype(jnp.int32), bounds[:2].astype(jnp.int32), jnp.diff(bounds))
+    return RowsByArm(order.astype(jnp.int32), bounds[:2].astype(jnp.int32), jnp.diff(bounds))
 
 
-def _batch(rows: Rows, deal: Deal, key: PRNGKeyArray, size: int) -> Rows:
+def _batch(rows: NetworkRows, by_arm: RowsByArm, key: PRNGKeyArray, size: int) -> NetworkRows:
     """Up to `size` rows of each arm: all of a smaller arm, else draws with replacement."""
     picks, use = [], []
     for arm in range(2):
-        count = deal.size[arm]
+        count = by_arm.size[arm]
         every, place = count <= size, jnp.arange(size)
         drawn = jax.random.randint(key, (size,), 0, jnp.maximum(count, 1))
         place = jnp.where(every, jnp.minimum(place, jnp.maximum(count - 1, 0)), drawn)
-        picks.append(deal.order[deal.first[arm] + place])
+        picks.append(by_arm.order[by_arm.first[arm] + place])
         use.append(~every | (jnp.arange(size) < count))
     index = jnp.concatenate(picks)
-    chosen = Rows(*(a[index] for a in rows))
+    chosen = NetworkRows(*(a[index] for a in rows))
     return chosen._replace(weight=jnp.where(jnp.concatenate(use), chosen.weight, 0))
 
 
 def _train(
-    rows: Rows,
+    rows: NetworkRows,
     held: Bool[Array, " n"],
     key: PRNGKeyArray,
-    plan: Plan,
+    settings: TrainingSettings,
     ordered: Bool[Array, " f"],
-    sizes: tuple[int, ...],
-    batch: int,
 ) -> tuple[Network, Float[Array, ""], Float[Array, " 2"]]:
     """One member: its best network, that network's held-out loss, and the same by arm."""
     import optax
 
+    batch = settings.batch
     seen = rows._replace(weight=jnp.where(held, 0, rows.weight))
     apart = rows._replace(weight=jnp.where(held, rows.weight, 0))
     whole = rows.z.shape[0] <= batch
-    deal = None if whole else _deal(seen)
-    steps = EPOCH if deal is None else jnp.maximum(EPOCH, -(-deal.size.max() // batch))
-    optimiser = optax.adamw(plan.learning_rate, weight_decay=plan.weight_decay)
+    by_arm = None if whole else _by_arm(seen)
+    steps = EPOCH if by_arm is None else jnp.maximum(EPOCH, -(-by_arm.size.max() // batch))
+    optimiser = optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
     gradient = jax.grad(lambda net, part: arm_losses(net, part).sum())
 
-    def epoch(state: State) -> State:
+    def epoch(state: TrainingState) -> TrainingState:
         mine = jax.random.fold_in(step_key(key, "batch"), state.epoch)
 
         def step(i: Array, pair: tuple[Network, PyTree]) -> tuple[Network, PyTree]:
             net, moments = pair
-            part = seen if deal is None else _batch(seen, deal, jax.random.fold_in(mine, i), batch)
+            part = (
+                seen if by_arm is None else _batch(seen, by_arm, jax.random.fold_in(mine, i), batch)
+            )
             change, moments = optimiser.update(gradient(net, part), moments, net)
             return jax.tree.map(jnp.add, net, change), moments
 
@@ -159,30 +188,28 @@ def _train(
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), net, state.kept)
         since = jnp.where(better, 0, state.since + 1)
         best = jnp.where(better, loss, state.best)
-        return State(net, moments, kept, best, since, state.epoch + 1)
+        return TrainingState(net, moments, kept, best, since, state.epoch + 1)
 
-    net = start(step_key(key, "start"), ordered, sizes, rows.z.dtype)
+    net = start(step_key(key, "start"), ordered, settings.sizes, rows.z.dtype)
     none, never = jnp.zeros((), jnp.int32), jnp.array(jnp.inf, rows.z.dtype)
     state = lax.while_loop(
-        lambda s: (s.epoch < plan.epochs) & (s.since < plan.patience),
+        lambda s: (s.epoch < settings.epochs) & (s.since < settings.patience),
         epoch,
-        State(net, optimiser.init(net), net, never, none, none),
+        TrainingState(net, optimiser.init(net), net, never, none, none),
     )
     return state.kept, state.best, arm_losses(state.kept, apart)
 
 
 def train(
-    rows: Rows,
+    rows: NetworkRows,
     held: Bool[Array, "k n"],
     keys: Key[Array, " k"],
-    plan: Plan,
+    settings: TrainingSettings,
     ordered: Bool[Array, " f"],
-    sizes: tuple[int, ...],
-    batch: int,
 ) -> tuple[Network, Float[Array, " k"], Float[Array, "k 2"]]:
-    """All members side by side."""
+    """All members side by side: best networks, their held-out losses, and these by arm."""
 
     def one(part: Array, key: PRNGKeyArray) -> tuple[Network, Array, Array]:
-        return _train(rows, part, key, plan, ordered, sizes, batch)
+        return _train(rows, part, key, settings, ordered)
 
     return jax.vmap(one)(held, keys)

@@ -19,8 +19,8 @@ from jcausal.data import (
     pad_rows,
     to_device,
 )
-from jcausal.surfaces._ridge import product
-from jcausal.surfaces._surface import Encoding
+from jcausal.surfaces._arrays import product
+from jcausal.surfaces._encoding import Encoding
 
 PENALTY = 1e-3
 STEPS = 50
@@ -28,8 +28,25 @@ HALVINGS = 20
 ALIKE = 5  # units of the other arm that must be as far out, when it has 20 for each
 
 
+class DealtRows(NamedTuple):
+    """Rows that are dealt to folds.
+
+    - `x` (n, p), `t` (n,), `weight` (n,): covariates, treatment and sampling weight.
+    - `fold` (n,): from 0, -1 for rows that count nothing.
+    """
+
+    x: Float[Array, "n p"]
+    t: Bool[Array, " n"]
+    weight: Float[Array, " n"]
+    fold: Int[Array, " n"]
+
+
 class Chances(NamedTuple):
-    """Chances of treatment (n,), NaN for rows of no fold, and each fold's standardised slopes."""
+    """Chances of treatment by cross-fitted logistic regressions.
+
+    - `chance` (n,): of each row, NaN for rows of no fold.
+    - `slope` (k, f): each fold's slopes on its standardised features.
+    """
 
     chance: Float[Array, " n"]
     slope: Float[Array, "k f"]
@@ -64,18 +81,19 @@ def fitted_chances(
     arrays = sample.x, sample.t, sample.weight, sample.valid, fold
     if is_traced(arrays, penalty):
         ours = jnp.where(sample.valid, fold, -1)
+        rows = DealtRows(sample.x, sample.t, sample.weight, ours)
         penalty = jnp.asarray(penalty, sample.x.dtype)
-        return _chances(Encoding(sample.schema), *arrays[:3], ours, penalty, folds)
+        return _chances(Encoding(sample.schema), rows, penalty, folds)
     x, t, weight, valid, fold_ = (np.asarray(a) for a in arrays)
     fold_ = np.where(valid, fold_, -1)
     _check_arms(t, weight, fold_, folds)
-    rows = np.flatnonzero(fold_ >= 0)
-    size = bucket(len(rows))
-    points, arms, weights = (pad_rows(a[rows], size) for a in (x, t, weight))
-    dealt = pad_rows(fold_[rows], size, -1)
+    used = np.flatnonzero(fold_ >= 0)
+    size = bucket(len(used))
+    x, t, weight = (pad_rows(a[used], size) for a in (x, t, weight))
+    rows = DealtRows(x, t, weight, pad_rows(fold_[used], size, -1))
     slight = to_device(np.asarray(penalty, x.dtype))
-    found = _chances(Encoding(sample.schema), points, arms, weights, dealt, slight, folds)
-    return Chances(placed(found.chance, rows, np.full(sample.n, np.nan, x.dtype)), found.slope)
+    found = _chances(Encoding(sample.schema), rows, slight, folds)
+    return Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
 
 
 def placed(
@@ -107,16 +125,9 @@ def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int)
 
 
 @eqx.filter_jit
-def _chances(
-    encoding: Encoding,
-    x: Float[Array, "n p"],
-    t: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    fold: Int[Array, " n"],
-    penalty: Float[Array, ""],
-    folds: int,
-) -> Chances:
+def _chances(encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""], folds: int) -> Chances:
     """All folds, one after the other, in one program."""
+    x, t, weight, fold = rows
     use = fold >= 0
     features = jnp.where(use[:, None], encoding(x), 0)
 

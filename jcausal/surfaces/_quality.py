@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jcausal.data import Sample, Values, is_traced, on_host, pad_rows, to_device
+from jcausal.surfaces._arrays import in_blocks
 
 BLOCK = 16_384  # rows that are evaluated at a time
 FEW = 2_048  # of these, where there are no more than BLOCK in all
@@ -94,8 +93,4 @@ def by_blocks(
     surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[Array, "n p"]
 ) -> Float[Array, "n 2"]:
     """Evaluate block by block of rows, so that no more than one block's work is held."""
-    n = x.shape[0]
-    if n <= BLOCK:
-        return surface(x)
-    padded = jnp.pad(x, [(0, -n % BLOCK), (0, 0)], mode="edge")
-    return lax.map(surface, padded.reshape(-1, BLOCK, x.shape[1])).reshape(-1, 2)[:n]
+    return in_blocks(surface, (x,), BLOCK)

@@ -1,5 +1,7 @@
 """Linear response surfaces with a small penalty, one per arm."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -16,14 +18,16 @@ from jcausal.data import (
     pad_rows,
     trained_on,
 )
-from jcausal.surfaces._function import without_training
+from jcausal.surfaces._arrays import product
+from jcausal.surfaces._by_evaluation import all_levels_row_by_row
+from jcausal.surfaces._encoding import Encoding, where_known
 from jcausal.surfaces._surface import (
     Arms,
-    Encoding,
     Noise,
     OutcomeModel,
     ResponseSurface,
     of_arms,
+    without_training,
 )
 
 FEW = 16  # features: up to here products one by one are quicker than a matrix product
@@ -60,9 +64,34 @@ class RidgeSurface(ResponseSurface):
         here = centre[jnp.arange(len(centre))[:, None], j]
         return (at - here[:, :, None])[..., None] * slope[:, :, None]
 
+    def level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        column: Int[Array, " m"],
+        level: Int[Array, "m k"],
+        wanted: Bool[Array, "m k"],
+    ) -> Float[Array, "m k 2"]:
+        """Differences of the levels' slopes."""
+        feature = self.encoding.features_of(column, level, centre)
+        value = where_known(feature, self.slope[feature]).astype(centre.dtype)
+        return value[:, :-1] - value[:, -1:]
+
+    def all_level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        columns: Int[np.ndarray, " c"],
+        heights: Int[np.ndarray, " c"],
+    ) -> Float[Array, "m c l 2"]:
+        """One category after the other."""
+        return all_levels_row_by_row(self.level_changes, centre, columns, heights)
+
+    def sees(self, p: int) -> Bool[Array, " p"]:
+        """Any covariate may matter."""
+        return jnp.ones(p, bool)
+
     def lean(self) -> "RidgeSurface":
         """Without the training rows."""
-        return without_training(self)  # type: ignore[return-value]
+        return without_training(self)
 
 
 class Ridge(OutcomeModel):
@@ -88,16 +117,16 @@ class Ridge(OutcomeModel):
     def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> RidgeSurface:
         """Solve the normal equations of each arm."""
         assert sample.y is not None
-        encoding, rows = Encoding(sample.schema), of_arms(sample.t, sample.valid, arms)
-        x, y, t, weight, use = sample.x, sample.y, sample.t, sample.weight, rows
+        encoding, use = Encoding(sample.schema), of_arms(sample.t, sample.valid, arms)
+        rows = RidgeRows(sample.x, sample.y, sample.t, sample.weight, use)
         kept = trained_on(sample, None)
-        if not is_traced(x, y, t, weight, use):
-            _check_rows(np.asarray(t), np.asarray(rows), arms)
-            kept = trained_on(sample, np.flatnonzero(np.asarray(rows)))
-            columns = (np.asarray(a) for a in (x, y, t, weight, use))
-            x, y, t, weight, use = (pad_rows(a, bucket(sample.n)) for a in columns)
+        if not is_traced(rows):
+            used = np.asarray(use)
+            _check_rows(np.asarray(sample.t), used, arms)
+            kept = trained_on(sample, np.flatnonzero(used))
+            rows = RidgeRows(*(pad_rows(np.asarray(a), bucket(sample.n)) for a in rows))
         penalty = in_dtype(self.penalty, sample.x.dtype)
-        intercept, slope, noise = _core(encoding, x, y, t, weight, use, penalty, arms)
+        intercept, slope, noise = _core(encoding, rows, penalty, arms)
         return RidgeSurface(
             intercept=intercept, slope=slope, noise=noise, encoding=encoding, trained=kept
         )
@@ -109,22 +138,30 @@ def _check_rows(t: np.ndarray, rows: np.ndarray, arms: Arms) -> None:
             raise DataError(f"there is no {arm} row to fit a surface on.")
 
 
+class RidgeRows(NamedTuple):
+    """The rows to fit on.
+
+    - `x` (n, p): covariates.
+    - `y` (n,), `t` (n,), `weight` (n,): outcome, treatment and sampling weight.
+    - `use` (n,): False in padding and for arms that are not fitted.
+    """
+
+    x: Float[Array, "n p"]
+    y: Float[Array, " n"]
+    t: Bool[Array, " n"]
+    weight: Float[Array, " n"]
+    use: Bool[Array, " n"]
+
+
 @eqx.filter_jit
 def _core(
-    encoding: Encoding,
-    x: Float[Array, "n p"],
-    y: Float[Array, " n"],
-    t: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    rows: Bool[Array, " n"],
-    penalty: Float[Array, ""],
-    arms: Arms,
+    encoding: Encoding, rows: RidgeRows, penalty: Float[Array, ""], arms: Arms
 ) -> tuple[Float[Array, " 2"], Float[Array, "f 2"], Float[Array, " 2"]]:
     """Intercepts, slopes and noise of both arms; NaN for one that is not wanted."""
-    features = encoding(x)
+    features, y = encoding(rows.x), rows.y
 
     def one(arm: Array) -> tuple[Array, Array]:
-        w = jnp.where(rows & (t == arm), weight, 0)
+        w = jnp.where(rows.use & (rows.t == arm), rows.weight, 0)
         solved = _solve(features, y, w, penalty)
         residual = y - solved[0] - product(features, solved[1:])
         return solved, product(w, jnp.square(residual)) / jnp.where(w.sum() > 0, w.sum(), 1)
@@ -154,8 +191,3 @@ def _solve(
     slope = jnp.linalg.solve(gram, product((z * share[:, None]).T, y - level)) / scale
     slope = jnp.where(varies, slope, 0)
     return jnp.concatenate([(level - product(centre, slope))[None], slope])
-
-
-def product(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, also where a GPU would round."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -6,24 +6,22 @@ from typing import Any, Literal, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import (
     DataError,
     Options,
     Sample,
-    Schema,
     Shown,
     Trained,
     number_in_words,
     on_host,
 )
-from jcausal.surfaces._align import NOWHERE, level_codes, places
+from jcausal.surfaces._alignment import encoding_in, places
+from jcausal.surfaces._encoding import Encoding
 from jcausal.surfaces._quality import r_squared
 
 LISTED = 10  # rules that a printed surface tells
-LINES = 256  # up to here all lines are evaluated, wanted or not
 Arms = Literal["both", "control", "treated"]
 S = TypeVar("S", bound="ResponseSurface")
 Noise = Float[Array, " 2"] | Float[np.ndarray, " 2"]
@@ -58,6 +56,36 @@ class ResponseSurface(Shown, eqx.Module):
         f(centre with covariate j[i, k] at at[i, k, g]) - f(centre[i]); one row of `j` stands for
         all. j is not a category. Terms without covariate j cancel, so a surface may leave them out.
         Lines that are not `wanted` may hold any numbers.
+        """
+
+    @abstractmethod
+    def level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        column: Int[Array, " m"],
+        level: Int[Array, "m k"],
+        wanted: Bool[Array, "m k"],
+    ) -> Float[Array, "m k 2"]:
+        """How both outcomes change when category `column[i]` goes from `centre[i]` to `level`.
+
+        Surfaces that know what a level adds read it; others are evaluated at all levels. What is
+        not `wanted` may hold any numbers.
+        """
+
+    @abstractmethod
+    def all_level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        columns: Int[np.ndarray, " c"],
+        heights: Int[np.ndarray, " c"],
+    ) -> Float[Array, "m c l 2"]:
+        """The same for every level of categories of these heights; beyond one it is any number."""
+
+    @abstractmethod
+    def sees(self, p: int) -> Bool[Array, " p"]:
+        """Which ordered covariates may matter: where False, the surface is the same all along.
+
+        True for every category.
         """
 
     def slab_variance(
@@ -143,113 +171,12 @@ def line_offsets(points: int, p: int) -> Float[Array, "g p"]:
     return jnp.tile(jnp.linspace(0.0, 1.0, points)[:, None], (1, p))
 
 
-def evaluate_along(
-    surface: ResponseSurface,
-    centre: Float[Array, "m p"],
-    j: Int[Array, "#m k"],
-    at: Float[Array, "m k g"],
-    wanted: Bool[Array, "m k"] | None = None,
-) -> Float[Array, "m k g 2"]:
-    """`along` by evaluating the surface: right for every surface.
-
-    Many lines of which some are not wanted are evaluated block by block, the wanted ones first, and
-    no block without any; the others are 0.
-    """
-    (m, k, g), here = at.shape, surface(centre)
-    j = jnp.broadcast_to(j, (m, k)).ravel()
-    lines = at.reshape(m * k, g)
-
-    def ask(pairs: Int[Array, " b"]) -> Float[Array, "b g 2"]:
-        moving = jnp.arange(centre.shape[1]) == j[pairs][:, None, None]
-        points = jnp.where(moving, lines[pairs][..., None], centre[pairs // k][:, None])
-        return surface(points.reshape(-1, centre.shape[1])).reshape(len(pairs), g, 2)
-
-    if wanted is None or m * k <= LINES:
-        return ask(jnp.arange(m * k)).reshape(m, k, g, 2) - here[:, None, None]
-    block = max(LINES, -(-m * k // 4))
-    room = -(-m * k // block) * block
-    rank = jnp.cumsum(wanted.ravel()) - 1
-    place = jnp.where(wanted.ravel(), rank, room)
-    order = jnp.zeros(room, jnp.int32).at[place].set(jnp.arange(m * k), mode="drop")
-
-    def more(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        done, out = carry
-        found = ask(lax.dynamic_slice_in_dim(order, done, block))
-        return done + block, lax.dynamic_update_slice_in_dim(out, found, done, 0)
-
-    none = jnp.zeros((room, g, 2), here.dtype)
-    start = jnp.zeros((), rank.dtype)
-    out = lax.while_loop(lambda carry: carry[0] <= rank[-1], more, (start, none))[1]
-    there = out[jnp.maximum(rank, 0)].reshape(m, k, g, 2)
-    return jnp.where(wanted[..., None, None], there - here[:, None, None], 0)
-
-
 @on_host
 def of_arms(
     lib: Any, t: Bool[Array, " n"], valid: Bool[Array, " n"], arms: Arms
 ) -> Bool[Array, " n"]:
     """Valid rows of the arms that are fitted."""
     return valid & dict(both=valid, treated=t, control=~t)[arms]
-
-
-class Encoding(eqx.Module):
-    """Covariates to features: ordered columns as they are, one 0/1 feature for each level.
-
-    All levels get a feature, none is a base, so that renaming or reordering levels changes
-    nothing. `feature` (p,) is that of an ordered covariate, `of_level` (p, l) those of the levels
-    of a category; -1 is none.
-    """
-
-    column: Int[np.ndarray, " f"]
-    level: Int[np.ndarray, " f"]
-    feature: Int[np.ndarray, " p"]
-    of_level: Int[np.ndarray, "p l"]
-
-    def __init__(self, schema: Schema) -> None:
-        rows = [(j, -1) for j in schema.ordered]
-        rows += [(j, level) for j in schema.categories for level in range(len(schema.levels[j]))]
-        table = np.array(rows, np.int32).reshape(-1, 2)
-        self.column, self.level = table[:, 0], table[:, 1]
-        self.feature, self.of_level = _looked_up(self.column, self.level, schema)
-
-    def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
-        """Features of each point.
-
-        **Raises:** ValueError for other numbers of columns than were trained on.
-        """
-        p = self.feature.shape[0]
-        if len(x.shape) != 2 or x.shape[1] != p:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: a surface takes (m, {p}), one row a point and the "
-                f"{p} covariates of its training in their order."
-            )
-        return _encoded(x, self.column, self.level)
-
-
-@on_host
-def _encoded(
-    lib: Any,
-    x: Float[Array, "m p"],
-    column: Int[np.ndarray, " f"] | Int[Array, " f"],
-    level: Int[np.ndarray, " f"] | Int[Array, " f"],
-) -> Float[Array, "m f"]:
-    values = x[:, column]
-    return lib.where(level < 0, values, (values == level).astype(x.dtype))
-
-
-def _looked_up(
-    column: Int[np.ndarray, " f"], level: Int[np.ndarray, " f"], schema: Schema
-) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, "p l"]]:
-    """The feature of each ordered covariate, and of each level of a category."""
-    p = len(schema.names)
-    feature, tallest = np.full(p, -1, np.int32), max(1, *map(len, schema.levels))
-    of_level = np.full((p, tallest), -1, np.int32)
-    for f, (j, code) in enumerate(zip(column.tolist(), level.tolist())):
-        if code < 0:
-            feature[j] = f
-        elif code != NOWHERE:
-            of_level[j, code] = f
-    return feature, of_level
 
 
 def aligned(surface: S, sample: Sample) -> S:
@@ -266,7 +193,7 @@ def aligned(surface: S, sample: Sample) -> S:
     if "encoding" in known:
         encoding = Encoding(own)
         if (own.names, own.levels) != (theirs.names, theirs.levels):
-            encoding = _moved(encoding, own, sample)
+            encoding = encoding_in(sample, encoding, own)
         return eqx.tree_at(lambda s: s.encoding, surface, encoding)
     place = places(own.names, theirs.names)
     if "columns" in known:
@@ -279,13 +206,6 @@ def aligned(surface: S, sample: Sample) -> S:
     return surface
 
 
-def _moved(encoding: Encoding, own: Schema, sample: Sample) -> Encoding:
-    """The features of a schema, found in a sample."""
-    place, level = places(own.names, sample.schema.names), encoding.level.copy()
-    for j, here in enumerate(place.tolist()):
-        codes = level_codes(own, j, sample, here)
-        if own.kinds[j] == "category":
-            level[encoding.column == j] = codes
-    column = place[encoding.column].astype(np.int32)
-    parts = column, level, *_looked_up(column, level, sample.schema)
-    return eqx.tree_at(lambda e: (e.column, e.level, e.feature, e.of_level), encoding, parts)
+def without_training(surface: S) -> S:
+    """The surface without its memory of training rows, so that traces do not depend on it."""
+    return eqx.tree_at(lambda s: s.trained, surface, None, is_leaf=lambda leaf: leaf is None)

@@ -1,206 +1,166 @@
-"""Sums of many regression trees, on the host: equal structures merged, small ones tabulated.
+"""Forests and boosted trees of scikit-learn, LightGBM and XGBoost as response surfaces."""
 
-T trees of S slots: slot 0 is unused, the root is slot 1, and the children of slot i are the slots
-`child[i]` and `child[i] + 1`, which stand behind it; `child[i] = 0` marks a leaf. At an inner slot
-a point goes left when its bin in feature `var[i]` is below `cut[i]`.
-"""
+from typing import Any
 
-from typing import NamedTuple
-
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from jcausal.data import pad_rows
+from jcausal.data import DataError, Sample, Trained, check_object, hold_out, step_key, trained_on
+from jcausal.surfaces._encoding import Encoding
+from jcausal.surfaces._surface import Arms, Noise, OutcomeModel, without_training
+from jcausal.surfaces.tree_sums import TreeSum, TreeSumSurface, as_arrays, read_ensemble
 
-
-class TreeArrays(NamedTuple):
-    """Trees as arrays: features, cuts, left children and leaf values."""
-
-    var: Int[np.ndarray, "t s"]
-    cut: Int[np.ndarray, "t s"]
-    child: Int[np.ndarray, "t s"]
-    value: Float[np.ndarray, "t s"]
+CLOSE = 1e-4  # of the spread of the predictions: what float32 sums of trees may be apart
 
 
-class Tables(NamedTuple):
-    """All pair tables in one flat array; entry 0 is a zero that absent pairs point to."""
+class TreesSurface(TreeSumSurface):
+    """Two fitted ensembles of trees as arrays. Made by `jc.fit(sample, jc.Trees(...), key=0)`."""
 
-    value: Float[np.ndarray, " s"]
-    first: Int[np.ndarray, " k"]
-    second: Int[np.ndarray, " k"]
-    offset: Int[np.ndarray, " k"]
-    stride: Int[np.ndarray, " k"]
+    control: TreeSum | None
+    treated: TreeSum | None
+    noise: Noise
+    encoding: Encoding
+    trained: Trained | None
 
-
-def from_heaps(var: np.ndarray, cut: np.ndarray, leaf: np.ndarray) -> TreeArrays:
-    """Trees of H inner slots where slot i has the children 2 i and 2 i + 1, and cut 0 is a leaf."""
-    slots = np.arange(var.shape[1])
-    child = np.where(cut > 0, 2 * slots, 0)
-    pad = [(0, 0), (0, leaf.shape[1] - var.shape[1])]
-    var, cut, child = (np.pad(np.where(cut > 0, a, 0), pad) for a in (var, cut, child))
-    return TreeArrays(*(a.astype(np.int32) for a in (var, cut, child)), value=leaf)
+    def lean(self) -> "TreesSurface":
+        """Without the training rows."""
+        return without_training(self)
 
 
-def merge(trees: TreeArrays) -> TreeArrays:
-    """Add up the leaves of trees that split alike: the same sum of trees, fewer trees."""
-    first, group = _same_rows(np.concatenate(trees[:3], axis=1))
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], np.arange(len(first)))
-    value = np.add.reduceat(trees.value[order].astype(np.float64), starts, axis=0)
-    return pick_trees(trees, first)._replace(value=value)
+class Trees(OutcomeModel):
+    """An ensemble of trees of another library, fitted to each arm and evaluated on the device.
 
+    The estimator is cloned and fitted to the controls and to the treated, with sampling weights;
+    its trees then become arrays. Trees on at most two features and small ones on up to six are
+    tables, others of at most 32 leaves masks, as those of `jc.BART`; larger trees are walked node
+    by node, which is slower: `max_leaf_nodes=32` avoids it. Categories have one feature per level.
+    A fifth of each arm is held out once to measure the noise; then the ensemble is fitted to all
+    rows. If it has `random_state` None, the key decides.
 
-def _same_rows(rows: Int[np.ndarray, "t k"]) -> tuple[np.ndarray, np.ndarray]:
-    """The first of each kind of row, and every row's kind: by a hash, and whole if that errs."""
-    mix = np.random.default_rng(0).integers(1, 2**63, rows.shape[1], dtype=np.uint64) | np.uint64(1)
-    hashed = rows.astype(np.uint64) @ mix
-    _, first, group = np.unique(hashed, return_index=True, return_inverse=True)
-    if (rows[first][group] != rows).any():
-        _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return first, group.ravel()
+    **Arguments:**
 
+    - `estimator`: an unfitted regressor (or, for outcomes 0 and 1, a classifier of random trees)
+      of scikit-learn (decision trees, sums, extra trees, gradient boosting, histogram gradient
+      boosting), LightGBM or XGBoost, whose prediction is a plain sum of trees.
 
-def pick_trees(trees: TreeArrays, which: np.ndarray) -> TreeArrays:
-    """Some of the trees, by number or mask."""
-    return TreeArrays(*(a[which] for a in trees))
+    **Raises:** ValueError for an estimator that cannot be read, or whose own predictions differ
+    from those of the arrays.
 
+    **Example:**
 
-def features_used(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The smallest and largest feature of each tree (-1 without a split), and whether no other."""
-    inner = trees.child > 0
-    low = np.where(inner, trees.var, np.iinfo(np.int32).max).min(1)
-    high = np.where(inner, trees.var, -1).max(1)
-    between = inner & (trees.var != low[:, None]) & (trees.var != high[:, None])
-    return np.where(high < 0, -1, low), high, ~between.any(1)
-
-
-def reached(trees: TreeArrays) -> Bool[np.ndarray, "t s"]:
-    """Which slots a point can come to, cuts apart."""
-    found = np.zeros(trees.child.shape, bool)
-    found[:, 1] = True
-    for rows, parent, child in families(trees):
-        found[rows, child] = found[rows, child + 1] = found[rows, parent]
-    return found
-
-
-def families(trees: TreeArrays) -> list[tuple[np.ndarray, int, np.ndarray]]:
-    """(trees, slot, left child) for each slot that is inner in some trees, parents first."""
-    found = []
-    for parent in np.flatnonzero((trees.child > 0).any(0)):
-        rows = np.flatnonzero(trees.child[:, parent])
-        found.append((rows, int(parent), trees.child[rows, parent]))
-    return found
-
-
-def depth_of(trees: TreeArrays) -> int:
-    """The longest way from a root to a leaf."""
-    depth = np.zeros(trees.child.shape, int)
-    for rows, parent, child in families(trees):
-        depth[rows, child] = depth[rows, child + 1] = depth[rows, parent] + 1
-    return int(depth.max(initial=0))
-
-
-def _rectangles(
-    trees: TreeArrays, low: np.ndarray, high: np.ndarray, bins: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The bins [lo, hi) of every leaf in its tree's two features: (tree, lo, hi, value)."""
-    count, slots = trees.child.shape
-    extent = np.stack([bins[np.maximum(low, 0)], bins[np.maximum(high, 0)]], axis=1)
-    lo = np.zeros((count, slots, 2), np.int32)
-    hi = np.broadcast_to(extent[:, None], (count, slots, 2)).astype(np.int32).copy()
-    for rows, parent, child in families(trees):
-        side = (trees.var[rows, parent] != low[rows]).astype(int)
-        at = trees.cut[rows, parent]
-        for own in (child, child + 1):
-            lo[rows, own], hi[rows, own] = lo[rows, parent], hi[rows, parent]
-        hi[rows, child, side] = np.minimum(hi[rows, child, side], at)
-        lo[rows, child + 1, side] = np.maximum(lo[rows, child + 1, side], at)
-    leaf = reached(trees) & (trees.child == 0)
-    tree, slot = np.nonzero(leaf & (lo < hi).all(2))
-    return tree, lo[tree, slot], hi[tree, slot], trees.value[tree, slot]
-
-
-def _corner_table(
-    lo: np.ndarray, hi: np.ndarray, value: np.ndarray, shape: tuple[int, int]
-) -> Float[np.ndarray, "a b"]:
-    """The sum of constant rectangles on a grid, by corner differences and two prefix sums."""
-    tall, wide = shape[0] + 1, shape[1] + 1
-    corners = ((lo, lo, 1), (hi, lo, -1), (lo, hi, -1), (hi, hi, 1))
-    place = np.concatenate([a[:, 0] * wide + b[:, 1] for a, b, _ in corners])
-    weight = np.concatenate([sign * value for _, _, sign in corners])
-    grid = np.bincount(place, weight, tall * wide).reshape(tall, wide)
-    return grid.cumsum(0).cumsum(1)[:-1, :-1]
-
-
-def tabulate(
-    trees: TreeArrays, bins: Int[np.ndarray, " f"], max_bytes: int
-) -> tuple[Tables, TreeArrays]:
-    """Tables for the trees with at most two features, within a byte budget, and the other trees.
-
-    A tree with one feature is the pair (f, f): its table is the diagonal, stored as one column.
-    Pairs that carry the most trees are tabulated first.
+        >>> import jcausal as jc
+        >>> from sklearn.ensemble import RandomForestRegressor
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> forest = jc.Trees(RandomForestRegressor(20, max_leaf_nodes=32))
+        >>> surface = jc.fit(sample, forest, key=0)
+        >>> surface(sample.x).shape
+        (445, 2)
     """
-    low, high, small = features_used(trees)
-    low, high = np.maximum(low, 0), np.maximum(high, 0)
-    pairs, member, counts = np.unique(
-        np.stack([low, high], axis=1)[small], axis=0, return_inverse=True, return_counts=True
-    )
-    width = np.where(pairs[:, 0] == pairs[:, 1], 1, bins[pairs[:, 1]])
-    size = bins[pairs[:, 0]] * width
-    order = np.lexsort((size, -counts))
-    fits = np.zeros(len(pairs), bool)
-    fits[order] = np.cumsum(size[order]) * 4 <= max_bytes
-    rows = np.flatnonzero(small)
-    chosen = pick_trees(trees, rows)
-    tree, lo, hi, value = _rectangles(chosen, low[rows], high[rows], bins)
-    values, offset, at = [np.zeros(1)], [], 1
-    for k in np.flatnonzero(fits):
-        here = member[tree] == k
-        lower, upper, tall = lo[here], hi[here], (int(bins[pairs[k, 0]]), int(width[k]))
-        if pairs[k, 0] == pairs[k, 1]:
-            lower, upper = lower * [1, 0], np.stack([upper[:, 0], np.ones(len(upper), int)], 1)
-        values.append(_corner_table(lower, upper, value[here], tall).ravel())
-        offset.append(at)
-        at += tall[0] * tall[1]
-    rest = ~small
-    rest[rows] = ~fits[member]
-    kept = pairs[fits].reshape(-1, 2)
-    tables = Tables(
-        np.concatenate(values), kept[:, 0], kept[:, 1], np.array(offset, int), width[fits]
-    )
-    return tables, pick_trees(trees, rest)
+
+    estimator: Any = eqx.field(static=True)
+    traceable: bool = eqx.field(static=True, init=False, default=False)
+    needs_key: bool = eqx.field(static=True, init=False, default=True)
+
+    def __check_init__(self) -> None:
+        if not hasattr(self.estimator, "fit") or not hasattr(self.estimator, "get_params"):
+            raise ValueError(
+                f"{self.estimator!r} is no estimator: give an unfitted one, such as "
+                "RandomForestRegressor(200)."
+            )
+        check_object(self.estimator)
+        if _of_no_trees(type(self.estimator)):
+            raise ValueError(
+                f"{type(self.estimator).__name__} of sklearn is no sum of trees: give one of "
+                "sklearn.tree or sklearn.ensemble, such as RandomForestRegressor(200)."
+            )
+
+    def fit(self, sample: Sample, key: PRNGKeyArray | None, arms: Arms) -> TreesSurface:
+        """Fit each arm twice: without the held-out rows for the noise, then on all rows."""
+        assert key is not None and sample.y is not None
+        encoding = Encoding(sample.schema)
+        features = np.asarray(encoding(sample.x), np.float32)
+        used = np.asarray(sample.valid & (sample.weight > 0))
+        held = np.asarray(
+            hold_out(sample.with_valid(jnp.asarray(used)), 0.2, step_key(key, "held"))
+        )
+        treated = np.asarray(sample.t)
+        wanted = {"both": (0, 1), "control": (0,), "treated": (1,)}[arms]
+        sums: list[TreeSum | None] = [None, None]
+        noise = np.full(2, np.nan)
+        for arm in wanted:
+            rows = np.flatnonzero(used & (treated == bool(arm)))
+            apart = held[rows]
+            if rows.size < 2 or apart.all() or not apart.any():
+                raise DataError(
+                    f"the {rows.size} {'treated' if arm else 'control'} rows (of positive weight) "
+                    "cannot be divided into a part to train on and a part to hold out: give more."
+                )
+            one = jax.random.fold_in(key, arm)
+            rest, out = rows[~apart], rows[apart]
+            first = _predictions(self._fitted(sample, features, rest, one), features[out])
+            y, weight = np.asarray(sample.y)[out], np.asarray(sample.weight)[out]
+            noise[arm] = np.average((y - first) ** 2, weights=weight)
+            sums[arm] = _as_tree_sum(self._fitted(sample, features, rows, one), features[rows])
+        return TreesSurface(
+            control=sums[0],
+            treated=sums[1],
+            noise=noise,
+            encoding=encoding,
+            trained=trained_on(sample, np.flatnonzero(used & np.isin(treated, wanted))),
+        )
+
+    def _fitted(
+        self,
+        sample: Sample,
+        features: Float[np.ndarray, "n f"],
+        rows: Int[np.ndarray, " r"],
+        key: PRNGKeyArray,
+    ) -> Any:
+        """A clone, fitted to some rows."""
+        from sklearn.base import clone
+
+        model: Any = clone(self.estimator)
+        if model.get_params().get("random_state", 0) is None:
+            model.set_params(random_state=int(jax.random.randint(key, (), 0, 2**31 - 1)))
+        y, weight = np.asarray(sample.y)[rows], np.asarray(sample.weight)[rows]
+        even = (weight == weight[0]).all()
+        model.fit(features[rows], y, **{} if even else dict(sample_weight=weight))
+        classes = getattr(model, "classes_", np.zeros(1))
+        if not np.isin(classes, (0, 1)).all():
+            raise ValueError(
+                f"{type(model).__name__} has the classes {', '.join(map(str, classes))}: a "
+                "classifier needs outcomes 0 and 1; use a regressor."
+            )
+        return model
 
 
-def octave(size: int) -> int:
-    """The next power of two: a surface has several sizes, and finer steps would multiply traces."""
-    return 1 << max(size - 1, 0).bit_length()
+def _of_no_trees(estimator: type) -> bool:
+    """Whether a class is one of scikit-learn's without trees: it shows before any fit."""
+    modules = {".".join(base.__module__.split(".")[:2]) for base in estimator.__mro__}
+    own = {m for m in modules if m.startswith("sklearn.")} - {"sklearn.base", "sklearn.utils"}
+    return bool(own) and not own & {"sklearn.tree", "sklearn.ensemble"}
 
 
-def pad_tables(tables: Tables) -> Tables:
-    """Sizes of powers of two; a padding pair reads the zero at entry 0."""
-    pairs = octave(len(tables.first))
-    value = pad_rows(tables.value, octave(len(tables.value)))
-    return Tables(value, *(pad_rows(a, pairs) for a in tables[1:]))
+def _predictions(model: Any, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
+    """The model's own predictions; of a classifier the mean of the class, which is 0 or 1."""
+    if hasattr(model, "predict_proba"):
+        return np.asarray(model.predict_proba(features), float) @ model.classes_
+    return np.asarray(model.predict(features), float)
 
 
-def pad_trees(trees: TreeArrays) -> TreeArrays:
-    """None, or powers of two of trees and slots; padding trees are single leaves of value zero."""
-    count, slots = trees.child.shape
-    if not count:
-        return TreeArrays(*(a[:, :2] for a in trees))
-    wide = [(0, octave(count + 1) - count), (0, octave(slots) - slots)]
-    return TreeArrays(*(np.pad(a, wide) for a in trees))
-
-
-def trees_by_feature(trees: TreeArrays, features: int) -> Int[np.ndarray, "f r"]:
-    """For each feature the trees that split on it, padded with -1."""
-    inner = trees.child > 0
-    holds = [np.flatnonzero(((trees.var == f) & inner).any(1)) for f in range(features)]
-    longest = octave(max(len(h) for h in holds))
-    return np.stack([np.pad(h, (0, longest - len(h)), constant_values=-1) for h in holds])
-
-
-def every_tree(trees: TreeArrays) -> Int[np.ndarray, "1 t"]:
-    """All trees as one list, padded with -1."""
-    count = len(trees.var)
-    return np.pad(np.arange(count), (0, octave(count) - count), constant_values=-1)[None]
+def _as_tree_sum(model: Any, features: Float[np.ndarray, "n f"]) -> TreeSum:
+    """The trees as arrays, compared with the model's own predictions."""
+    ensemble = read_ensemble(model)
+    ours = TreeSum(*as_arrays(ensemble, features.shape[1]), ensemble.offset)
+    some = features[:1000]
+    theirs, found = _predictions(model, some), np.asarray(ours(jnp.asarray(some)), float)
+    scale = np.ptp(theirs) + 1e-3 * np.abs(theirs).max() + 1e-12
+    if not np.abs(found - theirs).max() <= CLOSE * scale:
+        raise ValueError(
+            f"{type(model).__name__} predicts otherwise than the sum of its trees (a link "
+            "function or a custom objective?): use one that predicts that sum."
+        )
+    return ours

@@ -24,16 +24,20 @@ from jcausal.data import (
 )
 from jcausal.effects._average import Average
 from jcausal.matching import Estimand, Progress, foretell
-from jcausal.surfaces import BoostedTrees, OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._folds import deal_folds, fold_surface
-from jcausal.surfaces._propensity import (
+from jcausal.surfaces import (
     PENALTY,
+    Arms,
+    BoostedTrees,
+    OutcomeModel,
+    ResponseSurface,
+    check_model,
     check_penalty,
+    deal_folds,
     fitted_chances,
+    fold_surface,
     placed,
     shares_beyond,
 )
-from jcausal.surfaces._surface import Arms
 from jcausal_kernels import segmented_scan
 
 LEAST_CLIP = 1e-6

@@ -23,7 +23,6 @@ from jcausal.matching.boxes._grow import (
 )
 from jcausal.matching.boxes._look import Looks, look, nothing_seen
 from jcausal.matching.boxes._space import Layout, Queries, pick
-from jcausal.surfaces._switch import sees
 from jcausal_kernels import Units, box_counts
 
 SCREEN = 4096  # units that are looked at before all are counted
@@ -159,7 +158,7 @@ def _step(
         enough=enough,
         status=jnp.where(growing & ~grow, ended, state.status),
     )
-    seen = sees(problem.surface, len(plan.kinds))[plan.ordered]
+    seen = problem.surface.sees(len(plan.kinds))[plan.ordered]
     stale = (made[:, : len(seen)] & seen).any(1)
     return Growth(moved, looks, stale), grow
 

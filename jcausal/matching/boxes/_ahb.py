@@ -21,8 +21,7 @@ from jcausal.matching.boxes._fast import points_of, prognosis_of, queries_of, st
 from jcausal.matching.boxes._levels import Batch, Crowd, Found, Ground, lay_out, level_boxes
 from jcausal.matching.boxes._lines import Edges
 from jcausal.matching.boxes._space import Layout, Queries, layout, pick
-from jcausal.surfaces import BoostedTrees, OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import Arms, BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal_kernels import MISSING
 
 Number = float | int | Array

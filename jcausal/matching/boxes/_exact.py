@@ -19,8 +19,7 @@ from jcausal.matching.boxes._search import Limits
 from jcausal.matching.boxes._sheet import Sheet
 from jcausal.matching.boxes._space import layout
 from jcausal.solvers import Interrupted, SolverPool
-from jcausal.surfaces import BoostedTrees, OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import Arms, BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal_kernels import prune_pairs
 
 Scale = Literal["sd", "variance", "none"]

@@ -25,9 +25,14 @@ from jcausal.matching.boxes._space import (
     point_queries,
     unit_queries,
 )
-from jcausal.surfaces import BoostedTrees, OutcomeModel, ResponseSurface, check_model
-from jcausal.surfaces._alike import alike
-from jcausal.surfaces._surface import Arms
+from jcausal.surfaces import (
+    Arms,
+    BoostedTrees,
+    OutcomeModel,
+    ResponseSurface,
+    check_model,
+    in_one_shape,
+)
 from jcausal_kernels import MISSING
 
 Number = float | int | Array
@@ -134,7 +139,7 @@ class FastAHB(Matcher):
     ) -> Boxes:
         """Grow the boxes of each fold, and put them in the order of the queries."""
         parts = []
-        for k, surface in enumerate(alike([surface.lean() for surface in surfaces])):
+        for k, surface in enumerate(in_one_shape([surface.lean() for surface in surfaces])):
             where = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
             parts.append(self._fold(task, k, surface, where, progress))
         lower, upper, opened, status = _join(task, parts)

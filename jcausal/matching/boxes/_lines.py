@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 from jcausal.matching.boxes._bins import Bins
 from jcausal.matching.boxes._space import Layout, Queries
 from jcausal.surfaces import ResponseSurface
-from jcausal.surfaces._switch import all_level_changes
 
 
 class Lines(NamedTuple):
@@ -106,7 +105,7 @@ def _categories(walk: Walk, plan: Layout) -> Float[Array, "q c l"]:
     x, heights = queries.x, np.array(plan.heights)
     if not plan.heights:
         return jnp.zeros((len(x), 0, plan.tallest), x.dtype)
-    change = all_level_changes(walk.surface, x, plan.categories, heights)
+    change = walk.surface.all_level_changes(x, plan.categories, heights)
     for number, _, flag, _ in plan.observed:
         gone = x.at[:, flag].set(1).at[:, number].set(walk.fill[number])
         place = plan.categories.tolist().index(flag)

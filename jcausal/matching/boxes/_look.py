@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 from jcausal.matching.boxes._grow import Grid, Problem, Side, State, Steps, options
 from jcausal.matching.boxes._space import Layout, Queries, pick
 from jcausal.surfaces import line_offsets
-from jcausal.surfaces._switch import level_changes
 from jcausal_kernels import Slabs, grid_variance
 
 BLOCK = 64  # boxes that ask the surfaces together
@@ -170,8 +169,7 @@ def _opened(
     base = jnp.repeat(around.centre[:, None], r, axis=1)
     for number, flag in plan.flags:
         base = base.at[:, column == flag, number].set(problem.space.fill[number])
-    change = level_changes(
-        problem.surface,
+    change = problem.surface.level_changes(
         base.reshape(-1, p),
         jnp.tile(jnp.asarray(column), q),
         jnp.tile(jnp.asarray(level), (q, 1)),

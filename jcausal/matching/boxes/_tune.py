@@ -34,8 +34,7 @@ from jcausal.matching.boxes._boxes import Boxes
 from jcausal.matching.boxes._exact import ExactAHB
 from jcausal.matching.boxes._fast import FastAHB
 from jcausal.matching.boxes._settings import BoxMethod, in_words, settings_of, with_settings
-from jcausal.surfaces import OutcomeModel, ResponseSurface
-from jcausal.surfaces._folds import deal_folds, fold_surface
+from jcausal.surfaces import OutcomeModel, ResponseSurface, deal_folds, fold_surface
 
 Values = Sequence[Any] | Shaped[np.ndarray, " k"]
 LEAST = 1e-9  # companions of less than this share of the unit's own weight: the digits end there

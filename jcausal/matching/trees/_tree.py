@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jcausal.data import Sample, Schema, Trained, like, plain_schema
 from jcausal.matching.trees._group_sums import units_by_group
@@ -21,10 +21,10 @@ from jcausal.matching.trees._leaf_fits import (
 )
 from jcausal.matching.trees._nodes import TreeNodes, route
 from jcausal.matching.trees._rules import branches, rules
-from jcausal.surfaces import Encoding, Noise, ResponseSurface, evaluate_along, of_arms
+from jcausal.surfaces import Encoding, EvaluatedSurface, Noise, of_arms
 
 
-class Tree(ResponseSurface):
+class Tree(EvaluatedSurface):
     """A tree whose leaves hold linear regressions of the controls. Made by `jc.fit` of `M5Tree`.
 
     f0(x) = intercept[leaf(x)] + features(x) @ coef[leaf(x)]; f1 is NaN, since only controls are
@@ -54,16 +54,6 @@ class Tree(ResponseSurface):
         """The regression of each point's leaf; NaN for the treated."""
         features = self.encoding(x)
         return predictions(features, route(self.nodes, features), self.fits)
-
-    def along(
-        self,
-        centre: Float[Array, "m p"],
-        j: Int[Array, "#m k"],
-        at: Float[Array, "m k g"],
-        wanted: Bool[Array, "m k"] | None = None,
-    ) -> Float[Array, "m k g 2"]:
-        """By evaluation."""
-        return evaluate_along(self, centre, j, at, wanted)
 
     def lean(self) -> Tree:
         """Without the training rows and the words."""

@@ -4,10 +4,10 @@ from typing import Any
 
 from jcausal.data import named
 from jcausal.surfaces._bart import BART
-from jcausal.surfaces._boosted import BoostedTrees
 from jcausal.surfaces._mlp import MLP
 from jcausal.surfaces._ridge import Ridge
 from jcausal.surfaces._surface import OutcomeModel, ResponseSurface
+from jcausal.surfaces.boosted_trees import BoostedTrees
 
 MODELS = {one.__name__.lower(): one.__name__ for one in (BART, BoostedTrees, MLP, Ridge)}
 READ = ("sklearn.ensemble", "sklearn.tree", "lightgbm", "xgboost")

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import jcausal as jc
-from jcausal.surfaces._alike import alike
-from jcausal.surfaces._forest import Forest
-from jcausal.surfaces._function import as_surface
-from jcausal.surfaces._switch import level_changes, sees
+from jcausal.surfaces import as_surface, in_one_shape
+from jcausal.surfaces.tree_sums import TreeSum
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def test_changes_to_levels_are_those_of_an_evaluation(sample):
     there = jnp.where(moving, level[:, :, None], there).astype(centre.dtype)
     for surface in surfaces(sample):
         for one in (surface, surface.lean(), as_surface(surface.__call__)):
-            found = level_changes(one, centre, column, level, jnp.ones((40, 6), bool))
+            found = one.level_changes(centre, column, level, jnp.ones((40, 6), bool))
             whole = one(there.reshape(-1, 5)).reshape(40, 6, 2) - one(centre)[:, None]
             np.testing.assert_allclose(found, whole, atol=2e-5)
 
@@ -50,26 +48,26 @@ def test_an_arm_that_was_not_fitted_has_no_changes(sample):
     level = jnp.tile(jnp.arange(3), (4, 1))
     for model in (jc.Ridge(), jc.BoostedTrees(rounds=5)):
         surface = model.fit(sample, jax.random.key(0), "control")
-        found = np.asarray(level_changes(surface, centre, column, level, level >= 0))
+        found = np.asarray(surface.level_changes(centre, column, level, level >= 0))
         assert np.isfinite(found[..., 0]).all() and np.isnan(found[..., 1]).all()
 
 
 @pytest.mark.parametrize("tables", [2**26, 0])
 @pytest.mark.parametrize("masks", [2**28, 0])
 def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, monkeypatch):
-    init = Forest.__init__
+    init = TreeSum.__init__
 
     def small(self, trees, cuts, offset):
-        budgets = dict(max_table_bytes=tables, max_cell_bytes=tables, max_mask_bytes=masks)
+        budgets = dict(max_pair_bytes=tables, max_set_bytes=tables, max_mask_bytes=masks)
         init(self, trees, cuts, offset, **budgets)
 
-    monkeypatch.setattr(Forest, "__init__", small)
+    monkeypatch.setattr(TreeSum, "__init__", small)
     blind = np.array(sample.x)
     blind[:, 1] = np.arange(300) < 2  # too few to split off
     part = jc.Sample(blind, sample.t, sample.y, kinds=sample.schema.kinds)
     for surface in surfaces(part):
         line = getattr(surface, "slope", surface.arms.slope if hasattr(surface, "arms") else 0)
-        seen = np.asarray(sees(surface, 5))
+        seen = np.asarray(surface.sees(5))
         assert seen[[0, 3, 4]].all() and seen[1] == bool(np.any(line))
         if not seen[1]:
             moved = jnp.asarray(blind).at[:, 1].set(jnp.arange(300.0)).astype(sample.x.dtype)
@@ -77,14 +75,14 @@ def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, mon
     assert not seen[1]  # the forest has no line
 
 
-def test_forests_of_one_shape_are_the_same_functions(sample):
+def test_sums_of_trees_of_one_shape_are_the_same_functions(sample):
     from sklearn.ensemble import RandomForestRegressor
 
     found = []
     for depth, count in ((2, 10), (9, 30), (6, 20)):
         estimator = RandomForestRegressor(count, max_depth=depth, random_state=0)
         found.append(jc.fit(sample, jc.Trees(estimator), key=depth).lean())
-    wide = alike(found)
+    wide = in_one_shape(found)
     assert len({str(jax.tree.map(jnp.shape, surface)) for surface in wide}) == 1
     assert len({jax.tree.structure(surface) for surface in wide}) == 1
     x, j = sample.x[:50], jnp.array([[0, 1, 2]])

@@ -21,18 +21,24 @@ from jcausal.data import (
     to_device,
     trained_on,
 )
-from jcausal.surfaces._boosted_lines import boosted_lines, boosted_points, evaluate_boosted
-from jcausal.surfaces._boosted_tree import Plan
-from jcausal.surfaces._boosting import Boosted, Rows, Shape, boost
-from jcausal.surfaces._function import without_training
+from jcausal.surfaces._encoding import Encoding, where_known
 from jcausal.surfaces._quality import counted
 from jcausal.surfaces._surface import (
     Arms,
-    Encoding,
     Noise,
     OutcomeModel,
     ResponseSurface,
+    without_training,
 )
+from jcausal.surfaces.boosted_trees._binned_tree import BoostingSettings
+from jcausal.surfaces.boosted_trees._boosting import (
+    BoostedArm,
+    BoostingRows,
+    BoostingSizes,
+    boost,
+)
+from jcausal.surfaces.boosted_trees._evaluation import boosted_lines, evaluate_boosted, splitting
+from jcausal.surfaces.boosted_trees._levels import level_values
 
 FEW = 2048  # rows: an arm of fewer is padded up to the other's size, so that both share a program
 DENSE = 3  # points asked of a row, for each bin, from which whole lines are cheaper
@@ -45,16 +51,15 @@ class BoostedTreesSurface(ResponseSurface):
     did not see it, in squared outcome units.
     """
 
-    arms: Boosted
+    arms: BoostedArm
     noise: Noise
     encoding: Encoding
     trained: Trained | None
-    depth: int = eqx.field(static=True)
     ordered: int = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
         """Both outcomes at each point; NaN in the column of an arm that was not fitted."""
-        return _evaluate(self.arms, self.encoding, x, self.depth, self.ordered)
+        return _evaluate(self.lean(), x)
 
     def along(
         self,
@@ -64,13 +69,48 @@ class BoostedTreesSurface(ResponseSurface):
         wanted: Bool[Array, "m k"] | None = None,
     ) -> Float[Array, "m k g 2"]:
         """Few points tree by tree, many from a table of all bins of each covariate."""
-        bins = self.arms.cuts.shape[-1] + 1
-        dense = at.shape[1] * at.shape[2] >= DENSE * bins
-        return _lines(self.arms, self.encoding, centre, j, at, self.depth, self.ordered, dense)
+        return _along(self.lean(), centre, j, at)
+
+    def level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        column: Int[Array, " m"],
+        level: Int[Array, "m k"],
+        wanted: Bool[Array, "m k"],
+    ) -> Float[Array, "m k 2"]:
+        """From what each level adds to the trees and to the line."""
+        feature = self.encoding.features_of(column, level, centre)
+        every = level_values(self.arms, self.encoding, centre, self.ordered)
+        value = where_known(feature, jnp.take_along_axis(every, feature[:, :, None], 1))
+        value = value.astype(centre.dtype)
+        return value[:, :-1] - value[:, -1:]
+
+    def all_level_changes(
+        self,
+        centre: Float[Array, "m p"],
+        columns: Int[np.ndarray, " c"],
+        heights: Int[np.ndarray, " c"],
+    ) -> Float[Array, "m c l 2"]:
+        """All at once: what each level adds is the same for every category that asks."""
+        c, tallest = len(columns), int(max(heights))
+        level = np.minimum(np.arange(tallest), heights[:, None] - 1)
+        value = level_values(self.arms, self.encoding, centre, self.ordered).astype(centre.dtype)
+        feature = jnp.asarray(self.encoding.of_level)[columns]
+        every = feature[jnp.arange(c)[:, None], level]
+        there = where_known(every, value[:, every])
+        own = feature[jnp.arange(c), centre[:, columns].astype(jnp.int32)]
+        here = where_known(own, jnp.take_along_axis(value, own[:, :, None], 1))
+        return there - here[:, :, None]
+
+    def sees(self, p: int) -> Bool[Array, " p"]:
+        """The covariates that any tree splits on or that a line has a slope in."""
+        sloped = (self.arms.slope != 0).any(0)
+        seen = sloped.at[self.arms.trees.feature].max(jax.vmap(splitting)(self.arms))
+        return self.encoding.covariates_of(seen)
 
     def lean(self) -> "BoostedTreesSurface":
         """Without the training rows."""
-        return without_training(self)  # type: ignore[return-value]
+        return without_training(self)
 
 
 class BoostedTrees(OutcomeModel):
@@ -154,37 +194,55 @@ class BoostedTrees(OutcomeModel):
         """Boost each wanted arm; an arm with too few rows is NaN under tracing."""
         assert key is not None and sample.y is not None
         wanted = {"both": (0, 1), "control": (0,), "treated": (1,)}[arms]
-        encoding, plan = Encoding(sample.schema), self._plan(sample.x.dtype)
-        shape = Shape(self.ensemble, self.rounds, self.depth, self.bins)
+        task = BoostingTask(
+            encoding=Encoding(sample.schema),
+            settings=self._settings(sample.x.dtype),
+            sizes=BoostingSizes(self.ensemble, self.rounds, self.depth, self.bins),
+            key=key,
+        )
         use = counted(sample)
         fold, draw = _dealt(sample.with_valid(use), key, self.ensemble)
-        raw = Rows(sample.x, sample.y, sample.weight, fold, draw, sample.row)
-        if is_traced(raw, use, sample.t, plan):
+        raw = BoostingRows(sample.x, sample.y, sample.weight, fold, draw, sample.row)
+        if is_traced(raw, use, sample.t, task.settings):
             raw = lax.stop_gradient(raw)
-            fitted = _traced(encoding, raw, use, sample.t, wanted, key, plan, shape)
+            fitted = _traced(task, raw, use, sample.t, wanted)
             kept = trained_on(sample, None)
         else:
             used, treated = np.asarray(use), np.asarray(sample.t)
             rows = {arm: np.flatnonzero(used & (treated == bool(arm))) for arm in wanted}
-            fitted = _concrete(encoding, raw, rows, key, plan, shape)
+            fitted = _concrete(task, raw, rows)
             kept = trained_on(sample, np.sort(np.concatenate(list(rows.values()))))
         return BoostedTreesSurface(
             arms=fitted,
             noise=fitted.noise,
-            encoding=encoding,
+            encoding=task.encoding,
             trained=kept,
-            depth=self.depth,
             ordered=len(sample.schema.ordered),
         )
 
-    def _plan(self, dtype: jnp.dtype) -> Plan:
-        return Plan(
+    def _settings(self, dtype: jnp.dtype) -> BoostingSettings:
+        return BoostingSettings(
             in_dtype(self.learning_rate, dtype),
             in_dtype(self.penalty, dtype),
             in_dtype(self.least, dtype),
             in_dtype(self.share, dtype),
             in_dtype(self.patience, jnp.dtype(jnp.int32)),
         )
+
+
+class BoostingTask(eqx.Module):
+    """All but the rows of what is to be fitted.
+
+    - `encoding`: of the covariates (n, p) as features (n, f).
+    - `settings`: learning rate, penalty and the like, which may be traced.
+    - `sizes`: members, rounds, depth and bins.
+    - `key`: of the draws.
+    """
+
+    encoding: Encoding
+    settings: BoostingSettings
+    sizes: BoostingSizes = eqx.field(static=True)
+    key: PRNGKeyArray
 
 
 def _dealt(
@@ -195,31 +253,28 @@ def _dealt(
 
 
 @eqx.filter_jit
-def _core(encoding: Encoding, raw: Rows, key: PRNGKeyArray, plan: Plan, shape: Shape) -> Boosted:
+def _core(task: BoostingTask, raw: BoostingRows) -> BoostedArm:
     """Fit one arm on raw covariates; NaN where its rows cannot be divided."""
-    fitted = boost(raw._replace(z=encoding(raw.z)), step_key(key, "boost"), plan, shape)
+    rows = raw._replace(z=task.encoding(raw.z))
+    fitted = boost(rows, step_key(task.key, "boost"), task.settings, task.sizes)
     use = raw.weight > 0
-    first = jnp.where(use, raw.fold, shape.members).min()
+    first = jnp.where(use, raw.fold, task.sizes.members).min()
     apart = (use & (raw.fold != first)).any()
     level, noise = (jnp.where(apart, a, jnp.nan) for a in (fitted.level, fitted.noise))
     return fitted._replace(level=level, noise=noise)
 
 
 def _traced(
-    encoding: Encoding,
-    raw: Rows,
+    task: BoostingTask,
+    raw: BoostingRows,
     use: Bool[Array, " n"],
     t: Bool[Array, " n"],
     wanted: tuple[int, ...],
-    key: PRNGKeyArray,
-    plan: Plan,
-    shape: Shape,
-) -> Boosted:
+) -> BoostedArm:
     """All rows of the sample, those of the other arm at weight 0."""
 
-    def one(arm: Int[Array, ""]) -> Boosted:
-        weight = jnp.where(use & (t == arm), raw.weight, 0)
-        return _core(encoding, raw._replace(weight=weight), key, plan, shape)
+    def one(arm: Int[Array, ""]) -> BoostedArm:
+        return _core(task, raw._replace(weight=jnp.where(use & (t == arm), raw.weight, 0)))
 
     fitted = lax.map(one, jnp.asarray(wanted))
     if len(wanted) == 2:
@@ -232,14 +287,7 @@ def _traced(
     )
 
 
-def _concrete(
-    encoding: Encoding,
-    raw: Rows,
-    rows: dict[int, np.ndarray],
-    key: PRNGKeyArray,
-    plan: Plan,
-    shape: Shape,
-) -> Boosted:
+def _concrete(task: BoostingTask, raw: BoostingRows, rows: dict[int, np.ndarray]) -> BoostedArm:
     """The rows of each arm alone, in bucketed shapes; room for all trees, so folds share traces."""
     fold = np.asarray(raw.fold)
     together = min(bucket(max(map(len, rows.values()))), FEW)
@@ -247,8 +295,8 @@ def _concrete(
     for arm, index in rows.items():
         _check_rows(fold[index], arm)
         size = max(bucket(len(index)), together)
-        part = Rows(*(pad_rows(np.asarray(a)[index], size) for a in raw))
-        found[arm] = jax.tree.map(np.asarray, _core(encoding, part, key, plan, shape))
+        part = BoostingRows(*(pad_rows(np.asarray(a)[index], size) for a in raw))
+        found[arm] = jax.tree.map(np.asarray, _core(task, part))
     for arm in {0, 1} - set(found):
         there = found[1 - arm]
         blank = dict(level=np.nan, noise=np.nan)
@@ -269,23 +317,18 @@ def _check_rows(fold: np.ndarray, arm: int) -> None:
 
 
 @eqx.filter_jit
-def _evaluate(
-    arms: Boosted, encoding: Encoding, x: Float[Array, "m p"], depth: int, ordered: int
-) -> Float[Array, "m 2"]:
-    return evaluate_boosted(arms, encoding(x), depth, ordered).astype(x.dtype)
+def _evaluate(surface: BoostedTreesSurface, x: Float[Array, "m p"]) -> Float[Array, "m 2"]:
+    return evaluate_boosted(surface.arms, surface.encoding(x), surface.ordered).astype(x.dtype)
 
 
 @eqx.filter_jit
-def _lines(
-    arms: Boosted,
-    encoding: Encoding,
+def _along(
+    surface: BoostedTreesSurface,
     centre: Float[Array, "m p"],
     j: Int[Array, "#m k"],
     at: Float[Array, "m k g"],
-    depth: int,
-    ordered: int,
-    dense: bool,
 ) -> Float[Array, "m k g 2"]:
-    feature = jnp.asarray(encoding.feature)[j]
-    lines = boosted_lines if dense else boosted_points
-    return lines(arms, encoding(centre), feature, at, depth, ordered).astype(at.dtype)
+    arms, z = surface.arms, surface.encoding(centre)
+    feature = jnp.asarray(surface.encoding.feature)[j]
+    dense = at.shape[1] * at.shape[2] >= DENSE * (arms.cuts.shape[-1] + 1)
+    return boosted_lines(arms, z, feature, at, surface.ordered, dense).astype(at.dtype)

@@ -8,23 +8,35 @@ run of memory a feature.
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int, Int32, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, UInt32
 
 from jcausal.data import pad_rows
-from jcausal.surfaces._trees import TreeArrays, families, octave, reached
+from jcausal.surfaces.tree_sums._tree_arrays import (
+    TreeArrays,
+    every_tree,
+    families,
+    octave,
+    pick_trees,
+    reached,
+    trees_by_feature,
+)
 
 LEAVES = 32
 ALL = np.uint32(2**32 - 1)
 
 
-class Masks(NamedTuple):
-    """Lists of trees. `mask[row[j, b]]` are the bits of list j at flat bin b, one entry a tree.
+class LeafMasks(NamedTuple):
+    """Lists of trees, each of t, where the trees of a short list are filled up by value 0.
 
-    The last row of `mask` leaves over everything. Without trees l is 1, else at least 2.
+    - `row` (j, b): for each list and flat bin (counted over all features) the row of its bits.
+    - `mask` (s, t): bits of the leaves that a bin leaves over, one entry a tree of the list; the
+      last row leaves over everything.
+    - `leaf` (j, t, l): the leaves' values from left to right; without trees l is 1, else more.
     """
 
     row: Int32[Array, "j b"]
@@ -32,7 +44,42 @@ class Masks(NamedTuple):
     leaf: Float32[Array, "j t l"]
 
 
-def leaf_bits(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray]:
+class MaskedTrees(eqx.Module):
+    """The sum of trees of at most 32 leaves.
+
+    - `whole`: the masks of all trees as one list.
+    - `by_feature`: for each feature a list of the trees that split on it.
+    """
+
+    whole: LeafMasks
+    by_feature: LeafMasks
+
+    def __init__(self, trees: TreeArrays, bins: Int[np.ndarray, " f"]) -> None:
+        self.whole = _make_masks(trees, every_tree(trees), bins)
+        self.by_feature = _make_masks(trees, trees_by_feature(trees, len(bins)), bins)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no tree."""
+        return self.whole.leaf.shape[2] == 1
+
+    def values(self, flat: Int[Array, "m f"]) -> Float32[Array, " m"]:
+        """The sum of all trees at each point, given as flat bins."""
+        return _look(self.whole, jnp.zeros(flat.shape[0], jnp.int32), flat)
+
+    def along(
+        self, j: Int[Array, " m"], flat: Int[Array, "m f"], line: Int[Array, "m g"]
+    ) -> Float32[Array, "m g"]:
+        """The sum of the trees that hold feature j, where its flat bin alone is one of `line`."""
+        return _look_along(self.by_feature, j, flat, line)
+
+    @property
+    def held(self) -> Bool[Array, " f"]:
+        """Which features any tree splits on."""
+        return (self.by_feature.leaf != 0).any((1, 2))
+
+
+def _leaf_bits(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray]:
     """Leaves of each tree, and for each slot the bits of the leaves below it: (T,), (T, S).
 
     Bits beyond the 32nd are lost: such a tree has no masks.
@@ -52,7 +99,14 @@ def leaf_bits(trees: TreeArrays) -> tuple[np.ndarray, np.ndarray]:
     return below[:, 1], bits
 
 
-def mask_bytes(trees: TreeArrays, lists: Int[np.ndarray, "j t"]) -> int:
+def fit_for_masks(trees: TreeArrays, features: int, max_bytes: int) -> Bool[np.ndarray, " t"]:
+    """Which trees become masks: those of few leaves, if their lists by feature fit the budget."""
+    few = _leaf_bits(trees)[0] <= LEAVES
+    small = pick_trees(trees, few)
+    return few & (_mask_bytes(small, trees_by_feature(small, features)) <= max_bytes)
+
+
+def _mask_bytes(trees: TreeArrays, lists: Int[np.ndarray, "j t"]) -> int:
     """What the masks of some lists of trees take."""
     inner = trees.child > 0
     split = np.where(inner, (trees.var.astype(np.int64) << 32) + trees.cut, -1)
@@ -60,14 +114,14 @@ def mask_bytes(trees: TreeArrays, lists: Int[np.ndarray, "j t"]) -> int:
     return 4 * lists.shape[1] * octave(sum(rows) + len(lists) * (int(trees.var.max(initial=0)) + 1))
 
 
-def make_masks(
+def _make_masks(
     trees: TreeArrays, lists: Int[np.ndarray, "j t"], bins: Int[np.ndarray, " f"]
-) -> Masks:
+) -> LeafMasks:
     """Masks of some lists of trees; -1 in a list is a tree of value 0.
 
     Bins between which no tree of a list splits share a row. Sizes are padded to powers of two.
     """
-    leaves, bits = leaf_bits(trees)
+    leaves, bits = _leaf_bits(trees)
     width = octave(max(2, int(leaves.max()))) if len(leaves) else 1
     inner = trees.child > 0
     rows, blocks, total = [], [], 0
@@ -86,7 +140,7 @@ def make_masks(
             blocks.append(_block(len(members), used, cut, slot, own[place], sides))
         rows.append(np.concatenate(row))
     mask = np.concatenate(blocks)
-    return Masks(
+    return LeafMasks(
         jnp.asarray(np.stack(rows), jnp.int32),
         jnp.asarray(pad_rows(mask, octave(total + 1), ALL)),
         jnp.asarray(_leaf_values(trees, lists, bits, width), jnp.float32),
@@ -120,7 +174,7 @@ def _leaf_values(
     return value[lists]
 
 
-def look(masks: Masks, j: Int[Array, " m"], flat: Int[Array, "m f"]) -> Float32[Array, " m"]:
+def _look(masks: LeafMasks, j: Int[Array, " m"], flat: Int[Array, "m f"]) -> Float32[Array, " m"]:
     """The sum of list j's trees at each point, given as flat bins."""
     rows = masks.row[j[:, None], flat]
 
@@ -136,13 +190,13 @@ def look(masks: Masks, j: Int[Array, " m"], flat: Int[Array, "m f"]) -> Float32[
     return _by_platform(one, blocked, rows, j)
 
 
-def look_along(
-    masks: Masks,
+def _look_along(
+    masks: LeafMasks,
     j: Int[Array, " m"],
     flat: Int[Array, "m f"],
     moved: Int[Array, "m g"],
 ) -> Float32[Array, "m g"]:
-    """The same for the list of each feature j, whose flat bin takes each of the values `moved`."""
+    """The same for the list of feature j, whose flat bin takes each of the values `moved`."""
     moving = jnp.arange(flat.shape[1]) == j[:, None]
     rows = jnp.where(moving, masks.mask.shape[0] - 1, masks.row[j[:, None], flat])
     line = masks.row[j[:, None], moved]
@@ -176,7 +230,7 @@ def _meet(mask: UInt32[Array, "s t"], row: Int[Array, " f"]) -> UInt32[Array, " 
     return left
 
 
-def _values(masks: Masks, j: Array, left: UInt32[Array, " t"]) -> Float32[Array, ""]:
+def _values(masks: LeafMasks, j: Array, left: UInt32[Array, " t"]) -> Float32[Array, ""]:
     """The sum of each tree's lowest leaf that is left."""
     lowest = lax.population_count((left & (~left + 1)) - 1).astype(jnp.int32)
     count, width = masks.leaf.shape[1:]

@@ -11,13 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcausal.surfaces._trees import TreeArrays, octave
+from jcausal.surfaces.tree_sums._tree_arrays import TreeArrays, octave
 
 TINY = np.finfo(np.float32).tiny
 
 
-class Grown(NamedTuple):
-    """One tree as its library keeps it; `left` is -1 at a leaf, the root is node 0."""
+class ForeignTree(NamedTuple):
+    """One tree of k nodes as its library keeps it; the root is node 0.
+
+    - `feature` (k,), `threshold` (k,): a point goes right where the feature is above the threshold.
+    - `left`, `right` (k,): the children's nodes; `left` is -1 at a leaf.
+    - `value` (k,): of each leaf.
+    """
 
     feature: Int[np.ndarray, " k"]
     threshold: Float[np.ndarray, " k"]
@@ -26,14 +31,14 @@ class Grown(NamedTuple):
     value: Float[np.ndarray, " k"]
 
 
-class Ensemble(NamedTuple):
-    """f(x) = offset + the sum of the trees' leaves."""
+class ForeignEnsemble(NamedTuple):
+    """f(x) = offset + the sum of the leaves that a point comes to, one of each tree."""
 
-    trees: list[Grown]
+    trees: list[ForeignTree]
     offset: float
 
 
-def read_ensemble(model: Any) -> Ensemble:
+def read_ensemble(model: Any) -> ForeignEnsemble:
     """The trees of a fitted model.
 
     **Raises:** ValueError for a model that is not a plain sum of trees over numbers.
@@ -51,22 +56,22 @@ def read_ensemble(model: Any) -> Ensemble:
     if not all(hasattr(tree, "tree_") for tree in trees):
         raise ValueError(f"{_name(model)} is not a fitted ensemble of trees that jcausal can read.")
     classes = getattr(model, "classes_", None)
-    return Ensemble([_scikit(tree.tree_, 1 / len(trees), classes) for tree in trees], 0.0)
+    return ForeignEnsemble([_scikit(tree.tree_, 1 / len(trees), classes) for tree in trees], 0.0)
 
 
 def _name(model: Any) -> str:
     return f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
 
 
-def _scikit(tree: Any, scale: float, classes: np.ndarray | None = None) -> Grown:
+def _scikit(tree: Any, scale: float, classes: np.ndarray | None = None) -> ForeignTree:
     """A regression tree, or the mean of the class (0 or 1) in a classification tree."""
     value = tree.value[:, 0]
     mean = value[:, 0] if classes is None else value @ classes / value.sum(1)
     left = np.where(tree.children_left < 0, -1, tree.children_left)
-    return Grown(tree.feature, _down(tree.threshold), left, tree.children_right, scale * mean)
+    return ForeignTree(tree.feature, _down(tree.threshold), left, tree.children_right, scale * mean)
 
 
-def _boosted(model: Any) -> Ensemble:
+def _boosted(model: Any) -> ForeignEnsemble:
     """Gradient boosting of scikit-learn: a constant and trees times the learning rate."""
     if hasattr(model, "classes_") or model.estimators_.shape[1] > 1:
         raise ValueError(f"{_name(model)} puts a link around its sum: use the regressor.")
@@ -75,10 +80,10 @@ def _boosted(model: Any) -> Ensemble:
     if constant is None:
         raise ValueError(f"{_name(model)} starts from {start}: only a constant start can be read.")
     trees = [_scikit(tree.tree_, model.learning_rate) for tree in model.estimators_[:, 0]]
-    return Ensemble(trees, float(np.ravel(constant)[0]))
+    return ForeignEnsemble(trees, float(np.ravel(constant)[0]))
 
 
-def _histogram(model: Any) -> Ensemble:
+def _histogram(model: Any) -> ForeignEnsemble:
     """Histogram gradient boosting of scikit-learn."""
     if hasattr(model, "classes_"):
         raise ValueError(f"{_name(model)} puts a link around its sum: use the regressor.")
@@ -89,7 +94,7 @@ def _histogram(model: Any) -> Ensemble:
             raise ValueError(f"{_name(model)} splits on categories: give it numbers only.")
         leaf = nodes["is_leaf"].astype(bool)
         trees.append(
-            Grown(
+            ForeignTree(
                 nodes["feature_idx"],
                 _down(nodes["num_threshold"]),
                 np.where(leaf, -1, nodes["left"].astype(int)),
@@ -97,10 +102,10 @@ def _histogram(model: Any) -> Ensemble:
                 nodes["value"],
             )
         )
-    return Ensemble(trees, float(np.ravel(model._baseline_prediction)[0]))
+    return ForeignEnsemble(trees, float(np.ravel(model._baseline_prediction)[0]))
 
 
-def _lightgbm(model: Any) -> Ensemble:
+def _lightgbm(model: Any) -> ForeignEnsemble:
     """A LightGBM regressor or booster, up to its best iteration."""
     booster = getattr(model, "booster_", model)
     told = booster.dump_model(num_iteration=booster.best_iteration)
@@ -108,10 +113,10 @@ def _lightgbm(model: Any) -> Ensemble:
         raise ValueError(f"{_name(model)} has several outputs: jc.Trees reads one.")
     scale = 1 / len(told["tree_info"]) if told.get("average_output") else 1.0
     trees = [_leafwise(tree["tree_structure"], model, scale) for tree in told["tree_info"]]
-    return Ensemble(trees, 0.0)
+    return ForeignEnsemble(trees, 0.0)
 
 
-def _leafwise(root: dict[str, Any], model: Any, scale: float) -> Grown:
+def _leafwise(root: dict[str, Any], model: Any, scale: float) -> ForeignTree:
     rows, waiting = [], [(root, -1, "")]
     while waiting:
         node, parent, side = waiting.pop()
@@ -132,11 +137,11 @@ def _leafwise(root: dict[str, Any], model: Any, scale: float) -> Grown:
                 feature=0, threshold=0.0, value=scale * node["leaf_value"], left=-1, right=-1
             )
         rows.append(own)
-    columns = {name: np.array([row[name] for row in rows]) for name in Grown._fields}
-    return Grown(**columns | dict(threshold=_down(columns["threshold"])))
+    columns = {name: np.array([row[name] for row in rows]) for name in ForeignTree._fields}
+    return ForeignTree(**columns | dict(threshold=_down(columns["threshold"])))
 
 
-def _xgboost(model: Any) -> Ensemble:
+def _xgboost(model: Any) -> ForeignEnsemble:
     """An XGBoost regressor or booster, up to its best iteration."""
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     if booster.attr("best_iteration") is not None:
@@ -154,7 +159,7 @@ def _xgboost(model: Any) -> Ensemble:
             raise ValueError(f"{_name(model)} splits on categories: give it numbers only.")
         below = _down(np.nextafter(condition, np.float32(-np.inf)))
         trees.append(
-            Grown(
+            ForeignTree(
                 np.array(tree["split_indices"]),
                 below,
                 left,
@@ -163,7 +168,7 @@ def _xgboost(model: Any) -> Ensemble:
             )
         )
     offset = np.ravel(json.loads(told["learner_model_param"]["base_score"]))[0]
-    return Ensemble(trees, float(offset))
+    return ForeignEnsemble(trees, float(offset))
 
 
 def _down(threshold: np.ndarray) -> Float[np.ndarray, " k"]:
@@ -173,7 +178,9 @@ def _down(threshold: np.ndarray) -> Float[np.ndarray, " k"]:
     return np.where(np.abs(near) < TINY, np.where(near < 0, -TINY, np.float32(0)), near)
 
 
-def as_arrays(ensemble: Ensemble, features: int) -> tuple[TreeArrays, Float[np.ndarray, "f c"]]:
+def as_arrays(
+    ensemble: ForeignEnsemble, features: int
+) -> tuple[TreeArrays, Float[np.ndarray, "f c"]]:
     """The trees over bins, and the cut points of every feature, ended with +inf."""
     inner = [tree.left >= 0 for tree in ensemble.trees]
     feature = np.concatenate([t.feature[use] for t, use in zip(ensemble.trees, inner)])
@@ -200,7 +207,7 @@ def as_arrays(ensemble: Ensemble, features: int) -> tuple[TreeArrays, Float[np.n
     return columns, cuts
 
 
-def _levels(tree: Grown) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _levels(tree: ForeignTree) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Nodes, their slots and their children's first slots, one level after the other."""
     node, slot, free = np.array([0]), np.array([1]), 2
     while node.size:

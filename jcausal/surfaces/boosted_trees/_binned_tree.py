@@ -15,16 +15,21 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 BYTES = 2**25  # of a block's indicators where histograms are matrix products, at most
 
 
-class Trees(NamedTuple):
-    """Any number of trees (leading axes): features and cuts of the nodes, values of the leaves."""
+class HeapTrees(NamedTuple):
+    """HeapTrees of k = 2^depth - 1 nodes and l = 2^depth leaves, any number of them (leading axes).
+
+    - `feature` (k,): whose bin each node looks at.
+    - `cut` (k,): the last bin that goes left; the number of bins at a node that does not split.
+    - `leaf` (l,): the values.
+    """
 
     feature: Int[Array, "*t k"]
     cut: Int[Array, "*t k"]
     leaf: Float[Array, "*t l"]
 
 
-class Plan(NamedTuple):
-    """How to boost: numbers that may be traced."""
+class BoostingSettings(NamedTuple):
+    """The options of `jc.BoostedTrees` that may be traced: a number each, as documented there."""
 
     learning_rate: Float[Array, ""]
     penalty: Float[Array, ""]
@@ -97,7 +102,7 @@ def of_level(level: int) -> slice:
     return slice(2**level - 1, 2 ** (level + 1) - 1)
 
 
-def tree_values(bins: UInt8[Array, "f n"], tree: Trees, depth: int) -> Float[Array, " n"]:
+def tree_values(bins: UInt8[Array, "f n"], tree: HeapTrees, depth: int) -> Float[Array, " n"]:
     """The value of one tree for each row."""
     place = jnp.zeros(bins.shape[1], jnp.int32)
     for level in range(depth):
@@ -147,10 +152,10 @@ def grow(
     bins: UInt8[Array, "f n"],
     residual: Float[Array, " n"],
     weight: Float[Array, " n"],
-    plan: Plan,
+    settings: BoostingSettings,
     depth: int,
     most: int,
-) -> Trees:
+) -> HeapTrees:
     """One tree, level by level, each node split where the squared error falls most.
 
     The gain of a split is G_L^2 / (W_L + penalty) + G_R^2 / (W_R + penalty) less the same of the
@@ -166,14 +171,16 @@ def grow(
         found = histograms(bins, place * most, values, 2**level * most)
         found = found.reshape(bins.shape[0], 2**level, most, 2)
         low = jnp.einsum("fkbd,bc->kfcd", found, upto, precision=lax.Precision.HIGHEST)
-        feature, cut, sums = _best_splits(low, plan)
+        feature, cut, sums = _best_splits(low, settings)
         features, cuts = [*features, feature], [*cuts, cut]
-    worth = sums[:, 0] / jnp.where(sums[:, 1] > 0, sums[:, 1] + plan.penalty, 1)
-    return Trees(jnp.concatenate(features), jnp.concatenate(cuts), plan.learning_rate * worth)
+    worth = sums[:, 0] / jnp.where(sums[:, 1] > 0, sums[:, 1] + settings.penalty, 1)
+    return HeapTrees(
+        jnp.concatenate(features), jnp.concatenate(cuts), settings.learning_rate * worth
+    )
 
 
 def _best_splits(
-    low: Float[Array, "k f b 2"], plan: Plan
+    low: Float[Array, "k f b 2"], settings: BoostingSettings
 ) -> tuple[Int[Array, " k"], Int[Array, " k"], Float[Array, "2*k 2"]]:
     """Feature, cut and the children's sums of the best split of each node."""
     nodes, _, most, _ = low.shape
@@ -181,9 +188,9 @@ def _best_splits(
     high = whole - low
 
     def score(sums: Array) -> Array:
-        return jnp.square(sums[..., 0]) / jnp.maximum(sums[..., 1] + plan.penalty, 1e-12)
+        return jnp.square(sums[..., 0]) / jnp.maximum(sums[..., 1] + settings.penalty, 1e-12)
 
-    fits = (low[..., 1] >= plan.least) & (high[..., 1] >= plan.least)
+    fits = (low[..., 1] >= settings.least) & (high[..., 1] >= settings.least)
     gain = jnp.where(fits, score(low) + score(high) - score(whole), -jnp.inf)
     best = jnp.argmax(gain.reshape(nodes, -1), axis=1)
     splits = jnp.take_along_axis(gain.reshape(nodes, -1), best[:, None], 1)[:, 0] > 0

@@ -1,33 +1,46 @@
 """Trees on three to six features as tables: bins between which no tree of a table splits are one.
 
-Trees on the same features share a table as long as it stays small, so that a point reads one entry
-for all of them.
+Trees on the same set of features share a table as long as it stays small, so that a point reads one
+entry for all of them.
 """
 
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
 from jcausal.data import pad_rows
-from jcausal.surfaces._trees import TreeArrays, families, octave, pick_trees, reached
+from jcausal.surfaces._arrays import read, total
+from jcausal.surfaces.tree_sums._tree_arrays import (
+    TreeArrays,
+    families,
+    octave,
+    pick_trees,
+    reached,
+)
 
 MOST = 6  # features of a table
 LARGEST = 2**16  # entries of a table
 EACH = 2**11  # entries that a table may have for each of its trees
 
 
-class Cells(NamedTuple):
-    """All tables. Table k reads value[base[k] + the steps of each of its features].
+class FeatureSetTables(eqx.Module):
+    """The sum of k tables. Table k is read at base[k] + the steps of each of its features.
 
-    `step` has a row for each bin of each feature, and in it one entry for each table that holds
-    the feature: how far that bin moves the place. `table` names these tables, feature by feature;
-    `member` finds the steps of each table in the rows of all features, side by side. Table 0 is
-    empty, and what fills up the lists.
+    A flat bin counts the bins of all features, feature by feature. Table 0 is empty, and what
+    fills up the lists; the last column of `step` is all zeros.
+
+    - `step` (b, w): for each flat bin, and each of at most w tables that hold its feature, how far
+      the bin moves the place in that table.
+    - `table` (f, w): which tables these are.
+    - `member` (k, a): where the steps of each table stand when the rows of `step` of all features
+      lie side by side: feature times w + column, one for each of at most a features.
+    - `base` (k,): where each table begins.
+    - `value` (c,): all tables one after the other.
     """
 
     step: Int32[Array, "b w"]
@@ -36,17 +49,42 @@ class Cells(NamedTuple):
     base: Int32[Array, " k"]
     value: Float32[Array, " c"]
 
+    def values(self, flat: Int[Array, "m f"]) -> Float32[Array, " m"]:
+        """The sum of all tables at each point, given as flat bins."""
+        return total(read(self.value, self._places(read(self.step, flat))))
 
-class Read(NamedTuple):
-    """What some points read: each feature's steps, and the place and value of every table."""
+    def along(
+        self, j: Int[Array, "#m k"], flat: Int[Array, "m f"], line: Int[Array, "m k g"]
+    ) -> Float32[Array, "m k g"]:
+        """How the sum changes when feature j alone moves to each flat bin of `line`."""
+        step, rows, mine = read(self.step, flat), jnp.arange(len(line))[:, None], self.table[j]
+        place = self._places(step)
+        others = read(place, rows[..., None], mine) - read(step, rows, j)
+        there = read(self.value, others[:, :, None] + read(self.step, line))
+        here = read(read(self.value, place), rows[..., None], mine)
+        return total(there) - total(here)[:, :, None]
 
-    step: Int32[Array, "m f w"]
-    place: Int32[Array, "m k"]
-    value: Float32[Array, "m k"]
+    def _places(self, step: Int32[Array, "m f w"]) -> Int32[Array, "m k"]:
+        """Where points of these steps read each table."""
+        steps, rows = step.reshape(len(step), -1), jnp.arange(len(step))[:, None]
+        place = self.base
+        for a in range(self.member.shape[1]):
+            place = place + read(steps, rows, self.member[:, a])
+        return place
+
+    @property
+    def held(self) -> Bool[Array, " f"]:
+        """Which features any table holds."""
+        return (self.table > 0).any(1)
 
 
-class Table(NamedTuple):
-    """Some trees, their features, and each feature's cuts in any of them."""
+class _TreesOfTable(NamedTuple):
+    """What a table will hold.
+
+    - `trees` (t,): their numbers.
+    - `features`: all that they split on, in order.
+    - `cuts`: for each of these its cuts in any of the trees, in order.
+    """
 
     trees: Int[np.ndarray, " t"]
     features: tuple[int, ...]
@@ -57,9 +95,9 @@ class Table(NamedTuple):
         return tuple(len(c) + 1 for c in self.cuts)
 
 
-def make_cells(
+def make_feature_set_tables(
     trees: TreeArrays, bins: Int[np.ndarray, " f"], max_bytes: int
-) -> tuple[Cells, Bool[np.ndarray, " t"]]:
+) -> tuple[FeatureSetTables, Bool[np.ndarray, " t"]]:
     """Tables within a byte budget, and which trees they hold."""
     found, spent, inside = [], 0, np.zeros(len(trees.var), bool)
     held = np.zeros(len(bins), int)
@@ -73,7 +111,9 @@ def make_cells(
     return _lay_out(trees, found, bins), inside
 
 
-def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]) -> Cells:
+def _lay_out(
+    trees: TreeArrays, tables: list[_TreesOfTable], bins: Int[np.ndarray, " f"]
+) -> FeatureSetTables:
     """The arrays of some tables; numbers of tables are padded to few sizes."""
     first = np.cumsum([0, *bins])
     holding: list[list[int]] = [[] for _ in bins]
@@ -98,7 +138,7 @@ def _lay_out(trees: TreeArrays, tables: list[Table], bins: Int[np.ndarray, " f"]
         values.append(_entries(pick_trees(trees, table.trees), table).ravel())
         place += values[-1].size
     value = np.concatenate(values)
-    return Cells(
+    return FeatureSetTables(
         jnp.asarray(step),
         jnp.asarray(number, jnp.int32),
         jnp.asarray(member, jnp.int32),
@@ -112,7 +152,7 @@ def _roomy(size: int) -> int:
     return octave(size) if size <= 64 else -(-size // (octave(size) // 8)) * (octave(size) // 8)
 
 
-def _group(trees: TreeArrays) -> Iterator[Table]:
+def _group(trees: TreeArrays) -> Iterator[_TreesOfTable]:
     """Trees on the same features together, parted where a table would grow too large."""
     inner = trees.child > 0
     together: dict[tuple[int, ...], list[int]] = {}
@@ -134,10 +174,12 @@ def _group(trees: TreeArrays) -> Iterator[Table]:
         yield from _worthy(held, features, cuts)
 
 
-def _worthy(held: list[int], features: tuple[int, ...], cuts: list[np.ndarray]) -> Iterator[Table]:
+def _worthy(
+    held: list[int], features: tuple[int, ...], cuts: list[np.ndarray]
+) -> Iterator[_TreesOfTable]:
     """The table, unless it is much larger than its trees."""
     if np.prod([len(c) + 1.0 for c in cuts]) <= min(LARGEST, EACH * len(held)):
-        yield Table(np.array(held), features, tuple(cuts))
+        yield _TreesOfTable(np.array(held), features, tuple(cuts))
 
 
 def _steps(shape: tuple[int, ...]) -> list[int]:
@@ -145,7 +187,7 @@ def _steps(shape: tuple[int, ...]) -> list[int]:
     return np.cumprod([1, *shape[:0:-1]])[::-1].tolist()
 
 
-def _entries(trees: TreeArrays, table: Table) -> np.ndarray:
+def _entries(trees: TreeArrays, table: _TreesOfTable) -> np.ndarray:
     """The sum of the trees on the grid of a table, by corner differences and prefix sums."""
     count, slots = trees.child.shape
     lo = np.zeros((count, slots, len(table.features)), int)
@@ -173,35 +215,3 @@ def _entries(trees: TreeArrays, table: Table) -> np.ndarray:
     for axis in range(len(wide)):
         grid = grid.cumsum(axis)
     return grid[tuple(slice(side) for side in table.shape)]
-
-
-def read(array: Array, *place: Array) -> Array:
-    """Entries at places that are within bounds: nothing is checked, which is quicker."""
-    return array.at[place].get(mode="promise_in_bounds", wrap_negative_indices=False)
-
-
-def total(values: Float32[Array, "*r w"]) -> Float32[Array, "*r"]:
-    """Sums over the last axis as a matrix product, which is quicker where values are gathered."""
-    flat = values.reshape(-1, values.shape[-1])
-    ones = jnp.ones(values.shape[-1], values.dtype)
-    return jnp.matmul(flat, ones, precision=lax.Precision.HIGHEST).reshape(values.shape[:-1])
-
-
-def look_cells(cells: Cells, flat: Int[Array, "m f"]) -> Read:
-    """What points read, given as flat bins; the sum of their values is the sum of the tables."""
-    step = read(cells.step, flat)
-    steps, rows = step.reshape(len(flat), -1), jnp.arange(len(flat))[:, None]
-    place = cells.base
-    for a in range(cells.member.shape[1]):
-        place = place + read(steps, rows, cells.member[:, a])
-    return Read(step, place, read(cells.value, place))
-
-
-def look_cells_along(
-    cells: Cells, found: Read, j: Int[Array, "#m k"], line: Int[Array, "m k g"]
-) -> Float32[Array, "m k g"]:
-    """How the sum of the tables changes when feature j alone moves to each flat bin of `line`."""
-    rows, mine = jnp.arange(len(line))[:, None], cells.table[j]
-    others = read(found.place, rows[..., None], mine) - read(found.step, rows, j)
-    there = read(cells.value, others[:, :, None] + read(cells.step, line))
-    return total(there) - total(read(found.value, rows[..., None], mine))[:, :, None]

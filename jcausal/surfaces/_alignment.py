@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jcausal.data import DataError, Sample, Schema, is_traced, rows_in_words
-
-NOWHERE = np.iinfo(np.int32).max  # the code of a level that a sample does not have
+from jcausal.surfaces._encoding import NOWHERE, Encoding
 
 
 def places(own: Sequence[str], theirs: Sequence[str]) -> Int[np.ndarray, " p"]:
@@ -33,7 +32,17 @@ def places(own: Sequence[str], theirs: Sequence[str]) -> Int[np.ndarray, " p"]:
     return np.array([list(theirs).index(name) for name in own])
 
 
-def level_codes(own: Schema, j: int, sample: Sample, place: int) -> Int[np.ndarray, " l"]:
+def encoding_in(sample: Sample, encoding: Encoding, own: Schema) -> Encoding:
+    """The features of a surface that knows the schema `own`, found in a sample."""
+    place, level = places(own.names, sample.schema.names), encoding.level.copy()
+    for j, here in enumerate(place.tolist()):
+        codes = _level_codes(own, j, sample, here)
+        if own.kinds[j] == "category":
+            level[encoding.column == j] = codes
+    return encoding.moved(place[encoding.column].astype(np.int32), level, sample.schema)
+
+
+def _level_codes(own: Schema, j: int, sample: Sample, place: int) -> Int[np.ndarray, " l"]:
     """The sample's code of each level that a surface knows of its category j.
 
     **Raises:** `DataError` for a covariate that is a category to one of both only, and for rows of

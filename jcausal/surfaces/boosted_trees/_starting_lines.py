@@ -8,13 +8,18 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Float, Int
 
-from jcausal.surfaces._ridge import product
+from jcausal.surfaces._arrays import product
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # tried, in units of a standardised feature's variance
 
 
-class Start(NamedTuple):
-    """Of each member: mean, line, and what the line foretells of all rows."""
+class StartingLines(NamedTuple):
+    """Where k members begin.
+
+    - `level` (k,): the mean outcome of each member's rows.
+    - `intercept` (k,), `slope` (k, f): its ridge regression.
+    - `fitted` (k, n): what that foretells of all rows.
+    """
 
     level: Float[Array, " k"]
     intercept: Float[Array, " k"]
@@ -22,27 +27,27 @@ class Start(NamedTuple):
     fitted: Float[Array, "k n"]
 
 
-def starts(
+def starting_lines(
     z: Float[Array, "n f"],
     y: Float[Array, " n"],
     weight: Float[Array, " n"],
     fold: Int[Array, " n"],
     members: int,
-) -> Start:
+) -> StartingLines:
     """Lines fitted by each member without its fold, all with the penalty of least error there."""
     penalties = jnp.asarray(PENALTIES, z.dtype)
 
-    def member(k: Int[Array, ""]) -> tuple[Start, Float[Array, " c"]]:
+    def member(k: Int[Array, ""]) -> tuple[StartingLines, Float[Array, " c"]]:
         w = jnp.where(fold == k, 0, weight)
         level, intercept, slope = _lines(z, y, w, penalties)
         fitted = intercept[:, None] + product(slope, z.T)
         apart = jnp.where(fold == k, weight, 0)
         errors = (apart * jnp.square(y - fitted)).sum(1)
-        return Start(jnp.full_like(intercept, level), intercept, slope, fitted), errors
+        return StartingLines(jnp.full_like(intercept, level), intercept, slope, fitted), errors
 
     all_of_them, errors = lax.map(member, jnp.arange(members))
     best = jnp.argmin(errors.sum(0))
-    return Start(*(a[:, best] for a in all_of_them))
+    return StartingLines(*(a[:, best] for a in all_of_them))
 
 
 def _lines(
