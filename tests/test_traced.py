@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.matching.boxes._advance import advance
+from jcausal.matching.boxes.fast._batch_loop import advance
 
 
 def arrays(seeds, n=40):
@@ -126,13 +126,13 @@ def test_one_trace_a_shape_whatever_the_names_and_numbers():
     jc.match(
         draw_sample(0, names=["a", "b", "c"], units=["$", "", ""]), jc.FastAHB(), surface=surface
     )
-    jc.match(draw_sample(1), jc.FastAHB(gamma1=0.5, c=1.3, slack=0.02), surface=surface)
-    jc.match(draw_sample(1, n=39), jc.FastAHB(reach=None), surface=surface)
+    jc.match(draw_sample(1), jc.FastAHB(gamma1=0.5, c=1.3, tolerance=0.02), surface=surface)
+    jc.match(draw_sample(1, n=39), jc.FastAHB(caliper=None), surface=surface)
     assert len(traces) == first
     assert advance._cached._cache_size() == size
     jc.match(draw_sample(1), jc.FastAHB(levels=7), surface=surface)
     size = advance._cached._cache_size()
-    jc.match(draw_sample(1, n=39), jc.FastAHB(levels=5, slack=0.02), surface=surface)
+    jc.match(draw_sample(1, n=39), jc.FastAHB(levels=5, tolerance=0.02), surface=surface)
     assert advance._cached._cache_size() == size
     ridge = [jc.fit(draw_sample(s, n=50 + s), jc.Ridge()) for s in range(3)]
     jc.match(draw_sample(0), jc.FastAHB(), surface=ridge[0])
