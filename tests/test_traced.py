@@ -52,6 +52,26 @@ def test_the_traced_boxes_are_the_host_boxes(surface):
     assert (np.asarray(opened[rows]) == np.asarray(host.open)).all()
 
 
+@pytest.mark.parametrize("method", [jc.AHB(), jc.FastAHB()])
+def test_boxes_that_leave_jit_and_vmap_count_their_units(method):
+    """What is laid out for the kernels when boxes are made goes where they go."""
+    x, t, _ = arrays(range(2))
+    surface = jc.Function(wavy)
+
+    def boxes(x, t):
+        return jc.match(jc.Sample(x, t), method, surface=surface, throw=False)
+
+    many = jax.jit(jax.vmap(boxes))(x, t)
+    for i in range(2):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
+        host = jc.match(draw_sample(i), method, surface=surface)
+        rows = np.asarray(host.query)
+        np.testing.assert_array_equal(np.asarray(one.sizes)[rows], host.sizes)
+        carried = one.unit_weights(jnp.asarray(t[i], one.sample.x.dtype))
+        expected = host.unit_weights(jnp.ones(rows.size, host.sample.x.dtype))
+        np.testing.assert_allclose(carried, expected, rtol=1e-5)
+
+
 @pytest.mark.extended
 def test_gradient_of_the_att_is_the_contributions(surface):
     sample = draw_sample(4, n=40)

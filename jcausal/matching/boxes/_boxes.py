@@ -61,16 +61,32 @@ class Boxes(Matching):
     open: Bool[Array, "q c l"]
     status: Int[Array, " q"]
     estimand: Estimand = eqx.field(static=True)
-    proof: Proof | None = None
-    prognosis: Prognosis | None = None
-    units: Units = eqx.field(init=False)
-    coded: CodedBoxes = eqx.field(init=False)
-    above: int = eqx.field(init=False, static=True)
+    proof: Proof | None
+    prognosis: Prognosis | None
+    units: Units
+    coded: CodedBoxes
+    above: int = eqx.field(static=True)
 
-    def __post_init__(self) -> None:
-        self.units = kernel_units(self.sample, self.fold)
-        self.coded = kernel_boxes(self._codes, self.query_fold)
-        self.above = above_all_codes(self.sample, self.fold)
+    def __init__(
+        self,
+        sample: Sample,
+        fold: Int[Array, " n"],
+        query: Int[Array, " q"],
+        query_fold: Int[Array, " q"],
+        point: Float[np.ndarray, "q p"] | Float[Array, "q p"],
+        edges: Edges,
+        status: Int[Array, " q"],
+        estimand: Estimand,
+        proof: Proof | None = None,
+        prognosis: Prognosis | None = None,
+    ) -> None:
+        self.sample, self.fold = sample, fold
+        self.query, self.query_fold, self.point = query, query_fold, point
+        self.lower_code, self.upper_code, self.open = edges
+        self.status, self.estimand = status, estimand
+        self.proof, self.prognosis = proof, prognosis
+        self.units, self.above = kernel_units(sample, fold), above_all_codes(sample, fold)
+        self.coded = kernel_boxes(edges, query_fold)
 
     @property
     def _codes(self) -> Edges:

@@ -32,8 +32,8 @@ def grow_all(
     """
     if is_traced(problem, queries, asked):
         return drain(problem, queries, asked)
-    grown = jax.tree.map(np.array, start(problem.fold, queries, asked))
-    waiting = np.flatnonzero(grown.growing)
+    first = start(problem.fold, queries, asked)
+    waiting, grown = np.flatnonzero(first.growing), jax.tree.map(np.array, first)
     size, total = min(BATCH, asked.shape[0]), waiting.size
     steps = 4
     for begin in range(0, total, size):
@@ -43,7 +43,7 @@ def grow_all(
         while growing:
             began = time.perf_counter()
             state, made = advance(problem, part, state, jnp.asarray(steps))
-            growing = int((np.asarray(state.status) == int(code(RESULTS.growing))).sum())
+            growing = int(np.asarray(state.growing).sum())
             steps = _next_round(steps, int(made), time.perf_counter() - began)
             if report is not None:
                 report(begin + rows.size - growing, total)
