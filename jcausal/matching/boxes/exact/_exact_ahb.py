@@ -115,7 +115,7 @@ class ExactAHB(Matcher):
 
     def arms(self, estimand: Estimand = "ate", effect: EffectKind = "group") -> Arms:
         """Only the surfaces with a positive weight."""
-        return arms_of(self.gamma0 > 0, self.gamma1 > 0)
+        return arms_of(bool(self.gamma0 > 0), bool(self.gamma1 > 0))
 
     @property
     def cross_fits(self) -> bool:
