@@ -13,9 +13,14 @@ import pandas as pd
 import jcausal as jc
 from bench._published import GLPK_SECONDS
 from jcausal.matching import foretell, make_task
-from jcausal.matching.boxes._around import Quest, around
-from jcausal.matching.boxes._programs import Around, big_m_program, ladder_program, objective
-from jcausal.matching.boxes._sheet import Sheet
+from jcausal.matching.boxes.exact._found_boxes import FoundBoxes
+from jcausal.matching.boxes.exact._integer_programs import (
+    PlacesAround,
+    big_m_program,
+    ladder_program,
+    objective,
+)
+from jcausal.matching.boxes.exact._places import Quest, places_around
 from jcausal.surfaces import as_surface
 
 
@@ -157,15 +162,15 @@ def _programs(case: Case, name: str, units: int, limit: float) -> dict[str, Any]
     return _line(name, np.array(seconds), proven, nodes, gaps, np.array(totals))
 
 
-def _arounds(case: Case, units: int) -> Iterator[Around]:
+def _arounds(case: Case, units: int) -> Iterator[PlacesAround]:
     """What the search sees of the first treated units."""
     method, fold = jc.ExactAHB(), jnp.zeros(case.sample.n, int)
     rows = np.flatnonzero(case.sample.t)[:units]
     task = make_task(case.sample, fold, "att", rows)
     surface = as_surface(case.surface)
-    sheet = Sheet(task, foretell(case.sample.plain(), fold, task.query, [surface]))
-    quest: Quest = method.quest(task, 0, surface, sheet)
-    yield from (around(quest, i) for i in range(units))
+    found = FoundBoxes(task, foretell(case.sample.plain(), fold, task.query, [surface]))
+    quest: Quest = method.quest(0, surface, found)
+    yield from (places_around(quest, i) for i in range(units))
 
 
 def _above(one: pd.Series, other: pd.Series) -> float:

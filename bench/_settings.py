@@ -10,18 +10,19 @@ READING = "scripts"
 ROWS = [row for row in PAPER if row not in COARSE]
 
 
-def _cell(slack: float, reach: float | None) -> str:
-    return f"slack {slack:g}, " + ("no reach" if reach is None else f"reach {reach:g}")
+def _cell(tolerance: float, caliper: float | None) -> str:
+    within = "no caliper" if caliper is None else f"caliper {caliper:g}"
+    return f"tolerance {tolerance:g}, {within}"
 
 
 PAIRS = [
-    *((slack, None) for slack in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)),
-    *((0.1, reach) for reach in (0.01, 0.03, 0.1, 0.2, 0.3, 0.5)),
-    *((slack, reach) for slack in (0.01, 0.03, 0.3) for reach in (0.1, 0.2, 0.3)),
+    *((tolerance, None) for tolerance in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)),
+    *((0.1, caliper) for caliper in (0.1, 0.173, 0.316, 0.447, 0.548, 0.707)),
+    *((tolerance, caliper) for tolerance in (0.01, 0.03, 0.3) for caliper in (0.316, 0.447, 0.548)),
 ]
-DEFAULT = _cell(0.1, 0.2)
+DEFAULT = _cell(0.1, 0.447)
 SETTINGS = {
-    **{_cell(slack, reach): jc.FastAHB(slack=slack, reach=reach) for slack, reach in PAIRS},
+    **{_cell(one, other): jc.FastAHB(tolerance=one, caliper=other) for one, other in PAIRS},
     "the defaults with 5 points": jc.FastAHB(points=5),
     "the defaults with a lattice of 16 points": jc.FastAHB(grid="lattice"),
     **{f"the defaults with levels {k}": jc.FastAHB(levels=k) for k in (8, 16, 32, 64)},

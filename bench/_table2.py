@@ -21,7 +21,7 @@ READINGS = ("paper", "scripts")
 MODEL = jc.BART(chains=1, burn=200, draws=100, thin=1)  # 200 trees and 100 draws, as the sources
 METHODS = {
     "Fast AHB": jc.FastAHB(),
-    "Fast AHB, no reach": jc.FastAHB(slack=0.03, reach=None),
+    "Fast AHB, no caliper": jc.FastAHB(tolerance=0.03, caliper=None),
 }
 OURS = (*METHODS, "BART")
 COARSE = {"quad/const+4": 20}  # levels, where a box takes up to 1,200 steps

@@ -80,8 +80,9 @@ def overlap(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _groups(boxes: jc.matching.Boxes) -> np.ndarray:
     """Whether each unit (n,) is in the group of each matched query (q,)."""
-    inside = np.asarray(jc.kernels.membership(boxes.units, boxes.coded))
-    return inside & np.asarray(boxes.matched)[:, None]
+    matched = np.asarray(boxes.matched)
+    inside = np.asarray(jc.kernels.membership(boxes.units, boxes.coded))[: matched.size]
+    return inside & matched[:, None]
 
 
 def row_of_runs(name: str, reading: str, runs: int) -> list[dict[str, Any]]:

@@ -121,13 +121,13 @@ def _settings_page(records: pd.DataFrame, runs: int, options: argparse.Namespace
 
 def _lalonde_part(partitions: int, options: argparse.Namespace) -> None:
     controls = ("psid",) if options.quick else ("psid", "cps")
-    method = jc.FastAHB(gamma1=0.0, reach=0.01, levels=20, outcome=_lalonde.MODEL)
+    method = jc.FastAHB(gamma1=0.0, caliper=0.1, levels=20, outcome=_lalonde.MODEL)
     page = ""
     for found in _lalonde.collect(controls, method, partitions):
         text = (
             f"# LaLonde, {partitions} random partitions\n\n"
-            "ATT in dollars by Fast AHB (gamma1 0, reach 0.01, levels 20): 185 treated men, 260 in "
-            "the first placebo. The experiment's own estimate has a standard error of 671: "
+            "ATT in dollars by Fast AHB (gamma1 0, caliper 0.1, levels 20): 185 treated men, 260 "
+            "in the first placebo. The experiment's own estimate has a standard error of 671: "
             "anything from 900 to 2,700 agrees with it, and the distance to it ranks nothing.\n\n"
             f"{markdown(found.drop(columns='every'))}"
         )

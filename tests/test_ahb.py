@@ -1,7 +1,6 @@
 """Level boxes: an oracle in NumPy, invariances, honesty, folds, points, tracing, bad input."""
 
 import dataclasses
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from conftest import draw_sample, wavy
 from oracles.level_boxes import level_box
 
 import jcausal as jc
+from jcausal.matching.boxes.levels import _host_batches
 
 N = 60
 
@@ -240,8 +240,8 @@ def test_data_sets_in_one_call_equal_a_loop():
 def test_a_sample_of_the_units_chooses_where_there_are_very_many(surface, monkeypatch):
     sample = draw_sample(9, n=3000, p=2)
     whole = jc.match(sample, jc.AHB(), surface=surface)
-    monkeypatch.setattr(sys.modules[jc.AHB.__module__], "PAIRS", 2**16)
-    monkeypatch.setattr(sys.modules[jc.AHB.__module__], "FEWEST", 64)
+    monkeypatch.setattr(_host_batches, "PAIRS", 2**16)
+    monkeypatch.setattr(_host_batches, "FEWEST", 64)
     some = jc.match(sample, jc.AHB(), surface=surface)
     assert some.matched.all()
     assert (np.asarray(some.sizes)[:, 0] >= 1).all()

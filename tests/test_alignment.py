@@ -91,7 +91,7 @@ def test_every_verb_finds_the_columns(train):
     assert float(average.average) == pytest.approx(EFFECT, abs=1e-3)
     same = sample_of(frame, "x", "z", "g", categorical=["g"])
     loss = [
-        jc.tune(one, jc.FastAHB(outcome=surface), dict(reach=[0.1]), key=0).table["loss"][0]
+        jc.tune(one, jc.FastAHB(outcome=surface), dict(caliper=[0.316]), key=0).table["loss"][0]
         for one in (same, other)
     ]
     assert loss[0] == pytest.approx(loss[1], rel=1e-5)

@@ -114,11 +114,11 @@ def test_command_and_python_agree_to_the_last_digit(
 
 @pytest.mark.extended
 def test_the_method_its_knobs_and_what_is_averaged_are_options(file, sample, tmp_path):
-    knobs = ["--method", "fast-ahb", "--reach", "0.1", "--levels", "7", "--min-controls", "3"]
+    knobs = ["--method", "fast-ahb", "--caliper", "0.316", "--levels", "7", "--min-controls", "3"]
     asked = [*knobs, "--adjust", "none", "--support", "common", "--estimand", "atc"]
     arguments = ["estimate", str(file), *ROLES, *OPTIONS, *asked]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
-    method = jc.FastAHB(reach=0.1, levels=7, min_controls=3, outcome=jc.Ridge())
+    method = jc.FastAHB(caliper=0.316, levels=7, min_controls=3, outcome=jc.Ridge())
     expected = jc.estimate(sample, method, estimand="atc", adjust=None, support="common", key=3)
     assert not expected.adjusted and not expected.matched.all()
     same(pd.read_csv(tmp_path / "effects.csv", **_text.EXACT), expected.to_frame())
@@ -190,8 +190,8 @@ def mistakes(folder):
             "gamma1 is nan: it must be",
         ),
         (
-            ["estimate", good, *ROLES, *ages, "--method", "fast-ahb", "--reach", "inf"],
-            "reach is inf: it must be a finite number, or None",
+            ["estimate", good, *ROLES, *ages, "--method", "fast-ahb", "--caliper", "inf"],
+            "caliper is inf: it must be a finite number, or None",
         ),
         (["estimate", good, *ROLES, *ages, "--levels", "7"], "of --method ahb, but of fast-ahb"),
         (["estimate", good, *ROLES, *ages, "--adjust", "ridge"], "invalid choice: 'ridge'"),

@@ -219,26 +219,26 @@ def test_a_nan_at_a_member_ends_the_search():
         assert (np.asarray(boxes.status) == int(jc.RESULTS.surface_nan._value)).all()
 
 
-def test_flat_surfaces_open_everything_with_and_without_reach():
+def test_flat_surfaces_open_everything_with_and_without_a_caliper():
     sample = draw_sample(5)
     flat = jc.Function(lambda x: jnp.zeros((x.shape[0], 2)))
-    for reach in (None, 0.0, 0.2):
-        boxes = jc.match(sample, jc.FastAHB(reach=reach), surface=flat)
-        assert (np.asarray(boxes.sizes).sum(1) == sample.n).all(), reach
+    for caliper in (None, 0.0, 0.4):
+        boxes = jc.match(sample, jc.FastAHB(caliper=caliper), surface=flat)
+        assert (np.asarray(boxes.sizes).sum(1) == sample.n).all(), caliper
 
 
 def test_hyperparameters_can_be_mapped_over():
     sample = draw_sample(6)
-    reaches = jnp.array([0.01, 0.3, 2.0])
+    calipers = jnp.array([0.1, 0.5, 1.4])
 
-    def sizes(reach):
-        method = jc.FastAHB(reach=reach)
+    def sizes(caliper):
+        method = jc.FastAHB(caliper=caliper)
         boxes = jc.match(sample, method, surface=wavy, throw=False, query=np.arange(10))
         return boxes.sizes
 
-    together = jax.vmap(sizes)(reaches)
-    for reach, theirs in zip(reaches, together):
-        np.testing.assert_array_equal(sizes(float(reach)), theirs)
+    together = jax.vmap(sizes)(calipers)
+    for caliper, theirs in zip(calipers, together):
+        np.testing.assert_array_equal(sizes(float(caliper)), theirs)
 
 
 def test_bad_points_are_counted_without_padding():

@@ -318,7 +318,7 @@ def test_noise_free_discrete_outcomes_have_no_error(seed):
     t = rng.permutation(120) < 48
     f0 = 2.0 * x[:, 0] + (x[:, 1] == 2)
     surface = jc.Function(stairs)
-    paper = jc.FastAHB(outcome=surface, slack=1e-6, reach=1e-6)
+    paper = jc.FastAHB(outcome=surface, tolerance=1e-6, caliper=1e-3)
     effects = jc.estimate(jc.Sample(x, t, f0 + 3 * t), paper, folds=1)
     exact = [
         (f0[effects.matching.group(i)[0]] == f0[int(r)]).all()
@@ -384,7 +384,7 @@ def test_a_flat_surface_opens_everything_or_nothing():
     flat = jc.Function(lambda x: jnp.zeros((x.shape[0], 2)))
     everything = jc.match(sample, jc.FastAHB(), surface=flat)
     assert (np.asarray(everything.sizes).sum(1) == 30).all()
-    paper = jc.match(sample, jc.FastAHB(slack=0.0), surface=flat)
+    paper = jc.match(sample, jc.FastAHB(tolerance=0.0), surface=flat)
     assert (np.asarray(paper.sizes)[:, 0] >= 1).all() and np.asarray(paper.sizes).sum() < 300
 
 
@@ -417,7 +417,7 @@ def test_bad_options_fail_at_construction_or_at_the_door(surface, unchecked):
         (dict(gamma0=-1.0), "must not be negative"),
         (dict(gamma0=0.0, gamma1=0.0), "one must be positive"),
         (dict(c=0.0), "c must be positive"),
-        (dict(slack=-0.1), "slack and reach must not"),
+        (dict(tolerance=-0.1), "tolerance and caliper must not"),
         (dict(levels=0), "levels is 0"),
         (dict(min_controls=0), "min_controls and min_treated must be"),
     ):

@@ -8,12 +8,17 @@ from conftest import draw_sample, wavy
 from oracles.exact_ahb import best_box
 
 import jcausal as jc
-from jcausal.matching.boxes import _search
-from jcausal.matching.boxes._programs import Around, big_m_program, ladder_program, objective
-from jcausal.matching.boxes._search import Limits, search
+from jcausal.matching.boxes.exact import _branch_and_bound
+from jcausal.matching.boxes.exact._branch_and_bound import SearchLimits, search
+from jcausal.matching.boxes.exact._integer_programs import (
+    PlacesAround,
+    big_m_program,
+    ladder_program,
+    objective,
+)
 
 ENGINES = ("device", "highs", "auto")
-FREE = Limits(10**9, None, 0.0)
+FREE = SearchLimits(10**9, None, 0.0)
 
 
 def costs(sample, method, point):
@@ -71,7 +76,7 @@ def random_problem(rng, n=14, c=2, spread=3):
     away = rng.integers(-spread, spread + 1, (n, c))
     away[0] = 0
     count = np.eye(2, dtype=int)[rng.integers(0, 2, n)]
-    return Around(away, rng.normal(0.3, 1, n), count, np.array([rng.integers(0, 4), 0]))
+    return PlacesAround(away, rng.normal(0.3, 1, n), count, np.array([rng.integers(0, 4), 0]))
 
 
 def solve(arounds, formulation):
@@ -133,7 +138,7 @@ def test_binary_boxes_are_exact_matches_on_what_matters():
     sample = jc.Sample(x, np.arange(80) % 2 == 0)
     steep = jc.Function(lambda x: jnp.stack([9 * x[:, 0] + 5 * x[:, 1], 7 * x[:, 0] + x[:, 1]], 1))
     exact = jc.match(sample, jc.ExactAHB(gamma0=9.0, gamma1=9.0), surface=steep)
-    fast = jc.match(sample, jc.FastAHB(reach=0.01), surface=steep)
+    fast = jc.match(sample, jc.FastAHB(caliper=0.1), surface=steep)
     for i, query in enumerate(np.asarray(exact.query)):
         alike = np.flatnonzero((x[:, :2] == x[query, :2]).all(1))
         np.testing.assert_array_equal(exact.group(i)[0], alike)
@@ -159,7 +164,7 @@ def test_limits_leave_a_valid_box_its_gap_and_how_it_ended():
 
 
 def test_a_time_limit_ends_with_what_is_known(monkeypatch):
-    monkeypatch.setattr(_search, "ROUND", 1e-9)
+    monkeypatch.setattr(_branch_and_bound, "ROUND", 1e-9)
     sample = draw_sample(11, n=150, p=5)
     method = jc.ExactAHB(engine="device", time_limit=1e-9)
     boxes = jc.match(sample, method, surface=jc.Function(wavy))
@@ -195,7 +200,7 @@ def test_bounds_hold_beside_a_gap_and_a_limit():
 def test_nodes_that_do_not_fit_on_the_device_wait_on_the_host(monkeypatch):
     sample = draw_sample(13, n=150, p=6)
     whole = jc.match(sample, jc.ExactAHB(engine="device"), surface=jc.Function(wavy))
-    monkeypatch.setattr(_search, "WAITING", 800)
+    monkeypatch.setattr(_branch_and_bound, "WAITING", 800)
     tight = jc.match(sample, jc.ExactAHB(engine="device"), surface=jc.Function(wavy))
     np.testing.assert_allclose(tight.objective, whole.objective, atol=1e-3)
     assert tight.proven.all()
@@ -260,8 +265,8 @@ def test_nan_predictions_are_seen():
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     sample = draw_sample(16, n=90, p=3)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy), estimand="ate")
-    monkeypatch.setattr(_search, "TOGETHER", (16,))
-    calls, real = [], _search.box_search
+    monkeypatch.setattr(_branch_and_bound, "TOGETHER", (16,))
+    calls, real = [], _branch_and_bound.box_search
 
     def stop_later(*args, **options):
         calls.append(1)
@@ -269,7 +274,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(_search, "box_search", stop_later)
+    monkeypatch.setattr(_branch_and_bound, "box_search", stop_later)
     with pytest.raises(jc.Interrupted) as stopped:
         jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy), estimand="ate")
     boxes = stopped.value.found
@@ -282,8 +287,8 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
 def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
     """Queries at their limit wait for integer programs when the search is stopped."""
     sample = draw_sample(16, n=90, p=3)
-    monkeypatch.setattr(_search, "TOGETHER", (16,))
-    calls, real = [], _search.box_search
+    monkeypatch.setattr(_branch_and_bound, "TOGETHER", (16,))
+    calls, real = [], _branch_and_bound.box_search
 
     def stop_later(*args, **options):
         calls.append(1)
@@ -291,7 +296,7 @@ def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(_search, "box_search", stop_later)
+    monkeypatch.setattr(_branch_and_bound, "box_search", stop_later)
     method = jc.ExactAHB(max_nodes=2)
     with pytest.raises(jc.Interrupted) as stopped:
         jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")

@@ -14,8 +14,8 @@ from oracles.fast_ahb import grow_box
 import jcausal as jc
 from jcausal.data import like
 from jcausal.data._sample import replace
-from jcausal.matching.boxes._advance import advance
-from jcausal.matching.boxes._look import lattice_offsets
+from jcausal.matching.boxes.fast._batch_loop import advance
+from jcausal.matching.boxes.fast._slab_points import lattice_offsets
 
 N = 60
 ALL = np.arange(N)
@@ -99,8 +99,8 @@ def test_boxes_equal_the_transcription(grid):
     points = 3 if grid == "line" else 16
     even = np.tile(np.linspace(0, 1, points)[:, None], (1, 4))
     mixed = {True: 0, False: 0}
-    for reach in (0.02, None):
-        method = jc.FastAHB(grid=grid, reach=reach)
+    for caliper in (0.14, None):
+        method = jc.FastAHB(grid=grid, caliper=caliper)
         found = jc.match(sample, method, surface=surface, query=ALL)
         opening = np.flatnonzero(gaps(sample) & np.asarray(found.open[:, 0, 0]))
         for i in [*range(0, N, 8), *opening[:3]]:
@@ -111,14 +111,14 @@ def test_boxes_equal_the_transcription(grid):
                 [1, 3],
                 lambda v: evaluate(jnp.asarray(v, jnp.float32)),
                 x[i].copy(),
-                reach=np.inf if reach is None else reach,
+                caliper=np.inf if caliper is None else caliper,
                 offsets=even if grid == "line" else lattice_offsets(points, 4),
                 line=grid == "line",
                 flags={0: 1},
                 fill={0: float(sample.fill[0])},
             )
             low, high, opened, inside = box
-            assert found.group(i)[0].tolist() == np.flatnonzero(inside).tolist(), (reach, i)
+            assert found.group(i)[0].tolist() == np.flatnonzero(inside).tolist(), (caliper, i)
             assert set(np.flatnonzero(np.asarray(found.open[i, 0]))) == set(opened[1])
             mixed[bool(gaps(sample)[i])] += len(opened[1]) == 2
             edges = (low[0], high[0]) if 0 in opened[1] else (np.nan, np.nan)
@@ -147,7 +147,7 @@ def test_the_fill_moves_no_box_that_the_surface_does_not_see():
         fill=sample.fill.at[0].set(77.0),
     )
     for grid in ("line", "lattice"):
-        method, surface = jc.FastAHB(grid=grid, reach=0.05), bent(flag=0.2, look=0.0)
+        method, surface = jc.FastAHB(grid=grid, caliper=0.22), bent(flag=0.2, look=0.0)
         one = jc.match(sample, method, surface=surface, query=ALL)
         other = jc.match(moved, method, surface=surface, query=ALL)
         assert (np.asarray(one.open) == np.asarray(other.open)).all()
@@ -159,7 +159,7 @@ def test_other_units_are_matched_as_if_rows_had_been_dropped():
     sample = holed(3)
     hole = gaps(sample)
     kept = sample.with_valid(jnp.asarray(~hole))
-    method, surface = jc.FastAHB(slack=0.0, reach=None), bent(flag=5.0)
+    method, surface = jc.FastAHB(tolerance=0.0, caliper=None), bent(flag=5.0)
     one = jc.match(sample, method, surface=surface, query=ALL)
     known = np.flatnonzero(~hole)
     query = np.resize(known, N)
@@ -180,7 +180,7 @@ def test_renaming_and_reordering_levels_changes_nothing():
 def test_words_and_tables():
     sample = holed()
     strong = jc.match(sample, jc.FastAHB(), surface=bent(flag=9.0), query=ALL)
-    some = jc.match(sample, jc.FastAHB(reach=0.2), surface=bent(flag=0.2), query=ALL)
+    some = jc.match(sample, jc.FastAHB(caliper=0.447), surface=bent(flag=0.2), query=ALL)
     hole = gaps(sample)
     assert strong.describe(int(np.argmax(hole))).startswith("pay missing")
     seen = {some.describe(i).split(",")[0] for i in range(N)}

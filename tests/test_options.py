@@ -71,7 +71,10 @@ def test_no_number_is_nan_infinite_or_text(noun, name, unchecked):
     ("make", "words"),
     [
         (lambda: jc.FastAHB(c=np.nan), "^c is nan: it must be a finite number.$"),
-        (lambda: jc.FastAHB(reach=np.nan), "^reach is nan: it must be a finite number, or None.$"),
+        (
+            lambda: jc.FastAHB(caliper=np.nan),
+            "^caliper is nan: it must be a finite number, or None.$",
+        ),
         (lambda: jc.FastAHB(min_controls=2.5), "^min_controls is 2.5: it must be a whole number.$"),
         (lambda: jc.AHB(gamma0="a"), "^gamma0 is 'a': it must be a finite number, or None.$"),
         (lambda: jc.M5Match(honest="no"), "^honest is 'no': use True or False.$"),

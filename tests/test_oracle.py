@@ -8,7 +8,7 @@ from conftest import draw_sample
 from oracles.fast_ahb import grow_box
 
 import jcausal as jc
-from jcausal.matching.boxes._look import lattice_offsets
+from jcausal.matching.boxes.fast._slab_points import lattice_offsets
 
 PLAIN = dict(n=60, p=3)
 CASES = {
@@ -17,8 +17,8 @@ CASES = {
     "ties and twins": (dict(n=60, p=3, integers=True), {}),
     "a category": (dict(n=60, p=3, category=3), {}),
     "ties and a category": (dict(n=60, p=3, integers=True, category=3), {}),
-    "the paper's rule": (PLAIN, dict(slack=0.0, reach=None)),
-    "slack without reach": (PLAIN, dict(slack=0.02, reach=None)),
+    "the paper's rule": (PLAIN, dict(tolerance=0.0, caliper=None)),
+    "tolerance without a caliper": (PLAIN, dict(tolerance=0.02, caliper=None)),
     "control surface only": (PLAIN, dict(gamma1=0.0)),
     "weights of the surfaces": (PLAIN, dict(gamma0=0.5, gamma1=2.0, c=1.5)),
     "few levels": (PLAIN, dict(levels=3)),
@@ -44,8 +44,8 @@ def assert_same_boxes(sample, method, surface, query):
             x[row].copy(),
             gamma=(method.gamma0, method.gamma1),
             c=method.c,
-            slack=method.slack,
-            reach=np.inf if method.reach is None else method.reach,
+            tolerance=method.tolerance,
+            caliper=np.inf if method.caliper is None else method.caliper,
             offsets=even if line else lattice_offsets(points, sample.p),
             line=line,
             levels=method.levels,
@@ -80,7 +80,7 @@ def test_boxes_equal_the_transcription(grid, case, seed, surface):
 def test_ridge_surface_through_its_closed_form():
     sample = draw_sample(5, n=60, p=3)
     ridge = jc.fit(draw_sample(6, n=80, p=3), jc.Ridge())
-    method = jc.FastAHB(reach=None)
+    method = jc.FastAHB(caliper=None)
     assert_same_boxes(sample, method, jc.Function(ridge), np.arange(0, 60, 4))
     ours = jc.match(sample, method, surface=ridge)
     plain = jc.match(sample, method, surface=jc.Function(ridge))
@@ -94,7 +94,7 @@ def test_tree_surface_through_its_tables(halves, bart):
     method = jc.FastAHB(levels=6)
     ours = jc.match(test, method, surface=bart)
     flat = jc.Function(bart.lean())
-    method_flat = jc.FastAHB(levels=6, reach=None)
+    method_flat = jc.FastAHB(levels=6, caliper=None)
     with_reach_off = jc.match(test, method_flat, surface=bart)
     plain = jc.match(test, method_flat, surface=flat)
     same = (with_reach_off.lower == plain.lower).all(1) & (with_reach_off.upper == plain.upper).all(

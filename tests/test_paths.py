@@ -7,10 +7,10 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.matching.boxes import _advance, _rounds
+from jcausal.matching.boxes.fast import _counts, _grow_all
 from jcausal.surfaces import _by_evaluation, evaluate_along
 
-PAPER = dict(slack=0.0, reach=None)
+PAPER = dict(tolerance=0.0, caliper=None)
 
 
 def edges(boxes):
@@ -27,7 +27,7 @@ def assert_same(ours, theirs):
 def test_small_batches_that_are_filled_up_give_the_same_boxes(method, monkeypatch):
     sample = draw_sample(5, n=230, category=3)
     whole = edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate"))
-    monkeypatch.setattr(_rounds, "BATCH", 48)
+    monkeypatch.setattr(_grow_all, "BATCH", 48)
     assert_same(edges(jc.match(sample, method, surface=jc.Function(wavy), estimand="ate")), whole)
 
 
@@ -92,7 +92,7 @@ def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
     for method in (jc.FastAHB(), jc.FastAHB(**PAPER, min_treated=4), jc.FastAHB(min_controls=30)):
         whole = edges(jc.match(sample, method, surface=jc.Function(wavy)))
         with monkeypatch.context() as patch:
-            patch.setattr(_advance, "SCREEN", 20)
+            patch.setattr(_counts, "SCREEN", 20)
             jax.clear_caches()
             screened = edges(jc.match(sample, method, surface=jc.Function(wavy)))
         jax.clear_caches()
@@ -102,21 +102,21 @@ def test_counting_a_few_units_first_gives_the_same_boxes(monkeypatch):
 @pytest.mark.extended
 def test_many_short_rounds(monkeypatch):
     """However quick the rounds are, the steps of the next one stay a number that fits."""
-    monkeypatch.setattr(_rounds, "BATCH", 16)
+    monkeypatch.setattr(_grow_all, "BATCH", 16)
     sample = draw_sample(10, n=60, p=1)
     at = np.random.default_rng(0).normal(size=(800, 1))
     surface = jc.Function(lambda x: jnp.concatenate([x, 2 * x], axis=1))
     limits = []
-    real = _rounds.advance
+    real = _grow_all.advance
 
     def watched(problem, queries, state, limit, *rest):
         limits.append(int(limit))
         return real(problem, queries, state, limit, *rest)
 
-    monkeypatch.setattr(_rounds, "advance", watched)
+    monkeypatch.setattr(_grow_all, "advance", watched)
     boxes = jc.match(sample, jc.FastAHB(levels=2), surface=surface, at=at)
     assert np.asarray(boxes.matched).all()
-    assert len(limits) > 40 and max(limits) <= _rounds.LONGEST + 1
+    assert len(limits) > 40 and max(limits) <= _grow_all.LONGEST + 1
 
 
 @pytest.mark.x64

@@ -37,7 +37,7 @@ def test_large_numbers_that_differ_in_the_last_digit_stay_apart():
     sample = jc.Sample(np.stack([dates, dollars], 1), t, names=["date", "pay"])
     assert np.asarray(sample.codes).tolist() == [[i, i] for i in range(6)]
     flat = jc.Function(lambda x: jnp.zeros((x.shape[0], 2)))
-    paper = jc.FastAHB(slack=0.0)
+    paper = jc.FastAHB(tolerance=0.0)
     found = jc.match(sample, paper, surface=flat)
     for i, row in enumerate([1, 3, 5]):
         inside = ((sample.points >= found.lower[i]) & (sample.points <= found.upper[i])).all(1)

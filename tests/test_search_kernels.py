@@ -133,7 +133,7 @@ def test_the_limit_puts_nodes_aside_and_slack_closes_early():
     least = jnp.minimum(few.best, few.lost)
     assert (least <= whole.best).all()
     assert (few.lost < whole.best).any()
-    near = closed(problems, minimum, slack=30)
+    near = closed(problems, minimum, tolerance=30)
     assert (near.best <= whole.best + 30).all()
     assert int(near.visited.sum()) < int(whole.visited.sum())
 

@@ -170,9 +170,9 @@ def test_the_tables_hold_the_first_rows(results):
 
 def test_tunings_trees_and_functions_print():
     sample = draw_sample(1, n=60)
-    tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"reach": [0.1, 0.2]}, folds=1)
-    assert str(tuning).startswith("best of 2 settings: reach ")
-    assert table_of(tuning)["reach"] == ("0.1", "0.2")
+    tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"caliper": [0.316, 0.447]}, folds=1)
+    assert str(tuning).startswith("best of 2 settings: caliper ")
+    assert table_of(tuning)["caliper"] == ("0.316", "0.447")
     tree = jc.fit(draw_sample(0, n=200), jc.M5Tree(min_controls=20))
     assert str(tree).split("\n")[1:] == tree.rules()[:10]
     assert table_of(tree)["rule"] == tuple(tree.rules()[:10])
@@ -240,7 +240,7 @@ def everything(kind):
     average, half = jc.AbadieImbens(), jc.allocation.Quantiles("age", 2)
     by = jc.interval(effects, average, by="town")
     trial = jc.GroupEstimates.from_trial(sample, by="town")
-    tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"reach": [0.1, 0.2]}, folds=1)
+    tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"caliper": [0.316, 0.447]}, folds=1)
     tree = jc.fit(sample, jc.M5Tree(min_controls=4))
     long = {"u": list("aabbccdd"), "m": [1, 2] * 4, "y": np.arange(8.0) ** 2, "d": [0, 1, *[0] * 6]}
     roles = dict(unit="u", time="m", outcome="y", treatment="d")

@@ -7,7 +7,7 @@ import pytest
 from conftest import draw_sample, wavy
 
 import jcausal as jc
-from jcausal.matching.boxes._advance import advance
+from jcausal.matching.boxes.fast._batch_loop import advance
 
 
 def arrays(seeds, n=40):
@@ -50,6 +50,25 @@ def test_the_traced_boxes_are_the_host_boxes(surface):
     np.testing.assert_allclose(lower[rows, :3], host.lower[:, :3], rtol=1e-6)
     np.testing.assert_allclose(upper[rows, :3], host.upper[:, :3], rtol=1e-6)
     assert (np.asarray(opened[rows]) == np.asarray(host.open)).all()
+
+
+@pytest.mark.parametrize("method", [jc.AHB(), jc.FastAHB()])
+def test_boxes_that_leave_jit_and_vmap_count_their_units(method):
+    """What is laid out for the kernels when boxes are made goes where they go."""
+    x, t, _ = arrays(range(2))
+    surface = jc.Function(wavy)
+
+    def boxes(x, t):
+        return jc.match(jc.Sample(x, t), method, surface=surface, throw=False)
+
+    many = jax.jit(jax.vmap(boxes))(x, t)
+    for i in range(2):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
+        codes, arm = np.asarray(one.sample.codes), np.asarray(one.sample.t)
+        low, high = np.asarray(one.lower_code)[:, None], np.asarray(one.upper_code)[:, None]
+        inside = ((low <= codes) & (codes <= high)).all(2)
+        counts = np.stack([(inside & ~arm).sum(1), (inside & arm).sum(1)], axis=1)
+        np.testing.assert_array_equal(one.sizes, counts)
 
 
 @pytest.mark.extended
@@ -126,13 +145,13 @@ def test_one_trace_a_shape_whatever_the_names_and_numbers():
     jc.match(
         draw_sample(0, names=["a", "b", "c"], units=["$", "", ""]), jc.FastAHB(), surface=surface
     )
-    jc.match(draw_sample(1), jc.FastAHB(gamma1=0.5, c=1.3, slack=0.02), surface=surface)
-    jc.match(draw_sample(1, n=39), jc.FastAHB(reach=None), surface=surface)
+    jc.match(draw_sample(1), jc.FastAHB(gamma1=0.5, c=1.3, tolerance=0.02), surface=surface)
+    jc.match(draw_sample(1, n=39), jc.FastAHB(caliper=None), surface=surface)
     assert len(traces) == first
     assert advance._cached._cache_size() == size
     jc.match(draw_sample(1), jc.FastAHB(levels=7), surface=surface)
     size = advance._cached._cache_size()
-    jc.match(draw_sample(1, n=39), jc.FastAHB(levels=5, slack=0.02), surface=surface)
+    jc.match(draw_sample(1, n=39), jc.FastAHB(levels=5, tolerance=0.02), surface=surface)
     assert advance._cached._cache_size() == size
     ridge = [jc.fit(draw_sample(s, n=50 + s), jc.Ridge()) for s in range(3)]
     jc.match(draw_sample(0), jc.FastAHB(), surface=ridge[0])

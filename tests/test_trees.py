@@ -97,7 +97,7 @@ def test_boxes_on_a_forest_equal_boxes_on_its_own_predictions():
     other = jc.fit(train, jc.Trees(ensemble.RandomForestRegressor(20)), key=1)
     assert (np.asarray(surface(test.x)) != np.asarray(other(test.x))).any()
     plain = jc.Function(lambda x: surface(x))
-    method = jc.FastAHB(reach=None)
+    method = jc.FastAHB(caliper=None)
     ours = jc.match(test, method, surface=surface)
     theirs = jc.match(test, method, surface=plain)
     np.testing.assert_array_equal(ours.lower_code, theirs.lower_code)

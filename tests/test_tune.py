@@ -77,7 +77,7 @@ def test_the_loss_is_that_of_a_brute_force(judged, integers, weighted):
     rng = np.random.default_rng(1)
     weight = rng.choice([0, 0.5, 1, 40], 48, p=[0.1, 0.4, 0.4, 0.1]) if weighted else None
     sample = draw_sample(3, n=48, p=2, integers=integers, category=3 * integers, weight=weight)
-    grid = dict(reach=[0.0, 0.2], min_treated=[1, 6])
+    grid = dict(caliper=[0.0, 0.447], min_treated=[1, 6])
     tuning = jc.tune(sample, FAST, grid, folds=2, key=4)
     check_rows(sample, tuning, judged)
     assert tuning.chosen == int(tuning.table["loss"].argmin())
@@ -90,7 +90,7 @@ def test_a_heavy_unit_keeps_its_companions_mean(judged):
     weight = np.ones(48)
     weight[::9] = 1e6
     sample = draw_sample(5, n=48, p=2, weight=weight)
-    check_rows(sample, jc.tune(sample, FAST, dict(reach=[0.05, 0.5]), key=1), judged)
+    check_rows(sample, jc.tune(sample, FAST, dict(caliper=[0.22, 0.7]), key=1), judged)
 
 
 def test_clusters_stay_whole_and_make_the_error(judged):
@@ -106,7 +106,7 @@ def test_padding_is_not_judged(judged):
     base = draw_sample(7, n=48, p=2)
     y = np.where(np.arange(48) < 46, base.y, 1e6)
     sample = jc.Sample(base.points, base.t, y, valid=np.arange(48) < 46)
-    tuning = jc.tune(sample, FAST, dict(reach=[0.1, 0.3]), key=2)
+    tuning = jc.tune(sample, FAST, dict(caliper=[0.316, 0.55]), key=2)
     check_rows(sample, tuning, judged)
     assert judged[0][0].query.tolist() == list(range(46)) and tuning.table["loss"].max() < 100
 
@@ -125,13 +125,13 @@ def test_the_own_outcome_is_left_out():
     """
     place = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0]], axis=1))
     method = jc.FastAHB(outcome=place, c=1e9)
-    tuning = jc.tune(pairs(), method, dict(reach=[0.0, 0.2, None]), folds=1)
+    tuning = jc.tune(pairs(), method, dict(caliper=[0.0, 0.447, None]), folds=1)
     place = 10.0 * np.arange(12)
     others = np.mean((place - (place.sum() - place) / 11) ** 2)
     table = tuning.table
     np.testing.assert_allclose(table["loss"], [others, table["loss"][1], others], rtol=1e-6)
     assert table["alone"].tolist() == [1, 0, 0] and table["controls"].tolist() == [1, 2, 12]
-    assert table["loss"][1] < others / 10 and tuning.best.reach == 0.2
+    assert table["loss"][1] < others / 10 and tuning.best.caliper == 0.447
 
 
 @pytest.mark.extended
@@ -196,7 +196,7 @@ def test_of_equal_settings_the_earlier_wins(points):
 def test_one_key_one_table_and_the_best_is_ready():
     sample = draw_sample(12, n=48, p=2)
     method = jc.FastAHB(outcome=jc.Ridge(), min_controls=2)
-    grid, told = dict(reach=[0.05, 0.4]), []
+    grid, told = dict(caliper=[0.22, 0.63]), []
     first = jc.tune(sample, method, grid, key=0, progress=lambda *a: told.append(a))
     again = jc.tune(sample, method, grid, key=jax.random.key(0))
     other = jc.tune(sample, method, grid, key=1)
@@ -205,10 +205,10 @@ def test_one_key_one_table_and_the_best_is_ready():
     stages = {stage for stage, _, _ in told}
     assert {"training the surface", "setting 2 of 2: boxes, fold 1 of 2"} <= stages
     assert first.best.min_controls == 2
-    assert first.best.reach == grid["reach"][first.chosen]
+    assert first.best.caliper == grid["caliper"][first.chosen]
     assert float(jc.estimate(sample, first.best, key=0).share_matched) > 0
     words = str(first)
-    assert words.startswith(f"best of 2 settings: reach = {first.best.reach}; loss ")
+    assert words.startswith(f"best of 2 settings: caliper = {first.best.caliper}; loss ")
     assert "controls in the median box" in words
 
 
@@ -228,7 +228,7 @@ def test_a_setting_that_matches_nobody_does_not_win():
     """Pure noise is best foretold by the mean, which is what units without a box get."""
     rng = np.random.default_rng(0)
     sample = jc.Sample(rng.normal(size=(48, 2)), np.arange(48) % 2, rng.normal(size=48))
-    tuning = jc.tune(sample, FAST, [dict(min_controls=25), dict(reach=0.01)], folds=1)
+    tuning = jc.tune(sample, FAST, [dict(min_controls=25), dict(caliper=0.1)], folds=1)
     assert tuning.table["unmatched"].tolist() == [1, 0] and tuning.table["alone"][0] == 1
     assert np.isnan(tuning.table["controls"][0])
     assert tuning.table["loss"][0] < tuning.table["loss"][1] and tuning.chosen == 1
@@ -241,12 +241,12 @@ def test_a_setting_that_matches_nobody_does_not_win():
     [
         ({}, "the grid is empty: give at least one field"),
         ([], "the grid is empty: give at least one setting"),
-        (dict(c=[1.1], reach=[]), "'reach' is an empty list"),
+        (dict(c=[1.1], caliper=[]), "'caliper' is an empty list"),
         (dict(slacks=[0.1]), "'slacks', which is no field of FastAHB: they are gamma0, gamma1, c"),
         ([dict(c=1.2), dict(beta=2.0)], "'beta', which is no field of FastAHB"),
         (dict(c=[1.1, 0]), r"setting 2 \(c = 0\) is none for FastAHB: c must be positive"),
         ([dict(points=1)], r"setting 1 \(points = 1\) is none for FastAHB: points is 1"),
-        (dict(slack=[0.1, np.nan]), r"setting 2 \(slack = nan\) holds NaN for 'slack'"),
+        (dict(tolerance=[0.1, np.nan]), r"setting 2 \(tolerance = nan\) holds NaN for 'tolerance'"),
         (dict(c=["much"]), r"setting 1 \(c = 'much'\) is none for FastAHB"),
         (dict(grid="line"), "the grid's 'grid' is 'line': give a list of values"),
         (dict(c=1.1), "the grid's 'c' is 1.1: give a list of values"),
@@ -293,8 +293,8 @@ def test_traced_values_are_refused():
         return jc.tune(jc.Sample(x, t, y), method, grid, folds=1).chosen
 
     for traced in (
-        jax.jit(lambda x: loss(x, 1.1, dict(reach=[0.1]))),
-        jax.jit(lambda x: loss(sample.x, x[0, 0], dict(reach=[0.1]))),
+        jax.jit(lambda x: loss(x, 1.1, dict(caliper=[0.316]))),
+        jax.jit(lambda x: loss(sample.x, x[0, 0], dict(caliper=[0.316]))),
     ):
         with pytest.raises(ValueError, match="cannot be used under jit"):
             traced(x)

@@ -193,7 +193,9 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--gamma0", type=float, help="weight of the controls' surface")
     one.add_argument("--gamma1", type=float, help="weight of the treated's surface (0: unused)")
     one.add_argument(
-        "--reach", type=float, help="fast-ahb: how far a box may go, in outcome variances"
+        "--caliper",
+        type=float,
+        help="fast-ahb: how far a box may go, in the outcome's standard deviations",
     )
     for arm in ("controls", "treated"):
         one.add_argument(f"--min-{arm}", type=_count, help=f"{arm} that a group needs (default 1)")

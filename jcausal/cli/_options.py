@@ -10,7 +10,7 @@ import jcausal as jc
 
 SURFACES = {"boosted": jc.BoostedTrees, "bart": jc.BART, "mlp": jc.MLP, "ridge": jc.Ridge}
 METHODS = {"ahb": jc.AHB, "fast-ahb": jc.FastAHB}
-KNOBS = ("gamma0", "gamma1", "reach", "levels", "min_controls", "min_treated")
+KNOBS = ("gamma0", "gamma1", "caliper", "levels", "min_controls", "min_treated")
 VALUE = r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\.\.\.|None|\d+(?:\.\d+)?"
 DOUBLE = re.compile(r"\(jax\.config\.update\('jax_enable_x64', True\)\)")
 ROWS = re.compile(r"\brows? \d+(?:, \d+)*(?: and \d+(?: more)?)?(?![\d,])")

@@ -8,7 +8,7 @@ from jcausal.matching._matcher import EffectKind as EffectKind
 from jcausal.matching._matcher import Matcher as Matcher
 from jcausal.matching._matcher import Progress as Progress
 from jcausal.matching._matcher import prefixed as prefixed
-from jcausal.matching._matching import Edges as Edges
+from jcausal.matching._matching import BoxEdges as BoxEdges
 from jcausal.matching._matching import Estimand as Estimand
 from jcausal.matching._matching import MatchError as MatchError
 from jcausal.matching._matching import Matching as Matching

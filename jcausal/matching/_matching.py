@@ -52,7 +52,7 @@ class UnitResiduals(NamedTuple):
     variance: Float[Array, " n"]
 
 
-class Edges(NamedTuple):
+class BoxEdges(NamedTuple):
     """Groups that are boxes: edges and the place of each query (q, p), in the covariates' units.
 
     NaN where a box has no edge: in a category, and where it holds only missing values.
@@ -152,7 +152,7 @@ class Matching(Shown, eqx.Module):
         return like(self.sample.home, table)
 
     @default
-    def edges(self) -> Edges | None:
+    def edges(self) -> BoxEdges | None:
         """The edges of groups that are boxes, which `jc.plot.boxes` draws; None for others."""
         return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jcausal.data import check_kind
-from jcausal.matching import Edges, Matching
+from jcausal.matching import BoxEdges, Matching
 from jcausal.plot._plots import DRAWN, GREY, ORANGE, _axes, label_of, legend
 from jcausal.plot._text import plain
 
@@ -57,7 +57,7 @@ def bounding(matching: Matching, which: Sequence[int]) -> list[int]:
     return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _edges(matching: Matching) -> Edges:
+def _edges(matching: Matching) -> BoxEdges:
     edges = matching.edges()
     if edges is None:
         raise ValueError(

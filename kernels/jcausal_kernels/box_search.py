@@ -232,7 +232,9 @@ def _descent(
     return state, jnp.where(goes[:, None, None], moved, box), total
 
 
-def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state: Search) -> Search:
+def _step(
+    found: BoxProblems, minimum: Array, limit: Array, tolerance: Array, state: Search
+) -> Search:
     """Judge the last nodes, keep better boxes, and put the children in their place."""
     most, g = none(found.cost.dtype), state.moving.shape[1]
     taken = _take(state.size, g)
@@ -240,7 +242,7 @@ def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state:
     problem = taken.problem
     lanes = LaneProblems(*(getattr(found, name)[:, problem] for name in LaneProblems._fields))
     query = jnp.broadcast_to(found.query[problem][:, None], there.shape)
-    known = state.best[query] - slack
+    known = state.best[query] - tolerance
     live = there & (nodes.bound < known)
     over = live & (state.visited[query] >= limit)
     lost = state.lost.at[query].min(jnp.where(over, nodes.bound, most))
@@ -254,7 +256,7 @@ def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state:
         jnp.concatenate([total.reshape(-1), cost]),
         jnp.concatenate([nodes.inner.reshape(-1, *box.shape[1:]), box]),
     )
-    alive = live & judged.alive & (judged.nodes.bound < state.best[query] - slack)
+    alive = live & judged.alive & (judged.nodes.bound < state.best[query] - tolerance)
     children, kept = _children(judged, alive)
     state = _put(state, taken, children, kept)
     return state._replace(visited=state.visited.at[query].add(live), lost=lost)
@@ -262,7 +264,7 @@ def _step(found: BoxProblems, minimum: Array, limit: Array, slack: Array, state:
 
 @jax.jit
 def _run(
-    found: BoxProblems, state: Search, minimum: Array, limit: Array, slack: Array, steps: Array
+    found: BoxProblems, state: Search, minimum: Array, limit: Array, tolerance: Array, steps: Array
 ) -> Search:
     room = state.nodes.bound.shape[1] - LANE * state.moving.shape[1]
 
@@ -272,7 +274,7 @@ def _run(
 
     def go(carry: tuple[Array, Search]) -> tuple[Array, Search]:
         made, now = carry
-        return made + 1, _step(found, minimum, limit, slack, now)
+        return made + 1, _step(found, minimum, limit, tolerance, now)
 
     return lax.while_loop(more, go, (jnp.zeros_like(steps), state))[1]
 
@@ -317,15 +319,15 @@ def box_search(
     *,
     steps: int | Int[Array, ""],
     limit: int | Int[Array, ""] = 2**30,
-    slack: int | Int[Array, ""] = 0,
+    tolerance: int | Int[Array, ""] = 0,
     implementation: Implementation = "auto",
 ) -> Search:
     """Go on with a search: at most `steps` steps.
 
     It stops early when no node waits, or when a problem has no room for the children of another
     step: take nodes of it out, and put them back when there is. A query whose nodes are all gone
-    has its best box in `reach`, to within `slack`; nodes beyond `limit` of one query are put aside,
-    and `lost` keeps the least of their bounds.
+    has its best box in `reach`, to within `tolerance`; nodes beyond `limit` of one query are put
+    aside, and `lost` keeps the least of their bounds.
 
     **Arguments:** `minimum` (2,): units of each arm that a box needs; costs are those of `found`.
 
@@ -342,6 +344,6 @@ def box_search(
         )
     if implementation not in ("auto", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
-    slack = jnp.asarray(slack, found.cost.dtype)
+    tolerance = jnp.asarray(tolerance, found.cost.dtype)
     minimum, limit, steps = map(jnp.asarray, (minimum, limit, steps))
-    return _run(found, state, minimum, limit, slack, steps)
+    return _run(found, state, minimum, limit, tolerance, steps)

@@ -15,8 +15,8 @@ def grow_box(
     *,
     gamma=(1.0, 1.0),
     c=1.1,
-    slack=0.1,
-    reach=0.2,
+    tolerance=0.1,
+    caliper=0.447,
     offsets,
     line=True,
     levels=None,
@@ -122,7 +122,7 @@ def grow_box(
             distances.append(weigh(shift**2))
         scores, distances = np.array(scores), np.array(distances)
         sizes = np.array([proposal[4] for proposal in proposals])
-        near = distances <= reach * spread
+        near = distances <= caliper**2 * spread
         if not near.any() and enough:
             return low, high, opened, inside
         allowed = near if near.any() else np.ones(len(near), bool)
@@ -130,7 +130,9 @@ def grow_box(
         tied = allowed & (value <= value.min() + TIE * scale)
         best = int(np.argmin(np.where(tied, sizes, np.inf)))
         score = scores[best]
-        calm = score <= c * max(previous, slack * scale) if slack > 0 else score < c * previous
+        calm = (
+            score <= c * max(previous, tolerance * scale) if tolerance > 0 else score < c * previous
+        )
         if enough and not calm:
             return low, high, opened, inside
         j, side = proposals[best][:2]

@@ -1,45 +1,41 @@
 """Boxes: for every query the region of the covariates whose units are its group."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     Sample,
-    bucket,
     check_place,
     first_rows,
+    ids_of,
     is_traced,
     like,
     number_in_words,
-    on_host,
-    pad_rows,
     to_device,
 )
 from jcausal.matching._frames import counts_in_words
-from jcausal.matching._matching import Edges, Estimand, Matching, around_means
+from jcausal.matching._matching import BoxEdges, Estimand, Matching, around_means
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching.boxes import _words
+from jcausal.matching.boxes._edges import Edges
+from jcausal.matching.boxes._kernel_arrays import (
+    above_all_codes,
+    as_column,
+    kernel_boxes,
+    kernel_units,
+    moment_columns,
+    observed,
+    times_weight,
+    weighted_rows,
+)
+from jcausal.matching.boxes._proof import Proof
+from jcausal.matching.boxes._words import box_in_words, edge_columns
 from jcausal_kernels import CodedBoxes, Units, box_counts, box_sums, box_weights, membership
-
-
-class Proof(NamedTuple):
-    """How the search for each best box ended (one row a query, float64 on the host).
-
-    `objective` (q,) of the box; `bound` (q,): no box has less; `ended` (q,): place in
-    `_words.ENDED`; `nodes` (q,) looked at; `left_out` (q,): units that the search did not look
-    at (the box is the best for the others; its group is all units in it). NaN where there is none.
-    """
-
-    objective: Float[np.ndarray, " q"]
-    bound: Float[np.ndarray, " q"]
-    ended: Int[np.ndarray, " q"]
-    nodes: Int[np.ndarray, " q"]
-    left_out: Int[np.ndarray, " q"]
 
 
 class Boxes(Matching):
@@ -49,6 +45,10 @@ class Boxes(Matching):
     (q, c, l) tells which levels of each category belong to the box; `point` (q, p) is where the
     box grew from. `lower` and `upper` (q, p) are the edges in the covariates' own units. Boxes that
     were searched for have a `proof`, and `objective`, `gap` and `proven` (q,).
+
+    For the kernels, laid out once when the boxes are made: `units`, whose codes end with the fold
+    that a box must agree with, `coded` boxes, both with rows that fill a bucketed number, and
+    `above`, which is more than any code.
 
     **Example:**
 
@@ -69,8 +69,36 @@ class Boxes(Matching):
     open: Bool[Array, "q c l"]
     status: Int[Array, " q"]
     estimand: Estimand = eqx.field(static=True)
-    proof: Proof | None = None
-    prognosis: Prognosis | None = None
+    proof: Proof | None
+    prognosis: Prognosis | None
+    units: Units
+    coded: CodedBoxes
+    above: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        sample: Sample,
+        fold: Int[Array, " n"],
+        query: Int[Array, " q"],
+        query_fold: Int[Array, " q"],
+        point: Float[np.ndarray, "q p"] | Float[Array, "q p"],
+        edges: Edges,
+        status: Int[Array, " q"],
+        estimand: Estimand,
+        proof: Proof | None = None,
+        prognosis: Prognosis | None = None,
+    ) -> None:
+        self.sample, self.fold = sample, fold
+        self.query, self.query_fold, self.point = query, query_fold, point
+        self.lower_code, self.upper_code, self.open = edges
+        self.status, self.estimand = status, estimand
+        self.proof, self.prognosis = proof, prognosis
+        self.units, self.above = kernel_units(sample, fold), above_all_codes(sample, fold)
+        self.coded = kernel_boxes(edges, query_fold)
+
+    @property
+    def _codes(self) -> Edges:
+        return Edges(self.lower_code, self.upper_code, self.open)
 
     @property
     def objective(self) -> Float[np.ndarray, " q"]:
@@ -80,12 +108,12 @@ class Boxes(Matching):
     @property
     def gap(self) -> Float[np.ndarray, " q"]:
         """How far each objective is from the best at most; holds the rounding of the search."""
-        return self._proof.objective - self._proof.bound
+        return self._proof.gap
 
     @property
     def proven(self) -> Bool[np.ndarray, " q"]:
         """Whose box is shown to be the best."""
-        return self._proof.ended == _words.ENDED.index("optimal")
+        return self._proof.proven
 
     @property
     def _proof(self) -> Proof:
@@ -127,70 +155,32 @@ class Boxes(Matching):
         """Whether each box holds observed values of a covariate, or only missing ones."""
         schema = self.sample.schema
         slots = {j: schema.categories.tolist().index(flag) for j, flag in schema.flag_of.items()}
-        return _observed(self.open, self.sample.p, slots)
-
-    @property
-    def units(self) -> Units:
-        """The sample for the kernels; its last column is the fold, which a box must agree with.
-
-        A unit of weight 0 carries no mean: it is in no box. Rows beyond the sample's fill a bucket,
-        so that near sizes share a trace: they are in no box either.
-        """
-        sample, schema = self.sample, self.sample.schema
-        parts = (sample.codes, sample.t, sample.weight, self.fold)
-        if not is_traced(parts):
-            parts = tuple(pad_rows(np.asarray(part), bucket(sample.n)) for part in parts)
-        return _units(*parts, schema.ordered, schema.categories)
-
-    @property
-    def coded(self) -> CodedBoxes:
-        """The boxes for the kernels."""
-        return _coded(self.lower_code, self.upper_code, self.open, self.query_fold)
-
-    @property
-    def _wide(self) -> CodedBoxes:
-        """The boxes, and rows of zeros up to a bucketed number: near numbers share a trace."""
-        parts = (self.lower_code, self.upper_code, self.open, self.query_fold)
-        if not is_traced(parts):
-            wide = bucket(self.query.shape[0])
-            parts = tuple(pad_rows(np.asarray(part), wide) for part in parts)
-        return _coded(*parts)
-
-    @property
-    def _bound(self) -> int:
-        """More than any code of `units`: than values on a ladder, and than folds."""
-        heights = self.sample.ladder.shape[1]
-        if is_traced(self.fold):
-            return max(heights, self.fold.shape[0])  # there are no more folds than units
-        return max(heights, int(np.max(np.asarray(self.fold), initial=0)) + 1)
+        return observed(self.open, self.sample.p, slots)
 
     def sums(self, values: Float[Array, "n d"], power: int = 1) -> Float[Array, "q 2 d"]:
         """Weighted sums over each box by arm, streamed in blocks."""
-        weighted = _weighted(values, self.sample.weight, self.fold, power)
-        units = self.units
-        weighted = _in_rows(weighted, units.arm.shape[0] - weighted.shape[0])
-        sums = box_sums(units, self._wide, weighted, ladder=self._bound)
+        rows = self.units.arm.shape[0]
+        weighted = weighted_rows(values, self.sample.weight, self.fold, power, rows)
+        sums = box_sums(self.units, self.coded, weighted, ladder=self.above)
         return first_rows(sums, self.query.shape[0])
 
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the boxes that hold it, streamed in blocks."""
-        coded = self._wide
-        more = [(0, coded.lower.shape[0] - shares.shape[0]), (0, 0), (0, 0)]
-        wide = _with_axis(shares, more)
-        total = box_weights(self.units, coded, wide, ladder=self._bound)
-        return _carried(first_rows(total, self.sample.n), self.sample.weight, power)
+        column = as_column(shares, self.coded.lower.shape[0])
+        total = box_weights(self.units, self.coded, column, ladder=self.above)
+        return times_weight(first_rows(total, self.sample.n), self.sample.weight, power)
 
     def totals(
         self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
     ) -> Float[Array, "q 2 e"]:
         """Sums of weight, weight y, weight (y - mean)^2, effective units, heavy, in one stream."""
-        columns, largest = _columns(y, self.sample.valid, self.sample.weight, also)
+        columns, largest = moment_columns(y, self.sample.valid, self.sample.weight, also)
         return around_means(self.sums(columns), largest)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
         """Controls and treated in each box, counted without weights."""
-        counts = box_counts(self.units, self._wide, ladder=self._bound)
+        counts = box_counts(self.units, self.coded, ladder=self.above)
         return first_rows(counts, self.query.shape[0])
 
     def group(self, i: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
@@ -210,7 +200,9 @@ class Boxes(Matching):
         i = check_place(i, len(self.query), "query")
         treated = np.asarray(self.sample.t)[self.group(i)[0]]
         counts = np.array([(~treated).sum(), treated.sum()])
-        return f"{_words.box(self, i)}: {counts_in_words(*counts.tolist())}"
+        box = Edges(*(np.asarray(codes)[i] for codes in self._codes))
+        words = box_in_words(self.sample, box, np.asarray(self.point[i]))
+        return f"{words}: {counts_in_words(*counts.tolist())}"
 
     def describe_frame(self) -> Any:
         """One row a box: the query, counts, status, and the box's edges or open levels.
@@ -218,11 +210,27 @@ class Boxes(Matching):
         Also how its search ended, where it was searched for; for a number with gaps whether the box
         takes in missing values. The frame is of the kind that the sample was read from.
         """
-        return like(self.sample.home, _words.boxes_frame(self))
+        return like(self.sample.home, self._box_rows())
 
-    def edges(self) -> Edges:
+    def _box_rows(self) -> pd.DataFrame:
+        """One row a box."""
+        sizes = np.asarray(self.sizes)
+        columns: dict[str, object] = dict(
+            id=ids_of(self.sample, np.asarray(self.query)),
+            treated=np.asarray(self.query_treated),
+            matched=np.asarray(self.matched),
+            status=np.asarray(self.status),
+            controls_in_box=sizes[:, 0],
+            treated_in_box=sizes[:, 1],
+        )
+        if self.proof is not None:
+            columns |= self.proof.columns()
+        edges = (np.asarray(a) for a in (self.lower, self.upper, self.open))
+        return pd.DataFrame(columns | edge_columns(self.sample.schema, *edges))
+
+    def edges(self) -> BoxEdges:
         """`lower`, `upper` and `point`."""
-        return Edges(np.asarray(self.lower), np.asarray(self.upper), np.asarray(self.point))
+        return BoxEdges(np.asarray(self.lower), np.asarray(self.upper), np.asarray(self.point))
 
     def notes(self) -> list[str]:
         """How many boxes are shown to be the best, of those that were searched for."""
@@ -240,91 +248,3 @@ class Boxes(Matching):
 
 
 _members = jax.jit(membership)
-
-
-@on_host
-def _observed(
-    lib: Any, opened: Bool[Array, "q c l"], p: int, slots: dict[int, int]
-) -> Bool[Array, "q p"]:
-    every = lib.ones(opened.shape[0], bool)
-    columns = [opened[:, slots[j], 0] if j in slots else every for j in range(p)]
-    return lib.stack(columns, axis=1)
-
-
-@on_host
-def _units(
-    lib: Any,
-    codes: Int[Array, "n p"],
-    t: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    fold: Int[Array, " n"],
-    ordered: ArrayLike,
-    categories: ArrayLike,
-) -> Units:
-    """Ordered columns with the fold behind them (-2 for a unit without weight), and categories."""
-    gate = lib.where(weight > 0, fold, -2)[:, None].astype(codes.dtype)
-    return Units(lib.concatenate([codes[:, ordered], gate], axis=1), codes[:, categories], t)
-
-
-@on_host
-def _coded(
-    lib: Any,
-    lower: Int[Array, "q o"],
-    upper: Int[Array, "q o"],
-    opened: Bool[Array, "q c l"],
-    fold: Int[Array, " q"],
-) -> CodedBoxes:
-    """Boxes with the gate that lets members of one fold through."""
-    gate = fold[:, None].astype(lower.dtype)
-    return CodedBoxes(
-        lib.concatenate([lower, gate], axis=1), lib.concatenate([upper, gate], axis=1), opened
-    )
-
-
-@on_host
-def _weighted(
-    lib: Any,
-    values: Float[Array, "n d"],
-    weight: Float[Array, " n"],
-    fold: Int[Array, " n"],
-    power: int,
-) -> Float[Array, "n d"]:
-    """Values times the weight's power, 0 for a unit without a fold."""
-    return lib.where(fold[:, None] < 0, 0, values * (weight**power)[:, None])
-
-
-@on_host
-def _in_rows(lib: Any, values: Float[Array, "n d"], more: int) -> Float[Array, "r d"]:
-    """Values with rows of zeros for units that fill a bucket."""
-    return lib.pad(values, [(0, more), (0, 0)])
-
-
-@on_host
-def _with_axis(
-    lib: Any, shares: Float[Array, "q 2"], more: list[tuple[int, int]]
-) -> Float[Array, "r 2 1"]:
-    """Shares as one column, with rows of zeros for boxes that fill a bucket."""
-    return lib.pad(shares[:, :, None], more)
-
-
-@on_host
-def _carried(
-    lib: Any, total: Float[Array, "n 1"], weight: Float[Array, " n"], power: int
-) -> Float[Array, " n"]:
-    return total[:, 0] * weight**power
-
-
-@on_host
-def _columns(
-    lib: Any,
-    y: Float[Array, " n"],
-    valid: Bool[Array, " n"],
-    weight: Float[Array, " n"],
-    also: Float[Array, "n d"] | None,
-) -> tuple[Float[Array, "n e"], Float[Array, ""]]:
-    """What `around_means` takes the sums of, and the largest weight."""
-    w = lib.where(valid, weight, 0).astype(y.dtype)
-    largest = w.max()
-    w = w / lib.where(largest > 0, largest, 1)
-    columns = lib.stack([lib.ones_like(y), y, y**2, w, w**2], axis=1)
-    return columns if also is None else lib.concatenate([columns, also], axis=1), largest

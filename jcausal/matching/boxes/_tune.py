@@ -31,9 +31,9 @@ from jcausal.matching._match import make_task, raise_failed
 from jcausal.matching._matcher import Matcher, Progress, Task, prefixed
 from jcausal.matching._matching import MatchError
 from jcausal.matching.boxes._boxes import Boxes
-from jcausal.matching.boxes._exact import ExactAHB
-from jcausal.matching.boxes._fast import FastAHB
-from jcausal.matching.boxes._settings import BoxMethod, in_words, settings_of, with_settings
+from jcausal.matching.boxes._tune_grid import BoxMethod, in_words, settings_of, with_settings
+from jcausal.matching.boxes.exact import ExactAHB
+from jcausal.matching.boxes.fast import FastAHB
 from jcausal.surfaces import OutcomeModel, ResponseSurface, deal_folds, fold_surface
 
 Values = Sequence[Any] | Shaped[np.ndarray, " k"]
@@ -121,10 +121,10 @@ def tune(
 
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
-        >>> grid = dict(reach=[0.01, 0.2])
+        >>> grid = dict(caliper=[0.1, 0.447])
         >>> tuning = jc.tune(sample, jc.FastAHB(outcome=jc.Ridge()), grid, key=0)
-        >>> tuning.best.reach
-        0.2
+        >>> tuning.best.caliper
+        0.447
         >>> effects = jc.estimate(sample, tuning.best, key=1)
 
     **Source:** Morucci, Orlandi, Roy, Rudin and Volfovsky (UAI 2020), supplement 6.3, whose sum of

@@ -1,41 +1,35 @@
-"""Boxes in words and as frames."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, get_args
+"""Boxes in words and as columns of a frame, from their codes and the sample's words."""
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Array, Bool, Float
 
-from jcausal.data import ids_of, number_in_words
-from jcausal.solvers import Ended
+from jcausal.data import Sample, Schema, number_in_words
+from jcausal.matching.boxes._edges import Edges
 
-if TYPE_CHECKING:
-    from jcausal.matching.boxes._boxes import Boxes
+Opened = Bool[Array, "*q c l"] | Bool[np.ndarray, "*q c l"]
 
 
-ENDED = get_args(Ended)  # what `Proof.ended` counts
+def box_in_words(sample: Sample, box: Edges, point: Float[np.ndarray, " p"]) -> str:
+    """What one box (codes (o,), levels (c, l)) asks of each covariate that it does not leave free.
 
-
-def box(boxes: Boxes, i: int) -> str:
-    """What a box asks of each covariate that it does not leave free."""
-    schema = boxes.sample.schema
+    `point` (p,) is where it grew from.
+    """
+    schema = sample.schema
     parts, flags = [], schema.flag_of
     for slot, j in enumerate(schema.ordered):
-        words = _interval(boxes, i, slot, j)
-        parts.append((j, _with_missing(boxes, i, j, words) if j in flags else words))
+        words = _interval(sample, j, (int(box.lower[slot]), int(box.upper[slot])), float(point[j]))
+        parts.append((j, _with_missing(schema, j, box, words) if j in flags else words))
     for slot, j in enumerate(schema.categories):
         if j not in flags.values():
-            parts.append((j, _levels(boxes, i, slot, j)))
+            parts.append((j, _levels(schema, j, np.asarray(box.open[slot]))))
     said = [words for _, words in sorted(parts) if words]
     return ", ".join(said) if said else "everybody"
 
 
-def _with_missing(boxes: Boxes, i: int, j: int, words: str) -> str:
+def _with_missing(schema: Schema, j: int, box: Edges, words: str) -> str:
     """What is asked of a number with gaps: its interval, and whether it may be missing."""
-    observed, missing = _flag_levels(boxes, j)[i].tolist()
-    name = boxes.sample.schema.names[j]
+    observed, missing = _flag_levels(schema, j, box.open).tolist()
+    name = schema.names[j]
     if not observed:
         return f"{name} missing"
     if not missing:
@@ -43,21 +37,17 @@ def _with_missing(boxes: Boxes, i: int, j: int, words: str) -> str:
     return words and f"{words} or missing"
 
 
-def _flag_levels(boxes: Boxes, j: int) -> Bool[np.ndarray, "q 2"]:
-    """Whether each box takes in observed and missing values of a number with gaps."""
-    schema = boxes.sample.schema
+def _flag_levels(schema: Schema, j: int, opened: Opened) -> np.ndarray:
+    """Whether boxes take in observed and missing values of a number with gaps: (*q, 2)."""
     slot = schema.categories.tolist().index(schema.flag_of[j])
-    return np.asarray(boxes.open)[:, slot, :2]
+    return np.asarray(opened)[..., slot, :2]
 
 
-def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
-    schema, sample = boxes.sample.schema, boxes.sample
+def _interval(sample: Sample, j: int, codes: tuple[int, int], point: float) -> str:
+    """The edges of one ladder; nothing where they leave it free."""
+    schema, (low_code, high_code) = sample.schema, codes
     name, unit = schema.names[j], schema.units[j]
-    low_code, high_code = (
-        int(np.asarray(code)[i, slot]) for code in (boxes.lower_code, boxes.upper_code)
-    )
-    top = int(np.asarray(sample.heights)[j]) - 1
-    ladder, point = np.asarray(sample.ladder[j]), float(boxes.point[i, j])
+    top, ladder = int(np.asarray(sample.heights)[j]) - 1, np.asarray(sample.ladder[j])
     low = float(np.fmin(ladder[min(low_code, top)], point))
     high = float(np.fmax(ladder[max(high_code, 0)], point))
     if low_code <= 0 and high_code >= top:
@@ -77,38 +67,24 @@ def _interval(boxes: Boxes, i: int, slot: int, j: int) -> str:
     return f"{name} {words[0]} to {words[1]}{tail}"
 
 
-def _levels(boxes: Boxes, i: int, slot: int, j: int) -> str:
-    schema = boxes.sample.schema
+def _levels(schema: Schema, j: int, opened: Bool[np.ndarray, " l"]) -> str:
+    """The levels of one category; nothing where all are open."""
     labels = schema.levels[j]
-    opened = np.asarray(boxes.open)[i, slot]
-    held = [label for k, label in enumerate(labels) if opened[k]]
+    held = [label for label, there in zip(labels, opened) if there]
     if len(held) == len(labels):
         return ""
     listed = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} or {held[-1]}"
     return f"{schema.names[j]} {listed}"
 
 
-def boxes_frame(boxes: Boxes) -> pd.DataFrame:
-    """One row a box."""
-    sample, schema = boxes.sample, boxes.sample.schema
-    query, sizes = np.asarray(boxes.query), np.asarray(boxes.sizes)
-    columns: dict[str, object] = dict(
-        id=ids_of(sample, query),
-        treated=np.asarray(boxes.query_treated),
-        matched=np.asarray(boxes.matched),
-        status=np.asarray(boxes.status),
-        controls_in_box=sizes[:, 0],
-        treated_in_box=sizes[:, 1],
-    )
-    if boxes.proof is not None:
-        columns |= dict(
-            search=[ENDED[k] for k in boxes.proof.ended],
-            objective=boxes.objective,
-            gap=boxes.gap,
-            left_out=boxes.proof.left_out,
-        )
-    lower, upper = np.asarray(boxes.lower), np.asarray(boxes.upper)
-    opened = np.asarray(boxes.open)
+def edge_columns(
+    schema: Schema,
+    lower: Float[np.ndarray, "q p"],
+    upper: Float[np.ndarray, "q p"],
+    opened: Bool[np.ndarray, "q c l"],
+) -> dict[str, object]:
+    """The two edges, or the open levels, of each covariate, one row a box."""
+    columns: dict[str, object] = {}
     for j, name in enumerate(schema.names):
         if j in schema.flag_of.values():
             continue
@@ -119,5 +95,5 @@ def boxes_frame(boxes: Boxes) -> pd.DataFrame:
         else:
             columns[f"{name} lower"], columns[f"{name} upper"] = lower[:, j], upper[:, j]
         if j in schema.flag_of:
-            columns[f"{name} missing allowed"] = _flag_levels(boxes, j)[:, 1]
-    return pd.DataFrame(columns)
+            columns[f"{name} missing allowed"] = _flag_levels(schema, j, opened)[:, 1]
+    return columns

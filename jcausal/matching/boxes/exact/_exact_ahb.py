@@ -11,13 +11,13 @@ from jcausal.data import Sample, is_traced
 from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._results import RESULTS, code
-from jcausal.matching.boxes._around import Ground, Pruning, Quest, Start
 from jcausal.matching.boxes._boxes import Boxes
-from jcausal.matching.boxes._fast import prognosis_of
-from jcausal.matching.boxes._prove import Engine, prove
-from jcausal.matching.boxes._search import Limits
-from jcausal.matching.boxes._sheet import Sheet
-from jcausal.matching.boxes._space import layout
+from jcausal.matching.boxes._columns import columns_of
+from jcausal.matching.boxes._task import arms_of, check_minimum, prognosis_of, stage
+from jcausal.matching.boxes.exact._branch_and_bound import SearchLimits
+from jcausal.matching.boxes.exact._engines import Engine, prove
+from jcausal.matching.boxes.exact._found_boxes import FoundBoxes
+from jcausal.matching.boxes.exact._places import BoxStart, FoldMembers, Pruning, Quest
 from jcausal.solvers import Interrupted, SolverPool
 from jcausal.surfaces import Arms, BoostedTrees, OutcomeModel, ResponseSurface, check_model
 from jcausal_kernels import prune_pairs
@@ -107,8 +107,7 @@ class ExactAHB(Matcher):
             raise ValueError("beta is 0: a unit in the box must be worth something.")
         if isinstance(self.max_distance, int | float) and not self.max_distance >= 0:
             raise ValueError(f"max_distance is {self.max_distance}: it must be at least 0.")
-        if min(self.min_controls, self.min_treated) < 1:
-            raise ValueError("min_controls and min_treated must be at least 1.")
+        check_minimum(self.min_controls, self.min_treated)
         if self.candidates is not None and self.candidates < 1:
             raise ValueError(f"candidates is {self.candidates}: it must be at least 1, or None.")
         if self.max_nodes < 1 or (self.time_limit is not None and not self.time_limit > 0):
@@ -116,8 +115,7 @@ class ExactAHB(Matcher):
 
     def arms(self, estimand: Estimand = "ate", effect: EffectKind = "group") -> Arms:
         """Only the surfaces with a positive weight."""
-        control, treated = self.gamma0 > 0, self.gamma1 > 0
-        return "both" if control and treated else ("control" if control else "treated")
+        return arms_of(bool(self.gamma0 > 0), bool(self.gamma1 > 0))
 
     @property
     def cross_fits(self) -> bool:
@@ -142,46 +140,45 @@ class ExactAHB(Matcher):
                 "ExactAHB runs on the host and cannot be used under jit, vmap or grad: match "
                 "outside, or use jc.AHB."
             )
-        sheet = Sheet(task, prognosis_of(task, surfaces))
-        limits = Limits(self.max_nodes, self.time_limit, self.gap)
+        found = FoundBoxes(task, prognosis_of(task, surfaces))
+        limits = SearchLimits(self.max_nodes, self.time_limit, self.gap)
         try:
             for k, surface in enumerate(surfaces):
-                told = f"boxes, fold {k + 1} of {len(surfaces)}" if len(surfaces) > 1 else "boxes"
-                quest = self.quest(task, k, surface, sheet)
+                quest = self.quest(k, surface, found)
                 ended = prove(quest, limits, self.engine, self.pool)
-                for done, (i, found) in enumerate(ended, start=1):
-                    sheet.keep(quest, i, found)
+                for done, (i, best) in enumerate(ended, start=1):
+                    found.keep(quest, i, best)
                     if progress is not None:
-                        progress(told, done, quest.rows.size)
+                        progress(stage(k, len(surfaces)), done, quest.rows.size)
         except KeyboardInterrupt:
-            raise Interrupted(sheet.boxes()) from None
-        return sheet.boxes()
+            raise Interrupted(found.boxes()) from None
+        return found.boxes()
 
-    def quest(self, task: Task, k: int, surface: ResponseSurface, sheet: Sheet) -> Quest:
-        """What is looked for in fold k; queries that cannot be are noted in the sheet."""
-        sample = task.sample.plain()
+    def quest(self, k: int, surface: ResponseSurface, found: FoundBoxes) -> Quest:
+        """What is looked for in fold k; queries that cannot be are noted among what is found."""
+        task, sample = found.task, found.task.sample.plain()
         held = (np.asarray(task.fold) == k) & (np.asarray(sample.weight) > 0)
         rows = np.flatnonzero((np.asarray(task.query_fold) == k) & np.asarray(task.asked))
         members = np.flatnonzero(held)
         used = np.array([self.gamma0 > 0, self.gamma1 > 0])
-        values = np.asarray(sheet.prognosis.units, np.float64)[members][:, used]
-        at = np.asarray(sheet.prognosis.queries, np.float64)[rows][:, used]
+        values = np.asarray(found.prognosis.units, np.float64)[members][:, used]
+        at = np.asarray(found.prognosis.queries, np.float64)[rows][:, used]
         noise = np.asarray(surface.noise, np.float64)[used]
         bad = ~np.isfinite(at).all(1) | ~(np.isfinite(values).all() & np.isfinite(noise).all())
-        sheet.status[rows[bad]] = int(code(RESULTS.surface_nan))
+        found.status[rows[bad]] = int(code(RESULTS.surface_nan))
         if not _sound(sample, members):
             bad = np.ones(rows.size, bool)
-            sheet.status[rows] = int(code(RESULTS.bad_input))
+            found.status[rows] = int(code(RESULTS.bad_input))
         rows, at = rows[~bad], at[~bad]
         if not rows.size:
             values = np.zeros_like(values)  # nothing is looked for
         weight = np.asarray(sample.weight, np.float64)[members]
         factor = self._factor(noise, values, weight, used)
-        ground = _ground(sample, members, weight, values * factor)
-        starts = sheet.starts(rows, members, at * factor)
+        units = _members(sample, members, weight, values * factor)
+        starts = found.starts(rows, members, at * factor)
         minimum = np.array([self.min_controls, self.min_treated])
-        pruning = self._pruning(task.sample, ground, starts)
-        return Quest(ground, rows, starts, layout(sample), pruning, self.beta, minimum)
+        pruning = self._pruning(task.sample, units, starts)
+        return Quest(units, rows, starts, columns_of(sample), pruning, self.beta, minimum)
 
     def _factor(
         self, noise: np.ndarray, values: np.ndarray, weight: np.ndarray, used: np.ndarray
@@ -195,13 +192,13 @@ class ExactAHB(Matcher):
         scale = np.maximum(variance, least) ** (0.5 if self.scale == "sd" else 1.0)
         return np.where(scale > 0, gamma / np.where(scale > 0, scale, 1), 0)
 
-    def _pruning(self, sample: Sample, ground: Ground, starts: list[Start]) -> Pruning:
+    def _pruning(self, sample: Sample, members: FoldMembers, starts: list[BoxStart]) -> Pruning:
         """Who is looked at."""
         rows = None
         if self.candidates is not None and starts:
-            everybody = jnp.ones(ground.arm.size, bool)
+            everybody = jnp.ones(members.arm.size, bool)
             at = jnp.asarray(np.stack([start.scores for start in starts]))
-            scores, arm = jnp.asarray(ground.scores), jnp.asarray(ground.arm)
+            scores, arm = jnp.asarray(members.scores), jnp.asarray(members.arm)
             rows = np.asarray(prune_pairs(scores, arm, everybody, at, self.candidates)[0])
         if self.max_distance is None:
             return Pruning(rows)
@@ -234,13 +231,15 @@ def _sound(sample: Sample, members: np.ndarray) -> bool:
     return bool(np.isfinite(x).all() and np.isfinite(weight).all())
 
 
-def _ground(sample: Sample, members: np.ndarray, weight: np.ndarray, scores: np.ndarray) -> Ground:
-    plan, codes = layout(sample), np.asarray(sample.codes)[members]
-    return Ground(
-        codes[:, plan.ordered],
-        codes[:, plan.categories],
-        np.asarray(sample.points)[members],
-        np.asarray(sample.t)[members],
+def _members(
+    sample: Sample, rows: np.ndarray, weight: np.ndarray, scores: np.ndarray
+) -> FoldMembers:
+    columns, codes = columns_of(sample), np.asarray(sample.codes)[rows]
+    return FoldMembers(
+        codes[:, columns.ordered],
+        codes[:, columns.categories],
+        np.asarray(sample.points)[rows],
+        np.asarray(sample.t)[rows],
         weight / weight.mean(),
         scores,
     )

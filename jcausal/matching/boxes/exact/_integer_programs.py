@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from jcausal.solvers import IntegerProgram
 
 
-class Around(NamedTuple):
+class PlacesAround(NamedTuple):
     """The n places around one query where units stand.
 
     `away` (n, c): how many values up (or, below 0, down) a place lies from where the box starts;
@@ -33,27 +33,29 @@ class Reach(NamedTuple):
 Decode = Callable[[Float[np.ndarray, " v"]], Reach]
 
 
-def inside(around: Around, reach: Reach) -> Bool[np.ndarray, " n"]:
+def inside(places: PlacesAround, reach: Reach) -> Bool[np.ndarray, " n"]:
     """Which places a box holds."""
-    return np.all((around.away >= -reach.down) & (around.away <= reach.up), axis=1)
+    return np.all((places.away >= -reach.down) & (places.away <= reach.up), axis=1)
 
 
-def objective(around: Around, reach: Reach) -> float:
+def objective(places: PlacesAround, reach: Reach) -> float:
     """What a box costs, in float64."""
-    return float(around.cost[inside(around, reach)].sum())
+    return float(places.cost[inside(places, reach)].sum())
 
 
-def lacking(around: Around) -> Int[np.ndarray, " 2"]:
+def lacking(places: PlacesAround) -> Int[np.ndarray, " 2"]:
     """How many units of each arm a box needs beyond those that are in it from the start."""
-    return np.maximum(around.minimum - around.units[(around.away == 0).all(1)].sum(0), 0)
+    return np.maximum(places.minimum - places.units[(places.away == 0).all(1)].sum(0), 0)
 
 
-def useful(around: Around) -> Bool[np.ndarray, " n"]:
+def useful(places: PlacesAround) -> Bool[np.ndarray, " n"]:
     """Where the edges of a best box stand: at a cost below 0, or at an arm that lacks units."""
-    return (around.cost < 0) | ((around.units > 0) & (lacking(around) > 0)).any(1)
+    return (places.cost < 0) | ((places.units > 0) & (lacking(places) > 0)).any(1)
 
 
-def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerProgram, Decode]:
+def ladder_program(
+    places: PlacesAround, known: Reach | None = None
+) -> tuple[IntegerProgram, Decode]:
     """The program on ladders: one binary a code, one continuous column a place.
 
     z = 1 for each code that the box reaches, z of the next code <= z; w <= z at a place's code on
@@ -62,8 +64,8 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
 
     **Returns:** the program, and what turns its solution into a box.
     """
-    lack, edges = lacking(around), useful(around)
-    sides = np.concatenate([np.maximum(-around.away, 0), np.maximum(around.away, 0)], axis=1)
+    lack, edges = lacking(places), useful(places)
+    sides = np.concatenate([np.maximum(-places.away, 0), np.maximum(places.away, 0)], axis=1)
     stops = [np.unique(side[edges & (side > 0)]) for side in sides.T]
     heights = np.array([len(each) for each in stops])
     first = np.cumsum(heights) - heights
@@ -74,8 +76,8 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
     unit, side = np.nonzero(sides[kept] > 0)
     z = (first + place[kept])[unit, side]
     height, count = int(heights.sum()), int(kept.sum())
-    cost, counts = around.cost[kept], around.units[kept]
-    rows = _Rows()
+    cost, counts = places.cost[kept], places.units[kept]
+    rows = _ProgramRows()
     lower = np.setdiff1d(np.arange(height), first)  # every code but the first of a side
     rows.add(lower.size, [lower, lower - 1], [1.0, -1.0], upper=0.0)
     up = edges[kept][unit]
@@ -96,31 +98,31 @@ def ladder_program(around: Around, known: Reach | None = None) -> tuple[IntegerP
     program = rows.program(
         cost=np.concatenate([np.zeros(height), cost]),
         integer=np.arange(height + count) < height,
-        offset=float(around.cost[start].sum()),
+        offset=float(places.cost[start].sum()),
     )
     if known is not None:
         far = np.concatenate(known)
         opened = np.concatenate([r <= f for r, f in zip(stops, far)] or [np.zeros(0)])
-        values = np.concatenate([opened, inside(around, decode(opened))[kept]])
+        values = np.concatenate([opened, inside(places, decode(opened))[kept]])
         program = program._replace(incumbent=values.astype(float))
     return program, decode
 
 
-def big_m_program(around: Around) -> tuple[IntegerProgram, Decode]:
+def big_m_program(places: PlacesAround) -> tuple[IntegerProgram, Decode]:
     """The program after the paper (supplement, 6.1), on codes and with strict edges.
 
     Continuous edges a and b; binaries w (in the box), u (at or above a), v (at or below b): u = 0
     asks for a >= x + 1/2, v = 0 for b <= x - 1/2, and the count is one of each arm. 4 c n + 2 n
     rows and one for each arm that needs units.
     """
-    n, c = around.away.shape
-    far = np.abs(around.away).max(0, initial=0)
+    n, c = places.away.shape
+    far = np.abs(places.away).max(0, initial=0)
     a, b, w = np.arange(c), c + np.arange(c), 2 * c + np.arange(n)
     u = 2 * c + n + np.arange(n * c).reshape(n, c)
     v = u + n * c
-    rows = _Rows()
+    rows = _ProgramRows()
     for j in range(c):
-        x, big = around.away[:, j].astype(float), 2.0 * far[j] + 1
+        x, big = places.away[:, j].astype(float), 2.0 * far[j] + 1
         edge_a, edge_b = np.full(n, a[j]), np.full(n, b[j])
         rows.add(n, [u[:, j], edge_a], [big, 1.0], upper=big + x)
         rows.add(n, [u[:, j], edge_a], [-big, -1.0], upper=-x - 0.5)
@@ -129,11 +131,11 @@ def big_m_program(around: Around) -> tuple[IntegerProgram, Decode]:
     both = [*u.T, *v.T]
     rows.add(n, [*both, w], [1.0] * 2 * c + [-2.0 * c], upper=2.0 * c - 1)
     rows.add(n, [*both, w], [-1.0] * 2 * c + [2.0 * c], upper=0.0)
-    for own, minimum in zip(around.units.T, around.minimum):
+    for own, minimum in zip(places.units.T, places.minimum):
         at = np.flatnonzero(own)
         rows.add(1, list(w[at, None]), own[at].tolist(), float(minimum))
     program = rows.program(
-        cost=np.concatenate([np.zeros(2 * c), around.cost, np.zeros(2 * n * c)]),
+        cost=np.concatenate([np.zeros(2 * c), places.cost, np.zeros(2 * n * c)]),
         integer=np.arange(2 * c + n + 2 * n * c) >= 2 * c,
         lower=np.concatenate([-far - 0.5, np.zeros(c + n + 2 * n * c)]),
         upper=np.concatenate([np.zeros(c), far + 0.5, np.ones(n + 2 * n * c)]),
@@ -141,13 +143,13 @@ def big_m_program(around: Around) -> tuple[IntegerProgram, Decode]:
 
     def decode(values: np.ndarray) -> Reach:
         """The smallest box around the units that are in: edges themselves carry the tolerance."""
-        held = around.away[values[2 * c : 2 * c + n] > 0.5]
+        held = places.away[values[2 * c : 2 * c + n] > 0.5]
         return Reach(-held.min(0, initial=0), held.max(0, initial=0))
 
     return program, decode
 
 
-class _Rows:
+class _ProgramRows:
     """Rows of a matrix, collected block by block."""
 
     def __init__(self) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Literal
 
-from jcausal.matching.boxes._around import Quest, around
-from jcausal.matching.boxes._programs import Around, ladder_program, objective
-from jcausal.matching.boxes._search import Found, Limits, search, whole
+from jcausal.matching.boxes.exact._branch_and_bound import BestBox, SearchLimits, search, whole
+from jcausal.matching.boxes.exact._integer_programs import PlacesAround, ladder_program, objective
+from jcausal.matching.boxes.exact._places import Quest, places_around
 from jcausal.solvers import IntegerProgram, Interrupted, Solution, SolverPool
 
 Engine = Literal["auto", "device", "highs"]
@@ -16,10 +16,10 @@ DEARER = 100  # what a node of an integer program costs, in nodes of the search
 
 def prove(
     quest: Quest,
-    limits: Limits,
+    limits: SearchLimits,
     engine: Engine,
     pool: SolverPool | None,
-) -> Iterator[tuple[int, Found | None]]:
+) -> Iterator[tuple[int, BestBox | None]]:
     """Find the best box of every query.
 
     Yields (place of the query, what was found), None where no box holds enough units.
@@ -29,7 +29,7 @@ def prove(
     q = len(quest.starts)
     with ExitStack() as stack:
         for first in range(0, q, CHUNK):
-            every = {i: around(quest, i) for i in range(first, min(first + CHUNK, q))}
+            every = {i: places_around(quest, i) for i in range(first, min(first + CHUNK, q))}
             yield from ((i, None) for i, each in every.items() if not _possible(each))
             every = {i: each for i, each in every.items() if _possible(each)}
             left = []
@@ -48,13 +48,13 @@ def prove(
                 yield from _solved(every, left, limits, pool)
 
 
-def _possible(around: Around) -> bool:
-    return bool((around.units.sum(0) >= around.minimum).all())
+def _possible(places: PlacesAround) -> bool:
+    return bool((places.units.sum(0) >= places.minimum).all())
 
 
 def _searched(
-    every: dict[int, Around], limits: Limits, engine: Engine
-) -> Iterator[tuple[int, Found]]:
+    every: dict[int, PlacesAround], limits: SearchLimits, engine: Engine
+) -> Iterator[tuple[int, BestBox]]:
     """What the device finds, or, where it is not asked, the whole box."""
     if engine == "highs":
         yield from ((i, whole(each)) for i, each in every.items())
@@ -65,8 +65,11 @@ def _searched(
 
 
 def _solved(
-    every: dict[int, Around], left: list[tuple[int, Found]], limits: Limits, pool: SolverPool
-) -> Iterator[tuple[int, Found]]:
+    every: dict[int, PlacesAround],
+    left: list[tuple[int, BestBox]],
+    limits: SearchLimits,
+    pool: SolverPool,
+) -> Iterator[tuple[int, BestBox]]:
     """What integer programs make of the queries that are left."""
     decoders = {}
 
@@ -93,17 +96,17 @@ def _solved(
 
 
 def _together(
-    around: Around, known: Found, solution: Solution, decode: Callable, limits: Limits
-) -> Found:
+    places: PlacesAround, known: BestBox, solution: Solution, decode: Callable, limits: SearchLimits
+) -> BestBox:
     """The better of the two boxes, and the better of the two bounds."""
     best, total = known.reach, known.objective
     if solution.values is not None:
         reach = decode(solution.values)
-        other = objective(around, reach)
+        other = objective(places, reach)
         if other < total:
             best, total = reach, other
     bound = min(max(known.bound, solution.bound), total)
     ended = solution.ended
     if total - bound <= limits.gap:
         ended = "optimal"
-    return Found(best, total, bound, ended, known.nodes + solution.nodes)
+    return BestBox(best, total, bound, ended, known.nodes + solution.nodes)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jcausal.matching.boxes._programs import Around, Reach, objective
+from jcausal.matching.boxes.exact._integer_programs import PlacesAround, Reach, objective
 from jcausal.solvers import Ended
 from jcausal_kernels import BoxNodes, Search, box_problems, box_search, start_search
 
@@ -20,7 +20,7 @@ LONGEST = 2**16  # steps a round
 ROUND = 0.5  # seconds a round should take, so that Ctrl-C and progress work
 
 
-class Found(NamedTuple):
+class BestBox(NamedTuple):
     """The best box that is known of one query, and what no box can fall below."""
 
     reach: Reach
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     nodes: int
 
 
-class Limits(NamedTuple):
+class SearchLimits(NamedTuple):
     """When a search stops: nodes and seconds a query, and the gap that counts as closed."""
 
     nodes: int
@@ -38,24 +38,24 @@ class Limits(NamedTuple):
     gap: float
 
 
-def whole(around: Around) -> Found:
+def whole(places: PlacesAround) -> BestBox:
     """The box that holds every place: what is known before any search."""
-    reach = Reach(-around.away.min(0, initial=0), around.away.max(0, initial=0))
-    least = float(np.minimum(around.cost, 0).sum())
-    return Found(reach, objective(around, reach), least, "stopped", 0)
+    reach = Reach(-places.away.min(0, initial=0), places.away.max(0, initial=0))
+    least = float(np.minimum(places.cost, 0).sum())
+    return BestBox(reach, objective(places, reach), least, "stopped", 0)
 
 
-def search(arounds: list[Around], limits: Limits) -> Iterator[tuple[int, Found]]:
+def search(every: list[PlacesAround], limits: SearchLimits) -> Iterator[tuple[int, BestBox]]:
     """Search for the best box of every query, those of one size together.
 
     Yields (place in the list, what was found) as problems end.
     """
-    sizes = np.array([_size(each.cost.size) for each in arounds], int)
+    sizes = np.array([_size(each.cost.size) for each in every], int)
     for size in np.unique(sizes)[::-1]:
         rows = np.flatnonzero(sizes == size)
-        wide = _wide(rows.size, int(size) * max(1, arounds[rows[0]].away.shape[1]))
+        wide = _wide(rows.size, int(size) * max(1, every[rows[0]].away.shape[1]))
         for part in np.split(rows, np.arange(wide, rows.size, wide)):
-            batch = _Batch([arounds[i] for i in part], int(size), limits)
+            batch = _SearchBatch([every[i] for i in part], int(size), limits)
             stopped = batch.run()
             yield from zip(part.tolist(), batch.results())
             if stopped:
@@ -77,34 +77,34 @@ def _size(n: int) -> int:
 _Fields = list[np.ndarray]  # of one problem's nodes, on the host
 
 
-class _Batch:
+class _SearchBatch:
     """Problems that are searched together, and their nodes on the host when there are too many."""
 
-    def __init__(self, arounds: list[Around], size: int, limits: Limits) -> None:
-        self.arounds, self.limits = arounds, limits
-        c = max(1, arounds[0].away.shape[1])
-        wide = _wide(len(arounds), size * c)
+    def __init__(self, every: list[PlacesAround], size: int, limits: SearchLimits) -> None:
+        self.every, self.limits = every, limits
+        c = max(1, every[0].away.shape[1])
+        wide = _wide(len(every), size * c)
         integer = np.dtype(jnp.zeros(0, int).dtype)
         away, count = np.zeros((size, wide, c), np.int32), np.zeros((size, wide, 2), np.int32)
         cost, self.quantum = np.zeros((size, wide), integer), np.ones(wide)
-        for k, each in enumerate(arounds):
+        for k, each in enumerate(every):
             n = each.cost.size
             away[:n, k, : each.away.shape[1]], count[:n, k] = each.away, each.units
             total = np.abs(each.cost).sum()
             self.quantum[k] = max(total, 1e-30) / (np.iinfo(integer).max // 4 - n)
             cost[:n, k] = np.round(each.cost / self.quantum[k])
         self.problems = box_problems(*map(jnp.asarray, (away, cost, count, np.arange(wide))))
-        self.minimum = jnp.asarray(arounds[0].minimum)
+        self.minimum = jnp.asarray(every[0].minimum)
         self.state = start_search(self.problems, wide, max(WAITING // wide, 2 * STEP), LANES)
         self.state = self._none_of_padding(self.state)
-        self.slack = int(limits.gap / self.quantum[: len(arounds)].max())
+        self.tolerance = int(limits.gap / self.quantum[: len(every)].max())
         self.aside: dict[int, list[_Fields]] = {}
         self.stopped = False
         self._whole_first()
 
     def _none_of_padding(self, state: Search) -> Search:
         """Nothing is searched for where there is no problem."""
-        there = np.arange(state.size.shape[0]) < len(self.arounds)
+        there = np.arange(state.size.shape[0]) < len(self.every)
         return state._replace(size=jnp.where(there, state.size, 0))
 
     def _whole_first(self) -> None:
@@ -126,7 +126,7 @@ class _Batch:
                 now = time.perf_counter()
                 pace = steps * ROUND / max(now - start, 1e-3)
                 steps = int(np.clip(pace, 1, min(2 * steps, LONGEST)))
-                if seconds is not None and now - began > seconds * len(self.arounds):
+                if seconds is not None and now - began > seconds * len(self.every):
                     break
         except KeyboardInterrupt:
             self.stopped = True
@@ -140,7 +140,7 @@ class _Batch:
             self.minimum,
             steps=steps,
             limit=self.limits.nodes,
-            slack=self.slack,
+            tolerance=self.tolerance,
         )
         state.size.block_until_ready()
         return state
@@ -186,15 +186,15 @@ class _Batch:
             least[k] = min([least[k], *(part[-1].min() for part in parts)])
         return least
 
-    def results(self) -> Iterator[Found]:
+    def results(self) -> Iterator[BestBox]:
         """What was found, with objectives in float64 and bounds that allow for the rounding."""
         state: Search = self.state
         best, lost = np.asarray(state.best), np.asarray(state.lost)
         reach, visited = np.asarray(state.reach), np.asarray(state.visited)
-        closed = best - self.slack  # no node of this bound or more was looked into
+        closed = best - self.tolerance  # no node of this bound or more was looked into
         limited = lost < closed
         lost = np.minimum(lost, self._least_waiting())
-        for k, each in enumerate(self.arounds):
+        for k, each in enumerate(self.every):
             down, up = reach[k, :, : each.away.shape[1]].astype(int)
             box = Reach(down, up)
             total = objective(each, box)
@@ -203,9 +203,9 @@ class _Batch:
             if lost[k] < closed[k]:
                 late: Ended = "stopped" if self.stopped else "time limit"
                 ended = "node limit" if limited[k] else late
-            yield Found(box, total, min(known, total), ended, int(visited[k]))
+            yield BestBox(box, total, min(known, total), ended, int(visited[k]))
 
     def _rounding(self, k: int) -> float:
         """What whole numbers, and the way to them in float64, can hide of a problem's objective."""
-        cost = self.arounds[k].cost
+        cost = self.every[k].cost
         return cost.size * self.quantum[k] / 2 + 2 * np.finfo(float).eps * float(np.abs(cost).sum())

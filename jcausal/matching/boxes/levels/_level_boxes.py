@@ -8,17 +8,38 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.matching._results import RESULTS, code
-from jcausal.matching.boxes._bins import Bins, make_bins
-from jcausal.matching.boxes._lines import Edges, Walk, cells_of, edges_at, make_lines
-from jcausal.matching.boxes._space import Layout, Queries
+from jcausal.matching.boxes._columns import Columns
+from jcausal.matching.boxes._edges import Edges
+from jcausal.matching.boxes._queries import Queries
+from jcausal.matching.boxes.levels._bins import Bins, make_bins
+from jcausal.matching.boxes.levels._level_lines import LineSource, cells_of, edges_at, make_lines
 from jcausal.surfaces import ResponseSurface
 from jcausal_kernels import LevelRule, LevelUnits, box_levels
 
 FLOOR = 0.01  # the noise is at least this share of the variance of the predictions
 
 
-class Ground(NamedTuple):
-    """What all queries of a task share: steps, heights (o,), fill (p,), cells (n, d), soundness."""
+class SampleArrays(NamedTuple):
+    """What a sample's cells are made of: its rows, and the ladders of its ordered columns.
+
+    `heights` (o,) values of each ladder; `fill` (p,) stands in x where a number is missing.
+    """
+
+    x: Float[Array, "n p"]
+    codes: Int[Array, "n p"]
+    weight: Float[Array, " n"]
+    valid: Bool[Array, " n"]
+    ladder: Float[Array, "o l"]
+    heights: Int[Array, " o"]
+    fill: Float[Array, " p"]
+
+
+class SampleCells(NamedTuple):
+    """What all queries of a task share.
+
+    `bins`: steps of the ladders; `heights` (o,) and `fill` (p,) as in `SampleArrays`; `cells`
+    (n, d): where every unit stands in a level table; `sound`: whether all numbers can be used.
+    """
 
     bins: Bins
     heights: Int[Array, " o"]
@@ -30,7 +51,8 @@ class Ground(NamedTuple):
 class Crowd(NamedTuple):
     """The m units that may be matched in a fold: some of all, each standing for 1 / share.
 
-    `there` (2,) counts all units of the fold by arm.
+    `cells` (m, d), `arm`, `weight` (m,), `values` (m, 2): predictions; `share` (2,) of each arm
+    that is there, `there` (2,) counts all units of the fold by arm.
     """
 
     cells: Int[Array, "m d"]
@@ -50,7 +72,7 @@ class Batch(NamedTuple):
     asked: Bool[Array, " q"]
 
 
-class Found(NamedTuple):
+class LevelBoxes(NamedTuple):
     """Boxes and how each query ended."""
 
     edges: Edges
@@ -58,25 +80,16 @@ class Found(NamedTuple):
 
 
 @eqx.filter_jit
-def lay_out(
-    x: Float[Array, "n p"],
-    codes: Int[Array, "n p"],
-    weight: Float[Array, " n"],
-    valid: Bool[Array, " n"],
-    ladder: Float[Array, "o l"],
-    heights: Int[Array, " o"],
-    fill: Float[Array, " p"],
-    plan: Layout,
-    most: int,
-) -> Ground:
-    """Steps of the ladders, and where every unit stands."""
-    levels = codes[:, plan.categories]
-    bins = make_bins(codes[:, plan.ordered], valid, ladder, heights, most)
-    finite = jnp.isfinite(x).all(1) & jnp.isfinite(weight)
-    known = ((levels >= 0) & (levels < jnp.asarray(plan.heights, jnp.int32))).all(1)
-    clipped = jnp.clip(levels, 0, plan.tallest - 1)
+def lay_out(sample: SampleArrays, columns: Columns, most: int) -> SampleCells:
+    """At most so many steps on each ladder, and where every unit stands."""
+    codes, heights, valid = sample.codes, sample.heights, sample.valid
+    levels = codes[:, columns.categories]
+    bins = make_bins(codes[:, columns.ordered], valid, sample.ladder, heights, most)
+    finite = jnp.isfinite(sample.x).all(1) & jnp.isfinite(sample.weight)
+    known = ((levels >= 0) & (levels < jnp.asarray(columns.heights, jnp.int32))).all(1)
+    clipped = jnp.clip(levels, 0, columns.tallest - 1)
     sound = ((finite & known) | ~valid).all()
-    return Ground(bins, heights, fill, cells_of(bins, clipped, plan.tallest), sound)
+    return SampleCells(bins, heights, sample.fill, cells_of(bins, clipped, columns.tallest), sound)
 
 
 def noise_of(surface: ResponseSurface, crowd: Crowd) -> Float[Array, " 2"]:
@@ -92,17 +105,17 @@ def noise_of(surface: ResponseSurface, crowd: Crowd) -> Float[Array, " 2"]:
 @eqx.filter_jit
 def level_boxes(
     surface: ResponseSurface,
-    ground: Ground,
+    sample: SampleCells,
     crowd: Crowd,
     batch: Batch,
     minimum: Int[Array, " 2"],
-    plan: Layout,
-) -> Found:
+    columns: Columns,
+) -> LevelBoxes:
     """Lines, levels, the best level of each query, and its box."""
-    surface, ground, crowd, batch = jax.lax.stop_gradient((surface, ground, crowd, batch))
-    queries, weigh = batch.queries, jnp.sqrt(batch.use)
-    walk = Walk(surface, queries, surface(queries.x), ground.bins, ground.fill, weigh)
-    lines = make_lines(walk, ground.heights, plan)
+    surface, sample, crowd, batch = jax.lax.stop_gradient((surface, sample, crowd, batch))
+    queries, factor = batch.queries, jnp.sqrt(batch.use)
+    source = LineSource(surface, queries, surface(queries.x), sample.bins, sample.fill, factor)
+    lines = make_lines(source, sample.heights, columns)
     rule = LevelRule(
         home=batch.home,
         use=batch.use,
@@ -114,9 +127,9 @@ def level_boxes(
     chosen = box_levels(lines.table(), units, rule)
     status = jnp.where(jnp.isnan(chosen.cost), code(RESULTS.surface_nan), _short(crowd, minimum))
     status = jnp.where(jnp.isfinite(chosen.cost), code(RESULTS.matched), status)
-    status = jnp.where(ground.sound, status, code(RESULTS.bad_input))
+    status = jnp.where(sample.sound, status, code(RESULTS.bad_input))
     status = jnp.where(batch.asked, status, code(RESULTS.not_asked))
-    return Found(edges_at(lines, chosen.level, queries, ground.bins), status)
+    return LevelBoxes(edges_at(lines, chosen.level, queries, sample.bins), status)
 
 
 def _short(crowd: Crowd, minimum: Int[Array, " 2"]) -> Int[Array, ""]:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jcausal.matching.boxes._bins import Bins
-from jcausal.matching.boxes._space import Layout, Queries
+from jcausal.matching.boxes._columns import Columns
+from jcausal.matching.boxes._edges import Edges
+from jcausal.matching.boxes._queries import Queries
+from jcausal.matching.boxes.levels._bins import Bins
 from jcausal.surfaces import ResponseSurface
 
 
@@ -37,14 +39,14 @@ def cells_of(bins: Bins, levels: Int[Array, "n c"], tallest: int) -> Int[Array, 
     return jnp.concatenate([ordered, categories], axis=1).astype(jnp.int32)
 
 
-class Place(NamedTuple):
+class StepsHeld(NamedTuple):
     """The first and last step (q, o) that hold a query; last < first for a point between two."""
 
     low: Int[Array, "q o"]
     high: Int[Array, "q o"]
 
 
-def place_of(bins: Bins, queries: Queries, heights: Int[Array, " o"]) -> Place:
+def steps_held(bins: Bins, queries: Queries, heights: Int[Array, " o"]) -> StepsHeld:
     """The steps that hold the codes where each query's box starts."""
     column, top = jnp.arange(heights.shape[0]), bins.of_code.shape[1] - 1
 
@@ -52,13 +54,15 @@ def place_of(bins: Bins, queries: Queries, heights: Int[Array, " o"]) -> Place:
         inside = bins.of_code[column, jnp.clip(code, 0, top)]
         return jnp.where(code < 0, -1, jnp.where(code >= heights, bins.steps, inside))
 
-    return Place(step(queries.lower), step(queries.upper))
+    return StepsHeld(step(queries.lower), step(queries.upper))
 
 
-class Walk(NamedTuple):
-    """What lines are made of: a surface, queries and f at them, steps, fills, and weights.
+class LineSource(NamedTuple):
+    """What lines are made of.
 
-    `weigh` (q, 2): what a change of each surface is multiplied by; 0 leaves it out.
+    `home` (q, 2): the surface at the queries; `bins`: steps of the ladders; `fill` (p,) stands in x
+    where a number is missing; `factor` (q, 2): what a change of each surface is multiplied by, 0
+    leaves it out.
     """
 
     surface: ResponseSurface
@@ -66,31 +70,31 @@ class Walk(NamedTuple):
     home: Float[Array, "q 2"]
     bins: Bins
     fill: Float[Array, " p"]
-    weigh: Float[Array, "q 2"]
+    factor: Float[Array, "q 2"]
 
     def size(self, change: Float[Array, "q *k 2"]) -> Float[Array, "q *k"]:
         """The larger change of the surfaces that count for each query."""
-        factor = self.weigh.reshape(-1, *[1] * (change.ndim - 2), 2)
+        factor = self.factor.reshape(-1, *[1] * (change.ndim - 2), 2)
         return jnp.where(factor > 0, factor * jnp.abs(change), 0).max(-1)
 
 
-def make_lines(walk: Walk, heights: Int[Array, " o"], plan: Layout) -> Lines:
+def make_lines(source: LineSource, heights: Int[Array, " o"], columns: Columns) -> Lines:
     """The lines through every query."""
-    place = place_of(walk.bins, walk.queries, heights)
-    return Lines(_ladders(walk, place, plan), _categories(walk, plan))
+    held = steps_held(source.bins, source.queries, heights)
+    return Lines(_ladders(source, held, columns), _categories(source, columns))
 
 
-def _ladders(walk: Walk, place: Place, plan: Layout) -> Float[Array, "q o b"]:
+def _ladders(source: LineSource, held: StepsHeld, columns: Columns) -> Float[Array, "q o b"]:
     """Running maxima upwards and downwards from each query."""
-    bins, x = walk.bins, walk.queries.x
+    bins, x = source.bins, source.queries.x
     wide = bins.first.shape[1]
-    if not len(plan.ordered):
+    if not len(columns.ordered):
         return jnp.zeros((x.shape[0], 0, wide), x.dtype)
     step = jnp.arange(wide)
-    above, below = step > place.high[..., None], step < place.low[..., None]
-    at = jnp.where(below, bins.bottom, x[:, plan.ordered][..., None])
+    above, below = step > held.high[..., None], step < held.low[..., None]
+    at = jnp.where(below, bins.bottom, x[:, columns.ordered][..., None])
     at = jnp.where(above, bins.top, at)
-    change = walk.size(walk.surface.along(x, jnp.asarray(plan.ordered)[None], at))
+    change = source.size(source.surface.along(x, jnp.asarray(columns.ordered)[None], at))
     up = lax.cummax(jnp.where(above, change, 0), axis=2)
     down = lax.cummax(jnp.where(below, change, 0), axis=2, reverse=True)
     level = jnp.where(above, up, jnp.where(below, down, 0))
@@ -99,41 +103,33 @@ def _ladders(walk: Walk, place: Place, plan: Layout) -> Float[Array, "q o b"]:
     return jnp.where(there, jnp.where(spoiled, jnp.nan, level), jnp.inf)
 
 
-def _categories(walk: Walk, plan: Layout) -> Float[Array, "q c l"]:
+def _categories(source: LineSource, columns: Columns) -> Float[Array, "q c l"]:
     """Each level of a category by itself; a flag's "observed" opens the whole ladder."""
-    queries = walk.queries
-    x, heights = queries.x, np.array(plan.heights)
-    if not plan.heights:
-        return jnp.zeros((len(x), 0, plan.tallest), x.dtype)
-    change = walk.surface.all_level_changes(x, plan.categories, heights)
-    for number, _, flag, _ in plan.observed:
-        gone = x.at[:, flag].set(1).at[:, number].set(walk.fill[number])
-        place = plan.categories.tolist().index(flag)
-        change = change.at[:, place, 1].set(walk.surface(gone) - walk.home)
-    found = walk.size(change)
-    for number, slot, flag, _ in plan.observed:
-        whole = walk.size(_observed(walk, number, slot, flag))
-        place = plan.categories.tolist().index(flag)
+    queries = source.queries
+    x, heights = queries.x, np.array(columns.heights)
+    if not columns.heights:
+        return jnp.zeros((len(x), 0, columns.tallest), x.dtype)
+    change = source.surface.all_level_changes(x, columns.categories, heights)
+    for number, _, flag, _ in columns.observed:
+        gone = x.at[:, flag].set(1).at[:, number].set(source.fill[number])
+        place = columns.categories.tolist().index(flag)
+        change = change.at[:, place, 1].set(source.surface(gone) - source.home)
+    found = source.size(change)
+    for number, slot, flag, _ in columns.observed:
+        whole = source.size(_observed(source, number, slot, flag))
+        place = columns.categories.tolist().index(flag)
         known = jnp.where(x[:, flag] == 1, whole.max(1), found[:, place, 0])
         found = found.at[:, place, 0].set(known)
-    there = np.arange(plan.tallest) < heights[:, None]
+    there = np.arange(columns.tallest) < heights[:, None]
     return jnp.where(queries.open, 0, jnp.where(there, found, jnp.inf))
 
 
-def _observed(walk: Walk, number: int, slot: int, flag: int) -> Float[Array, "q b 2"]:
+def _observed(source: LineSource, number: int, slot: int, flag: int) -> Float[Array, "q b 2"]:
     """How the predictions change when a missing number becomes known, at every step's top."""
-    known = walk.queries.x.at[:, flag].set(0).at[:, number].set(walk.fill[number])
-    at = jnp.broadcast_to(walk.bins.top[slot], (known.shape[0], 1, walk.bins.top.shape[1]))
-    change = walk.surface.along(known, jnp.asarray([[number]]), at)[:, 0]
-    return change + (walk.surface(known) - walk.home)[:, None]
-
-
-class Edges(NamedTuple):
-    """Boxes: inclusive codes of the ladders, and open levels."""
-
-    lower: Int[Array, "q o"]
-    upper: Int[Array, "q o"]
-    open: Bool[Array, "q c l"]
+    known = source.queries.x.at[:, flag].set(0).at[:, number].set(source.fill[number])
+    at = jnp.broadcast_to(source.bins.top[slot], (known.shape[0], 1, source.bins.top.shape[1]))
+    change = source.surface.along(known, jnp.asarray([[number]]), at)[:, 0]
+    return change + (source.surface(known) - source.home)[:, None]
 
 
 def edges_at(lines: Lines, level: Float[Array, " q"], queries: Queries, bins: Bins) -> Edges:

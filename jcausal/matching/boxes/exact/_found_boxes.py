@@ -2,19 +2,20 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jcausal.matching._matcher import Task
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code
-from jcausal.matching.boxes._around import Quest, Start, candidates, edges
-from jcausal.matching.boxes._boxes import Boxes, Proof
-from jcausal.matching.boxes._fast import points_of, queries_of
-from jcausal.matching.boxes._search import Found
-from jcausal.matching.boxes._words import ENDED
+from jcausal.matching.boxes._boxes import Boxes
+from jcausal.matching.boxes._edges import Edges
+from jcausal.matching.boxes._proof import ENDED, Proof
+from jcausal.matching.boxes._task import boxes_of, points_of, queries_of
+from jcausal.matching.boxes.exact._branch_and_bound import BestBox
+from jcausal.matching.boxes.exact._places import BoxStart, Quest, candidates, edges_of
 
 
-class Sheet:
+class FoundBoxes:
     """One row a query: where its box starts, and the box when it is found."""
 
     def __init__(self, task: Task, prognosis: Prognosis) -> None:
@@ -34,30 +35,33 @@ class Sheet:
         )
 
     def starts(
-        self, rows: np.ndarray, members: np.ndarray, scores: Float[np.ndarray, "q s"]
-    ) -> list[Start]:
-        """Where the boxes of some queries start, on the ground of these members."""
+        self,
+        rows: Int[np.ndarray, " q"],
+        members: Int[np.ndarray, " m"],
+        scores: Float[np.ndarray, "q s"],
+    ) -> list[BoxStart]:
+        """Where the boxes of some queries start, among these members."""
         place = np.full(self.task.sample.n + 1, -1)
         place[members] = np.arange(members.size)
         own = place[np.asarray(self.task.query)[rows]]
         level = self.open.argmax(-1)
         return [
-            Start(self.lower[i], self.upper[i], level[i], self.point[i], score, int(unit))
+            BoxStart(self.lower[i], self.upper[i], level[i], self.point[i], score, int(unit))
             for i, score, unit in zip(rows, scores, own)
         ]
 
-    def keep(self, quest: Quest, i: int, found: Found | None) -> None:
+    def keep(self, quest: Quest, i: int, found: BestBox | None) -> None:
         """Write down the i-th box of a quest, or that no box holds enough units."""
         row = quest.rows[i]
         kept = candidates(quest, i)
         self.proof.left_out[row] = (~kept).sum()
         if found is None:
-            controls = (~quest.ground.arm[kept]).sum()
+            controls = (~quest.members.arm[kept]).sum()
             short = RESULTS.no_control if controls < quest.minimum[0] else RESULTS.no_treated
             self.status[row] = int(code(short))
             self.proof.ended[row] = ENDED.index("infeasible")
             return
-        box = edges(quest.starts[i], found.reach, quest.plan)
+        box = edges_of(quest.starts[i], found.reach, quest.columns)
         self.lower[row], self.upper[row], self.open[row] = box
         self.status[row] = int(code(RESULTS.matched))
         self.proof.objective[row], self.proof.bound[row] = found.objective, found.bound
@@ -66,21 +70,5 @@ class Sheet:
 
     def boxes(self) -> Boxes:
         """All boxes."""
-        task = self.task
-        lower, upper, opened, status = map(
-            jnp.asarray, (self.lower, self.upper, self.open, self.status)
-        )
-        return Boxes(
-            sample=task.sample,
-            fold=task.fold,
-            query=task.query,
-            query_fold=task.query_fold,
-            point=self.point,
-            lower_code=lower,
-            upper_code=upper,
-            open=opened,
-            status=status,
-            estimand=task.estimand,
-            proof=self.proof,
-            prognosis=self.prognosis,
-        )
+        edges = Edges(*map(jnp.asarray, (self.lower, self.upper, self.open)))
+        return boxes_of(self.task, edges, jnp.asarray(self.status), self.prognosis, self.proof)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jcausal.data import is_traced
-from jcausal.matching.boxes._exact import ExactAHB
-from jcausal.matching.boxes._fast import FastAHB
+from jcausal.matching.boxes.exact import ExactAHB
+from jcausal.matching.boxes.fast import FastAHB
 
 BoxMethod = FastAHB | ExactAHB
 Setting = dict[str, Any]
