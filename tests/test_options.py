@@ -17,8 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 import jcausal as jc
-from jcausal.data import Options
-from jcausal.data._options import _fields
+from jcausal.data import Options, options_of
 
 NEEDED = {
     jc.allocation.EffectKMeans: (jc.Ridge(),),
@@ -41,7 +40,7 @@ NOUNS = [
 NUMBERS = [
     (noun, name)
     for noun in NOUNS
-    for name, may in _fields(noun).items()
+    for name, may in options_of(noun).items()
     if (may.whole or may.real) and not may.column
 ]
 

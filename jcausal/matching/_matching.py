@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
+    ROWS,
     Sample,
     Shown,
     add_at,
@@ -20,7 +21,6 @@ from jcausal.data import (
     on_host,
     to_device,
 )
-from jcausal.data._show import ROWS
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code, sentence
 

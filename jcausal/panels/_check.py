@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jcausal.data import DataError, label_in_words, rows_in_words
-from jcausal.data._check import as_numbers, check_digits, check_scale
-from jcausal.data._given import as_labels, label_words
-from jcausal.data._treated import arms_of_array, which_treated
+from jcausal.data import (
+    DataError,
+    arms_of_array,
+    as_labels,
+    as_numbers,
+    check_digits,
+    check_scale,
+    label_in_words,
+    label_words,
+    rows_in_words,
+    which_treated,
+)
 
 
 class Parts(NamedTuple):

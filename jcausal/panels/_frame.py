@@ -12,17 +12,19 @@ import pandas as pd
 from jcausal.data import (
     DataError,
     FrameKind,
+    arms,
+    as_labels,
+    as_numbers,
+    check_finite,
     check_name,
     check_names,
+    check_one_way,
     label_in_words,
     open_frame,
     read_column,
+    read_labels,
     rows_in_words,
 )
-from jcausal.data._check import as_numbers, check_finite
-from jcausal.data._given import as_labels, check_one_way
-from jcausal.data._read import read_labels
-from jcausal.data._treated import arms
 from jcausal.panels._check import check_arms, check_covariate, check_size
 from jcausal.panels._order import check_in_order, time_order
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Trained, check_names
-from jcausal.data._schema import make_schema
+from jcausal.data import Trained, check_names, make_schema
 from jcausal.surfaces._surface import Noise, ResponseSurface, evaluate_along
 
 

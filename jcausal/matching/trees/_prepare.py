@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample
-from jcausal.data._ladder import traced_ladders
+from jcausal.data import Sample, traced_ladders
 from jcausal.matching.trees._fit import Design
 from jcausal.surfaces._surface import Encoding
 from jcausal_kernels import MISSING

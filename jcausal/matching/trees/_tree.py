@@ -11,8 +11,7 @@ import pandas as pd
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Schema, Trained, Values, like, on_host
-from jcausal.data._schema import plain_schema
+from jcausal.data import Sample, Schema, Trained, Values, like, on_host, plain_schema
 from jcausal.matching.trees import _words
 from jcausal.surfaces._surface import (
     Encoding,
