@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -202,8 +203,9 @@ def test_a_verb_has_one_trace_whatever_the_ids():
         return jc.estimate(sample, jc.FastAHB(outcome=model), folds=1, throw=False).ite
 
     arrays = base.points, base.t, base.y
-    samples = [jc.Sample(*arrays, id=id) for id in ids]
+    samples = [jc.Sample(*arrays, names=base.schema.names, id=id) for id in ids]
     samples.append(read(frame_of(base).iloc[::-1].iloc[::-1]))
+    assert samples[1].points is samples[1].points  # kept, and no part of the key
     found = [np.asarray(average(sample)) for sample in samples]
     assert len(traces) == 1
     for ite in found[1:4]:

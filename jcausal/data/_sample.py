@@ -1,7 +1,6 @@
 """The sample: covariates, treatment and outcome of n units, with ladders and codes."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +16,7 @@ from jcausal.data._host import on_host, to_device
 from jcausal.data._like import FrameKind, beside_covariates, like
 from jcausal.data._names import NAMELESS, RowNames, marked
 from jcausal.data._outcome import attached_outcome
+from jcausal.data._points import kept_points, read_off
 from jcausal.data._read import column_names
 from jcausal.data._roles import Missing, Told
 from jcausal.data._row_labels import beside, by_id, by_place, in_one_order, labels_of
@@ -30,7 +30,6 @@ from jcausal.data._summary import (
     units_in_words,
 )
 from jcausal.data._traced import traced_fields
-from jcausal_kernels import MISSING
 
 
 class Sample(Shown, eqx.Module):
@@ -200,21 +199,13 @@ class Sample(Shown, eqx.Module):
             return ids
         return np.arange(self.n) if is_traced(self.row) else np.asarray(self.row)[:, 1].astype(int)
 
-    @cached_property
+    @property
     def points(self) -> Float[np.ndarray, "n p"]:
         """The covariates as float64, read off the ladders (concrete samples only); NaN: missing.
 
-        Read once and kept on the host; not to be written to.
+        They are read once and kept on the host: not to be written to.
         """
-        points = self._read_off(np.asarray(self.codes))
-        points.flags.writeable = False
-        return points
-
-    def _read_off(self, codes: Int[np.ndarray, "m p"]) -> Float[np.ndarray, "m p"]:
-        ladder = np.asarray(self.ladder, np.float64)
-        gap = codes == MISSING
-        values = np.take_along_axis(ladder, np.where(gap, 0, codes).T, 1).T
-        return np.where(gap, np.nan, values)
+        return kept_points(self.codes, self.ladder)
 
     def to_frame(self) -> Any:
         """The valid rows as a frame of the kind that came in (concrete samples only).
@@ -237,7 +228,7 @@ class Sample(Shown, eqx.Module):
         weight = np.asarray(self.weight)
         even = (weight[np.asarray(self.valid)] == 1).all()
         columns |= {} if even else dict(weight=weight[rows])
-        points = self._read_off(np.asarray(self.codes)[rows])
+        points = read_off(np.asarray(self.codes)[rows], self.ladder)
         return beside_covariates(columns, self.schema, points)
 
     @property
@@ -293,7 +284,7 @@ class Sample(Shown, eqx.Module):
     def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
         """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
         valid, fill = np.asarray(self.valid)[rows], np.asarray(self.fill, np.float64)
-        points = self._read_off(np.asarray(self.codes)[rows])
+        points = read_off(np.asarray(self.codes)[rows], self.ladder)
         codes, ladder, heights = laid_out(self.schema, points, valid, fill)
         by_row = ("x", "t", "y", "weight", "valid", "row", "content", "cluster")
         picked = {name: getattr(self, name) for name in by_row}
