@@ -340,7 +340,7 @@ def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
 
         return half
 
-    monkeypatch.setattr("jcausal.cli._report.table_writer", killing)
+    monkeypatch.setattr("jcausal.cli._files.table_writer", killing)
     assert cli.main(["estimate", str(file), *ROLES, *OPTIONS, "--out", str(out)]) == 130
     assert "stopped; nothing was written" in capsys.readouterr().err
     assert not out.exists()

@@ -41,13 +41,15 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
             "--folds is 1, and the surface would be trained on the outcomes that are averaged: use "
             "at least 2 folds."
         )
+    surface = None if options.surface is None else SURFACES[options.surface]()
+    method = make_method(options.method, surface, options.option)
+    if not isinstance(method, jc.matching.Matcher):
+        _check_no_groups(options)
     bar("reading", 0, 1)
     sample = read_sample(options)
     for name in options.by:
         if name not in sample.schema.names:
             raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
-    surface = None if options.surface is None else SURFACES[options.surface]()
-    method = make_method(options.method, surface, options.option)
     bar("folds", 0, 1)
     with _folds_in_words():
         found = _found(sample, method, options, bar)
@@ -80,7 +82,6 @@ def _found(
         progress=until_effects(bar),
     )
     if not isinstance(method, jc.matching.Matcher):
-        _check_no_groups(options)
         return jc.estimate(sample, method, **common)
     return jc.estimate(
         sample,
@@ -104,9 +105,10 @@ def _check_no_groups(options: argparse.Namespace) -> None:
 
 def _said(sample: jc.Sample, method: Method, options: argparse.Namespace, words: str) -> str:
     """The whole summary: what was asked, the results, and what another run needs."""
+    model = getattr(method, "outcome", None)
+    by = type(method).__name__ + (f" with {type(model).__name__}" if model is not None else "")
     return (
-        f"the effect of {options.treatment} on {options.outcome}\n"
-        f"{type(method).__name__} with {type(method.outcome).__name__}: "
+        f"the effect of {options.treatment} on {options.outcome}\n{by}: "
         f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
         f"\n\n{in_options(words, options)}\n\n{versions(sample, options.seed)}"
     )

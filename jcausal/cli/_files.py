@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from jcausal.cli._kinds import KINDS, open_foreign
+from jcausal.cli._foreign import KINDS, open_foreign
 from jcausal.cli._manner import Manner, Source, Wanted, check_manner
 from jcausal.cli._terminal import UserError
 from jcausal.cli._text import TEXTS, is_text, open_text
