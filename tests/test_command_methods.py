@@ -8,7 +8,9 @@ import pytest
 
 import jcausal as jc
 from jcausal import cli
+from jcausal.cli._main import _parser
 from jcausal.cli._methods import METHODS, make_method, options_in_words, settable
+from jcausal.cli._options import in_options
 
 ROLES = ("--treatment", "treat", "--outcome", "earnings")
 FILES = {"summary.txt", "effects.csv", "balance.csv", "effects.png", "love.png"}
@@ -103,3 +105,14 @@ def test_help_lists_the_options_with_defaults_that_the_command_takes(word, capsy
     assert f"{word}: {options_in_words(word)}" in told
     assert make_method(word, None, options_in_words(word).split(", ")) == METHODS[word]()
     assert len(settable(word)) == len(set(settable(word))) > 1
+
+
+def test_options_of_the_method_are_told_as_such():
+    def told(words, method):
+        return in_options(
+            words, _parser().parse_args(["estimate", "x", *ROLES, "--method", method])
+        )
+
+    assert told("(honest=True cross-fits)", "m5-model") == "(--option honest=true cross-fits)"
+    assert told("groups with min_treated=2.", "ahb") == "groups with --option min_treated=2."
+    assert told("groups with min_treated=2.", "m5-model") == "groups with min_treated=2."

@@ -40,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Bar(options.quiet) as bar, _told(bar, options), _ended(), kept_programs(options.cache):
             failed = _run(options, bar)
-    except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
-        words = in_the_file(in_options(str(error), options))
-        print(f"jcausal: {words}", file=sys.stderr)
+    except UserError as error:
+        print(f"jcausal: {in_the_file(str(error))}", file=sys.stderr)
+        return 2
+    except (jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
+        print(f"jcausal: {in_the_file(in_options(str(error), options))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jcausal: stopped; nothing was written.", file=sys.stderr)
