@@ -29,9 +29,11 @@ NEEDED = {
     jc.Trees: (RandomForestRegressor(),),
     jc.allocation.TruncatedNormal: (0.5, 0.2),
 }
+SPACES = (jc, jc.surfaces, jc.matching, jc.effects, jc.inference, jc.panels, jc.allocation)
+PUBLIC = dict.fromkeys(one for space in SPACES for one in vars(space).values() if callable(one))
 NOUNS = [
     one
-    for one in vars(jc).values()
+    for one in PUBLIC
     if inspect.isclass(one)
     and issubclass(one, Options)
     and not inspect.isabstract(one)

@@ -103,11 +103,8 @@ def _coded(x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"], words: Wo
         if kind != "category":
             continue
         check_finite(f"covariate {name!r}", x[:, j], valid)
-        if j in flagged and not only_0_and_1(x[valid, j]):
-            raise DataError(
-                f"the flag {name!r} must hold 0 where {first.names[flagged[j]]!r} is observed and "
-                "1 where it is missing."
-            )
+        if j in flagged:
+            _check_flag(name, first.names[flagged[j]], x[valid, j])
         if name in given:
             levels[j] = tuple(given[name])
             _check_levels(name, levels[j], x[:, j], valid)
@@ -115,6 +112,16 @@ def _coded(x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"], words: Wo
             values, codes = np.unique(x[valid, j], return_inverse=True)
             x[valid, j], levels[j] = codes, tuple(level_label(v) for v in values)
     return make_schema(p, first.names, kinds, words.units, levels, words.flags)
+
+
+def _check_flag(flag: str, name: str, column: Float[np.ndarray, " n"]) -> None:
+    """The numbers of a flag, and some row with a value."""
+    if not only_0_and_1(column):
+        raise DataError(
+            f"the flag {flag!r} must hold 0 where {name!r} is observed and 1 where it is missing."
+        )
+    if (column == 1).all():
+        raise DataError(f"covariate {name!r} is missing in every row: leave it out.")
 
 
 def _kinds(x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]) -> list[str]:

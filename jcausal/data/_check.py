@@ -125,8 +125,6 @@ def _check_covariate(reading: Reading, j: int) -> None:
     """Finite, not constant, and told apart by the dtype, wherever there is a value."""
     name, labels = f"covariate {reading.schema.names[j]!r}", reading.schema.levels[j]
     column, present = reading.x[:, j], reading.present(j)
-    if not present.any():
-        raise DataError(f"{name} is missing in every row: leave it out.")
     check_finite(name, column, present)
     seen = column if present.all() else column[present]
     if seen.size > 1 and (seen == seen[0]).all():
