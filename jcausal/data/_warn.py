@@ -11,4 +11,4 @@ def warn_user(words: str) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(OURS):
         frame, level = frame.f_back, level + 1
-    warnings.warn(words, stacklevel=level - 1)
+    warnings.warn(words, stacklevel=level)
