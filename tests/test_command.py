@@ -114,11 +114,13 @@ def test_command_and_python_agree_to_the_last_digit(
 
 @pytest.mark.extended
 def test_the_method_its_knobs_and_what_is_averaged_are_options(file, sample, tmp_path):
-    knobs = ["--method", "fast-ahb", "--caliper", "0.316", "--levels", "7", "--min-controls", "3"]
+    knobs = ["--method", "fast-ahb"]
+    for setting in ("c=1.2", "levels=7", "min-controls=3"):
+        knobs += ["--option", setting]
     asked = [*knobs, "--adjust", "none", "--support", "common", "--estimand", "atc"]
     arguments = ["estimate", str(file), *ROLES, *OPTIONS, *asked]
     assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
-    method = jc.FastAHB(caliper=0.316, levels=7, min_controls=3, outcome=jc.Ridge())
+    method = jc.FastAHB(c=1.2, levels=7, min_controls=3, outcome=jc.Ridge())
     expected = jc.estimate(sample, method, estimand="atc", adjust=None, support="common", key=3)
     assert not expected.adjusted and not expected.matched.all()
     same(pd.read_csv(tmp_path / "effects.csv", **_text.EXACT), expected.to_frame())
@@ -184,16 +186,55 @@ def mistakes(folder):
         (["estimate", good, *ROLES, *ages, "--folds", "1"], "at least 2 folds"),
         (["estimate", good, *ROLES, *ages, "--level", "95"], "between 0 and 1"),
         (["estimate", good, *ROLES, *ages, "--method", "magic"], "invalid choice: 'magic'"),
-        (["estimate", good, *ROLES, *ages, "--gamma0", "-1", "--surface", "ridge"], "gamma0"),
         (
-            ["estimate", good, *ROLES, *ages, "--gamma1", "nan"],
-            "gamma1 is nan: it must be",
+            ["estimate", good, *ROLES, *ages, "--option", "gamma0=-1", "--surface", "ridge"],
+            "--option: gamma0",
         ),
         (
-            ["estimate", good, *ROLES, *ages, "--method", "fast-ahb", "--caliper", "inf"],
-            "caliper is inf: it must be a finite number, or None",
+            ["estimate", good, *ROLES, *ages, "--option", "gamma1=nan"],
+            "--option: gamma1 is nan: it must be",
         ),
-        (["estimate", good, *ROLES, *ages, "--levels", "7"], "of --method ahb, but of fast-ahb"),
+        (
+            ["estimate", good, *ROLES, *ages, "--option", "levels=7"],
+            "--option levels=7 names no option of --method ahb; the options of ahb are gamma0=none",
+        ),
+        (["estimate", good, *ROLES, *ages, "--option", "gamma0"], "has no value, write NAME=VALUE"),
+        (
+            ["estimate", good, *ROLES, *ages, "--option", "bins=many"],
+            "is of the wrong kind, write a whole number; the options of ahb are gamma0=none",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--option", "bins=1.5"],
+            "--option bins=1.5 is of the wrong kind",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--option", "bins=8", "--option", "bins=9"],
+            "--option bins is given twice",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "exact-ahb", "--option", "scale=own"],
+            "write sd, variance or none; the options of exact-ahb are gamma0=3",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "m5-match", "--option", "tree.depth=3"],
+            "names no option of --method m5-match; the options of m5-match are k=10, tree.min_con",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "m5-model", "--option", "honest=2"],
+            "write true or false; the options of m5-model are",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "m5-model", "--surface", "ridge"],
+            "--surface is no option of --method m5-model",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "aipw", "--by", "age"],
+            "--by is of groups, and --method aipw makes none",
+        ),
+        (
+            ["estimate", good, *ROLES, *ages, "--method", "aipw", "--option", "clip=0.7"],
+            "--option: clip is 0.7",
+        ),
         (["estimate", good, *ROLES, *ages, "--adjust", "ridge"], "invalid choice: 'ridge'"),
         (["estimate", good, *ROLES, *ages, "--support", "own"], "invalid choice: 'own'"),
         (["estimate", good, "--outcome", "earnings"], "required: --treatment"),
@@ -299,14 +340,16 @@ def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
 
         return half
 
-    monkeypatch.setattr("jcausal.cli._report.table_writer", killing)
+    monkeypatch.setattr("jcausal.cli._files.table_writer", killing)
     assert cli.main(["estimate", str(file), *ROLES, *OPTIONS, "--out", str(out)]) == 130
     assert "stopped; nothing was written" in capsys.readouterr().err
     assert not out.exists()
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("method", [["ahb"], ["fast-ahb", "--levels", "20"]], ids=lambda m: m[0])
+@pytest.mark.parametrize(
+    "method", [["ahb"], ["fast-ahb", "--option", "levels=20"]], ids=lambda m: m[0]
+)
 def test_a_million_rows(method, tmp_path, capsys):
     rng = np.random.default_rng(0)
     n = 1_000_000

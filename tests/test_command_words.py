@@ -39,8 +39,8 @@ def test_arguments_of_python_are_told_as_options(told):
     assert "name some with --covariates NAME." in told(frame[["t", "y"]])
     fine = 1e9 + np.arange(40) % 3
     assert "float64 (set JAX_ENABLE_X64=1 before the command)." in told(frame.assign(y=fine))
-    nan = told(frame, "--gamma1", "nan")
-    assert "jcausal: --gamma1 is nan: it must be a finite number" in nan
+    nan = told(frame, "--option", "gamma1=nan")
+    assert "jcausal: --option: gamma1 is nan: it must be a finite number" in nan
 
 
 def test_the_command_says_once_how_rows_are_counted(told):

@@ -10,7 +10,7 @@ import pytest
 
 import jcausal as jc
 from jcausal import cli
-from jcausal.cli import _kinds
+from jcausal.cli import _foreign
 from jcausal.cli._estimate import read_columns, read_sample
 from jcausal.cli._main import _parser
 from jcausal.cli._terminal import UserError
@@ -381,11 +381,11 @@ def test_spss(tmp_path):
 
 def test_the_sheet_is_one_of_those_there(tmp_path):
     path = tmp_path / "book.xlsx"
-    assert _kinds._which(path, ["a"], None) == "a" == _kinds._which(path, ["b", "a"], "2")
-    assert _kinds._which(path, ["2", "a"], "2") == "2"
+    assert _foreign._which(path, ["a"], None) == "a" == _foreign._which(path, ["b", "a"], "2")
+    assert _foreign._which(path, ["2", "a"], "2") == "2"
     for wanted, words in ((None, "has 2 sheets: name one"), ("c", "there is no sheet 'c'")):
         with pytest.raises(UserError, match=words):
-            _kinds._which(path, ["a", "b"], wanted)
+            _foreign._which(path, ["a", "b"], wanted)
 
 
 def test_options_of_another_kind_of_file_and_unknown_files_are_refused(tmp_path):

@@ -406,7 +406,7 @@ def test_what_is_spoiled_is_told_in_one_sentence_1000():
 
 def command_words(case, options, file, out):
     words = ["estimate", str(file), "--out", str(out), "--quiet", "--no-cache"]
-    words += ["--surface", "ridge", "--min-controls", "2", "--missing", options["missing"]]
+    words += ["--surface", "ridge", "--option", "min_controls=2", "--missing", options["missing"]]
     for name in ("treatment", "outcome", "weight", "id", "cluster", "treated"):
         if name in options:
             words += [f"--{name}={options[name]}"]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -189,6 +190,26 @@ def test_row_names_never_cause_a_second_trace():
     for sample in samples:
         made(sample)
     assert made._cache_size() == 1
+
+
+def test_a_verb_has_one_trace_whatever_the_ids():
+    traces, base = [], draw_sample(0, n=40)
+    model = jc.Function(lambda x: jnp.stack([x[:, 0], x[:, 0] + 1], axis=1))
+    ids = [None, [f"u{i}" for i in range(40)], range(100, 140), np.arange(40.0) + 0.5]
+
+    @jax.jit
+    def average(sample):
+        traces.append(sample.n)
+        return jc.estimate(sample, jc.FastAHB(outcome=model), folds=1, throw=False).ite
+
+    arrays = base.points, base.t, base.y
+    samples = [jc.Sample(*arrays, names=base.schema.names, id=id) for id in ids]
+    samples.append(read(frame_of(base).iloc[::-1].iloc[::-1]))
+    assert samples[1].points is samples[1].points  # kept, and no part of the key
+    found = [np.asarray(average(sample)) for sample in samples]
+    assert len(traces) == 1
+    for ite in found[1:4]:
+        np.testing.assert_array_equal(ite, found[0])
 
 
 def test_samples_of_other_row_names_stack():

@@ -17,8 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 import jcausal as jc
-from jcausal.data import Options
-from jcausal.data._options import _fields
+from jcausal.data import Options, options_of
 
 NEEDED = {
     jc.allocation.EffectKMeans: (jc.Ridge(),),
@@ -30,9 +29,11 @@ NEEDED = {
     jc.Trees: (RandomForestRegressor(),),
     jc.allocation.TruncatedNormal: (0.5, 0.2),
 }
+SPACES = (jc, jc.surfaces, jc.matching, jc.effects, jc.inference, jc.panels, jc.allocation)
+PUBLIC = dict.fromkeys(one for space in SPACES for one in vars(space).values() if callable(one))
 NOUNS = [
     one
-    for one in vars(jc).values()
+    for one in PUBLIC
     if inspect.isclass(one)
     and issubclass(one, Options)
     and not inspect.isabstract(one)
@@ -41,7 +42,7 @@ NOUNS = [
 NUMBERS = [
     (noun, name)
     for noun in NOUNS
-    for name, may in _fields(noun).items()
+    for name, may in options_of(noun).items()
     if (may.whole or may.real) and not may.column
 ]
 

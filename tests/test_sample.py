@@ -1,6 +1,7 @@
 """Samples: ladders, codes, and every bad input refused in one sentence."""
 
 import warnings
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -276,3 +277,15 @@ def test_digits_that_float32_loses_are_told():
     with pytest.raises(jc.DataError, match="y varies by 1.*take a constant off first"):
         jc.Sample(x[:, :1], t, x[:, 1])
     assert jc.Sample(x - [0, 1.6e9], t, x[:, 0] + 1e4).p == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda f: jc.Sample.from_frame(f, treatment="t"), lambda f: jc.Sample(f[["a"]], f["t"])],
+    ids=["frame", "arrays"],
+)
+def test_warnings_stand_at_the_line_that_called(make):
+    frame = pd.DataFrame(dict(a=1e9 + np.arange(20) % 7, t=np.arange(20) % 2))
+    with pytest.warns(UserWarning, match="varies by") as told:
+        make(frame)
+    assert [Path(one.filename).name for one in told] == ["test_sample.py"]

@@ -1,24 +1,25 @@
 """`jcausal estimate FILE`: effects from a user's own data."""
 
 import argparse
-import dataclasses
 import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
 import jcausal as jc
+from jcausal.cli._average import average_report, average_tables
 from jcausal.cli._files import open_file, read_table
 from jcausal.cli._manner import Manner, Wanted
-from jcausal.cli._options import KNOBS, METHODS, SURFACES, in_options
+from jcausal.cli._methods import Method, make_method
+from jcausal.cli._options import SURFACES, in_options
 from jcausal.cli._report import measure, pictures, report, tables, versions
 from jcausal.cli._terminal import Bar, UserError, tell, until_effects
 from jcausal.cli._write import check_folder, check_format, write_whole
-from jcausal.data import FoldError, FoldWords
-from jcausal.data._given import label_word
-from jcausal.data._treated import arms
+from jcausal.data import FoldError, FoldWords, arms, label_word
 
 FOLD_WORDS = FoldWords(
     fewer="use at most {most} folds (--folds {most})",
@@ -40,40 +41,77 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
             "--folds is 1, and the surface would be trained on the outcomes that are averaged: use "
             "at least 2 folds."
         )
+    surface = None if options.surface is None else SURFACES[options.surface]()
+    method = make_method(options.method, surface, options.option)
+    if not isinstance(method, jc.matching.Matcher):
+        _check_no_groups(options)
     bar("reading", 0, 1)
     sample = read_sample(options)
     for name in options.by:
         if name not in sample.schema.names:
             raise UserError(f"--by {name!r} is no covariate: {', '.join(sample.schema.names)}.")
-    method = make_method(options)
     bar("folds", 0, 1)
     with _folds_in_words():
-        effects = jc.estimate(
-            sample,
-            method,
-            estimand=options.estimand,
-            folds=options.folds,
-            repeats=options.repeats,
-            key=options.seed,
-            adjust=None if options.adjust == "none" else options.adjust,
-            support=options.support,
-            progress=until_effects(bar),
-        )
-        results = measure(effects, options.level, options.seed, bar, options.by)
-    bar("second opinion and summary", 2, 4)
-    text = (
-        f"the effect of {options.treatment} on {options.outcome}\n"
-        f"{type(method).__name__} with {type(method.outcome).__name__}: "
-        f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
-        f"\n\n{in_options(report(results), options)}\n\n{versions(sample, options.seed)}"
-    )
+        found = _found(sample, method, options, bar)
+    said = partial(_said, sample, method, options)
+    if isinstance(found, jc.effects.Average):
+        text, drawn = said(average_report(found, options.level)), {}
+        files = average_tables(found, options.level, text, parquet=parquet)
+    else:
+        with _folds_in_words():
+            results = measure(found, options.level, options.seed, bar, options.by)
+        bar("second opinion and summary", 2, 4)
+        text, drawn = said(report(results)), pictures(results, unit="")
+        files = tables(results, text, parquet=parquet)
     bar("tables and figures", 3, 4)
-    drawn = pictures(results, unit="")
-    failed = write_whole(options.out, tables(results, text, parquet=parquet), drawn)
+    failed = write_whole(options.out, files, drawn)
     bar.close()
     if not options.quiet:
         tell(f"{text}\n\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
     return failed
+
+
+def _found(
+    sample: jc.Sample, method: Method, options: argparse.Namespace, bar: Bar
+) -> jc.effects.Effects | jc.effects.Average:
+    """Effects of a matching method; the average of one without groups."""
+    common: dict[str, Any] = dict(
+        estimand=options.estimand,
+        folds=options.folds,
+        key=options.seed,
+        progress=until_effects(bar),
+    )
+    if not isinstance(method, jc.matching.Matcher):
+        return jc.estimate(sample, method, **common)
+    return jc.estimate(
+        sample,
+        method,
+        repeats=options.repeats,
+        adjust=None if options.adjust == "none" else options.adjust,
+        support=options.support,
+        **common,
+    )
+
+
+def _check_no_groups(options: argparse.Namespace) -> None:
+    """Refuse what is asked of groups where there are none."""
+    unused = dict(repeats=1, adjust="auto", support="all", by=[])
+    asked = [name for name, default in unused.items() if getattr(options, name) != default]
+    if asked:
+        raise UserError(
+            f"--{asked[0]} is of groups, and --method {options.method} makes none: leave it out."
+        )
+
+
+def _said(sample: jc.Sample, method: Method, options: argparse.Namespace, words: str) -> str:
+    """The whole summary: what was asked, the results, and what another run needs."""
+    model = getattr(method, "outcome", None)
+    by = type(method).__name__ + (f" with {type(model).__name__}" if model is not None else "")
+    return (
+        f"the effect of {options.treatment} on {options.outcome}\n{by}: "
+        f"{int(sample.t.sum()):,} treated, {int((~sample.t).sum()):,} controls of {options.file}"
+        f"\n\n{in_options(words, options)}\n\n{versions(sample, options.seed)}"
+    )
 
 
 @contextmanager
@@ -83,22 +121,6 @@ def _folds_in_words() -> Iterator[None]:
         yield
     except FoldError as error:
         raise UserError(error.told(FOLD_WORDS)) from error
-
-
-def make_method(options: argparse.Namespace) -> jc.matching.Matcher:
-    """The matching method of the options; where they say nothing, the library's defaults."""
-    said = {name: getattr(options, name) for name in KNOBS}
-    said = {name: value for name, value in said.items() if value is not None}
-    method = METHODS[options.method]
-    fields = {field.name for field in dataclasses.fields(method)}
-    for name in said:
-        if name not in fields:
-            others = [word for word, one in METHODS.items() if hasattr(one, name)]
-            raise UserError(
-                f"--{name.replace('_', '-')} is no option of --method {options.method}, but of "
-                f"{', '.join(others)}."
-            )
-    return method(outcome=SURFACES[options.surface](), **said)
 
 
 def read_columns(options: argparse.Namespace) -> pd.DataFrame:

@@ -1,14 +1,14 @@
 """Files in and out: opened by their ending, read by column."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from jcausal.cli._kinds import KINDS, open_foreign
+from jcausal.cli._foreign import KINDS, open_foreign
 from jcausal.cli._manner import Manner, Source, Wanted, check_manner
 from jcausal.cli._terminal import UserError
 from jcausal.cli._text import TEXTS, is_text, open_text
@@ -110,3 +110,13 @@ def table_writer(table: pd.DataFrame, parquet: bool) -> Writer:
     if parquet:
         return lambda path: table.to_parquet(path, index=False)
     return lambda path: table.to_csv(path, index=False)
+
+
+def table_writers(
+    tables: Mapping[str, pd.DataFrame], text: str, parquet: bool
+) -> dict[str, Writer]:
+    """The summary and the tables: a file's name, and a function that writes it to a path."""
+    ending = "parquet" if parquet else "csv"
+    return {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")} | {
+        f"{name}.{ending}": table_writer(table, parquet) for name, table in tables.items()
+    }

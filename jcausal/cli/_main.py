@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,8 @@ from jcausal.cli._cache import cache_place, kept_programs
 from jcausal.cli._demo import demo
 from jcausal.cli._describe import describe
 from jcausal.cli._estimate import estimate
-from jcausal.cli._options import METHODS, SURFACES, in_options, in_the_file
+from jcausal.cli._methods import METHODS, options_in_words
+from jcausal.cli._options import SURFACES, in_options, in_the_file
 from jcausal.cli._terminal import Bar, UserError
 
 LETTER = re.compile(r"Glyph \d+ .* missing from font")
@@ -38,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with Bar(options.quiet) as bar, _told(bar, options), _ended(), kept_programs(options.cache):
             failed = _run(options, bar)
-    except (UserError, jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
-        words = in_the_file(in_options(str(error), options))
-        print(f"jcausal: {words}", file=sys.stderr)
+    except UserError as error:
+        print(f"jcausal: {in_the_file(str(error))}", file=sys.stderr)
+        return 2
+    except (jc.DataError, jc.HonestyError, jc.MatchError, ValueError, OSError) as error:
+        print(f"jcausal: {in_the_file(in_options(str(error), options))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jcausal: stopped; nothing was written.", file=sys.stderr)
@@ -113,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         help="estimate the effect of a treatment from a file",
         description="Match every unit asked for inside a box of its own and estimate its effect. "
         "Look at the file first with `jcausal describe`.",
+        epilog=_methods_in_words(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _columns(one, required=True)
     _estimate_options(one)
@@ -124,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     _columns(two, required=False)
     _manners(two, "no progress bar")
     return parser
+
+
+def _methods_in_words() -> str:
+    """The options of each method with their defaults."""
+    listed = [f"  {word}: {options_in_words(word)}" for word in METHODS]
+    wrapped = [fill(line, 79, subsequent_indent="    ") for line in listed]
+    return "\n".join(["methods, and what --option sets of them:", *wrapped])
 
 
 def _demo_options(commands: Any) -> None:
@@ -182,26 +195,23 @@ def _columns(one: argparse.ArgumentParser, required: bool) -> None:
 
 def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--missing", choices=("error", "drop", "indicator"), default="error")
-    one.add_argument("--method", choices=tuple(METHODS), default="ahb")
     one.add_argument(
-        "--surface",
-        choices=tuple(SURFACES),
-        default="boosted",
-        help="outcome model (default boosted)",
+        "--method",
+        choices=tuple(METHODS),
+        default="ahb",
+        help="of matching, or an average without groups (default ahb)",
+    )
+    one.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the method, listed below; may be said again for others",
+    )
+    one.add_argument(
+        "--surface", choices=tuple(SURFACES), help="outcome model (default: the method's own)"
     )
     one.add_argument("--estimand", choices=("att", "atc", "ate"), default="att")
-    one.add_argument("--gamma0", type=float, help="weight of the controls' surface")
-    one.add_argument("--gamma1", type=float, help="weight of the treated's surface (0: unused)")
-    one.add_argument(
-        "--caliper",
-        type=float,
-        help="fast-ahb: how far a box may go, in the outcome's standard deviations",
-    )
-    for arm in ("controls", "treated"):
-        one.add_argument(f"--min-{arm}", type=_count, help=f"{arm} that a group needs (default 1)")
-    one.add_argument(
-        "--levels", type=_count, help="fast-ahb: stops on a side of a box (default: all)"
-    )
     one.add_argument(
         "--adjust",
         choices=("auto", "surface", "none"),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import jcausal as jc
-from jcausal.cli._files import Writer, table_writer
+from jcausal.cli._files import Writer, table_writers
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 
@@ -81,10 +81,7 @@ def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
     found |= dict(matched=matching.to_frame(), groups=matching.describe_frame())
     for name, table in results.groups.items():
         found[_file_name(f"effects by {name}", found)] = table
-    ending = "parquet" if parquet else "csv"
-    return {"summary.txt": lambda path: path.write_text(text + "\n", encoding="utf-8")} | {
-        f"{name}.{ending}": table_writer(table, parquet) for name, table in found.items()
-    }
+    return table_writers(found, text, parquet)
 
 
 def pictures(results: Results, *, unit: str) -> dict[str, Writer]:

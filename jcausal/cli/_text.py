@@ -38,7 +38,7 @@ OLD = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
 EXACT: dict[str, Any] = dict(float_precision="round_trip") if OLD else {}  # newer ones always are
 
 
-class Layout(NamedTuple):
+class TextLayout(NamedTuple):
     """How a text file is written.
 
     `beyond`: names for fields that no header names; `skip`: records up to the first row;
@@ -70,7 +70,7 @@ def open_text(path: Path, manner: Manner) -> Source:
     return Source(layout.names, partial(_read, layout, manner))
 
 
-def _read(layout: Layout, manner: Manner, wanted: Wanted) -> pd.DataFrame:
+def _read(layout: TextLayout, manner: Manner, wanted: Wanted) -> pd.DataFrame:
     with _readable(layout.path, manner):
         table = _parsed(layout, wanted.columns, wanted.words)
         if np.any(table[layout.beyond].notna()):
@@ -93,7 +93,7 @@ def _read(layout: Layout, manner: Manner, wanted: Wanted) -> pd.DataFrame:
         )
 
 
-def _parsed(layout: Layout, columns: Sequence[str], words: Sequence[str]) -> pd.DataFrame:
+def _parsed(layout: TextLayout, columns: Sequence[str], words: Sequence[str]) -> pd.DataFrame:
     """Columns of the rows and what stands beyond; in `words` nothing but a blank is missing."""
     names = [ROWS] * layout.rows + layout.names + layout.beyond
     as_written = [*words, *layout.beyond]
@@ -127,7 +127,7 @@ def _parsed(layout: Layout, columns: Sequence[str], words: Sequence[str]) -> pd.
             return table.assign(**dict.fromkeys(layout.beyond))
 
 
-def _laid_out(path: Path, manner: Manner) -> Layout:
+def _laid_out(path: Path, manner: Manner) -> TextLayout:
     encoding = manner.encoding or _marked(path)
     with _stream(path, encoding) as stream:
         lines = list(islice(stream, HEAD))
@@ -139,7 +139,7 @@ def _laid_out(path: Path, manner: Manner) -> Layout:
     while len(header) > 1 and not header[-1].strip():
         header = header[:-1]  # ends of lines such as ;;; in which no row has a value
     beyond = [f"{EXTRA} {k}" for k in range(len(records[0].fields) - len(header) + 1)]
-    layout = Layout(path, encoding, sep, manner.decimal or ".", named(header), beyond, skip)
+    layout = TextLayout(path, encoding, sep, manner.decimal or ".", named(header), beyond, skip)
     if rows and len(rows[0].fields) == len(records[0].fields) + 1 and rows[0].fields[-1]:
         _check_row_names(layout)
         return layout._replace(rows=True)
@@ -180,7 +180,7 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
     return alike[0]
 
 
-def _check_row_names(layout: Layout) -> None:
+def _check_row_names(layout: TextLayout) -> None:
     """Refuse rows of one field more than the header, unless the first field names each row."""
     with _stream(layout.path, layout.encoding) as stream:
         records = list(_records(stream, layout.sep))[1:]  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def _number(word: str) -> bool:
     return True
 
 
-def _misfit(layout: Layout) -> str:
+def _misfit(layout: TextLayout) -> str:
     """Which line has more fields than the header."""
     wide = len(layout.names) + layout.rows
     with _stream(layout.path, layout.encoding) as stream:
@@ -219,7 +219,7 @@ def _misfit(layout: Layout) -> str:
     return f"{layout.path} has rows with more fields than its header has names."
 
 
-def _quoted(layout: Layout, column: str) -> list[bool]:
+def _quoted(layout: TextLayout, column: str) -> list[bool]:
     """Whether each row's field of a column stands in quotes."""
     at = layout.names.index(column) + layout.rows
     with _stream(layout.path, layout.encoding) as stream:

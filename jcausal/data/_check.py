@@ -1,107 +1,39 @@
 """Checks of concrete input: every mistake becomes one sentence with column, count and rows."""
 
-import decimal
-import numbers
-import re
-import warnings
-from collections.abc import Mapping, Sequence
-
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
 from jcausal.data._errors import DataError
-from jcausal.data._given import as_array, label_words, merged, missing_labels
-from jcausal.data._schema import Kind
+from jcausal.data._labels import missing_labels
+from jcausal.data._reading import Reading
+from jcausal.data._schema import Schema
+from jcausal.data._shapes import is_traced
 from jcausal.data._treated import which_treated
-from jcausal.data._words import label_in_words, rows_in_words
-
-THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*")
-TOO_LARGE = (
-    "holds whole numbers beyond 2**53, some of which fall together as float64: take a constant "
-    "off, or declare a category with Sample.from_frame(categorical=...)"
-)
+from jcausal.data._warn import warn_user
+from jcausal.data._words import label_in_words, label_words, rows_in_words
 
 
-def as_numbers(name: str, values: object, n: int | None = None) -> Float[np.ndarray, "..."]:
-    """A float64 array, or a DataError for text, complex numbers or a wrong length."""
-    array = as_array(name, values)
-    if array.dtype.kind in "OUS":
-        array = _parse_objects(name, array)
-    if array.dtype.kind == "V" and jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(np.float32)  # bfloat16 and its kind
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{name} holds {array.dtype}: numbers are needed.")
-    if n is not None and array.shape != (n,):
-        raise DataError(f"{name} has shape {array.shape} but x has {n} rows: one value a row.")
-    found = array.astype(np.float64)
-    if array.dtype.kind in "iu" and merged(found, array):
-        raise DataError(f"{name} {TOO_LARGE}.")
-    return found
+def checked(reading: Reading) -> Reading:
+    """The same, if nothing is wrong with it.
 
-
-def _parse_objects(name: str, array: np.ndarray) -> np.ndarray:
-    """Numbers kept in an object array; text is refused and named."""
-    flat = array.ravel()
-    width = array[0].size if array.ndim > 1 else 1
-    _refuse_text(name, flat, width)
-    odd = [i for i, v in enumerate(flat) if not (_is_number(v) or v is None or v is pd.NA)]
-    if odd:
-        rows = rows_in_words(np.array(odd) // width)
-        several = isinstance(flat[odd[0]], list | dict | np.ndarray)
-        raise DataError(
-            f"{name} holds a {type(flat[odd[0]]).__name__} in {len(odd)} places, first "
-            f"{flat[odd[0]]!r} ({rows}): "
-            f"{'make each part a column of its own' if several else _instead(name)}."
-        )
-    gap = np.array([v is None or v is pd.NA for v in flat], bool)
-    found = np.array([np.nan if hole else float(v) for v, hole in zip(flat, gap)])
-    if merged(found[~gap], flat[~gap]):
-        raise DataError(f"{name} {TOO_LARGE}.")
-    return found.reshape(array.shape)
-
-
-def _refuse_text(name: str, flat: np.ndarray, width: int) -> None:
-    """Name the first text that is no number; text that could be read as numbers where all is so."""
-    texts = [i for i, v in enumerate(flat) if isinstance(v, str | bytes)]
-    if not texts:
-        return
-    odd = [i for i in texts if not _reads_as_number(flat[i])]
-    bad, first = odd or texts, str(flat[(odd or texts)[0]])
-    what, fix = "text", _instead(name)
-    if not odd:
-        what, fix = "numbers as text", "turn them into numbers, as astype(float) does"
-    elif all(THOUSANDS.fullmatch(str(flat[i])) for i in odd):
-        fix = "write numbers without marks between their thousands"
-    elif len(odd) < flat.size - np.sum(missing_labels(flat)):
-        fix += ", or leave empty what is missing"
-    raise DataError(
-        f"{name} holds {what} in {len(bad)} places, first {first!r} "
-        f"({rows_in_words(np.array(bad) // width)}): {fix}."
-    )
-
-
-def _reads_as_number(text: str | bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real | np.bool_ | decimal.Decimal)
-
-
-def _instead(name: str) -> str:
-    """What to do about text where numbers belong."""
-    if name in ("t", "d") or name.startswith("treatment"):
-        return "code treated 1, controls 0"
-    if name.startswith("covariate"):
-        own = name.removeprefix("covariate ")
-        return f"make them numbers, or declare the column a category with categorical=[{own}]"
-    return "make them numbers"
+    **Raises:** `DataError`.
+    """
+    said, valid, dtype = reading.said, reading.valid, reading.dtype
+    check_treatment(reading.t, valid, said.t)
+    if reading.y is not None and not is_traced(reading.y):
+        check_outcome(np.asarray(reading.y), valid, dtype, said.y)
+    check_weight(reading.weight, valid, dtype, said.weight)
+    if reading.id is not None:
+        check_ids(reading.id, said.id)
+    if reading.cluster is not None and not is_traced(reading.cluster):
+        check_clusters(np.asarray(reading.cluster))
+        if said.cluster is not None:
+            _check_parts(said.cluster, np.asarray(reading.cluster), reading.t)
+    check_flag_levels(reading.schema)
+    for j in range(reading.x.shape[1]):
+        _check_covariate(reading, j)
+    return reading
 
 
 def check_finite(name: str, values: np.ndarray, valid: Bool[np.ndarray, " n"]) -> None:
@@ -141,10 +73,7 @@ def check_digits(
         )
         if not warn:
             raise DataError(words)
-        warnings.warn(
-            f"{words} Boxes tell its values apart; surfaces, trees and distances do not.",
-            stacklevel=6,
-        )
+        warn_user(f"{words} Boxes tell its values apart; surfaces, trees and distances do not.")
 
 
 def check_scale(name: str, values: Float[np.ndarray, " n"], dtype: np.dtype) -> None:
@@ -182,29 +111,31 @@ def check_treatment(t: np.ndarray, valid: Bool[np.ndarray, " n"], name: str = "t
             )
 
 
-def check_covariates(
-    names: Sequence[str],
-    x: Float[np.ndarray, "n p"],
-    present: Bool[np.ndarray, "n p"],
-    dtype: np.dtype,
-    levels: Mapping[str, Sequence[str]],
-) -> None:
-    """Finite, not constant, and told apart by the dtype, wherever there is a value.
-
-    `levels` has the labels of those columns that hold their numbers, 0, 1, ...
-    """
-    for j, name in enumerate(names):
-        check_finite(f"covariate {name!r}", x[:, j], present[:, j])
-        seen = x[present[:, j], j]
-        if seen.size > 1 and (seen == seen[0]).all():
-            value = _value(seen[0], levels.get(name))
+def check_flag_levels(schema: Schema) -> None:
+    """A flag is a category of two levels."""
+    for flag in schema.flag_of.values():
+        if len(schema.levels[flag]) != 2:
             raise DataError(
-                f"covariate {name!r} is {value} in all {seen.size} rows: "
-                "a constant column matches everybody, leave it out."
+                f"the flag {schema.names[flag]!r} has {len(schema.levels[flag])} levels: name two "
+                "with levels={...}, first for observed, then for missing."
             )
-        check_digits(f"covariate {name!r}", seen, dtype, warn=True)
-        if seen.size:
-            check_scale(f"covariate {name!r} less its mean", seen - seen.mean(), dtype)
+
+
+def _check_covariate(reading: Reading, j: int) -> None:
+    """Finite, not constant, and told apart by the dtype, wherever there is a value."""
+    name, labels = f"covariate {reading.schema.names[j]!r}", reading.schema.levels[j]
+    column, present = reading.x[:, j], reading.present(j)
+    check_finite(name, column, present)
+    seen = column if present.all() else column[present]
+    if seen.size > 1 and (seen == seen[0]).all():
+        value = repr(labels[int(seen[0])]) if labels else f"{seen[0]:g}"
+        raise DataError(
+            f"{name} is {value} in all {seen.size} rows: "
+            "a constant column matches everybody, leave it out."
+        )
+    check_digits(name, seen, reading.dtype, warn=True)
+    if seen.size:
+        check_scale(f"{name} less its mean", seen - seen.mean(), reading.dtype)
 
 
 def check_outcome(
@@ -214,12 +145,6 @@ def check_outcome(
     check_finite(name, y, valid)
     check_digits(name, y[valid], dtype)
     check_scale(name, y[valid], dtype)
-
-
-def _value(value: float, labels: Sequence[str] | None) -> str:
-    """A covariate's value in words: of a category its label."""
-    there = labels is not None and value in range(len(labels))
-    return repr(labels[int(value)]) if labels is not None and there else f"{value:g}"
 
 
 def check_weight(
@@ -238,28 +163,49 @@ def check_weight(
     check_scale(name, weight[valid], dtype)
 
 
-def check_ids(ids: np.ndarray, n: int, name: str = "id") -> None:
-    """One id a row, none twice; `name` is the column's in a sentence."""
-    if ids.shape != (n,):
-        raise DataError(f"{name} has shape {ids.shape} but x has {n} rows: one id a row.")
+def check_ids(ids: np.ndarray, name: str = "id") -> None:
+    """An id for each row, none twice; `name` is the column's in a sentence."""
     missing = np.flatnonzero(missing_labels(ids))
     if missing.size:
         raise DataError(
-            f"{name} is missing in {missing.size} of {n} rows ({rows_in_words(missing)}): give "
-            "each row an id, or none at all."
+            f"{name} is missing in {missing.size} of {ids.size} rows ({rows_in_words(missing)}): "
+            "give each row an id, or none at all."
         )
+    if ids.dtype.kind != "O" and pd.Index(ids).is_unique:
+        return  # values that differ read otherwise, but for objects such as 1 and "1"
     words = label_words(ids)
-    _, first, counts = np.unique(words, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        place = first[counts > 1].min()
+    twice = pd.Series(words).duplicated(keep=False).to_numpy()
+    if twice.any():
+        place = int(twice.argmax())
         rows = np.flatnonzero(words == words[place])
         raise DataError(
-            f"{name} holds {(counts > 1).sum()} labels in more than one row, first "
+            f"{name} holds {np.unique(words[twice]).size} labels in more than one row, first "
             f"{label_in_words(ids[place])} ({rows_in_words(rows)}): an id names one unit."
         )
 
 
-def detect_kinds(x: Float[np.ndarray, "n p"], valid: Bool[np.ndarray, " n"]) -> list[Kind]:
-    """Binary for columns that hold only 0 and 1, else number."""
-    binary = [np.isin(x[valid, j], (0.0, 1.0)).all() for j in range(x.shape[1])]
-    return ["binary" if b else "number" for b in binary]
+def check_clusters(labels: np.ndarray) -> None:
+    """A cluster for each row."""
+    missing = np.flatnonzero(missing_labels(labels))
+    if missing.size:
+        raise DataError(
+            f"cluster is missing in {missing.size} of {labels.size} rows "
+            f"({rows_in_words(missing)}): give each row a cluster, a label of its own if need be."
+        )
+
+
+def _check_parts(name: str, labels: np.ndarray, t: Float[np.ndarray, " n"]) -> None:
+    """Refuse clusters of which none can stand apart with both arms: one in all, or one an arm."""
+    code = pd.factorize(labels)[0]
+    parts = np.unique(2 * code + t.astype(int))  # a cluster in an arm
+    label, rows = labels[0], code.size
+    if code.max() == 0:
+        what = f"is {label_in_words(label)!r} in all {rows} rows"
+    elif parts.size == 2:
+        what = f"is one label for all treated and one for all controls of {rows} rows"
+    else:
+        return
+    raise DataError(
+        f"cluster {name!r} {what}: a cluster is never divided, so that no key deals both arms to "
+        "two folds; give smaller clusters, or leave it out."
+    )

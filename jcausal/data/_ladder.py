@@ -22,12 +22,16 @@ def host_ladders(
     codes, ladders = np.zeros(x.shape, np.int32), []
     for j in range(x.shape[1]):
         present = valid & ~np.isnan(x[:, j])
-        values, codes[present, j] = np.unique(x[present, j], return_inverse=True)
-        codes[valid & ~present, j] = MISSING
+        if present.all():
+            values, codes[:, j] = np.unique(x[:, j], return_inverse=True)
+        else:
+            values, codes[present, j] = np.unique(x[present, j], return_inverse=True)
+            codes[valid & ~present, j] = MISSING
         ladders.append(values if values.size else fill[j : j + 1])
     heights = np.array([len(values) for values in ladders], np.int32)
-    top = bucket(int(heights.max(initial=1)))
-    ladder = np.stack([np.pad(v, (0, top - len(v)), mode="edge") for v in ladders])
+    ladder = np.empty((len(ladders), bucket(int(heights.max(initial=1)))))
+    for j, values in enumerate(ladders):
+        ladder[j, : values.size], ladder[j, values.size :] = values, values[-1]
     return codes, ladder, heights
 
 

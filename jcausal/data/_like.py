@@ -4,9 +4,11 @@ import datetime
 import numbers
 from typing import Any, Literal
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from narwhals import selectors
 
 from jcausal.data._schema import Schema
 
@@ -27,18 +29,13 @@ def like(kind: FrameKind, frame: pd.DataFrame) -> Any:
     if frame.index.name is not None:
         frame = frame.reset_index()
     columns = {str(name): _values(series) for name, series in frame.items()}
-    if kind == "polars":
-        import polars
-
-        return polars.DataFrame(columns, nan_to_null=True)
-    import pyarrow
-
-    table = pyarrow.table({n: pyarrow.array(v, from_pandas=True) for n, v in columns.items()})
-    if kind == "pyarrow":
-        return table
+    made = nw.from_dict(columns, backend="polars" if kind == "polars" else "pyarrow")
+    made = made.with_columns(selectors.by_dtype(nw.Float32, nw.Float64).fill_nan(None)).to_native()
+    if kind != "duckdb":
+        return made
     import duckdb
 
-    return duckdb.from_arrow(table)
+    return duckdb.from_arrow(made)
 
 
 def beside_covariates(

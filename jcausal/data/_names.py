@@ -1,15 +1,15 @@
 """What the rows of a sample are called: kept on the host, told apart by a mark in its arrays."""
 
 import hashlib
-import warnings
 import weakref
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Shaped, UInt32
 
-from jcausal.data._align import RowLabels
+from jcausal.data._row_labels import RowLabels
 from jcausal.data._shapes import is_traced
+from jcausal.data._warn import warn_user
 
 
 class _Held:
@@ -75,10 +75,9 @@ def marked(names: RowNames, mark: UInt32[Array, "*b 2"] | UInt32[np.ndarray, "*b
         return names
     held = _HELD.get(words[0].tobytes())
     if held is None:
-        warnings.warn(
+        warn_user(
             "the sample that named these rows is gone, and a compiled function does not keep "
-            "names: rows are told by their places (keep the sample to have its ids).",
-            stacklevel=4,
+            "names: rows are told by their places (keep the sample to have its ids)."
         )
         return NAMELESS
     return RowNames(held.ids, held.labels)
@@ -97,7 +96,9 @@ def _mark(ids: np.ndarray | None, labels: RowLabels | None) -> UInt32[np.ndarray
 
 def _bytes(values: np.ndarray | pd.Index) -> bytes:
     """What names hold, whatever their type."""
-    return f"{values.dtype} {values.tolist()!r};".encode()
+    array = np.asarray(values)
+    held = repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()
+    return f"{values.dtype} {array.dtype.str} {array.shape};".encode() + held
 
 
 NAMELESS = RowNames()

@@ -37,7 +37,7 @@ class Options:
         type.__setattr__(cls, "__check_init__", check)
 
 
-class _May(NamedTuple):
+class May(NamedTuple):
     """What a field may hold, as its annotation says."""
 
     words: tuple[Any, ...]
@@ -55,23 +55,24 @@ def check_options(method: Any) -> None:
 
     **Raises:** ValueError that names the option.
     """
-    for name, may in _fields(type(method)).items():
+    for name, may in options_of(type(method)).items():
         value = getattr(method, name)
         if not (name in method.endless and isinstance(value, float) and value == np.inf):
             _check(name, value, may)
 
 
 @functools.cache
-def _fields(cls: type) -> dict[str, _May]:
+def options_of(cls: type) -> dict[str, May]:
+    """What each option of a class may be, by its name."""
     return {one.name: _read(one.type) for one in dataclasses.fields(cls) if one.init}
 
 
-def _read(annotation: Any) -> _May:
+def _read(annotation: Any) -> May:
     parts = list(_parts(annotation))
     arrays = [one for one in parts if _is_array(one)]
     plain = [one for one in parts if not _is_array(one) and get_origin(one) is not Literal]
     real = float in plain or any(not _holds_whole(one) for one in arrays)
-    return _May(
+    return May(
         words=tuple(w for one in parts if get_origin(one) is Literal for w in get_args(one)),
         switch=bool in plain,
         whole=int in plain or bool(arrays),
@@ -104,7 +105,7 @@ def _holds_whole(annotation: Any) -> bool:
     return all("int" in one for one in annotation.dtypes)
 
 
-def _check(name: str, value: Any, may: _May) -> None:
+def _check(name: str, value: Any, may: May) -> None:
     if is_traced(value) or (value is None and (may.none or may.other)):
         return
     if may.column and isinstance(value, jax.Array | np.ndarray):
@@ -127,7 +128,7 @@ def _check(name: str, value: Any, may: _May) -> None:
         raise ValueError(f"{name} is {value!r}: use {_listed(may)}.")
 
 
-def _check_number(name: str, value: Any, may: _May) -> None:
+def _check_number(name: str, value: Any, may: May) -> None:
     fits, shown = _fits(value, may), repr(value)
     if isinstance(value, jax.Array | np.ndarray):
         shown = value.tolist()
@@ -138,7 +139,7 @@ def _check_number(name: str, value: Any, may: _May) -> None:
         raise ValueError(f"{name} is {shown}: it must be a {kind} number{instead}.")
 
 
-def _fits(value: Any, may: _May) -> bool:
+def _fits(value: Any, may: May) -> bool:
     """Whether it is one number of the kind that a field takes."""
     if isinstance(value, jax.Array | np.ndarray):
         kinds = "iuf" if may.real else "iu"
@@ -165,7 +166,7 @@ def _check_no_nan(name: str, value: Any) -> None:
         raise ValueError(f"{name} holds NaN: give numbers.")
 
 
-def _listed(may: _May) -> str:
+def _listed(may: May) -> str:
     words = [repr(word) for word in may.words]
     words += ["a number"] if may.real else ["an int"] if may.whole else []
     words += ["None"] if may.none else []

@@ -4,7 +4,7 @@ import datetime
 import decimal
 import numbers
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import narwhals as nw
@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Bool
 
 from jcausal.data._errors import DataError
-from jcausal.data._given import WHOLE, local_times, merged
+from jcausal.data._labels import local_times
 from jcausal.data._like import FrameKind
+from jcausal.data._numbers import WHOLE, merged
 
 Holds = Literal["numbers", "text", "category", "times", "mixed"]
 READERS = {".parquet": "read_parquet", ".pq": "read_parquet", ".xlsx": "read_excel"}
@@ -127,6 +128,16 @@ def _check_once(names: list) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"the column name {twice!r} stands twice: rename one.")
+
+
+def read_columns(
+    table: nw.DataFrame, names: Sequence[str], labels: Collection[str]
+) -> dict[str, Column]:
+    """Some columns by name; `labels` are those that are taken as they are."""
+    return {
+        name: read_labels(table[name]) if name in labels else read_column(table[name])
+        for name in names
+    }
 
 
 def read_column(series: nw.Series) -> Column:

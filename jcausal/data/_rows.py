@@ -1,7 +1,6 @@
 """What a frame calls its rows: an index, the columns in which one was written, positions."""
 
 import re
-import warnings
 from collections.abc import Container, Sequence
 from itertools import takewhile
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Shaped
+
+from jcausal.data._warn import warn_user
 
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)*)?$")  # "" in polars and Arrow
 STORED = re.compile(r"__index_level_\d+__$")  # in Parquet, of an index without a name
@@ -25,10 +26,9 @@ def without_row_names(columns: Sequence[str], taken: Container[str | None]) -> l
     free = [name for name in columns if name not in taken]
     left = [name for name in free if name in first or STORED.match(name)]
     if left:
-        warnings.warn(
+        warn_user(
             f"the column {', '.join(map(repr, left))} has no name of its own, as the row names "
-            "that a frame's to_csv writes: it is no covariate (to make it one, name it as one).",
-            stacklevel=5,
+            "that a frame's to_csv writes: it is no covariate (to make it one, name it as one)."
         )
     return [name for name in free if name not in left]
 

@@ -1,6 +1,5 @@
 """The sample: covariates, treatment and outcome of n units, with ladders and codes."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,27 +8,28 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, UInt32
 
-from jcausal.data._align import beside, by_id, by_place, in_one_order, labels_of
-from jcausal.data._assemble import (
-    Words,
-    cluster_codes,
-    host_parts,
-    identity,
-    outcome,
-    traced_parts,
-)
-from jcausal.data._content import origin_of, row_content
-from jcausal.data._frame import Missing, read_frame
+from jcausal.data._arrays import Handed, Words, read_arrays
+from jcausal.data._assemble import Fields, assemble, laid_out
+from jcausal.data._check import checked
+from jcausal.data._frame import read_frame
 from jcausal.data._host import on_host, to_device
-from jcausal.data._ladder import host_ladders
 from jcausal.data._like import FrameKind, beside_covariates, like
 from jcausal.data._names import NAMELESS, RowNames, marked
+from jcausal.data._outcome import attached_outcome
+from jcausal.data._points import kept_points, read_off
 from jcausal.data._read import column_names
+from jcausal.data._roles import Missing, Told
+from jcausal.data._row_labels import beside, by_id, by_place, in_one_order, labels_of
 from jcausal.data._schema import Schema, plain_schema
 from jcausal.data._shapes import is_traced
 from jcausal.data._show import ROWS, Shown
-from jcausal.data._summary import sample_words
-from jcausal_kernels import MISSING
+from jcausal.data._summary import (
+    covariates_in_words,
+    more_in_words,
+    outcome_in_words,
+    units_in_words,
+)
+from jcausal.data._traced import traced_fields
 
 
 class Sample(Shown, eqx.Module):
@@ -108,22 +108,14 @@ class Sample(Shown, eqx.Module):
         names = column_names(x) if names is None else names
         given = dict(x=x, t=t, y=y, weight=weight, id=id, cluster=cluster, valid=valid)
         laid, labels = in_one_order(given)
-        x, t, y, weight = (laid[name] for name in ("x", "t", "y", "weight"))
-        id, cluster, valid = (laid[name] for name in ("id", "cluster", "valid"))
-        assemble = traced_parts if is_traced(x, t, weight, valid) else host_parts
-        parts = assemble(x, t, weight, valid, Words(names, kinds, units, levels, flags))
-        self.x, self.t, self.weight, self.valid = parts.x, parts.t, parts.weight, parts.valid
-        self.codes, self.ladder, self.heights = parts.codes, parts.ladder, parts.heights
-        self.fill, self.schema, self.home = parts.fill, parts.schema, "pandas"
-        n = self.x.shape[0]
-        values, self.row = identity(id, n)
-        self.called = RowNames(values, labels)
-        self.mark = to_device(self.called.mark)
-        self.cluster = None if cluster is None else cluster_codes(cluster, n)
-        self.y = None if y is None else outcome(y, self.valid, self.x.dtype)
-        self.content = row_content(self.x, self.codes, self.t, self.schema)
-        named = to_device(np.zeros(2, np.uint32))  # the ids tell rows apart, whatever the sample
-        self.origin = named if values is not None else origin_of(self.content, self.y, self.valid)
+        x, handed = laid.pop("x"), Handed(**laid)
+        words = Words(names, kinds, units, levels, flags)
+        if is_traced(x, handed.t, handed.weight, handed.valid):
+            fields = traced_fields(x, handed, words, labels)
+        else:
+            fields = assemble(checked(read_arrays(x, handed, words, labels)))
+        for name, value in fields._asdict().items():
+            setattr(self, name, value)
 
     @classmethod
     def from_frame(
@@ -175,12 +167,19 @@ class Sample(Shown, eqx.Module):
             >>> s.schema.levels[0]
             ('f', 'm')
         """
-        roles = dict(t=treatment, y=outcome, weight=weight, id=id, cluster=cluster)
-        words = {} if units is None else units
-        read = read_frame(frame, roles, covariates, categorical, missing, words, treated)
-        made = replace(cls(**read.arguments), home=read.home)
-        ids = made.called.ids if read.rows is None else read.rows
-        return renamed(made, RowNames(ids, read.labels))
+        told = Told(
+            treatment=treatment,
+            outcome=outcome,
+            covariates=covariates,
+            categorical=categorical,
+            missing=missing,
+            weight=weight,
+            id=id,
+            cluster=cluster,
+            units=units,
+            treated=treated,
+        )
+        return _made(assemble(checked(read_frame(frame, told))))
 
     @property
     def n(self) -> int:
@@ -202,14 +201,11 @@ class Sample(Shown, eqx.Module):
 
     @property
     def points(self) -> Float[np.ndarray, "n p"]:
-        """The covariates as float64, read off the ladders (concrete samples only); NaN: missing."""
-        return self._read_off(np.asarray(self.codes))
+        """The covariates as float64, read off the ladders (concrete samples only); NaN: missing.
 
-    def _read_off(self, codes: Int[np.ndarray, "m p"]) -> Float[np.ndarray, "m p"]:
-        ladder = np.asarray(self.ladder, np.float64)
-        gap = codes == MISSING
-        values = np.take_along_axis(ladder, np.where(gap, 0, codes).T, 1).T
-        return np.where(gap, np.nan, values)
+        They are read once and kept on the host: not to be written to.
+        """
+        return kept_points(self.codes, self.ladder)
 
     def to_frame(self) -> Any:
         """The valid rows as a frame of the kind that came in (concrete samples only).
@@ -232,7 +228,7 @@ class Sample(Shown, eqx.Module):
         weight = np.asarray(self.weight)
         even = (weight[np.asarray(self.valid)] == 1).all()
         columns |= {} if even else dict(weight=weight[rows])
-        points = self._read_off(np.asarray(self.codes)[rows])
+        points = read_off(np.asarray(self.codes)[rows], self.ladder)
         return beside_covariates(columns, self.schema, points)
 
     @property
@@ -240,7 +236,13 @@ class Sample(Shown, eqx.Module):
         return self.x.ndim == 2
 
     def _said(self) -> str:
-        return sample_words(self)
+        lines = [
+            units_in_words(self.t, self.valid),
+            outcome_in_words(self.y, self.valid),
+            *more_in_words(self.weight, self.cluster, self.valid),
+            covariates_in_words(self.schema),
+        ]
+        return "\n".join(lines)
 
     def _shown(self) -> pd.DataFrame:
         return self._frame(np.flatnonzero(np.asarray(self.valid))[:ROWS])
@@ -251,7 +253,7 @@ class Sample(Shown, eqx.Module):
         **Raises:** `DataError` for a wrong length, NaN, text, or labels that are not the sample's.
         """
         y = self.beside("y", y)
-        return replace(self, y=outcome(y, self.valid, self.x.dtype))
+        return replace(self, y=attached_outcome(y, self.valid, np.dtype(self.x.dtype)))
 
     def beside(self, name: str, values: Any) -> Any:
         """Values of the units in their order: by the labels of the rows or by `id`, if in pandas.
@@ -281,14 +283,9 @@ class Sample(Shown, eqx.Module):
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Sample":
         """Some of the rows as a sample, on ladders of their own values (concrete samples only)."""
-        codes, ladder, heights = host_ladders(
-            self.points[rows], np.asarray(self.valid)[rows], np.asarray(self.fill, np.float64)
-        )
-        for j in self.schema.categories:
-            height = len(self.schema.levels[j])
-            ladder = np.pad(ladder, [(0, 0), (0, max(0, height - ladder.shape[1]))], mode="edge")
-            codes[:, j], heights[j] = np.asarray(self.codes)[rows, j], height
-            ladder[j] = np.minimum(np.arange(ladder.shape[1]), height - 1)
+        valid, fill = np.asarray(self.valid)[rows], np.asarray(self.fill, np.float64)
+        points = read_off(np.asarray(self.codes)[rows], self.ladder)
+        codes, ladder, heights = laid_out(self.schema, points, valid, fill)
         by_row = ("x", "t", "y", "weight", "valid", "row", "content", "cluster")
         picked = {name: getattr(self, name) for name in by_row}
         picked = {
@@ -322,8 +319,14 @@ def renamed(sample: Sample, names: RowNames) -> Sample:
 
 
 def replace(sample: Sample, **changes: Any) -> Sample:
-    """A copy with some fields changed, built as a pytree is: without the checks of `__init__`."""
+    """A copy with some fields changed."""
+    fields = {field: getattr(sample, field) for field in Fields._fields}
+    return _made(Fields(**(fields | changes)))
+
+
+def _made(fields: Fields) -> Sample:
+    """A sample of its fields, built as a pytree is: without the checks of `__init__`."""
     new = object.__new__(Sample)
-    for field in dataclasses.fields(Sample):
-        object.__setattr__(new, field.name, changes.get(field.name, getattr(sample, field.name)))
+    for name, value in fields._asdict().items():
+        object.__setattr__(new, name, value)
     return new

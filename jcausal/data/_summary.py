@@ -1,55 +1,47 @@
 """A sample in words."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
+from jcausal.data._schema import Schema
 from jcausal.data._words import number_in_words
-
-if TYPE_CHECKING:
-    from jcausal.data._sample import Sample
 
 LISTED = 20  # covariates that are named
 
 
-def sample_words(sample: Sample) -> str:
-    """Who is in it, the outcome, weights, clusters and padding, and the covariates."""
-    valid, t = np.asarray(sample.valid), np.asarray(sample.t)
-    treated, units = int((valid & t).sum()), int(valid.sum())
-    lines = [
-        f"{units:,} units: {treated:,} treated, {units - treated:,} controls",
-        _outcome(sample, valid),
-        *_beside(sample, valid),
-        _covariates(sample),
-    ]
-    return "\n".join(lines)
+def units_in_words(t: Bool[Array, " n"], valid: Bool[Array, " n"]) -> str:
+    """How many units, by arm."""
+    arm = np.asarray(t)[np.asarray(valid)]
+    return f"{arm.size:,} units: {arm.sum():,} treated, {(~arm).sum():,} controls"
 
 
-def _outcome(sample: Sample, valid: np.ndarray) -> str:
-    if sample.y is None:
+def outcome_in_words(y: Float[Array, " n"] | None, valid: Bool[Array, " n"]) -> str:
+    """Mean and range of the outcome."""
+    if y is None:
         return "no outcome yet"
-    y = np.asarray(sample.y, np.float64)[valid]
-    low, mean, high = (number_in_words(float(v)) for v in (y.min(), y.mean(), y.max()))
+    known = np.asarray(y, np.float64)[np.asarray(valid)]
+    low, mean, high = (number_in_words(float(v)) for v in (known.min(), known.mean(), known.max()))
     return f"outcome: mean {mean}, from {low} to {high}"
 
 
-def _beside(sample: Sample, valid: np.ndarray) -> list[str]:
+def more_in_words(
+    weight: Float[Array, " n"], cluster: Int[Array, " n"] | None, valid: Bool[Array, " n"]
+) -> list[str]:
     """Sampling weights, clusters, rows that do not count."""
-    lines, weight = [], np.asarray(sample.weight)[valid]
-    if weight.size and (weight != weight[0]).any():
-        low, high = (number_in_words(float(v)) for v in (weight.min(), weight.max()))
+    counts = np.asarray(valid)
+    lines, some = [], np.asarray(weight)[counts]
+    if some.size and (some != some[0]).any():
+        low, high = (number_in_words(float(v)) for v in (some.min(), some.max()))
         lines.append(f"sampling weights from {low} to {high}")
-    if sample.cluster is not None:
-        lines.append(f"{np.unique(np.asarray(sample.cluster)[valid]).size:,} clusters")
-    if not valid.all():
-        lines.append(f"{int((~valid).sum()):,} rows of padding")
+    if cluster is not None:
+        lines.append(f"{np.unique(np.asarray(cluster)[counts]).size:,} clusters")
+    if not counts.all():
+        lines.append(f"{int((~counts).sum()):,} rows of padding")
     return lines
 
 
-def _covariates(sample: Sample) -> str:
-    schema = sample.schema
+def covariates_in_words(schema: Schema) -> str:
+    """The names of the covariates, with their units or how many levels they have."""
     words = []
     for name, kind, unit, levels in zip(*(schema.names, schema.kinds, schema.units, schema.levels)):
         of = f"{len(levels)} levels" if kind == "category" else unit

@@ -10,7 +10,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from jcausal.data._errors import DataError
-from jcausal.data._given import as_array, check_labels, label_word, missing_labels
+from jcausal.data._labels import check_labels, missing_labels
+from jcausal.data._numbers import as_array
+from jcausal.data._words import label_word
 
 TRUE = dict(true="1", false="0")  # how 1 and 0 of a column of truth values may be called
 Say = Callable[[Any], str]

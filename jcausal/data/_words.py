@@ -30,3 +30,22 @@ def label_in_words(label: object) -> str:
         words = str(pd.Timedelta(label) if span else pd.Timestamp(label))
         return words.removesuffix(" 00:00:00")
     return str(label)
+
+
+def label_word(label: object) -> str:
+    """A label in words: 1 for 1.0."""
+    if isinstance(label, float | np.floating) and float(label).is_integer():
+        return str(int(label))
+    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+
+
+def label_words(labels: np.ndarray) -> np.ndarray:
+    """Every label in words."""
+    if labels.dtype.kind != "O":
+        return labels.astype(str)
+    return np.array([label_word(v) for v in labels.tolist()], dtype=str)
+
+
+def level_label(value: float) -> str:
+    """A numeric level in words, all its digits kept."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

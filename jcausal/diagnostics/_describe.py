@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jcausal.data import Column, DataError, like, open_frame, read_column
-from jcausal.data._check import as_numbers, check_finite, check_treatment, check_weight
-from jcausal.data._given import label_words
-from jcausal.data._rows import without_row_names
-from jcausal.data._treated import arms
+from jcausal.data import (
+    Column,
+    DataError,
+    arms,
+    as_numbers,
+    check_finite,
+    check_treatment,
+    check_weight,
+    label_words,
+    like,
+    open_frame,
+    read_column,
+    without_row_names,
+)
 from jcausal.diagnostics._overlap import common_area
 
 

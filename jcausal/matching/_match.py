@@ -13,6 +13,7 @@ from jcausal.data import (
     Sample,
     as_array,
     as_key,
+    as_numbers,
     check_honest,
     check_kind,
     check_object,
@@ -25,7 +26,6 @@ from jcausal.data import (
     step_key,
     to_device,
 )
-from jcausal.data._check import as_numbers
 from jcausal.matching._matcher import Matcher, Progress, Task
 from jcausal.matching._matching import Estimand, MatchError, Matching, queries_of
 from jcausal.matching._results import RESULTS, code, sentence

@@ -1,4 +1,4 @@
-"""What a user hands over as NumPy arrays: what is masked is missing, labels stay whole."""
+"""Labels of any kind, whole: ids, clusters, times and the levels of categories."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,38 +9,10 @@ import pandas as pd
 from jaxtyping import Array, Int, Shaped
 
 from jcausal.data._errors import DataError
-from jcausal.data._words import label_in_words, rows_in_words
+from jcausal.data._numbers import as_array
+from jcausal.data._words import label_in_words, label_word, rows_in_words
 
 By = str | Shaped[np.ndarray, " n"] | Shaped[Array, " n"] | pd.Series | Sequence
-WHOLE = 2**53  # float64 holds every whole number up to here
-
-
-def as_array(name: str, values: Any) -> np.ndarray:
-    """A NumPy array in which masked values are NaN or None.
-
-    **Raises:** `DataError` for sparse matrices and for rows of different lengths.
-    """
-    dense = next((word for word in ("toarray", "todense") if hasattr(values, word)), None)
-    if dense is not None:
-        raise DataError(f"{name} is a sparse {type(values).__name__}: pass it as .{dense}().")
-    if isinstance(values, list | tuple) and any(isinstance(v, np.ma.MaskedArray) for v in values):
-        values = np.ma.array(values)
-    if isinstance(values, np.ma.MaskedArray):
-        return _unmasked(values)
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{name} is no array of numbers or labels ({error}).") from error
-
-
-def _unmasked(values: np.ma.MaskedArray) -> np.ndarray:
-    """The data with NaN, or None where there is no NaN, at what is masked."""
-    hidden = np.ma.getmaskarray(values)
-    if not hidden.any():
-        return np.asarray(values.data)
-    found = values.data.copy() if values.dtype.kind == "f" else values.data.astype(object)
-    found[hidden] = np.nan if values.dtype.kind == "f" else None
-    return found
 
 
 def as_labels(name: str, values: Any) -> np.ndarray:
@@ -128,20 +100,6 @@ def missing_labels(labels: np.ndarray) -> np.ndarray:
     return np.asarray(pd.isna(labels), bool)
 
 
-def label_word(label: object) -> str:
-    """A label in words: 1 for 1.0."""
-    if isinstance(label, float | np.floating) and float(label).is_integer():
-        return str(int(label))
-    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
-
-
-def label_words(labels: np.ndarray) -> np.ndarray:
-    """Every label in words."""
-    if labels.dtype.kind != "O":
-        return labels.astype(str)
-    return np.array([label_word(v) for v in labels.tolist()], dtype=str)
-
-
 def numbered(name: str, labels: np.ndarray) -> tuple[Int[np.ndarray, " n"], list]:
     """Each label's place among the distinct ones, and these in their order; none is missing.
 
@@ -188,10 +146,3 @@ def check_one_way(
                 f"{name} holds {distinct[other]!r} and {label!r}, which read alike "
                 f"({rows_in_words(rows)}): write them in one way."
             )
-
-
-def merged(floats: np.ndarray, exact: np.ndarray) -> bool:
-    """Whether whole numbers beyond 2**53 fall together as float64."""
-    if not floats.size or not np.abs(floats).max() >= WHOLE:
-        return False
-    return np.unique(floats).size < len(set(exact.ravel().tolist()))
