@@ -112,7 +112,9 @@ def by_matching(
         effects = jc.estimate(sample, method, key=seed, throw=False)
         shared = sample.n >= LARGE  # as the command: neighbours of so many take too long
         bounds = jc.interval(effects, jc.Bootstrap() if shared else jc.AbadieImbens(), key=seed)
-        numbers = [float(getattr(bounds, name)) for name in ("estimate", "lower", "upper", "error")]
+        numbers = [
+            float(getattr(bounds, name)) for name in ("estimate", "lower", "upper", "std_error")
+        ]
         seconds = time.perf_counter() - began
         told = balance(jc.balance(sample, effects)) | (beside(effects) if honest else {})
         return Answer(*numbers, **told, matched=effects.share_matched, seconds=seconds)

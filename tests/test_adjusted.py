@@ -163,7 +163,7 @@ def test_intervals_take_the_residuals(experiment):
     same = jc.estimate(made, effects.matching, adjust=None)
     for method in (jc.AbadieImbens(target="sample"), jc.Bootstrap(target="sample", draws=200)):
         one, two = (jc.interval(e, method, key=1) for e in (effects, same))
-        close(one.error, two.error, rtol=1e-3)
+        close(one.std_error, two.std_error, rtol=1e-3)
 
 
 def test_partitions_widen_the_interval(experiment):
@@ -172,13 +172,15 @@ def test_partitions_widen_the_interval(experiment):
     runs = effects.partitions.runs
     each = [jc.interval(run, jc.AbadieImbens()) for run in runs]
     middle = np.median([float(run.att) for run in runs])
-    expected = np.median([float(i.error) ** 2 + (float(i.estimate) - middle) ** 2 for i in each])
+    expected = np.median(
+        [float(i.std_error) ** 2 + (float(i.estimate) - middle) ** 2 for i in each]
+    )
     found = jc.interval(effects, jc.AbadieImbens())
     close(found.estimate, middle, rtol=1e-6)
-    close(found.error, np.sqrt(expected), rtol=1e-5)
+    close(found.std_error, np.sqrt(expected), rtol=1e-5)
     assert "spread of partitions" in str(found)
     table = jc.interval(effects, jc.AbadieImbens(), by="without degree").to_frame()
-    assert (table["error"] > 0).all()
+    assert (table["std_error"] > 0).all()
 
 
 @pytest.mark.extended

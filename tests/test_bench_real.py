@@ -211,7 +211,7 @@ def test_every_reading_of_the_effects_has_every_interval():
     effects = jc.estimate(sample, LINEAR, key=key)
     for name, interval in coverage.BOTH.items():
         bounds = jc.interval(effects, interval)
-        wanted = [bounds.estimate, bounds.error, bounds.lower, bounds.upper, 2]
+        wanted = [bounds.estimate, bounds.std_error, bounds.lower, bounds.upper, 2]
         np.testing.assert_allclose(found[f"adjusted/{name}"], wanted, rtol=1e-5)
 
 

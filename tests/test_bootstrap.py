@@ -186,9 +186,9 @@ def test_the_error_is_that_of_the_draws_of_the_linear_form(weights):
     w = whole_weights(sample.row, sample.valid, 5, 64, weights)
     factor = dict(poisson=1, multinomial=N / (N - 1), bayesian=(N + 1) / (N - 1))[weights]
     draws = (w - 1) @ scores_by_loops(effects, "population")[0]
-    np.testing.assert_allclose(found.error, np.sqrt(factor * (draws**2).mean()), rtol=1e-3)
+    np.testing.assert_allclose(found.std_error, np.sqrt(factor * (draws**2).mean()), rtol=1e-3)
     np.testing.assert_allclose(found.estimate, effects.att)
-    np.testing.assert_allclose(found.upper - found.lower, 2 * 1.959964 * found.error, rtol=1e-4)
+    np.testing.assert_allclose(found.upper - found.lower, 2 * 1.959964 * found.std_error, rtol=1e-4)
     assert str(found).endswith(f"population average, bootstrap, 64 {weights} draws)")
 
 
@@ -205,7 +205,7 @@ def test_a_cluster_is_drawn_whole():
         found = jc.interval(effects, method, key=5)
         w = whole_weights(identity, jnp.ones(11, bool), 5, 64, weights)
         draws = (w - 1) @ sums
-        np.testing.assert_allclose(found.error, np.sqrt(factor * (draws**2).mean()), rtol=1e-3)
+        np.testing.assert_allclose(found.std_error, np.sqrt(factor * (draws**2).mean()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("weights", ["poisson", "multinomial"])
@@ -219,7 +219,7 @@ def test_with_ids_the_order_of_the_rows_changes_only_the_order_of_a_sum(weights)
         effects = jc.estimate(sample, boxes(sample, 1, estimand="att"))
         average = jc.interval(effects, jc.Bootstrap(draws=64, weights=weights), key=1)
         units = jc.interval(effects, jc.GroupBootstrap(draws=64, weights=weights), key=1)
-        errors.append((average.error, np.asarray(units.error)[np.argsort(sample.id)]))
+        errors.append((average.std_error, np.asarray(units.std_error)[np.argsort(sample.id)]))
     for a, b in zip(*errors):
         np.testing.assert_allclose(a, b, rtol=1e-3)
 
@@ -233,9 +233,9 @@ def test_under_vmap_with_traced_keys_as_one_at_a_time():
     def errors(x, t, y, key):
         sample = jc.Sample(x, t, y)
         effects = jc.estimate(sample, boxes(sample, 7, estimand="att"), effect="group")
-        whole = jnp.stack([jc.interval(effects, m, key=key).error for m in averages])
-        parts = jc.interval(effects, averages[0], by=labels, key=key).error
-        units = jc.interval(effects, jc.GroupBootstrap(draws=40), key=key).error
+        whole = jnp.stack([jc.interval(effects, m, key=key).std_error for m in averages])
+        parts = jc.interval(effects, averages[0], by=labels, key=key).std_error
+        units = jc.interval(effects, jc.GroupBootstrap(draws=40), key=key).std_error
         return whole, parts, units
 
     keys = jax.random.split(jax.random.key(3), 2)
@@ -248,7 +248,7 @@ def test_under_vmap_with_traced_keys_as_one_at_a_time():
 
     def multinomial(y):
         effects = jc.estimate(samples[0].with_outcome(y), matching)
-        return jc.interval(effects, jc.GroupBootstrap(weights="multinomial"), key=0).error
+        return jc.interval(effects, jc.GroupBootstrap(weights="multinomial"), key=0).std_error
 
     with pytest.raises(ValueError, match="multinomial weights list each group's units"):
         jax.jit(multinomial)(y[0])
@@ -284,7 +284,7 @@ def test_the_bootstrap_covers_population_and_sample_and_agrees_with_abadie_imben
         effects, truth = process(k1, half)
         found = [jc.interval(effects, method, key=k2) for method in ours + theirs]
         bounds = [
-            jnp.stack([getattr(i, end) for i in found]) for end in ("lower", "upper", "error")
+            jnp.stack([getattr(i, end) for i in found]) for end in ("lower", "upper", "std_error")
         ]
         return *bounds, effects.att, truth
 
@@ -324,9 +324,9 @@ def test_the_variance_of_a_resampled_mean_has_its_closed_form(weights):
     method = jc.GroupBootstrap(draws=4000, weights=weights)
     found = jc.interval(jc.estimate(sample, matching), method, key=2)
     mean0 = np.array(factor[:2]) * s2[:, 0]
-    np.testing.assert_allclose(found.error**2 - s2[:, 1] * 6 / 5, mean0, rtol=0.08)
+    np.testing.assert_allclose(found.std_error**2 - s2[:, 1] * 6 / 5, mean0, rtol=0.08)
     both = jc.interval(jc.estimate(sample, matching, effect="group"), method, key=2)
-    np.testing.assert_allclose(both.error**2, mean0 + factor[2] * s2[:, 1], rtol=0.08)
+    np.testing.assert_allclose(both.std_error**2, mean0 + factor[2] * s2[:, 1], rtol=0.08)
     assert not found.pooled.any() and found.target == "tau(x)"
 
 
@@ -351,7 +351,7 @@ def test_resampled_means_equal_sums_over_members_with_weights(adjust):
         means = np.average(np.tile(y[rows, None], carried.shape[1]), axis=0, weights=carried)
         if int(effects.sizes[i, 1]) > 1:
             np.testing.assert_allclose(
-                found.error[i] ** 2, means.var() + variances[i, 1], rtol=1e-3
+                found.std_error[i] ** 2, means.var() + variances[i, 1], rtol=1e-3
             )
     assert enough > 10
 
@@ -424,7 +424,7 @@ def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
             base.with_outcome(jax.random.normal(key, (120,))), matching, effect="group"
         )
         method = jc.Bootstrap(draws=100, target="sample")
-        found = jc.interval(effects, method, key=key).error ** 2
+        found = jc.interval(effects, method, key=key).std_error ** 2
         return found, effects.att, effects.variances[0]
 
     keys = jax.random.split(jax.random.key(0), 400)
@@ -441,7 +441,7 @@ def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
         np.testing.assert_allclose(effects.variances[0, arm], expected, rtol=1e-4)
     largest = 2 * np.asarray(effects.variances[0]).max()
     found = jc.interval(effects, jc.ConservativeNormal())
-    np.testing.assert_allclose(found.error[0] ** 2, largest * square.max(), rtol=1e-4)
+    np.testing.assert_allclose(found.std_error[0] ** 2, largest * square.max(), rtol=1e-4)
 
 
 def test_five_units_of_which_one_weighs_most_are_too_few():

@@ -14,7 +14,8 @@ from jcausal.cli._options import in_options
 
 ROLES = ("--treatment", "treat", "--outcome", "earnings")
 FILES = {"summary.txt", "effects.csv", "balance.csv", "effects.png", "love.png"}
-BOXES = FILES | {"matched.csv", "boxes.csv", "boxes.png"}
+FILES |= {"matched.csv", "groups.csv"}
+BOXES = FILES | {"boxes.png"}
 WRITTEN = dict.fromkeys(("ahb", "exact-ahb", "fast-ahb"), BOXES)
 WRITTEN["aipw"] = {"summary.txt", "average.csv", "units.csv"}
 

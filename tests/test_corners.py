@@ -198,12 +198,12 @@ def test_intervals_of_more_boxes_than_a_bucket_holds():
     whole = jc.interval(effects, jc.AbadieImbens())
     for label, one in ((None, jc.interval(effects, jc.Bootstrap(draws=50), key=0)), ("x", None)):
         found = one or jc.interval(effects, jc.AbadieImbens(), by=label)
-        assert np.isfinite(np.asarray(found.error)).all()
+        assert np.isfinite(np.asarray(found.std_error)).all()
     ones = jnp.ones((2100, 2))
     alone = np.asarray(boxes.scatter(ones))
     many = np.asarray(jax.vmap(boxes.spread)(jnp.stack([ones, 2 * ones])))
     np.testing.assert_allclose(many, [alone, 2 * alone], rtol=1e-6)
-    assert abs(float(whole.estimate) - 1) < 4 * float(whole.error)
+    assert abs(float(whole.estimate) - 1) < 4 * float(whole.std_error)
 
 
 def test_a_nan_at_a_member_ends_the_search():
@@ -254,7 +254,7 @@ def test_nobody_asked_for_and_nobody_matched():
         jc.match(sample.with_valid(~sample.t), jc.FastAHB(), surface=wavy)
     boxes = jc.match(sample, jc.FastAHB(min_controls=1000), surface=wavy, throw=False)
     effects = jc.estimate(sample, boxes)
-    assert np.isnan(float(jc.interval(effects, jc.AbadieImbens()).error))
+    assert np.isnan(float(jc.interval(effects, jc.AbadieImbens()).std_error))
 
 
 def test_a_matching_brings_its_own_queries():

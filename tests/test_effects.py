@@ -293,7 +293,7 @@ def test_outcomes_may_be_shifted_and_scaled(seed, shift, factor, adjusted):
     for method in (jc.AbadieImbens(), jc.AbadieImbens(target="sample"), jc.ConservativeNormal()):
         a, b = jc.interval(first, method), jc.interval(second, method)
         np.testing.assert_allclose(
-            b.error, scale * a.error, rtol=2e-2, atol=1e-3 * scale + 1e-4 * abs(shift)
+            b.std_error, scale * a.std_error, rtol=2e-2, atol=1e-3 * scale + 1e-4 * abs(shift)
         )
 
 

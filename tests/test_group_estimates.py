@@ -135,7 +135,7 @@ def test_effects_and_intervals():
     table = effects.cate(by=group)
     assert found.value == pytest.approx(table["effect"].to_numpy(), abs=1e-5)
     bounds = jc.interval(effects, jc.AbadieImbens(), by=group)
-    assert found.std_error == pytest.approx(np.asarray(bounds.error), abs=1e-6)
+    assert found.std_error == pytest.approx(np.asarray(bounds.std_error), abs=1e-6)
     first = jc.allocate(effects, jc.TopK(3), by=group, key=0)
     other = jc.allocate(bounds, jc.TopK(3), key=0)
     assert (first.chosen == other.chosen).all() and first.value.split == other.value.split

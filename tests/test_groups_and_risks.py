@@ -39,7 +39,7 @@ def test_a_row_of_the_table_is_the_interval_of_that_group_alone(effects, surface
     labels[np.flatnonzero(np.asarray(sample.t))] = ["low", "high"] * 8
     found = jc.interval(effects, method, by=labels, key=7)
     frame, table = found.to_frame(), effects.cate(labels)
-    columns = ["group", "queries", "matched", "estimate", "error", "lower", "upper"]
+    columns = ["group", "queries", "matched", "estimate", "std_error", "lower", "upper"]
     assert frame.columns.tolist() == [*columns, "pooled", "level", "target"]
     assert (frame["group"] == table["group"]).all() and (frame["queries"] == table["queries"]).all()
     assert (frame["matched"] == table["matched"]).all()
@@ -51,7 +51,7 @@ def test_a_row_of_the_table_is_the_interval_of_that_group_alone(effects, surface
         alone = jc.interval(jc.estimate(sample, matching), method, key=7)
         # lone units elsewhere change what stands in for a lone unit here, nothing else
         tolerance = 0.5 if bool(alone.pooled) else 1e-4
-        np.testing.assert_allclose(frame["error"][i], alone.error, rtol=tolerance)
+        np.testing.assert_allclose(frame["std_error"][i], alone.std_error, rtol=tolerance)
         np.testing.assert_allclose(frame["estimate"][i], alone.estimate, rtol=1e-4)
 
 
@@ -72,11 +72,11 @@ def test_labels_missing_single_and_unmatched(effects):
     assert frame["group"].tolist()[:2] == [0.0, 2.0] and np.isnan(frame["group"][2])
     assert frame["matched"].tolist() == table["matched"].tolist() == [12, 0, 1]
     np.testing.assert_allclose(frame["estimate"], table["effect"], rtol=1e-5)
-    assert frame["error"].isna().tolist() == [False, True, True]
+    assert frame["std_error"].isna().tolist() == [False, True, True]
     assert "1 without bounds: fewer than two matched queries" in str(
         jc.interval(some, jc.AbadieImbens(), by=labels)
     )
-    sample_error = jc.interval(some, jc.AbadieImbens(target="sample"), by=labels).error
+    sample_error = jc.interval(some, jc.AbadieImbens(target="sample"), by=labels).std_error
     assert np.isnan(sample_error).tolist() == [False, True, False]
 
 
@@ -129,7 +129,7 @@ def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target, adj
     form = jc.estimate(scaled, risks.matching, adjust=model)
     variance = written_out(scaled, form, 1, target, averaged(risks.sample, adjust) / by)
     found = jc.interval(risks, jc.AbadieImbens(target=target), measure="ratio")
-    np.testing.assert_allclose(found.error, np.sqrt(variance), rtol=2e-3)
+    np.testing.assert_allclose(found.std_error, np.sqrt(variance), rtol=2e-3)
     np.testing.assert_allclose(found.estimate, high / low, rtol=1e-5)
     width = np.exp(1.959964 * np.sqrt(variance))
     np.testing.assert_allclose(found.upper, high / low * width, rtol=5e-3)
@@ -139,7 +139,9 @@ def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target, adj
     )
     method = jc.Bootstrap(draws=40, target=target)
     drawn = jc.interval(risks, method, measure="ratio", key=0)
-    np.testing.assert_allclose(drawn.error, jc.interval(form, method, key=0).error, rtol=1e-3)
+    np.testing.assert_allclose(
+        drawn.std_error, jc.interval(form, method, key=0).std_error, rtol=1e-3
+    )
 
 
 def test_ratios_by_group_and_under_jit(risks):

@@ -61,7 +61,7 @@ def test_abadie_imbens_equals_the_formula(neighbors, estimand, target, integers,
     method = jc.AbadieImbens(variance_neighbors=neighbors, target=target, level=0.9)
     found = jc.interval(effects, method)
     variance = written_out(sample, effects, neighbors, target, averaged(sample, adjust))
-    np.testing.assert_allclose(found.error, np.sqrt(variance), rtol=1e-3)
+    np.testing.assert_allclose(found.std_error, np.sqrt(variance), rtol=1e-3)
     width = norm.ppf(0.95) * np.sqrt(variance)
     np.testing.assert_allclose(found.upper - found.lower, 2 * width, rtol=1e-3)
     assert found.target == f"{target} average" and "90% interval" in str(found)
@@ -91,7 +91,7 @@ def test_conservative_normal_by_hand(surface, adjust):
             s = [v.var(ddof=1) if len(v) > 1 else pooled[a] for a, v in enumerate(arms)]
             total = max(2 * s[0], 2 * s[1], sum(s)) / min(len(arms[0]), len(arms[1]))
             total += s[1] if effect == "own" else 0
-            np.testing.assert_allclose(found.error[i], np.sqrt(total), rtol=2e-3)
+            np.testing.assert_allclose(found.std_error[i], np.sqrt(total), rtol=2e-3)
             assert bool(found.pooled[i]) == (min(len(arms[0]), len(arms[1])) == 1)
     assert len(found.to_frame()) == len(groups) and found.to_frame()["target"][0] == "tau(x)"
 
@@ -111,7 +111,7 @@ def test_abadie_imbens_covers_the_average():
         method = jc.FastAHB(outcome=surface, levels=4)
         effects = jc.estimate(jc.Sample(x, t, y), method, folds=1, throw=False)
         bounds = jc.interval(effects, jc.AbadieImbens(variance_neighbors=2))
-        return (bounds.lower <= 1) & (bounds.upper >= 1), bounds.error, effects.att
+        return (bounds.lower <= 1) & (bounds.upper >= 1), bounds.std_error, effects.att
 
     covered, error, att = jax.lax.map(
         jax.jit(one), jax.random.split(jax.random.key(0), runs), batch_size=250

@@ -53,7 +53,7 @@ def test_leaf_effects_weigh_up_to_the_average(effects):
 
 def test_heterogeneity_is_cochran_s_q(effects):
     by = jc.interval(effects, jc.AbadieImbens(), by=effects.matching.leaf)
-    estimate, error = np.asarray(by.estimate, float), np.asarray(by.error, float)
+    estimate, error = np.asarray(by.estimate, float), np.asarray(by.std_error, float)
     matched = np.asarray(by.groups.matched)
     least = int(np.sort(matched)[1])  # the smallest leaf is left out
     use = (matched >= least) & (error > 0)
@@ -63,7 +63,7 @@ def test_heterogeneity_is_cochran_s_q(effects):
     found = jc.heterogeneity(by, min_queries=least)
     assert 2 <= use.sum() < use.size
     assert float(found.statistic) == pytest.approx(expected, rel=1e-4)
-    assert found.freedom == use.sum() - 1 and found.left_out == use.size - use.sum()
+    assert found.df == use.sum() - 1 and found.left_out == use.size - use.sum()
     assert float(found.p_value) == pytest.approx(chi2.sf(expected, use.sum() - 1), abs=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_the_average_s_interval_holds_the_coefficients_error(effects):
     """With every leaf's residual variance the same, V >= the error of predictions alone."""
     interval = jc.interval(effects, jc.AbadieImbens(target="sample"))
     boot = jc.interval(effects, jc.Bootstrap(target="sample"), key=0)
-    ratio = float(interval.error) / float(boot.error)
+    ratio = float(interval.std_error) / float(boot.std_error)
     assert 0.6 < ratio < 1.6
     assert float(interval.lower) < 2 < float(interval.upper)
 
@@ -106,7 +106,7 @@ def test_the_variance_by_hand(effects, target):
         expected = (coefficient**2 * noise).sum()
     found = jc.interval(effects, jc.AbadieImbens(target=target))
     assert float(found.estimate) == pytest.approx(ite.mean(), abs=1e-4)
-    assert float(found.error) == pytest.approx(expected**0.5, rel=1e-3)
+    assert float(found.std_error) == pytest.approx(expected**0.5, rel=1e-3)
 
 
 @pytest.mark.extended
@@ -124,7 +124,7 @@ def test_leaves_as_small_as_their_regression_have_no_variance():
     @jax.jit
     def traced(x, y):
         found = jc.estimate(jc.Sample(x, t[rows], y), method, throw=False)
-        return found.att, jc.interval(found, jc.AbadieImbens()).error
+        return found.att, jc.interval(found, jc.AbadieImbens()).std_error
 
     att, error = traced(jnp.asarray(x[rows]), jnp.asarray(y[rows]))
     np.testing.assert_allclose(att, effects.att, atol=1e-3)
@@ -141,14 +141,14 @@ def test_under_jit_it_gives_what_the_host_gives():
     def ite(x, y):
         found = jc.estimate(jc.Sample(x, t, y), method, throw=False)
         interval = jc.interval(found, jc.AbadieImbens())
-        return found.ite, found.matching.extrapolated, interval.error
+        return found.ite, found.matching.extrapolated, interval.std_error
 
     found, outside, error = ite(jnp.asarray(x), jnp.asarray(y))
     assert len(np.unique(effects.matching.leaf)) > 2
     np.testing.assert_allclose(np.asarray(found)[t], effects.ite, atol=2e-3)
     np.testing.assert_array_equal(np.asarray(outside)[t], effects.matching.extrapolated)
     assert np.isnan(np.asarray(found)[~t]).all()
-    np.testing.assert_allclose(error, jc.interval(effects, jc.AbadieImbens()).error, rtol=1e-3)
+    np.testing.assert_allclose(error, jc.interval(effects, jc.AbadieImbens()).std_error, rtol=1e-3)
 
 
 @pytest.mark.extended

@@ -183,7 +183,7 @@ def test_honest_matching_cross_fits_and_says_so():
     for i in np.flatnonzero(pairs.matched):
         rows, _ = pairs.group(i)
         assert (np.asarray(pairs.fold)[rows] == int(pairs.query_fold[i])).all()
-    assert jc.interval(honest, jc.AbadieImbens()).error > 0
+    assert jc.interval(honest, jc.AbadieImbens()).std_error > 0
 
 
 class Stopping(jc.solvers.SolverPool):

@@ -164,7 +164,7 @@ def test_frames_are_of_the_callers_kind(row, kind):
 
 
 @every
-def test_bad_input_is_one_sentence(row):
+def test_bad_input_is_one_sentence(row, unchecked):
     data = sample_of()
     with pytest.raises(jc.DataError, match="the sample has no outcome"):
         jc.estimate(sample_of(y=False), row.make(), key=0)

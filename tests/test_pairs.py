@@ -115,7 +115,7 @@ def test_intervals_balance_and_pictures_apply(pairs):
     drawn = jc.interval(effects, jc.Bootstrap(draws=500), key=0)
     for bounds in (normal, drawn):
         assert float(bounds.lower) < float(effects.att) < float(bounds.upper)
-    assert 0.5 < float(normal.error / drawn.error) < 2
+    assert 0.5 < float(normal.std_error / drawn.std_error) < 2
     table = jc.balance(sample, pairs)
     weight = np.asarray(pairs.matched_weights())
     t = np.asarray(sample.t)

@@ -30,8 +30,8 @@ def block(seed, treated=1, effect=3.0, noise=0.3):
 def test_own_errors_are_those_of_the_method():
     found = jc.complete(switching(0), jc.UnitMeans())
     units = jc.interval(found, jc.OwnErrors(level=0.9), by="unit")
-    np.testing.assert_array_equal(units.error, found.std_errors.unit)
-    np.testing.assert_allclose(units.upper - units.estimate, 1.6449 * units.error, rtol=1e-4)
+    np.testing.assert_array_equal(units.std_error, found.std_errors.unit)
+    np.testing.assert_allclose(units.upper - units.estimate, 1.6449 * units.std_error, rtol=1e-4)
     average = jc.interval(found, jc.OwnErrors())
     assert float(average.estimate) == pytest.approx(float(found.ate))
     assert average.target == "average over cells" and "unit means" in str(average)
@@ -47,7 +47,7 @@ def test_the_jackknife_is_its_formula():
     found = jc.complete(panel, jc.UnitMeans())
     theta = np.asarray(found.unit_effect, float)
     bounds = jc.interval(found, jc.PanelJackknife())
-    assert float(bounds.error) == pytest.approx(theta.std(ddof=1) / np.sqrt(N), rel=1e-3)
+    assert float(bounds.std_error) == pytest.approx(theta.std(ddof=1) / np.sqrt(N), rel=1e-3)
     times = jc.interval(found, jc.PanelJackknife(blocks=6), by="time")
     np.testing.assert_allclose(times.estimate, found.time_effect, rtol=1e-5)
     units = jc.interval(found, jc.PanelJackknife(over="times", blocks=10), by="unit")
@@ -57,9 +57,9 @@ def test_the_jackknife_is_its_formula():
         again.append(jc.complete(panel.take_times(kept), jc.UnitMeans()).unit_effect)
     again = np.stack(again).astype(float)
     expected = np.sqrt(0.9 * ((again - again.mean(0)) ** 2).sum(0))
-    np.testing.assert_allclose(units.error, expected, rtol=1e-3)
+    np.testing.assert_allclose(units.std_error, expected, rtol=1e-3)
     own = np.asarray(found.std_errors.unit)
-    assert 0.7 < np.median(np.asarray(units.error) / own) < 1.3
+    assert 0.7 < np.median(np.asarray(units.std_error) / own) < 1.3
 
 
 def test_the_bootstrap_draws_units():
@@ -67,9 +67,9 @@ def test_the_bootstrap_draws_units():
     found = jc.complete(switching(2), jc.UnitMeans())
     theta = np.asarray(found.unit_effect, float)
     bounds = jc.interval(found, jc.PanelBootstrap(draws=200), key=0)
-    assert float(bounds.error) == pytest.approx(theta.std() / np.sqrt(N), rel=0.2)
+    assert float(bounds.std_error) == pytest.approx(theta.std() / np.sqrt(N), rel=0.2)
     again = jc.interval(found, jc.PanelBootstrap(draws=200), key=0)
-    assert float(again.error) == float(bounds.error)
+    assert float(again.std_error) == float(bounds.std_error)
 
 
 def test_what_cannot_be_drawn_is_refused():

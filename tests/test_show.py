@@ -88,16 +88,16 @@ def test_intervals_by_group_print_their_table(results):
     """Numbers as `to_frame` has them, labels as they are; what is not there is "none"."""
     found = results["groups"][0]
     _, names, *rows = [line.split() for line in str(found).split("\n")]
-    assert names == ["group", "matched", "estimate", "error", "lower", "upper"]
+    assert names == ["group", "matched", "estimate", "std_error", "lower", "upper"]
     for said, row in zip(rows, found.to_frame().itertuples(), strict=True):
         assert said[:4] == [str(row.group), str(row.matched), "of", str(row.queries)]
-        words = [jc.data.number_in_words(v) for v in (row.estimate, row.error)]
+        words = [jc.data.number_in_words(v) for v in (row.estimate, row.std_error)]
         assert said[4:] == [*words, *map(jc.data.number_in_words, (row.lower, row.upper))]
 
 
 def test_many_groups_print_the_first_and_many_queries_their_range():
     estimate = jnp.array([-1.5, np.nan, *np.linspace(0, 2, 23)])
-    numbers = dict(estimate=estimate, error=estimate, lower=estimate - 1, upper=estimate + 1)
+    numbers = dict(estimate=estimate, std_error=estimate, lower=estimate - 1, upper=estimate + 1)
     numbers |= dict(pooled=jnp.zeros(25, bool), level=0.95, target="tau(x)", method="mine")
     assert str(jc.inference.Interval(**numbers)).endswith(
         " of tau(x) (mine); estimates from -1.5 to 2"

@@ -196,7 +196,7 @@ class GroupEstimates(Shown, eqx.Module):
                 f"{unmatched.size} of {len(table.groups.label)} groups have no matched query "
                 f"(first {listed}): leave them out with query=, or merge them."
             )
-        found = cls(table.estimate, std_error=table.error, label=table.groups.label)
+        found = cls(table.estimate, std_error=table.std_error, label=table.groups.label)
         return _of_kind(found, table.home)
 
     @classmethod

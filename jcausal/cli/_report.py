@@ -76,7 +76,7 @@ def tables(results: Results, text: str, *, parquet: bool) -> dict[str, Writer]:
     """The summary and the tables: a name, and a function that writes it to a path."""
     matching, rows = results.effects.matching, results.effects.to_frame()
     if results.units is not None:
-        rows = rows.join(results.units.to_frame()[["error", "lower", "upper", "pooled"]])
+        rows = rows.join(results.units.to_frame()[["std_error", "lower", "upper", "pooled"]])
     found = dict(effects=rows, balance=results.balance.reset_index())
     found |= dict(matched=matching.to_frame(), groups=matching.describe_frame())
     for name, table in results.groups.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, Shown, check_share, number_in_words, on_host
+from jcausal.data import Sample, Shown, check_share, like, number_in_words, on_host
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
@@ -89,6 +89,10 @@ class Average(Shown, eqx.Module):
 
     def _said(self) -> str:
         return self.summary()
+
+    def to_frame(self) -> Any:
+        """One row: estimand, average, std_error, lower, upper; of the sample's kind of frame."""
+        return like(self.sample.home, self._shown())
 
     def _shown(self) -> pd.DataFrame:
         low, high = (float(v) for v in self.bounds())

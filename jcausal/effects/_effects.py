@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import By, Shown, column, like, to_device
+from jcausal.data import By, column, like, to_device
 from jcausal.effects import _frames, _words
 from jcausal.effects._formulas import first_columns
 from jcausal.effects._of_groups import EffectsOfGroups, Partitions
@@ -17,7 +17,7 @@ from jcausal.matching import EffectKind, Matching, Prognosis, foretell
 from jcausal.surfaces import ResponseSurface
 
 
-class Effects(EffectsOfGroups, Shown):
+class Effects(EffectsOfGroups):
     """What the treatment did, for every query and on average. Made by `jc.estimate`.
 
     `effect` tells how a query's effect is formed: "own" = its own outcome against the mean of the

@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     Sample,
+    Shown,
     added,
     column,
     difference,
@@ -49,7 +50,7 @@ class Partitions(eqx.Module):
         return float(self.average.min()), float(self.average.max())
 
 
-class EffectsOfGroups(eqx.Module):
+class EffectsOfGroups(Shown, eqx.Module):
     """All that can be computed of effects; `Effects`, the only kind, adds the words and frames.
 
     Its docstring explains the fields.

@@ -1,12 +1,21 @@
 """Residuals of outcomes from what a model foretells, and how much of the outcome it explains."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, Values, on_host
 from jcausal.matching import Prognosis
 from jcausal.surfaces import counted, share_explained
+
+
+class Outcomes(NamedTuple):
+    """By unit (n,): the outcome, the arm, whether it counts, its sampling weight."""
+
+    y: Float[Array, " n"]
+    t: Bool[Array, " n"]
+    use: Bool[Array, " n"]
+    weight: Float[Array, " n"]
 
 
 def residuals(sample: Sample, fold: Int[Array, " n"], prognosis: Prognosis) -> Float[Array, " n"]:
@@ -31,7 +40,8 @@ def drift_of(
 ) -> Float[Array, " q"]:
     """Mean prediction in the arm of the partners minus the query's own, over the outcome's sd."""
     assert sample.y is not None
-    return _drift(sample.y, sample.weight, sample.valid, own, foretold, treated, matched)
+    about = Outcomes(sample.y, sample.t, sample.valid, sample.weight)
+    return _drift(about, own, foretold, treated, matched)
 
 
 def explained(
@@ -39,8 +49,8 @@ def explained(
 ) -> Float[Array, "k 2"]:
     """R2 of each fold's surface by arm, on the rows of that fold (see `ResponseSurface.r2`)."""
     assert sample.y is not None
-    use = counted(sample)
-    return _explained(sample.y, sample.t, use, sample.weight, fold, prognosis.units, folds)
+    about = Outcomes(sample.y, sample.t, counted(sample), sample.weight)
+    return _explained(about, fold, prognosis.units, folds)
 
 
 def _filled(lib: Any, values: Values, units: Values, use: Values) -> Any:
@@ -78,16 +88,15 @@ def _of_queries(
 @on_host
 def _drift(
     lib: Any,
-    y: Float[Array, " n"],
-    weight: Float[Array, " n"],
-    valid: Bool[Array, " n"],
+    about: Outcomes,
     own: Float[Array, "q 2"],
     foretold: Float[Array, "q 2"],
     treated: Bool[Array, " q"],
     matched: Bool[Array, " q"],
 ) -> Float[Array, " q"]:
     gap = foretold - own
-    gap = lib.where(treated, gap[:, 0], gap[:, 1]) / outcome_sd(lib, y, lib.where(valid, weight, 0))
+    sd = outcome_sd(lib, about.y, lib.where(about.use, about.weight, 0))
+    gap = lib.where(treated, gap[:, 0], gap[:, 1]) / sd
     return lib.where(matched, gap, lib.nan)
 
 
@@ -102,13 +111,11 @@ def outcome_sd(lib: Any, y: Float[Values, " n"], weight: Float[Values, " n"]) ->
 @on_host
 def _explained(
     lib: Any,
-    y: Float[Array, " n"],
-    t: Bool[Array, " n"],
-    use: Bool[Array, " n"],
-    weight: Float[Array, " n"],
+    about: Outcomes,
     fold: Int[Array, " n"],
     units: Float[Array, "n 2"],
     folds: int,
 ) -> Float[Array, "k 2"]:
+    y, t, use, weight = about
     parts = [share_explained(lib, units, y, t, use & (fold == k), weight) for k in range(folds)]
     return lib.stack(parts)

@@ -80,7 +80,7 @@ def _check_interval(effects: EffectsOfGroups, interval: Any) -> None:
     ratio = str(interval.target).endswith("ratio")
     own = float(effects.risk_ratio if ratio else effects.average)
     told = float(interval.estimate)
-    scale = abs(own) + np.nan_to_num(float(interval.error))
+    scale = abs(own) + np.nan_to_num(float(interval.std_error))
     if np.isfinite([own, told]).all() and abs(own - told) > 1e-3 * scale:
         raise ValueError(
             f"interval is of other effects: its estimate is {number_in_words(told)}, that of these "
@@ -90,7 +90,7 @@ def _check_interval(effects: EffectsOfGroups, interval: Any) -> None:
 
 def _error(interval: object) -> float:
     """The standard error of an interval of the average; NaN where there is none."""
-    error = np.asarray(getattr(interval, "error", np.nan), float)
+    error = np.asarray(getattr(interval, "std_error", np.nan), float)
     of_average = str(getattr(interval, "target", "")).endswith("average")
     return float(error) if of_average and error.ndim == 0 else float("nan")
 

@@ -1,7 +1,7 @@
 """Intervals for averages: Abadie and Imbens' variance for matching with replacement."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -143,19 +143,19 @@ def noise_variance(
     **Raises:** ValueError when an arm with wanted units has too few.
     """
     features = _standardised(sample.x, sample.valid, sample.schema)
-    columns = features, sample.t, y, sample.valid
-    if is_traced(columns, wanted):
-        found = _residuals(*columns, jnp.arange(sample.n), neighbors)
+    units = _Neighborhood(features, sample.t, y, sample.valid)
+    if is_traced(units, wanted):
+        found = _residuals(units, jnp.arange(sample.n), neighbors)
         return jnp.where(wanted, found, 0)
     _check_neighbors(sample, neighbors, wanted)
     rows = np.flatnonzero(np.asarray(wanted))
     out = np.zeros(sample.n, features.dtype)
     wide = bucket(sample.n)
-    columns = [to_device(pad_rows(np.asarray(a), wide)) for a in columns]
+    units = _Neighborhood(*(to_device(pad_rows(np.asarray(a), wide)) for a in units))
     for first in range(0, rows.size, ROWS):
         some = rows[first : first + ROWS]
         asked = np.pad(some, (0, min(wide, ROWS) - some.size), mode="edge")
-        out[some] = np.asarray(_residuals(*columns, asked, neighbors))[: some.size]
+        out[some] = np.asarray(_residuals(units, asked, neighbors))[: some.size]
     return to_device(out)
 
 
@@ -170,6 +170,15 @@ def _check_neighbors(sample: Sample, neighbors: int, wanted: Bool[Array, " n"]) 
                 f"there {units}, too few for a variance from the nearest {neighbors} of the same "
                 f"arm: give more {word} units{fewer}."
             )
+
+
+class _Neighborhood(NamedTuple):
+    """Units among which neighbours are looked for: features, arm, outcome, validity."""
+
+    features: Float[Array, "n f"]
+    t: Bool[Array, " n"]
+    y: Float[Array, " n"]
+    valid: Bool[Array, " n"]
 
 
 @on_host
@@ -190,15 +199,13 @@ def _standardised(
 
 @partial(jax.jit, static_argnames=("neighbors", "max_bytes"))
 def _residuals(
-    features: Float[Array, "n f"],
-    t: Bool[Array, " n"],
-    y: Float[Array, " n"],
-    valid: Bool[Array, " n"],
+    units: _Neighborhood,
     rows: Int[Array, " r"],
     neighbors: int,
     max_bytes: int = 2**26,
 ) -> Float[Array, " r"]:
     """J/(J+1) (y - mean of the neighbours)^2, J counting all that tie; in blocks of rows."""
+    features, t, y, valid = units
     centre = y - jnp.where(valid, y, 0).sum() / valid.sum()
     n = y.shape[0]
 

@@ -12,7 +12,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import By, add_at, is_traced, on_host, to_device
 from jcausal.effects import Effects, group_codes
-from jcausal.inference._interval import Groups, Interval, IntervalMethod, normal_interval
+from jcausal.inference._interval import (
+    About,
+    Groups,
+    Interval,
+    IntervalMethod,
+    Target,
+    normal_interval,
+)
 from jcausal.matching import RESULTS, code
 
 Measure = Literal["difference", "ratio"]
@@ -117,7 +124,7 @@ def average_interval(
         return shown
     runs = cast(tuple[Effects, ...], effects.partitions.runs)
     each = [_one_partition(run, method, by, measure, key) for run in runs]
-    errors, estimates = [one.error for one in each], [one.estimate for one in each]
+    errors, estimates = [one.std_error for one in each], [one.estimate for one in each]
     variance = _over_partitions(errors, estimates, shown.estimate, measure)
     return _with_variance(shown, variance, measure)
 
@@ -149,11 +156,13 @@ def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measu
         middle,
         variance,
         shown.pooled,
-        shown.level,
-        shown.target,
-        f"{shown.method}, spread of partitions included",
+        About(
+            shown.level,
+            shown.target,
+            f"{shown.method}, spread of partitions included",
+            shown.absent,
+        ),
         shown.groups,
-        shown.absent,
     )
     return made if measure == "difference" else _exponentiated(made)
 
@@ -194,17 +203,9 @@ def _one_partition(
     if queries.groups is None:
         estimate, variance, pooled = (_only(a) for a in (estimate, variance, pooled))
     kind = "average" if measure == "difference" else "risk ratio"
-    target = f"{method.target} {kind}"
-    made = normal_interval(
-        estimate,
-        variance,
-        pooled,
-        method.level,
-        target,  # type: ignore[arg-type]
-        method.words,
-        queries.groups,
-        FEW,
-    )
+    target = cast(Target, f"{method.target} {kind}")
+    about = About(method.level, target, method.words, FEW)
+    made = normal_interval(estimate, variance, pooled, about, queries.groups)
     return made if measure == "difference" else _exponentiated(made)
 
 

@@ -14,7 +14,7 @@ from jcausal.data import as_key, is_traced, on_host
 from jcausal.effects import Effects
 from jcausal.inference._average import AverageMethod, Form, Variance
 from jcausal.inference._drawn import drawn_from, random_signs
-from jcausal.inference._linear_form import parts_of, scores_of, stand_in_of
+from jcausal.inference._linear_form import QueryGaps, parts_of, scores_of
 from jcausal_kernels import bootstrap_sums
 
 Weights = Literal["poisson", "multinomial", "bayesian"]
@@ -102,16 +102,14 @@ class Bootstrap(AverageMethod):
         key = as_key(key, "jc.Bootstrap")
         key_of_weights, key_of_signs = (jax.random.fold_in(key, i) for i in (0, 1))
         sample, whole = effects.sample, parts_of(effects, share)
-        stand_in = stand_in_of(effects, whole, self.target)
         drawn = drawn_from(sample)
         sign = random_signs(sample, drawn, key_of_signs)
+        lone = LoneUnits(stand_in_of(effects, whole, self.target), sign)
 
         def of_form(form: Form) -> tuple[Array, Array]:
             parts = whole if _same(form.share, share) else parts_of(effects, form.share)
-            query, gap = effects.matching.query, form.gap(effects)
-            scores, pooled = scores_of(
-                parts, form.scale, sample.t, stand_in, sign, query, gap, self.target
-            )
+            queries = QueryGaps(effects.matching.query, form.gap(effects))
+            scores, pooled = scores_of(parts, form.scale, sample.t, lone, queries, self.target)
             sums = bootstrap_sums(
                 *drawn.named(scores), key_of_weights, draws=self.draws, weights=self.weights
             )

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import is_traced, on_host
 from jcausal.effects import Effects
-from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
+from jcausal.inference._interval import About, Interval, IntervalMethod, normal_interval
 
 
 class ConservativeNormal(IntervalMethod):
@@ -44,9 +44,8 @@ class ConservativeNormal(IntervalMethod):
         rows = query if effects.effect == "own" else None
         smaller = effects.effective if self.scale == "smaller arm" else None
         total = _largest(variance, smaller, rows, treated, effects.matched)
-        return normal_interval(
-            effects.ite, total, pooled, self.level, "tau(x)", "conservative normal"
-        )
+        about = About(self.level, "tau(x)", "conservative normal")
+        return normal_interval(effects.ite, total, pooled, about)
 
 
 @on_host
@@ -110,7 +109,7 @@ def _pooled(
     """Variances, which are pooled, and the arms in which there is nothing to pool."""
     matched = matched[:, None]
     usable, alone = ~lib.isnan(own) & matched, alone & matched
-    freedom = lib.where(usable, effective - 1, 0)
-    total = lib.where(usable.any(0), freedom.sum(0), 1)
-    pool = (lib.where(usable, own, 0) * freedom).sum(0) / total
+    df = lib.where(usable, effective - 1, 0)
+    total = lib.where(usable.any(0), df.sum(0), 1)
+    pool = (lib.where(usable, own, 0) * df).sum(0) / total
     return lib.where(alone, pool, own), alone.any(1), alone.any(0) & ~usable.any(0)

@@ -14,7 +14,7 @@ from jcausal.data import as_key, bucket, first_rows, is_traced, on_host, pad_row
 from jcausal.effects import Effects
 from jcausal.inference._bootstrap import Weights, check_draws
 from jcausal.inference._conservative import check_groups, own_or_pooled
-from jcausal.inference._interval import Interval, IntervalMethod, normal_interval
+from jcausal.inference._interval import About, Interval, IntervalMethod, normal_interval
 from jcausal.matching import EffectKind
 from jcausal_kernels import resampling_weights
 
@@ -87,10 +87,12 @@ class GroupBootstrap(IntervalMethod):
             effects.ite,
             total,
             pooled,
-            self.level,
-            "tau(x)",
-            f"group bootstrap, {self.draws:,} {self.weights} draws",
-            absent=f"fewer than {LEAST} {_units(effects)} in an arm of the group {USED}",
+            About(
+                self.level,
+                "tau(x)",
+                f"group bootstrap, {self.draws:,} {self.weights} draws",
+                f"fewer than {LEAST} {_units(effects)} in an arm of the group {USED}",
+            ),
         )
 
 

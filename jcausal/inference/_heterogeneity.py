@@ -17,7 +17,7 @@ class Heterogeneity(NamedTuple):
     """
 
     statistic: float
-    freedom: int
+    df: int
     p_value: float
     groups: int
     left_out: int
@@ -26,7 +26,7 @@ class Heterogeneity(NamedTuple):
         """In one line."""
         out = f", {self.left_out} left out" if self.left_out else ""
         return (
-            f"chi2 {self.statistic:.4g} on {self.freedom} degrees of freedom, p {self.p_value:.3g} "
+            f"chi2 {self.statistic:.4g} on {self.df} degrees of freedom, p {self.p_value:.3g} "
             f"({self.groups} groups{out})"
         )
 
@@ -57,7 +57,7 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
         >>> import jcausal as jc
         >>> effects = jc.estimate(jc.datasets.lalonde("psid"), jc.M5Model())
         >>> table = jc.interval(effects, jc.AbadieImbens(), by=effects.matching.leaf)
-        >>> jc.heterogeneity(table).freedom >= 1
+        >>> jc.heterogeneity(table).df >= 1
         True
     """
     pass_ = "pass jc.interval(effects, method, by=...)"
@@ -65,7 +65,7 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
     if interval.groups is None:
         raise ValueError(f"heterogeneity compares groups: {pass_}.")
     min_queries = check_count("min_queries", min_queries, least=0)
-    estimate, error = (np.asarray(a, float) for a in (interval.estimate, interval.error))
+    estimate, error = (np.asarray(a, float) for a in (interval.estimate, interval.std_error))
     enough = np.asarray(interval.groups.matched) >= min_queries
     use = enough & np.isfinite(estimate) & np.isfinite(error) & (error > 0)
     count = int(use.sum())

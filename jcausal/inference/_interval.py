@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -44,17 +44,26 @@ class Groups(eqx.Module):
     label: tuple = eqx.field(static=True)
 
 
+class About(NamedTuple):
+    """What an interval is: its level, what it covers, the method's name, why bounds may miss."""
+
+    level: float
+    target: Target
+    method: str
+    absent: str = ""
+
+
 class Interval(Shown, eqx.Module):
     """Estimates with a lower and an upper bound: of the average (), of queries or groups (q,).
 
-    `target` says what is covered; `error` is the standard error (for a ratio, of its logarithm);
+    `target` says what is covered; `std_error` is for a ratio that of its logarithm;
     `pooled` marks estimates for which a group holds too few units for a variance of its own;
     `groups` names the groups of a table of averages; `absent` says why an estimate may have no
     bounds (NaN); `home` is the kind of frame that the sample was read from.
     """
 
     estimate: Float[Array, "*q"]
-    error: Float[Array, "*q"]
+    std_error: Float[Array, "*q"]
     lower: Float[Array, "*q"]
     upper: Float[Array, "*q"]
     pooled: Bool[Array, "*q"]
@@ -103,7 +112,7 @@ class Interval(Shown, eqx.Module):
         shown = rows.head(LINES)[["group", "matched"]].copy()
         shown["matched"] = [f"{m} of {q}" for m, q in zip(shown["matched"], rows["queries"])]
         shown["group"] = [label_in_words(label) for label in shown["group"]]
-        for name in ("estimate", "error", "lower", "upper"):
+        for name in ("estimate", "std_error", "lower", "upper"):
             shown[name] = [
                 number_in_words(float(v)) if np.isfinite(v) else "none"
                 for v in rows[name].head(LINES)
@@ -119,7 +128,7 @@ class Interval(Shown, eqx.Module):
         return like(self.home, self._shown())
 
     def _shown(self) -> pd.DataFrame:
-        names = ("estimate", "error", "lower", "upper", "pooled")
+        names = ("estimate", "std_error", "lower", "upper", "pooled")
         columns = {name: np.atleast_1d(np.asarray(getattr(self, name))) for name in names}
         if self.groups is not None:
             counts = {
@@ -161,12 +170,21 @@ def normal_interval(
     estimate: Float[Array, "*q"],
     variance: Float[Array, "*q"],
     pooled: Bool[Array, "*q"],
-    level: float,
-    target: Target,
-    method: str,
+    about: About,
     groups: Groups | None = None,
-    absent: str = "",
 ) -> Interval:
     """Estimate plus and minus the normal quantile times the standard error."""
-    error, lower, upper = _bounds(estimate, variance, NormalDist().inv_cdf(0.5 + level / 2))
-    return Interval(estimate, error, lower, upper, pooled, level, target, method, groups, absent)
+    quantile = NormalDist().inv_cdf(0.5 + about.level / 2)
+    std_error, lower, upper = _bounds(estimate, variance, quantile)
+    return Interval(
+        estimate,
+        std_error,
+        lower,
+        upper,
+        pooled,
+        about.level,
+        about.target,
+        about.method,
+        groups,
+        about.absent,
+    )

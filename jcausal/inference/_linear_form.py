@@ -48,6 +48,20 @@ def parts_of(effects: Effects, share: Float[Array, " q"]) -> Parts:
     return _added_up(groups, y, share, sums, single, effects.effect)
 
 
+class LoneUnits(NamedTuple):
+    """What stands in for units that are alone: a residual of each arm (2,), a sign (n,) each."""
+
+    stand_in: Float[Array, " 2"]
+    sign: Float[Array, " n"]
+
+
+class QueryGaps(NamedTuple):
+    """The queries' rows (q,), and how far the effect of each is from the average, by its share."""
+
+    row: Int[Array, " q"]
+    gap: Float[Array, " q"]
+
+
 class _Groups(NamedTuple):
     """What is asked of the groups: totals, lifts, who is alone; and their queries."""
 
@@ -180,21 +194,19 @@ def scores_of(
     parts: Parts,
     scale: Float[Array, " 2"],
     t: Bool[Array, " n"],
-    stand_in: Float[Array, " 2"],
-    random_sign: Float[Array, " n"],
-    query: Int[Array, " q"],
-    gap: Float[Array, " q"],
+    lone: LoneUnits,
+    queries: QueryGaps,
     target: Literal["population", "sample"],
 ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
     """s_k of every unit, and whether a pooled residual had a part in it."""
-    side = lib.where(parts.residual == 0, random_sign, lib.sign(parts.residual))
-    scores = parts.residual + side * parts.lone * stand_in[t.astype(lib.int32)]
+    side = lib.where(parts.residual == 0, lone.sign, lib.sign(parts.residual))
+    scores = parts.residual + side * parts.lone * lone.stand_in[t.astype(lib.int32)]
     scores = scores * lib.where(t, scale[1], -scale[0])
     if target == "sample":
         return scores, (parts.lone > 0).any()
     left = lib.sqrt(lib.maximum(parts.total**2 - parts.single, 0)) - parts.own
     kept = lib.maximum(left, 0) / lib.where(parts.total > 0, parts.total, 1)
-    scores = scores * kept + add_at(lib, t.shape[0], query, gap)
+    scores = scores * kept + add_at(lib, t.shape[0], queries.row, queries.gap)
     return scores, ((parts.lone > 0) & (kept > 0.01)).any()
 
 

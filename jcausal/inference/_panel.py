@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jcausal.data import Options, as_key
-from jcausal.inference._interval import Interval, Target, normal_interval
+from jcausal.inference._interval import About, Interval, Target, normal_interval
 from jcausal.panels import Assignment, Completion, CompletionWarning, Panel, complete
 
 PanelBy = Literal["unit", "time"]
@@ -242,7 +242,7 @@ def _normal(
     quantity = _quantity(found, by)
     estimate = quantity.of(found)
     none = jnp.zeros(estimate.shape, bool)
-    return normal_interval(estimate, variance, none, level, quantity.target, words, absent=absent)
+    return normal_interval(estimate, variance, none, About(level, quantity.target, words, absent))
 
 
 def _check_units(facts: Assignment, by: PanelBy | None) -> None:

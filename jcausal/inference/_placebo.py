@@ -22,7 +22,7 @@ from jcausal.data import (
     step_key,
     to_device,
 )
-from jcausal.inference._interval import Interval, normal_interval
+from jcausal.inference._interval import About, Interval, normal_interval
 from jcausal.inference._panel import run_again
 from jcausal.panels import Completion, Panel, check_pattern
 
@@ -96,9 +96,8 @@ class Placebos(Shown, eqx.Module):
         variance = to_device(np.asarray(self.std_error**2, self.own.dtype))
         words = f"{self._count_words} over {self.over}"
         none = to_device(np.zeros((), bool))
-        target = "average over treated cells"
-        absent = "fewer than two placebos"
-        found = normal_interval(self.own, variance, none, level, target, words, absent=absent)
+        about = About(level, "average over treated cells", words, "fewer than two placebos")
+        found = normal_interval(self.own, variance, none, about)
         return dataclasses.replace(found, home=self.found.panel.home)
 
     def to_frame(self) -> Any:

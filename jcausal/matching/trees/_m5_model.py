@@ -45,7 +45,7 @@ class M5Model(TreeMatcher):
 
         >>> import jcausal as jc
         >>> effects = jc.estimate(jc.datasets.lalonde("psid"), jc.M5Model())
-        >>> bool(jc.interval(effects, jc.AbadieImbens()).error > 0)
+        >>> bool(jc.interval(effects, jc.AbadieImbens()).std_error > 0)
         True
     """
 
