@@ -43,7 +43,10 @@ def train():
     return sample_of(table(120, 0), "x", "z", "g", categorical=["g"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    ["ridge", *(pytest.param(m, marks=pytest.mark.extended) for m in ("boosted", "mlp", "tree"))],
+)
 def test_columns_in_another_order_are_found_by_name(train, name):
     surface = jc.fit(train, MODELS[name], key=0)
     frame = table(40, 1)
@@ -58,7 +61,10 @@ def test_columns_in_another_order_are_found_by_name(train, name):
     assert name == "mlp" or float(surface.r2(same)[0]) > 0.7
 
 
-@pytest.mark.parametrize("name", ["ridge", "boosted", "mlp", "tree"])
+@pytest.mark.parametrize(
+    "name",
+    ["ridge", *(pytest.param(m, marks=pytest.mark.extended) for m in ("boosted", "mlp", "tree"))],
+)
 def test_levels_are_found_by_their_labels(train, name):
     surface = jc.fit(train, MODELS[name], key=0)
     fewer = table(40, 1, levels=("a", "c"))
@@ -75,6 +81,7 @@ def test_levels_are_found_by_their_labels(train, name):
     np.testing.assert_allclose(one, wide[:, [0, 2]], atol=1e-5)
 
 
+@pytest.mark.extended
 def test_every_verb_finds_the_columns(train):
     """Before, f0 of (z, x) stood for f0 of (x, z), without a word."""
     frame = table(60, 2)

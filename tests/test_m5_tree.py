@@ -109,6 +109,7 @@ def test_planted_thresholds_are_found():
     assert np.abs(cuts + 0.3).min() < 0.02
 
 
+@pytest.mark.extended
 def test_rows_and_monotone_scales_do_not_matter():
     """The reductions look at ranks only; a regression sees a linear map of all covariates."""
     x, t, y = draw(4)

@@ -339,7 +339,11 @@ def test_numbers_that_are_none():
 
 @pytest.mark.parametrize(
     "matcher",
-    [jc.AHB(), jc.M5Model(jc.M5Tree(max_depth=1)), jc.M5Match(tree=jc.M5Tree(max_depth=1))],
+    [
+        jc.AHB(),
+        pytest.param(jc.M5Model(jc.M5Tree(max_depth=1)), marks=pytest.mark.extended),
+        pytest.param(jc.M5Match(tree=jc.M5Tree(max_depth=1)), marks=pytest.mark.extended),
+    ],
 )
 def test_a_query_is_named_by_its_number_from_either_end(matcher):
     surface = FLAT if isinstance(matcher, jc.AHB) else None

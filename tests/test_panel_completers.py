@@ -16,6 +16,7 @@ N, M = 24, 30
 SPECTRAL = [jc.RowScaledSpectral(rank=3), jc.USVT(eta=0.05, bounds=(-2, 3), variance=0.05)]
 SWITCHING = [*SPECTRAL, jc.MCNNM(penalty=0.03, cells="all")]
 METHODS = [*SWITCHING, jc.TwoWayFixedEffects()]
+QUICK = [*(pytest.param(m, marks=pytest.mark.extended) for m in SWITCHING), METHODS[-1]]
 
 
 def name(value):
@@ -224,6 +225,7 @@ def test_the_path_is_that_of_plain_soft_thresholding():
     assert int(largest.rank[0]) == 0
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("cells", ["treated", "all"])
 def test_a_search_that_ends_early_finds_what_the_whole_one_finds(cells):
     y, d, _ = draw(17, 40, 40, noise=0.5)
@@ -268,7 +270,7 @@ def test_units_without_an_arm_are_not_identified(method):
     assert "2 without a treated cell, 1 without an untreated cell" in found.summary()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", QUICK, ids=name)
 def test_many_panels_in_one_call(method):
     sets = [draw(seed, noise=0.3) for seed in (14, 15)]
     y, d = (jnp.asarray(np.stack(a)) for a in list(zip(*sets))[:2])
@@ -281,7 +283,11 @@ def test_many_panels_in_one_call(method):
         close(many[k], effect(y[k], d[k]), atol=5e-3)
 
 
-@pytest.mark.parametrize("method", [SPECTRAL[0], jc.TwoWayFixedEffects()], ids=name)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(SPECTRAL[0], marks=pytest.mark.extended), jc.TwoWayFixedEffects()],
+    ids=name,
+)
 def test_gradients_are_the_difference_quotients(method):
     """In y the average is a smooth function; the quotient's step is a third of its digits."""
     y, d, _ = draw(16, noise=0.3)

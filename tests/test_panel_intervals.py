@@ -109,6 +109,7 @@ def test_placebos_over_units_are_runs_on_the_untreated():
     assert len(placebos.to_frame()) == N and "23 placebos over units" in str(placebos)
 
 
+@pytest.mark.extended
 def test_placebos_of_several_units_and_over_times():
     found = jc.complete(block(5, treated=3), jc.TwoWayFixedEffects())
     with pytest.raises(ValueError, match="draws at random"):
@@ -124,6 +125,7 @@ def test_placebos_of_several_units_and_over_times():
         jc.placebo(jc.complete(switching(5), jc.UnitMeans()), over="times")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", [jc.TwoWayFixedEffects(), jc.SyntheticControl()])
 def test_a_test_without_an_effect_has_a_uniform_p_value(method):
     """8 units, each treated in turn among all others: p-values are 1/8 ... 8/8 in some order."""
@@ -169,6 +171,7 @@ def test_methods_that_copies_mislead_are_not_bootstrapped(method, words):
         jc.interval(found, jc.PanelBootstrap(draws=2), key=0)
 
 
+@pytest.mark.extended
 def test_runs_that_do_not_converge_are_counted():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jc.CompletionWarning)

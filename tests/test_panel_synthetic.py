@@ -119,6 +119,7 @@ def test_synthetic_did_is_the_weighted_regression_of_every_cohort():
     assert np.isnan(np.asarray(found.y0)[DONORS]).all()
 
 
+@pytest.mark.extended
 def test_a_large_zeta_weighs_all_donors_alike():
     found = jc.complete(jc.Panel(draw(2), D), jc.SyntheticDiD(zeta=1e4))
     close(found.completed.details["donor weights"], 0.2, atol=1e-5)
@@ -279,6 +280,7 @@ def test_proposition_99_by_synthetic_control(prop99):
     assert names == "Colorado, Connecticut, Montana, Nevada, New Hampshire, Utah"
 
 
+@pytest.mark.extended
 def test_proposition_99_by_synthetic_did(prop99):
     """-15.6, table 1 of Arkhangelsky et al. (2021); time weights are on 1986 to 1988."""
     found = jc.complete(prop99, jc.SyntheticDiD())
@@ -293,6 +295,7 @@ def test_proposition_99_by_synthetic_did(prop99):
     close(events["effect"][19:].mean(), found.att, rtol=1e-5)
 
 
+@pytest.mark.extended
 def test_placebos_of_proposition_99(prop99):
     """All 38 states in turn: the published error of synthetic DiD, 8.4, is of random draws.
 
@@ -325,7 +328,9 @@ def test_intervals_and_pictures():
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.extended) for s in range(1, 4))]
+)
 def test_parallel_panels_without_noise(seed):
     """All that is left to fit is rounding: any weights will do, and the effect is exact."""
     rng = np.random.default_rng(seed)

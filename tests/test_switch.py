@@ -54,8 +54,8 @@ def test_an_arm_that_was_not_fitted_has_no_changes(sample):
         assert np.isfinite(found[..., 0]).all() and np.isnan(found[..., 1]).all()
 
 
-@pytest.mark.parametrize("tables", [2**26, 0])
-@pytest.mark.parametrize("masks", [2**28, 0])
+@pytest.mark.parametrize("tables", [2**26, pytest.param(0, marks=pytest.mark.extended)])
+@pytest.mark.parametrize("masks", [2**28, pytest.param(0, marks=pytest.mark.extended)])
 def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, monkeypatch):
     init = Forest.__init__
 

@@ -85,6 +85,7 @@ def test_the_loss_is_that_of_a_brute_force(judged, integers, weighted):
     assert tuning.table["alone"].nunique() > 1 or integers
 
 
+@pytest.mark.extended
 def test_a_heavy_unit_keeps_its_companions_mean(judged):
     """One weight a million times the others: its own outcome is left out to the last digit."""
     weight = np.ones(48)
@@ -102,6 +103,7 @@ def test_clusters_stay_whole_and_make_the_error(judged):
     assert (fold == fold[:, :1]).all()
 
 
+@pytest.mark.extended
 def test_padding_is_not_judged(judged):
     base = draw_sample(7, n=48, p=2)
     y = np.where(np.arange(48) < 46, base.y, 1e6)
