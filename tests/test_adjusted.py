@@ -115,6 +115,7 @@ def test_an_adjusted_effect_by_hand(estimand, effect):
         close(effects.drift[i], drift / sd, atol=2e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_att_is_linear_given_the_model():
     sample = draw_sample(6, n=60, weight=np.random.default_rng(2).random(60) + 0.1)

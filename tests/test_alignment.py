@@ -154,6 +154,7 @@ def test_a_surface_trained_under_jit_knows_its_columns():
     np.testing.assert_allclose(surface.r2(other), jc.fit(one, jc.Ridge()).r2(one), rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_declared_levels_stay_without_a_row():
     levels, frame = ["a", "b", "c"], table(12, 5, levels=("a", "c"))
     columns = {name: frame[name].to_numpy() for name in ("x", "t", "y")}

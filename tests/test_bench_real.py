@@ -215,6 +215,7 @@ def test_every_reading_of_the_effects_has_every_interval():
         np.testing.assert_allclose(found[f"adjusted/{name}"], wanted, rtol=1e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_data_sets_together_are_those_one_by_one(monkeypatch):
     def differ(study, key):

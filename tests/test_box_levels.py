@@ -12,11 +12,11 @@ from conftest import close
 from jcausal import kernels
 from jcausal_kernels.specs import LEVEL_SPECS, LevelSpec
 
-LATER = {
+EXTENDED = {
     name: pytest.param(name, marks=pytest.mark.extended) for name in ("reference", "xla", "sort")
 }
-IMPLEMENTATIONS = [LATER["reference"], LATER["xla"], "auto", LATER["sort"]]
-TUNED = ["xla", LATER["sort"]]
+IMPLEMENTATIONS = [EXTENDED["reference"], EXTENDED["xla"], "auto", EXTENDED["sort"]]
+TUNED = ["xla", EXTENDED["sort"]]
 UNITS = ("cells", "values", "arm", "weight")
 
 

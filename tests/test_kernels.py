@@ -142,6 +142,7 @@ def test_a_share_that_is_not_finite_spoils_its_own_units_only(poison):
         assert (np.isnan(np.asarray(out)).all(1) == (member[i] & arm)).all()
 
 
+@pytest.mark.extended
 def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
     spec = BOX_SPECS[3]
     units, heights, values = box_problem(spec)
@@ -153,6 +154,7 @@ def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
         kernels.box_sums(units, heights, jnp.asarray(values), ladder=5)
 
 
+@pytest.mark.extended
 def test_counts_map_over_units_and_over_boxes():
     units, heights, _ = box_problem(BOX_SPECS[2])
     expected = np.asarray(kernels.box_counts(units, heights))
@@ -206,6 +208,7 @@ def test_kernels_lower_for_another_platform(name):
     assert words not in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "name", ["box_sums", pytest.param("box_weights", marks=pytest.mark.extended)]
 )
@@ -360,6 +363,7 @@ def test_resampling_weights_have_their_moments(weights):
         np.testing.assert_allclose(shares, expected, atol=5 * np.sqrt(0.25 / w.size))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("weights", KINDS)
 def test_bootstrap_sums_map_and_have_their_weights_as_gradient(weights):
     values, identity, valid = (jnp.asarray(a) for a in draw_problem(DRAW_SPECS[1]))
@@ -377,6 +381,7 @@ def test_bootstrap_sums_map_and_have_their_weights_as_gradient(weights):
     np.testing.assert_allclose(gradient[:, 0], jnp.where(valid, w, 0), atol=1e-5)
 
 
+@pytest.mark.extended
 def test_no_array_of_weights_is_whole_and_options_are_refused(unchecked):
     n = 50_000
     identity = jnp.zeros((n, 2), jnp.uint32).at[:, 1].set(jnp.arange(n, dtype=jnp.uint32))

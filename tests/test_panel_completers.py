@@ -32,7 +32,7 @@ def draw(seed, n=N, m=M, rank=2, noise=0.0):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("shape", [(60, 70), (70, 60)])
+@pytest.mark.parametrize("shape", [(60, 70), pytest.param((70, 60), marks=pytest.mark.extended)])
 def test_factors_are_those_of_a_full_svd(shape):
     """A block of 3 + 10 columns of 60: the vectors kept agree to the tolerance over the gap."""
     rng = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def test_the_row_scaled_estimator_is_the_algorithm_as_written():
     assert found.rank.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("rule", [3, "gap", "cv"])
+@pytest.mark.parametrize("rule", [3, pytest.param("gap", marks=pytest.mark.extended), pytest.param("cv", marks=pytest.mark.extended)])
 def test_the_origin_of_the_outcomes_does_not_matter(rule):
     """In float32 an outcome near 100 has 5 digits after the point."""
     y, d, _ = draw(2, noise=0.3)
@@ -162,6 +162,7 @@ def test_two_way_effects_are_least_squares_with_dummies():
     assert np.isnan(np.asarray(found.effect)[~(d & mask)]).all()
 
 
+@pytest.mark.extended
 def test_collinear_covariates_change_nothing():
     rng = np.random.default_rng(8)
     y, d, _ = draw(8, noise=1.0)
@@ -186,7 +187,7 @@ def test_cells_that_no_chain_joins_have_no_effect():
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("shape", [(N, M), (40, 50)])
+@pytest.mark.parametrize("shape", [(N, M), pytest.param((40, 50), marks=pytest.mark.extended)])
 def test_the_nuclear_norm_solution_is_optimal(shape):
     """Residuals / t have norm at most 1 off the solution's spaces and are U V^T on them."""
     y, d, _ = draw(10, *shape, noise=0.5)
@@ -206,6 +207,7 @@ def test_the_nuclear_norm_solution_is_optimal(shape):
     assert np.linalg.norm(scaled, 2) < 1 + 5e-3
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_path_is_that_of_plain_soft_thresholding():
     y, d, _ = draw(11, noise=0.5)

@@ -57,6 +57,7 @@ def test_no_quarter_sees_itself():
     assert np.abs(two - one)[np.ix_(~rows, columns)].max() > 0.1
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize("observed", [pytest.param(1.0, marks=pytest.mark.extended), 0.85])
 def test_means_and_errors_are_those_of_the_doubly_robust_terms(observed):

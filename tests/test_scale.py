@@ -21,6 +21,7 @@ def bounds(x, y, w):
     return np.array([effects.average, found.lower, found.upper], float)
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("power", [pytest.param(-12, marks=pytest.mark.extended), 12])
 def test_other_units_give_the_same_answers_scaled(power):
