@@ -264,6 +264,7 @@ def test_the_experiment_agrees_with_its_difference_of_means(experiment):
     assert found.summary().startswith(f"ATT: {found.line()}\n260 controls and 185 treated, ")
 
 
+@pytest.mark.extended
 def test_arms_that_do_not_overlap_are_told_with_the_covariate():
     rng = np.random.default_rng(11)
     x = rng.normal(size=(200, 3))

@@ -200,6 +200,7 @@ def test_processes_treat_as_they_say_and_know_their_average_effect():
     assert coverage.truth("quad, heterogeneous") > 1.55  # 1.5 without confounding
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_every_reading_of_the_effects_has_every_interval():
     sample, key = draw_sample(1, n=60), jax.random.key(0)

@@ -94,6 +94,7 @@ def test_box_sums_weights_and_counts(spec, implementation):
     assert (np.asarray(counts) == np.stack([(member & (arm == a)).sum(1) for a in (0, 1)], 1)).all()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("implementation", QUICK)
 def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
     spec = BOX_SPECS[2]

@@ -177,7 +177,10 @@ def column(frame, name):
     return frame[name].to_pylist(), frame.schema.field(name).type
 
 
-@pytest.mark.parametrize(("wrap", "kind"), [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())])
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())],
+)
 def test_days_come_back_as_days(wrap, kind):
     frame = wrap(dict(a=X[:, 0], t=T, y=Y, day=DAYS))
     effects = effects_of(jc.Sample.from_frame(frame, id="day", **ROLES))
@@ -196,7 +199,10 @@ def test_days_come_back_as_days(wrap, kind):
     assert column(later.to_frame(), "id")[0] == times
 
 
-@pytest.mark.parametrize(("wrap", "kind"), [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())])
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())],
+)
 def test_days_of_a_panel_come_back_as_days(wrap, kind):
     y = np.arange(12.0) ** 2
     law = [0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0]

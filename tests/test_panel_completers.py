@@ -88,7 +88,15 @@ def test_the_row_scaled_estimator_is_the_algorithm_as_written():
     assert found.rank.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("rule", [3, pytest.param("gap", marks=pytest.mark.extended), pytest.param("cv", marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "rule",
+    [
+        3,
+        pytest.param("gap", marks=pytest.mark.extended),
+        pytest.param("cv", marks=pytest.mark.extended),
+    ],
+)
 def test_the_origin_of_the_outcomes_does_not_matter(rule):
     """In float32 an outcome near 100 has 5 digits after the point."""
     y, d, _ = draw(2, noise=0.3)
@@ -285,6 +293,7 @@ def test_many_panels_in_one_call(method):
         close(many[k], effect(y[k], d[k]), atol=5e-3)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "method",
     [pytest.param(SPECTRAL[0], marks=pytest.mark.extended), jc.TwoWayFixedEffects()],

@@ -158,9 +158,15 @@ def test_a_placebo_without_a_gap_before_counts_as_the_largest_ratio():
     ("method", "words"),
     [
         (jc.MCNNM(cells="all"), "holds cells out"),
-        (jc.RowScaledSpectral(rank="cv"), "holds cells out"),
-        (jc.DoublyRobustNeighbors(), "nearest neighbour"),
-        (jc.CrossFittedDR(rank=1, propensity_rank=1), "both of its halves"),
+        pytest.param(
+            jc.RowScaledSpectral(rank="cv"), "holds cells out", marks=pytest.mark.extended
+        ),
+        pytest.param(jc.DoublyRobustNeighbors(), "nearest neighbour", marks=pytest.mark.extended),
+        pytest.param(
+            jc.CrossFittedDR(rank=1, propensity_rank=1),
+            "both of its halves",
+            marks=pytest.mark.extended,
+        ),
     ],
 )
 def test_methods_that_copies_mislead_are_not_bootstrapped(method, words):

@@ -126,6 +126,7 @@ def test_a_large_zeta_weighs_all_donors_alike():
     close(found.completed.details["zeta"], 1e4)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_constants_and_order_change_nothing(method):
     """Times before the first start are put in another order with zeta given: it reads steps."""

@@ -125,6 +125,7 @@ def test_love(effects):
     plt.close("all")
 
 
+@pytest.mark.extended
 def test_boxes_need_two_ordered_covariates(surface):
     sample = jc.Sample(draw_sample(0).points[:, :1], draw_sample(0).t)
     found = jc.match(sample, jc.FastAHB(), surface=surface)

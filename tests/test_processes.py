@@ -66,7 +66,8 @@ def test_a_spawned_process_gives_the_same(sample, panel, repository_on_path):
     np.testing.assert_array_equal(found.effect, complete(panel).effect)
 
 
-@pytest.mark.parametrize("name", ["boxes", pytest.param("trees", marks=pytest.mark.extended), pytest.param("leaves", marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("name", METHODS)
 def test_effects_survive_a_pickle(sample, name):
     effects = estimate(name)(sample)
     again = pickle.loads(pickle.dumps(effects))
