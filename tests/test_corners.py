@@ -168,6 +168,7 @@ def test_a_bad_outcome_under_tracing_is_a_code_and_spares_other_boxes():
     assert np.isnan(float(att))
 
 
+@pytest.mark.extended
 def test_rows_keys_and_points_at_the_door():
     sample = draw_sample(7, n=40)
     surface = jc.Function(wavy)

@@ -152,6 +152,7 @@ def test_a_common_support_of_nobody_is_refused():
         jc.estimate(apart(), matching, support="common")
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("error:no overlap")
 def test_arms_that_overlap_are_not_warned_of():
     sample = with_treated(12)

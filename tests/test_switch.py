@@ -30,6 +30,7 @@ def surfaces(sample):
     return [jc.fit(sample, model, key=1) for model in models]
 
 
+@pytest.mark.extended
 def test_changes_to_levels_are_those_of_an_evaluation(sample):
     rng = np.random.default_rng(1)
     centre = jnp.asarray(np.asarray(sample.x)[:40])
@@ -54,6 +55,7 @@ def test_an_arm_that_was_not_fitted_has_no_changes(sample):
         assert np.isfinite(found[..., 0]).all() and np.isnan(found[..., 1]).all()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("tables", [2**26, pytest.param(0, marks=pytest.mark.extended)])
 @pytest.mark.parametrize("masks", [2**28, pytest.param(0, marks=pytest.mark.extended)])
 def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, monkeypatch):
