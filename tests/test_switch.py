@@ -79,6 +79,7 @@ def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, mon
     assert not seen[1]  # the forest has no line
 
 
+@pytest.mark.extended
 def test_forests_of_one_shape_are_the_same_functions(sample):
     from sklearn.ensemble import RandomForestRegressor
 
