@@ -346,6 +346,7 @@ def test_parallel_panels_without_noise(seed):
         assert float(found.att) == pytest.approx(2, abs=1e-5)
 
 
+@pytest.mark.extended
 def test_few_times_before_the_treatment_are_told():
     """A single outcome is fitted by many weights; time weights are of two times at least."""
     y = draw(3)

@@ -79,6 +79,7 @@ def test_gradient_of_the_att_is_the_contributions(surface):
     assert np.abs(gradient - whole.contributions).max() > 1e-3
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_gradients_are_finite_and_alike_with_and_without_jit():
     sample = draw_sample(5, n=120)
