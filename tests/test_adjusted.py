@@ -66,6 +66,7 @@ def test_any_groups_are_exact_with_the_true_surface():
     assert not jc.estimate(sample, pairs).adjusted
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("estimand", ["att", pytest.param("ate", marks=pytest.mark.extended)])
 def test_a_constant_surface_changes_nothing(estimand):
     sample = draw_sample(3, n=50)

@@ -190,6 +190,7 @@ def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_pat
     assert "'no such method'" in peers.apart(effect, "no such method", 0, 120)
 
 
+@pytest.mark.extended
 def test_processes_treat_as_they_say_and_know_their_average_effect():
     for name, process in coverage.PROCESSES.items():
         sample = coverage.draw(process, 4000, jax.random.key(0))

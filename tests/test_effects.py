@@ -464,6 +464,7 @@ def test_words(surface, unchecked):
         found.to_frame("rows")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "level",
     [

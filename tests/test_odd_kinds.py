@@ -177,6 +177,7 @@ def column(frame, name):
     return frame[name].to_pylist(), frame.schema.field(name).type
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("wrap", "kind"),
     [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())],

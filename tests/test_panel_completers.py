@@ -254,7 +254,7 @@ def test_a_search_that_ends_early_finds_what_the_whole_one_finds(cells):
     close(short.y0, whole.y0, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", QUICK, ids=name)
 def test_the_order_of_units_and_times_does_not_matter(method):
     y, d, _ = draw(12, noise=0.3)
     rng = np.random.default_rng(0)

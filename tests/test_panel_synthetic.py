@@ -328,6 +328,7 @@ def test_intervals_and_pictures():
     assert frame["effect"].notna().sum() == D.sum()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(s, marks=pytest.mark.extended) for s in range(1, 4))]

@@ -46,6 +46,7 @@ def test_changes_to_levels_are_those_of_an_evaluation(sample):
             np.testing.assert_allclose(found, whole, atol=2e-5)
 
 
+@pytest.mark.extended
 def test_an_arm_that_was_not_fitted_has_no_changes(sample):
     centre, column = jnp.asarray(np.asarray(sample.x)[:4]), jnp.full(4, 3)
     level = jnp.tile(jnp.arange(3), (4, 1))

@@ -94,6 +94,7 @@ def test_a_heavy_unit_keeps_its_companions_mean(judged):
     check_rows(sample, jc.tune(sample, FAST, dict(reach=[0.05, 0.5]), key=1), judged)
 
 
+@pytest.mark.extended
 def test_clusters_stay_whole_and_make_the_error(judged):
     sample = draw_sample(6, n=48, p=2, cluster=np.arange(48) // 4)
     tuning = jc.tune(sample, FAST, dict(c=[1.1, 2.0]), key=0)
