@@ -66,7 +66,8 @@ def test_any_groups_are_exact_with_the_true_surface():
     assert not jc.estimate(sample, pairs).adjusted
 
 
-@pytest.mark.parametrize("estimand", ["att", "ate"])
+@pytest.mark.extended
+@pytest.mark.parametrize("estimand", ["att", pytest.param("ate", marks=pytest.mark.extended)])
 def test_a_constant_surface_changes_nothing(estimand):
     sample = draw_sample(3, n=50)
     flat = jc.Function(lambda x: jnp.full((x.shape[0], 2), 7.0))
@@ -115,6 +116,7 @@ def test_an_adjusted_effect_by_hand(estimand, effect):
         close(effects.drift[i], drift / sd, atol=2e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_att_is_linear_given_the_model():
     sample = draw_sample(6, n=60, weight=np.random.default_rng(2).random(60) + 0.1)
@@ -166,6 +168,7 @@ def test_intervals_take_the_residuals(experiment):
         close(one.std_error, two.std_error, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_partitions_widen_the_interval(experiment):
     method = jc.AHB(outcome=jc.Ridge())
     effects = jc.estimate(experiment, method, key=0, repeats=3)
@@ -196,6 +199,7 @@ def test_the_second_opinion_is_aipw_of_the_same_folds_and_surface(experiment):
     assert some.second_opinion() is None
 
 
+@pytest.mark.extended
 def test_the_summary_says_when_the_opinions_differ():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 2))
@@ -231,6 +235,7 @@ def test_balance_begins_with_the_prognostic_score(experiment):
     assert jc.balance(experiment, bare).index[0] == "age"
 
 
+@pytest.mark.extended
 def test_m5_match_is_adjusted_by_its_leaf(experiment):
     effects = jc.estimate(experiment, jc.M5Match())
     assert effects.adjusted and "not honest" in effects.summary()
@@ -265,6 +270,7 @@ def test_common_support_leaves_out_who_has_no_like(unchecked):
         jc.estimate(sample, method, key=0, support="some")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("adjust", "words"),
     [
@@ -284,6 +290,7 @@ def test_bad_models(adjust, words, experiment, unchecked):
         jc.estimate(experiment, pairs, adjust=adjust)
 
 
+@pytest.mark.extended
 def test_a_surface_that_gives_nan_is_told(experiment):
     pairs = jc.estimate(experiment, jc.M5Match()).matching
 

@@ -92,6 +92,7 @@ def holed(seed=0):
     )
 
 
+@pytest.mark.extended
 def test_missing_values_are_a_level_of_their_own():
     sample = holed()
     names = sample.schema.names
@@ -136,6 +137,7 @@ def test_long_ladders_are_taken_in_steps_and_edges_are_values_of_the_data(surfac
     ).all()
 
 
+@pytest.mark.extended
 def test_row_and_covariate_order_and_names_of_levels_change_no_group(surface):
     sample = draw_sample(4, n=N, p=3, integers=True, category=4)
     rng = np.random.default_rng(0)
@@ -181,6 +183,7 @@ def test_outcomes_inside_a_fold_move_none_of_its_boxes():
     assert not (found.lower[~mine] == moved.lower[~mine]).all()
 
 
+@pytest.mark.extended
 def test_each_query_is_matched_in_its_own_fold_for_every_estimand():
     sample = draw_sample(7, n=90, p=2)
     for estimand in ("att", "atc", "ate"):
@@ -192,6 +195,7 @@ def test_each_query_is_matched_in_its_own_fold_for_every_estimand():
         assert fitted.tolist() == [estimand != "atc", estimand != "att"]
 
 
+@pytest.mark.extended
 def test_points_between_values_and_beyond_them(surface):
     sample = draw_sample(2, n=N, p=2)
     at = np.array([[0.01, 0.02], [-50.0, 0.0], [60.0, -70.0], sample.points[3]])
@@ -237,6 +241,7 @@ def test_data_sets_in_one_call_equal_a_loop():
     np.testing.assert_allclose(found, each, rtol=2e-4)
 
 
+@pytest.mark.extended
 def test_a_sample_of_the_units_chooses_where_there_are_very_many(surface, monkeypatch):
     sample = draw_sample(9, n=3000, p=2)
     whole = jc.match(sample, jc.AHB(), surface=surface)
@@ -264,6 +269,7 @@ def test_who_cannot_be_matched_is_told():
         jc.match(sample, jc.AHB(), surface=jc.Function(lambda x: jnp.full((len(x), 2), jnp.nan)))
 
 
+@pytest.mark.extended
 def test_gammas_that_leave_nothing_to_choose_by_are_refused(surface):
     sample = draw_sample(1, n=30, p=2)
     with pytest.raises(ValueError, match="no surface counts"):

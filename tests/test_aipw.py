@@ -21,6 +21,7 @@ def dealt(n, folds=2):
     return jnp.arange(n, dtype=jnp.int32) % folds
 
 
+@pytest.mark.extended
 def test_a_weight_of_two_is_two_rows_and_a_weight_of_none_is_none():
     base = draw_sample(3, n=90)
     weight = np.arange(90) % 3
@@ -66,7 +67,9 @@ def by_hand(sample, average, clip):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("estimand", ["att", "atc", "ate"])
+@pytest.mark.parametrize(
+    "estimand", ["att", *(pytest.param(e, marks=pytest.mark.extended) for e in ("atc", "ate"))]
+)
 @pytest.mark.parametrize("clusters", [False, True])
 def test_the_average_and_its_error_are_the_formula(estimand, clusters):
     rng = np.random.default_rng(4)
@@ -98,6 +101,7 @@ def test_the_average_and_its_error_are_the_formula(estimand, clusters):
     assert f"{int(found.clipped)} units stand for" in str(found)
 
 
+@pytest.mark.extended
 def test_clusters_of_one_row_are_rows_and_copies_of_a_sample_add_nothing():
     sample = draw_sample(5, n=60)
     predicted = jnp.zeros((60, 2))
@@ -112,6 +116,7 @@ def test_clusters_of_one_row_are_rows_and_copies_of_a_sample_add_nothing():
     np.testing.assert_allclose(again.std_error, error, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_padding_and_row_order_change_nothing():
     sample = draw_sample(6, n=70, category=3)
     x, t, y = (np.asarray(a) for a in (sample.x, sample.t, sample.y))
@@ -134,6 +139,7 @@ def test_padding_and_row_order_change_nothing():
         assert np.isnan(np.asarray(two.propensity)[70:]).all()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_effect_on_controls_is_that_on_treated_with_the_arms_swapped():
     sample = draw_sample(7, n=80)
@@ -147,6 +153,7 @@ def test_the_effect_on_controls_is_that_on_treated_with_the_arms_swapped():
     np.testing.assert_allclose(atc.beyond[::-1], att.beyond, rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_with_one_chance_for_all_the_three_averages_are_a_mix():
     rng = np.random.default_rng(8)
     t = np.arange(80) % 4 // 2 == 0  # both arms alike in both folds
@@ -167,6 +174,7 @@ def runs(one, count):
     )
 
 
+@pytest.mark.extended
 def test_either_model_alone_makes_the_average_right():
     """400 data sets of 2,000 units; the mean within four of its standard errors of the truth.
 
@@ -256,6 +264,7 @@ def test_the_experiment_agrees_with_its_difference_of_means(experiment):
     assert found.summary().startswith(f"ATT: {found.line()}\n260 controls and 185 treated, ")
 
 
+@pytest.mark.extended
 def test_arms_that_do_not_overlap_are_told_with_the_covariate():
     rng = np.random.default_rng(11)
     x = rng.normal(size=(200, 3))

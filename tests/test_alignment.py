@@ -42,7 +42,10 @@ def train():
     return sample_of(table(120, 0), "x", "z", "g", categorical=["g"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    ["ridge", *(pytest.param(m, marks=pytest.mark.extended) for m in ("boosted", "mlp", "tree"))],
+)
 def test_columns_in_another_order_are_found_by_name(train, name):
     surface = jc.fit(train, MODELS[name], key=0)
     frame = table(40, 1)
@@ -57,7 +60,10 @@ def test_columns_in_another_order_are_found_by_name(train, name):
     assert name == "mlp" or float(surface.r2(same)[0]) > 0.7
 
 
-@pytest.mark.parametrize("name", ["ridge", "boosted", "mlp", "tree"])
+@pytest.mark.parametrize(
+    "name",
+    ["ridge", *(pytest.param(m, marks=pytest.mark.extended) for m in ("boosted", "mlp", "tree"))],
+)
 def test_levels_are_found_by_their_labels(train, name):
     surface = jc.fit(train, MODELS[name], key=0)
     fewer = table(40, 1, levels=("a", "c"))
@@ -74,6 +80,7 @@ def test_levels_are_found_by_their_labels(train, name):
     np.testing.assert_allclose(one, wide[:, [0, 2]], atol=1e-5)
 
 
+@pytest.mark.extended
 def test_every_verb_finds_the_columns(train):
     """Before, f0 of (z, x) stood for f0 of (x, z), without a word."""
     frame = table(60, 2)
@@ -146,6 +153,7 @@ def test_a_surface_trained_under_jit_knows_its_columns():
     np.testing.assert_allclose(surface.r2(other), jc.fit(one, jc.Ridge()).r2(one), rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_declared_levels_stay_without_a_row():
     levels, frame = ["a", "b", "c"], table(12, 5, levels=("a", "c"))
     columns = {name: frame[name].to_numpy() for name in ("x", "t", "y")}

@@ -32,7 +32,9 @@ def many(exactly, bounds):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize(("exactly", "low"), [(True, 0.0), (False, -0.6)])
+@pytest.mark.parametrize(
+    ("exactly", "low"), [(True, 0.0), pytest.param(False, -0.6, marks=pytest.mark.extended)]
+)
 def test_the_guarantee_never_exceeds_the_truth_and_is_tight(exactly, low):
     """1e5 instances with errors anywhere within rho; equality where the worst case is true."""
     rng = np.random.default_rng(1)
@@ -57,7 +59,9 @@ def test_the_guarantee_never_exceeds_the_truth_and_is_tight(exactly, low):
 
 @pytest.mark.x64
 @pytest.mark.parametrize("at_most", [True, False])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.extended) for s in range(1, 5))]
+)
 def test_no_corner_is_worse_and_one_is_as_bad(seed, at_most):
     """Against every set of groups under every combination of lower and upper ends."""
     _, rho, value = draw(seed, groups=8)
@@ -188,6 +192,7 @@ def test_robust_takes_the_largest_lower_ends():
         assert robust.kept == pytest.approx((sets_of(9, 4, True) @ (value - rho)).max())
 
 
+@pytest.mark.extended
 def test_values_without_the_winners_curse():
     """Over many worlds: naive too high, split right for choices by halves, shrunk right."""
     rng = np.random.default_rng(5)

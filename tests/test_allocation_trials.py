@@ -36,6 +36,7 @@ def close(found, expected):
     return np.abs(found.mean(0) - expected.mean(0)) <= 5 * error + 1e-5
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_values_are_those_of_other_draws(equal, random):
     rng, best = np.random.default_rng(0), np.cumsum(np.sort(GRID)[::-1])
@@ -73,6 +74,7 @@ def test_failures_and_what_mends_them_are_those_of_plain_loops(equal):
     assert frame["none_under"][0] == (failed & (found[2][0] < 0)).sum()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("m", [40, 78])
 def test_failure_rates_are_as_low_as_the_paper_s(m):
     """Below 5% on average, and next to none for eps from .05 on."""
@@ -97,6 +99,7 @@ def test_sure_effects_are_found_exactly_and_equal_ones_lose_nothing():
     np.testing.assert_allclose(alike.ratio, 1, rtol=1e-5)
 
 
+@pytest.mark.extended
 def test_many_sets_of_effects_in_one_call_and_the_same_key_again(equal):
     again = jc.simulate.allocation_trials(GRID, EQUAL, repeats=REPEATS, key=1)
     np.testing.assert_array_equal(again.value, equal.value)

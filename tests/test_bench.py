@@ -65,6 +65,7 @@ def test_placebos_have_no_effect_by_construction():
     np.testing.assert_allclose(np.asarray(earlier.sample.y), sample.points[:, j], rtol=1e-6)
 
 
+@pytest.mark.extended
 def test_engines_agree_on_every_process():
     *_, found = engines.collect(((24, 2),), 3, 20.0)
     assert len(found) == len(engines.PROCESSES) * 4
@@ -93,8 +94,8 @@ def test_mutual_membership_is_the_larger_share_and_jaccard_the_common_one():
     [
         ("2: quad/const+4", (6, 6)),
         ("5: p = 10", (10, 10)),
-        ("6: box/box", (8, 4)),
-        ("7: 2 of 20", (20, 20)),
+        pytest.param("6: box/box", (8, 4), marks=pytest.mark.extended),
+        pytest.param("7: 2 of 20", (20, 20), marks=pytest.mark.extended),
     ],
 )
 def test_rows_of_the_tables_in_both_readings(row, covariates):

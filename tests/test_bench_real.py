@@ -190,6 +190,7 @@ def test_a_process_of_its_own_answers_or_is_ended(monkeypatch, repository_on_pat
     assert "'no such method'" in peers.apart(effect, "no such method", 0, 120)
 
 
+@pytest.mark.extended
 def test_processes_treat_as_they_say_and_know_their_average_effect():
     for name, process in coverage.PROCESSES.items():
         sample = coverage.draw(process, 4000, jax.random.key(0))
@@ -200,6 +201,7 @@ def test_processes_treat_as_they_say_and_know_their_average_effect():
     assert coverage.truth("quad, heterogeneous") > 1.55  # 1.5 without confounding
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_every_reading_of_the_effects_has_every_interval():
     sample, key = draw_sample(1, n=60), jax.random.key(0)
@@ -215,6 +217,7 @@ def test_every_reading_of_the_effects_has_every_interval():
         np.testing.assert_allclose(found[f"adjusted/{name}"], wanted, rtol=1e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_data_sets_together_are_those_one_by_one(monkeypatch):
     def differ(study, key):

@@ -163,6 +163,7 @@ def test_histograms_by_products_are_those_by_scattering(monkeypatch):
     assert "scatter" not in lowered.lower(lowering_platforms=("cuda",)).as_text()
 
 
+@pytest.mark.extended
 def test_bends_jumps_and_lines_are_found():
     points = np.random.default_rng(9).normal(size=(2000, 3))
     train, truth = bent_sample(0, n=800), bent(points)
@@ -180,6 +181,7 @@ def test_bends_jumps_and_lines_are_found():
     assert np.sqrt(np.square(off).mean()) < 0.15  # also far from the rows it was trained on
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_noise_is_out_of_sample_and_nothing_is_found_in_noise():
     rng = np.random.default_rng(3)
@@ -191,6 +193,7 @@ def test_noise_is_out_of_sample_and_nothing_is_found_in_noise():
     assert (np.abs(r2) < 0.06).all()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_noise_is_the_error_on_fresh_rows_not_on_those_trained_on():
     train = bent_sample(5, n=1200, noise=1.0)
@@ -231,6 +234,7 @@ def test_outcomes_in_other_units_and_arms_with_other_names(sample, small):
     close(swapped(sample.x)[:, ::-1], small(sample.x), atol=1e-4)
 
 
+@pytest.mark.extended
 def test_levels_may_be_renamed_and_reordered():
     first = draw_sample(2, n=N, p=2, category=3)
     y = np.asarray(first.y) + 3 * (first.points[:, 2] == 1)
@@ -243,6 +247,7 @@ def test_levels_may_be_renamed_and_reordered():
     assert len(np.unique(np.round(fit(alone)(alone.x)[:, 0], 4))) > 1
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_vmap_and_padding_equal_separate_fits_and_a_bad_row_is_nan():
     samples = [bent_sample(seed) for seed in (1, 2, 3)]
@@ -266,6 +271,7 @@ def test_vmap_and_padding_equal_separate_fits_and_a_bad_row_is_nan():
     close(values[2, :, 1], fit(samples[2])(at)[:, 1], atol=1e-4)
 
 
+@pytest.mark.extended
 def test_an_arm_that_cannot_be_divided_is_nan_under_tracing():
     sample = bent_sample(1)
     t = jnp.arange(N) == 3
@@ -275,6 +281,7 @@ def test_an_arm_that_cannot_be_divided_is_nan_under_tracing():
     assert np.isnan(alone).all()
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("arm", [0, 1])
 def test_one_arm_only(sample, small, arm):
     word = ("control", "treated")[arm]
@@ -290,7 +297,7 @@ def test_one_arm_only(sample, small, arm):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("points", [3, 40])
+@pytest.mark.parametrize("points", [3, pytest.param(40, marks=pytest.mark.extended)])
 def test_lines_are_those_of_the_surface(points, sample, small, monkeypatch):
     monkeypatch.setattr(_evaluation, "BYTES", 20_000)  # several blocks of rows
     rng = np.random.default_rng(0)
@@ -306,6 +313,7 @@ def test_lines_are_those_of_the_surface(points, sample, small, monkeypatch):
     assert small.lean().trained is None
 
 
+@pytest.mark.extended
 def test_lines_beside_categories_and_on_a_slope():
     rng = np.random.default_rng(4)
     first = draw_sample(3, n=200, p=3, category=3)
@@ -320,6 +328,7 @@ def test_lines_beside_categories_and_on_a_slope():
     close(slope[:, :3], np.broadcast_to(surface.arms.slope.sum(0)[:3], (200, 3)), rtol=1e-5)
 
 
+@pytest.mark.extended
 def test_many_rows_are_seen_a_window_at_a_time(monkeypatch):
     monkeypatch.setattr(_boosting, "WINDOW", 128)
     train, points = bent_sample(7, n=1000), np.random.default_rng(8).normal(size=(500, 3))
@@ -335,6 +344,7 @@ def test_many_rows_are_seen_a_window_at_a_time(monkeypatch):
     close(fit(one, model)(train.x), fit(two, model)(train.x), atol=1e-4)
 
 
+@pytest.mark.extended
 def test_clusters_are_held_out_whole():
     """An outcome that is the cluster's own number cannot be foretold for another cluster."""
     rng = np.random.default_rng(0)
@@ -377,7 +387,10 @@ def test_what_cannot_be_fitted_says_so(sample):
         fit(halves)
 
 
-@pytest.mark.parametrize("rows", [2, 3, 5])
+@pytest.mark.parametrize(
+    "rows",
+    [2, pytest.param(3, marks=pytest.mark.extended), pytest.param(5, marks=pytest.mark.extended)],
+)
 def test_a_few_rows_are_enough_and_a_constant_is_itself(rows):
     x, t = np.arange(2.0 * rows)[:, None], np.arange(2 * rows) % 2 == 0
     surface = fit(jc.Sample(x, t, np.full(2 * rows, 7.0)))

@@ -178,7 +178,13 @@ def whole_weights(identity, valid, key, draws, weights):
     )
 
 
-@pytest.mark.parametrize("weights", ["poisson", "multinomial", "bayesian"])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "poisson",
+        *(pytest.param(w, marks=pytest.mark.extended) for w in ("multinomial", "bayesian")),
+    ],
+)
 def test_the_error_is_that_of_the_draws_of_the_linear_form(weights):
     sample = sample_of(2)
     effects = jc.estimate(sample, boxes(sample, 8, estimand="att"))
@@ -208,6 +214,7 @@ def test_a_cluster_is_drawn_whole():
         np.testing.assert_allclose(found.std_error, np.sqrt(factor * (draws**2).mean()), rtol=1e-3)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("weights", ["poisson", "multinomial"])
 def test_with_ids_the_order_of_the_rows_changes_only_the_order_of_a_sum(weights):
     order, names = np.random.default_rng(0).permutation(N), np.arange(N) + 1000
@@ -224,6 +231,7 @@ def test_with_ids_the_order_of_the_rows_changes_only_the_order_of_a_sum(weights)
         np.testing.assert_allclose(a, b, rtol=1e-3)
 
 
+@pytest.mark.extended
 def test_under_vmap_with_traced_keys_as_one_at_a_time():
     samples = [sample_of(seed) for seed in (0, 1)]
     x, t, y = (jnp.stack([getattr(s, name) for s in samples]) for name in "xty")
@@ -330,7 +338,7 @@ def test_the_variance_of_a_resampled_mean_has_its_closed_form(weights):
     assert not found.pooled.any() and found.target == "tau(x)"
 
 
-@pytest.mark.parametrize("adjust", [None, wavy])
+@pytest.mark.parametrize("adjust", [None, pytest.param(wavy, marks=pytest.mark.extended)])
 def test_resampled_means_equal_sums_over_members_with_weights(adjust):
     sample = sample_of(4, weight=True)
     effects = jc.estimate(sample, boxes(sample, 12, estimand="att"), adjust=adjust)
@@ -356,6 +364,7 @@ def test_resampled_means_equal_sums_over_members_with_weights(adjust):
     assert enough > 10
 
 
+@pytest.mark.extended
 def test_queries_without_enough_units_are_counted_with_the_reason():
     sample = sample_of(5)
     effects = jc.estimate(sample, boxes(sample, 3, np.flatnonzero(np.asarray(sample.t)), "att"))
@@ -444,6 +453,7 @@ def test_errors_are_right_when_a_tenth_of_the_units_weigh_twenty():
     np.testing.assert_allclose(found.std_error[0] ** 2, largest * square.max(), rtol=1e-4)
 
 
+@pytest.mark.extended
 def test_five_units_of_which_one_weighs_most_are_too_few():
     """A weight of 200 or more to 1 is one unit: its variance is pooled, its residual stands in."""
     t = np.arange(12) % 2 == 0

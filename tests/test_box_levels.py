@@ -12,8 +12,11 @@ from conftest import close
 from jcausal import kernels
 from jcausal_kernels.specs import LEVEL_SPECS, LevelSpec
 
-IMPLEMENTATIONS = ["reference", "xla", "auto", "sort"]
-TUNED = ["xla", "sort"]
+EXTENDED = {
+    name: pytest.param(name, marks=pytest.mark.extended) for name in ("reference", "xla", "sort")
+}
+IMPLEMENTATIONS = [EXTENDED["reference"], EXTENDED["xla"], "auto", EXTENDED["sort"]]
+TUNED = ["xla", EXTENDED["sort"]]
 UNITS = ("cells", "values", "arm", "weight")
 
 
@@ -183,7 +186,7 @@ def test_an_arm_that_no_query_uses_may_be_anything(implementation):
 
 @pytest.mark.x64
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
+@pytest.mark.parametrize("poison", [np.nan, pytest.param(np.inf, marks=pytest.mark.extended)])
 def test_what_is_no_number_makes_nan_of_the_queries_it_touches(implementation, poison):
     problem = level_problem(SPEC)
     problem["use"][4:, 0] = 0
@@ -337,6 +340,7 @@ def large_problem(n=100_000, q=3):
     )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("implementation", TUNED)
 def test_float32_loses_nothing_on_a_large_sample_far_from_zero(implementation):
     problem = large_problem()
@@ -347,6 +351,7 @@ def test_float32_loses_nothing_on_a_large_sample_far_from_zero(implementation):
     same(single, double, rtol=2e-5)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("chunk", "error"), [(1024, 1.2e-5), (16, 5e-7)])
 def test_rounding_grows_with_a_chunk_and_not_with_the_sample(monkeypatch, chunk, error):
     """The worst for a sum in one direction: as many times the same number."""
@@ -359,6 +364,7 @@ def test_rounding_grows_with_a_chunk_and_not_with_the_sample(monkeypatch, chunk,
     assert found.counts.tolist() == [[n, 0]]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_maps_compiles_and_has_no_gradient(implementation):
     problem = level_problem(SPEC)
@@ -386,6 +392,7 @@ def test_on_cuda_it_lowers_without_a_scatter_and_on_cpu_without_a_sort_of_units(
     assert "stablehlo.scatter" not in text and "stablehlo.sort" in text
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("implementation", TUNED)
 def test_memory_stays_within_the_budget(implementation):
     problem = {name: jnp.asarray(e) for name, e in large_problem(n=20_000, q=2000).items()}

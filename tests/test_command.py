@@ -326,6 +326,7 @@ def test_describe_tells_what_would_stop_an_estimate(people, tmp_path, capsys):
     assert "name" not in told.split("\n\n")[1].split()  # an id is no covariate
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_leaves_no_file(file, tmp_path, monkeypatch, capsys, stop):
     out = tmp_path / "out"

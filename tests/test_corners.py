@@ -29,6 +29,7 @@ def test_a_trained_surface_as_outcome_is_checked():
         jc.estimate(sample, jc.FastAHB(outcome=jc.fit(sample, jc.Ridge())), key=0)
 
 
+@pytest.mark.extended
 def test_folds_of_many_clusters_stay_even_after_a_split_and_under_jit():
     sample = draw_sample(1, n=200, cluster=np.arange(200) + 1000)
     _, test = jc.split(sample, key=0)
@@ -60,6 +61,7 @@ def test_traced_padding_may_hold_anything():
     np.testing.assert_allclose(*values, rtol=1e-5)
 
 
+@pytest.mark.extended
 def test_a_category_in_a_padding_row_may_be_anything():
     x = np.array([[0.0, 0], [1, 1], [2, 2], [3, 0], [np.nan, np.nan]])
     t, y, valid = [0, 1, 0, 1, 0], [1.0, 2, 3, 4, np.nan], [True] * 4 + [False]
@@ -70,6 +72,7 @@ def test_a_category_in_a_padding_row_may_be_anything():
     assert effects.unmatched().index.tolist() == ["queries", "x0", "x1: 0", "x1: 1", "x1: 2"]
 
 
+@pytest.mark.extended
 def test_group_variances_keep_their_digits():
     rng = np.random.default_rng(0)
     x = np.repeat([0.0, 1.0], 40)[:, None]
@@ -165,6 +168,7 @@ def test_a_bad_outcome_under_tracing_is_a_code_and_spares_other_boxes():
     assert np.isnan(float(att))
 
 
+@pytest.mark.extended
 def test_rows_keys_and_points_at_the_door():
     sample = draw_sample(7, n=40)
     surface = jc.Function(wavy)
@@ -227,6 +231,7 @@ def test_flat_surfaces_open_everything_with_and_without_a_caliper():
         assert (np.asarray(boxes.sizes).sum(1) == sample.n).all(), caliper
 
 
+@pytest.mark.extended
 def test_hyperparameters_can_be_mapped_over():
     sample = draw_sample(6)
     calipers = jnp.array([0.1, 0.5, 1.4])

@@ -138,7 +138,7 @@ def test_every_average_is_linear_in_the_outcomes(estimand, effect, adjust, surfa
     np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("adjust", ["auto", None])
+@pytest.mark.parametrize("adjust", ["auto", pytest.param(None, marks=pytest.mark.extended)])
 def test_unit_effects_by_brute_force(matched, adjust):
     sample, matching = matched
     y, t, w = (np.asarray(a) for a in (sample.y, sample.t, sample.weight))
@@ -172,6 +172,7 @@ def test_averages_over_an_arm_that_was_not_queried_are_refused(surface):
     assert "effects at 2 points" in points.summary()
 
 
+@pytest.mark.extended
 @given(SEEDS)
 def test_unit_order_changes_nothing(seed):
     surface = jc.Function(wavy)
@@ -202,6 +203,7 @@ def test_covariate_order_changes_nothing(seed):
     assert (first.upper[:, order] == second.upper).all()
 
 
+@pytest.mark.extended
 @given(SEEDS, st.floats(-50, 50), st.sampled_from([1e-3, 0.5, 2.54, 1e4]), st.booleans())
 def test_affine_rescaling_of_a_covariate_changes_no_group(seed, shift, factor, integers):
     sample = draw_sample(seed, n=40, integers=integers)
@@ -460,7 +462,15 @@ def test_words(surface, unchecked):
     assert set(units["id"]) <= {0, 1, 2, 3} and (units["weight"] > 0).all()
 
 
-@pytest.mark.parametrize("level", [1.0, 0.0, -2.5])
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "level",
+    [
+        1.0,
+        pytest.param(0.0, marks=pytest.mark.extended),
+        pytest.param(-2.5, marks=pytest.mark.extended),
+    ],
+)
 def test_an_outcome_that_never_varies_is_told(level):
     """In the summary, which the command prints, and by the doubly robust average; else nowhere."""
     sample = draw_sample(0, n=60, y=False)

@@ -51,7 +51,9 @@ def check_against_every_box(sample, method, boxes, categories=()):
 
 @pytest.mark.x64
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.extended) for s in range(1, 4))]
+)
 def test_the_box_is_the_best_of_all_boxes(seed, engine):
     """Integers: twins, ties and shared edges; an arm that binds; a category."""
     sample = draw_sample(seed, n=12, p=2, integers=True, category=3 if seed % 2 else 0)
@@ -61,6 +63,7 @@ def test_the_box_is_the_best_of_all_boxes(seed, engine):
         check_against_every_box(sample, method, boxes, (2,) if seed % 2 else ())
 
 
+@pytest.mark.extended
 def test_three_covariates_points_and_weights():
     rng = np.random.default_rng(3)
     weight = rng.integers(0, 3, 11).astype(float)
@@ -120,6 +123,7 @@ def test_ladder_and_big_m_programs_and_the_search_agree():
         assert slack < (1e-9 if jnp.zeros(0).dtype == jnp.float64 else 1e-5)
 
 
+@pytest.mark.extended
 def test_all_binary_is_enumerated():
     """Eight binary covariates: a place is one of 256, and every unit's group must be the best."""
     rng = np.random.default_rng(5)
@@ -163,6 +167,7 @@ def test_limits_leave_a_valid_box_its_gap_and_how_it_ended():
         assert (boxes.gap >= 0).all()
 
 
+@pytest.mark.extended
 def test_a_time_limit_ends_with_what_is_known(monkeypatch):
     monkeypatch.setattr(_branch_and_bound, "ROUND", 1e-9)
     sample = draw_sample(11, n=150, p=5)
@@ -175,6 +180,7 @@ def test_a_time_limit_ends_with_what_is_known(monkeypatch):
     assert (boxes.gap[late] > 0).all()
 
 
+@pytest.mark.extended
 def test_a_gap_is_kept():
     sample = draw_sample(12, n=120, p=4)
     best = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
@@ -185,6 +191,7 @@ def test_a_gap_is_kept():
     assert near.proof.nodes.sum() < best.proof.nodes.sum()
 
 
+@pytest.mark.extended
 def test_bounds_hold_beside_a_gap_and_a_limit():
     """Nodes that the gap closed and nodes that the limit put aside: no best box is below either."""
     sample = draw_sample(12, n=120, p=4)
@@ -197,6 +204,7 @@ def test_bounds_hold_beside_a_gap_and_a_limit():
             assert (boxes.gap[boxes.proven] <= gap + 1e-3).all()
 
 
+@pytest.mark.extended
 def test_nodes_that_do_not_fit_on_the_device_wait_on_the_host(monkeypatch):
     sample = draw_sample(13, n=150, p=6)
     whole = jc.match(sample, jc.ExactAHB(engine="device"), surface=jc.Function(wavy))
@@ -218,6 +226,7 @@ def test_too_few_controls_for_one_query_only():
     assert np.isnan(boxes.objective[1])
 
 
+@pytest.mark.extended
 def test_candidates_prune_and_the_group_is_all_units_in_the_box():
     sample = draw_sample(14, n=200, p=2)
     free = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))
@@ -231,6 +240,7 @@ def test_candidates_prune_and_the_group_is_all_units_in_the_box():
     assert (within.proof.left_out > 0).all()
 
 
+@pytest.mark.extended
 def test_the_summary_tells_what_is_proven_and_what_was_left_out(experiment):
     few = jc.ExactAHB(gamma1=0.0, candidates=30, max_nodes=50, engine="device", outcome=jc.Ridge())
     effects = jc.estimate(experiment, few, key=0)
@@ -262,6 +272,7 @@ def test_nan_predictions_are_seen():
         jc.match(sample, jc.ExactAHB(), surface=broken)
 
 
+@pytest.mark.extended
 def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     sample = draw_sample(16, n=90, p=3)
     whole = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy), estimand="ate")
@@ -284,6 +295,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch):
     assert (np.asarray(boxes.status)[~done & ~np.asarray(boxes.matched)] != 0).all()
 
 
+@pytest.mark.extended
 def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
     """Queries at their limit wait for integer programs when the search is stopped."""
     sample = draw_sample(16, n=90, p=3)
@@ -307,6 +319,7 @@ def test_ctrl_c_keeps_boxes_that_were_left_to_the_programs(monkeypatch):
     assert np.isfinite(boxes.gap[limited]).all()
 
 
+@pytest.mark.extended
 def test_rows_levels_and_the_outcome_s_unit_do_not_matter():
     sample = draw_sample(17, n=80, p=2, category=3)
     first = jc.match(sample, jc.ExactAHB(), surface=jc.Function(wavy))

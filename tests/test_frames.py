@@ -261,6 +261,7 @@ def test_covariates_named_like_our_own_columns_are_all_kept():
     assert out.shape == (10, 5)
 
 
+@pytest.mark.extended
 def test_an_index_of_several_levels_names_the_rows_by_tuples():
     x, t = np.random.default_rng(0).normal(size=12), np.arange(12) % 2
     y = x + 2.0 * t

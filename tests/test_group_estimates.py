@@ -67,6 +67,7 @@ def test_halves_of_a_trial():
     assert np.abs(moved.halves - first.halves).max() < 1e-6  # draws follow the ids
 
 
+@pytest.mark.extended
 def test_a_trial_from_beginning_to_end():
     sample, group = trial(n=1200)
     found = jc.allocate(sample, jc.TopK(2), by=group, key=0)

@@ -113,6 +113,7 @@ def test_k_means_finds_the_best_of_all_partitions():
     assert float(heavy.within) == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.extended
 def test_k_means_is_as_good_as_scikit_learn():
     sample = draw_sample(5, n=300, p=2)
     found = jc.allocation.group(sample, jc.allocation.KMeans(8), key=0)

@@ -117,8 +117,10 @@ def test_risks_are_means_over_the_matched(risks, adjusted):
     assert f"risk {low:.4g} without treatment" in text and f"ratio {high / low:.4g}" in text
 
 
-@pytest.mark.parametrize("adjust", ["auto", None])
-@pytest.mark.parametrize("target", ["population", "sample"])
+@pytest.mark.parametrize("adjust", ["auto", pytest.param(None, marks=pytest.mark.extended)])
+@pytest.mark.parametrize(
+    "target", ["population", pytest.param("sample", marks=pytest.mark.extended)]
+)
 def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target, adjust):
     """The delta method by hand: outcomes over their arm's risk, in the formula for differences."""
     risks = risks.unadjusted if adjust is None else risks
@@ -144,6 +146,7 @@ def test_the_ratio_varies_as_the_linear_form_of_its_logarithm(risks, target, adj
     )
 
 
+@pytest.mark.extended
 def test_ratios_by_group_and_under_jit(risks):
     labels = np.arange(N) % 2
     table = jc.interval(risks, jc.AbadieImbens(), by=labels, measure="ratio").to_frame()

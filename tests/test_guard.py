@@ -303,6 +303,7 @@ def run_guard(examples):
     guard()
 
 
+@pytest.mark.extended
 def test_any_dress_gives_what_plain_arrays_give():
     run_guard(100)
 
@@ -455,7 +456,7 @@ def run_command(examples, folder, spoiled):
     guard()
 
 
-@pytest.mark.parametrize("spoiled", [False, True])
+@pytest.mark.parametrize("spoiled", [pytest.param(False, marks=pytest.mark.extended), True])
 def test_the_command_on_any_table(tmp_path, spoiled):
     run_command(6, tmp_path, spoiled)
 

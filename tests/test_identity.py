@@ -36,6 +36,7 @@ def read(frame, **options):
     return jc.Sample.from_frame(frame, treatment="t", outcome="y", **options)
 
 
+@pytest.mark.extended
 def test_a_surface_of_another_process_accuses_nobody_else(tmp_path):
     root = Path(jc.__file__).parents[1]
     program = f"""
@@ -75,6 +76,7 @@ def test_parts_and_other_orders_of_one_file_are_noticed():
     assert "100 of the 200 rows" in refuses(first, read(frame))
 
 
+@pytest.mark.extended
 def test_other_units_that_look_alike_are_not_accused():
     """Of 16 kinds of unit each is in both samples."""
     rng = np.random.default_rng(0)

@@ -67,7 +67,7 @@ def test_abadie_imbens_equals_the_formula(neighbors, estimand, target, integers,
     assert found.target == f"{target} average" and "90% interval" in str(found)
 
 
-@pytest.mark.parametrize("adjust", ["auto", None])
+@pytest.mark.parametrize("adjust", ["auto", pytest.param(None, marks=pytest.mark.extended)])
 def test_conservative_normal_by_hand(surface, adjust):
     sample, method = draw_sample(4, n=60), jc.FastAHB(outcome=surface, min_controls=2)
     for effect in ("group", "own"):

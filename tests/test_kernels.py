@@ -9,6 +9,7 @@ from jcausal import kernels
 from jcausal_kernels.specs import BOX_SPECS, DRAW_SPECS, SLAB_SPECS
 
 IMPLEMENTATIONS = ["reference", "xla", "auto"]
+QUICK = [*(pytest.param(i, marks=pytest.mark.extended) for i in IMPLEMENTATIONS[:-1]), "auto"]
 
 
 def box_problem(spec, seed=0, dtype=np.float32):
@@ -93,7 +94,8 @@ def test_box_sums_weights_and_counts(spec, implementation):
     assert (np.asarray(counts) == np.stack([(member & (arm == a)).sum(1) for a in (0, 1)], 1)).all()
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.extended
+@pytest.mark.parametrize("implementation", QUICK)
 def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
     spec = BOX_SPECS[2]
     units, heights, values = box_problem(spec)
@@ -115,8 +117,8 @@ def test_gradient_is_the_adjoint_also_under_vmap_and_jit(implementation):
     np.testing.assert_allclose(jax.grad(back)(v), sums, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
+@pytest.mark.parametrize("implementation", QUICK)
+@pytest.mark.parametrize("poison", [np.nan, pytest.param(np.inf, marks=pytest.mark.extended)])
 def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, poison):
     spec = BOX_SPECS[2]
     units, heights, values = box_problem(spec)
@@ -130,7 +132,7 @@ def test_a_value_that_is_not_finite_spoils_its_own_boxes_only(implementation, po
     assert not spoiled[:, 1 - int(arm[k])].any()
 
 
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
+@pytest.mark.parametrize("poison", [np.nan, pytest.param(np.inf, marks=pytest.mark.extended)])
 def test_a_share_that_is_not_finite_spoils_its_own_units_only(poison):
     units, heights, _ = box_problem(BOX_SPECS[2])
     member, arm = fast_members(units, heights), np.asarray(units.arm)
@@ -141,6 +143,7 @@ def test_a_share_that_is_not_finite_spoils_its_own_units_only(poison):
         assert (np.isnan(np.asarray(out)).all(1) == (member[i] & arm)).all()
 
 
+@pytest.mark.extended
 def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
     spec = BOX_SPECS[3]
     units, heights, values = box_problem(spec)
@@ -152,6 +155,7 @@ def test_a_bound_of_the_ladders_changes_no_result_and_is_checked():
         kernels.box_sums(units, heights, jnp.asarray(values), ladder=5)
 
 
+@pytest.mark.extended
 def test_counts_map_over_units_and_over_boxes():
     units, heights, _ = box_problem(BOX_SPECS[2])
     expected = np.asarray(kernels.box_counts(units, heights))
@@ -172,7 +176,7 @@ def nested_boxes(n):
     return units, kernels.CodedBoxes(0 * upper, upper, jnp.zeros((5, 0, 1), bool))
 
 
-@pytest.mark.parametrize("kind", ["offset", "cancelling"])
+@pytest.mark.parametrize("kind", ["offset", pytest.param("cancelling", marks=pytest.mark.extended)])
 def test_sums_of_float32_lose_nothing_as_units_grow(kind):
     n = 1_000_000
     units, heights = nested_boxes(n)
@@ -205,7 +209,10 @@ def test_kernels_lower_for_another_platform(name):
     assert words not in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-@pytest.mark.parametrize("name", ["box_sums", "box_weights"])
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "name", ["box_sums", pytest.param("box_weights", marks=pytest.mark.extended)]
+)
 def test_no_array_is_boxes_by_units(name):
     n = 20_000
     rng = np.random.default_rng(0)
@@ -249,7 +256,7 @@ def wave(x):
     return jnp.stack([jnp.sin(x).sum(1), (x**2).sum(1)], axis=1)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", QUICK)
 @pytest.mark.parametrize("spec", SLAB_SPECS)
 def test_grid_variance(spec, implementation):
     slabs, offsets, category = slab_problem(spec)
@@ -280,7 +287,10 @@ def test_grid_variance_maps_and_refuses(unchecked):
         kernels.grid_variance(wave, slabs, offsets, category, implementation="cuda")
 
 
-KINDS = ["poisson", "multinomial", "bayesian"]
+KINDS = [
+    "poisson",
+    *(pytest.param(w, marks=pytest.mark.extended) for w in ("multinomial", "bayesian")),
+]
 
 
 def draw_problem(spec, dtype=np.float32):
@@ -293,7 +303,9 @@ def draw_problem(spec, dtype=np.float32):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("implementation", ["reference", "auto"])
+@pytest.mark.parametrize(
+    "implementation", [pytest.param("reference", marks=pytest.mark.extended), "auto"]
+)
 @pytest.mark.parametrize("weights", KINDS)
 @pytest.mark.parametrize("spec", DRAW_SPECS)
 def test_bootstrap_sums_are_sums_under_weights(spec, weights, implementation):
@@ -352,6 +364,7 @@ def test_resampling_weights_have_their_moments(weights):
         np.testing.assert_allclose(shares, expected, atol=5 * np.sqrt(0.25 / w.size))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("weights", KINDS)
 def test_bootstrap_sums_map_and_have_their_weights_as_gradient(weights):
     values, identity, valid = (jnp.asarray(a) for a in draw_problem(DRAW_SPECS[1]))
@@ -369,6 +382,7 @@ def test_bootstrap_sums_map_and_have_their_weights_as_gradient(weights):
     np.testing.assert_allclose(gradient[:, 0], jnp.where(valid, w, 0), atol=1e-5)
 
 
+@pytest.mark.extended
 def test_no_array_of_weights_is_whole_and_options_are_refused(unchecked):
     n = 50_000
     identity = jnp.zeros((n, 2), jnp.uint32).at[:, 1].set(jnp.arange(n, dtype=jnp.uint32))

@@ -67,6 +67,7 @@ def test_heterogeneity_is_cochran_s_q(effects):
     assert float(found.p_value) == pytest.approx(chi2.sf(expected, use.sum() - 1), abs=1e-5)
 
 
+@pytest.mark.extended
 def test_the_average_s_interval_holds_the_coefficients_error(effects):
     """With every leaf's residual variance the same, V >= the error of predictions alone."""
     interval = jc.interval(effects, jc.AbadieImbens(target="sample"))

@@ -28,6 +28,7 @@ def surfaces(sample):
     return [jc.fit(sample, model, key=1) for model in models]
 
 
+@pytest.mark.extended
 def test_changes_to_levels_are_those_of_an_evaluation(sample):
     rng = np.random.default_rng(1)
     centre = jnp.asarray(np.asarray(sample.x)[:40])
@@ -43,6 +44,7 @@ def test_changes_to_levels_are_those_of_an_evaluation(sample):
             np.testing.assert_allclose(found, whole, atol=2e-5)
 
 
+@pytest.mark.extended
 def test_an_arm_that_was_not_fitted_has_no_changes(sample):
     centre, column = jnp.asarray(np.asarray(sample.x)[:4]), jnp.full(4, 3)
     level = jnp.tile(jnp.arange(3), (4, 1))
@@ -52,8 +54,9 @@ def test_an_arm_that_was_not_fitted_has_no_changes(sample):
         assert np.isfinite(found[..., 0]).all() and np.isnan(found[..., 1]).all()
 
 
-@pytest.mark.parametrize("tables", [2**26, 0])
-@pytest.mark.parametrize("masks", [2**28, 0])
+@pytest.mark.extended
+@pytest.mark.parametrize("tables", [2**26, pytest.param(0, marks=pytest.mark.extended)])
+@pytest.mark.parametrize("masks", [2**28, pytest.param(0, marks=pytest.mark.extended)])
 def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, monkeypatch):
     init = TreeSum.__init__
 
@@ -75,6 +78,7 @@ def test_a_covariate_that_is_not_seen_changes_nothing(sample, tables, masks, mon
     assert not seen[1]  # the forest has no line
 
 
+@pytest.mark.extended
 def test_sums_of_trees_of_one_shape_are_the_same_functions(sample):
     from sklearn.ensemble import RandomForestRegressor
 

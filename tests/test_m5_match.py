@@ -86,6 +86,7 @@ def test_groups_are_those_found_by_hand(grown):
     same(partners(found), by_hand(sample, tree, 5, weights=mean))
 
 
+@pytest.mark.extended
 def test_both_engines_give_one_answer(grown):
     sample, tree = grown
     sums = dict(balance="sum", priority=2.0)
@@ -98,6 +99,7 @@ def test_both_engines_give_one_answer(grown):
     np.testing.assert_array_equal(matched(sample, tree, k=6, priority=1e7).rows, plain.rows)
 
 
+@pytest.mark.extended
 def test_beyond_sixteen_candidates_programs_take_over(grown):
     sample, tree = grown
     chosen = matched(sample, tree, k=17, engine="device")
@@ -107,6 +109,7 @@ def test_beyond_sixteen_candidates_programs_take_over(grown):
     np.testing.assert_array_equal(auto.rows, chosen.rows[:3])
 
 
+@pytest.mark.extended
 def test_row_order_changes_no_group(grown):
     plain, tree = grown
     names = np.random.default_rng(1).permutation(160)
@@ -118,6 +121,7 @@ def test_row_order_changes_no_group(grown):
     same(partners(matched(mixed, tree, k=6)), partners(matched(sample, tree, k=6)))
 
 
+@pytest.mark.extended
 def test_exact_twins_are_taken_together_and_alone(grown):
     sample, tree = grown
     pairs, leaf = matched(sample, tree, k=12), np.asarray(tree.leaf(sample.x))
@@ -137,6 +141,7 @@ def test_exact_twins_are_taken_together_and_alone(grown):
     assert seen > 5
 
 
+@pytest.mark.extended
 def test_a_leaf_without_controls_leaves_its_treated_unmatched(grown):
     whole, tree = grown
     leaf, t = np.asarray(tree.leaf(whole.x)), np.asarray(whole.t)
@@ -198,6 +203,7 @@ class Stopping(jc.solvers.SolverPool):
         return super().solve(programs, **options)
 
 
+@pytest.mark.extended
 def test_ctrl_c_keeps_what_is_finished(grown, monkeypatch):
     """Three calls for four queries: the second four are stopped half-way."""
     monkeypatch.setattr(_subsets, "PROGRAMS", 4)

@@ -109,6 +109,7 @@ def test_planted_thresholds_are_found():
     assert np.abs(cuts + 0.3).min() < 0.02
 
 
+@pytest.mark.extended
 def test_rows_and_monotone_scales_do_not_matter():
     """The reductions look at ranks only; a regression sees a linear map of all covariates."""
     x, t, y = draw(4)
@@ -120,6 +121,7 @@ def test_rows_and_monotone_scales_do_not_matter():
     assert parts(jc.fit(jc.Sample(mapped, t, y), jc.M5Tree()), mapped) == parts(tree, x)
 
 
+@pytest.mark.extended
 def test_the_bound_of_the_regressions_error():
     """Mean squared residual <= (1 - adjusted R2) (n - p - 1)/(n - 1) variance: an equality here."""
     x, t, y = draw(5)

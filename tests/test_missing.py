@@ -138,6 +138,7 @@ def test_missing_matches_missing_unless_nothing_depends_on_it():
     assert not any("pay" in free.describe(i) for i in range(5))
 
 
+@pytest.mark.extended
 def test_the_fill_moves_no_box_that_the_surface_does_not_see():
     sample = holed()
     hole = jnp.asarray(gaps(sample))
@@ -155,6 +156,7 @@ def test_the_fill_moves_no_box_that_the_surface_does_not_see():
         np.testing.assert_array_equal(one.upper, other.upper)
 
 
+@pytest.mark.extended
 def test_other_units_are_matched_as_if_rows_had_been_dropped():
     sample = holed(3)
     hole = gaps(sample)
@@ -211,6 +213,7 @@ def as_pandas(frame):
     return frame.df() if isinstance(frame, duckdb.DuckDBPyRelation) else frame.to_pandas()
 
 
+@pytest.mark.extended
 def test_frames_come_back_as_they_came():
     method, surface, seen, size = jc.FastAHB(), bent(flag=0.2), {}, None
     for kind, cls in TYPES.items():

@@ -177,7 +177,11 @@ def column(frame, name):
     return frame[name].to_pylist(), frame.schema.field(name).type
 
 
-@pytest.mark.parametrize(("wrap", "kind"), [(pl.DataFrame, pl.Date), (pa.table, pa.date32())])
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())],
+)
 def test_days_come_back_as_days(wrap, kind):
     frame = wrap(dict(a=X[:, 0], t=T, y=Y, day=DAYS))
     effects = effects_of(jc.Sample.from_frame(frame, id="day", **ROLES))
@@ -196,7 +200,10 @@ def test_days_come_back_as_days(wrap, kind):
     assert column(later.to_frame(), "id")[0] == times
 
 
-@pytest.mark.parametrize(("wrap", "kind"), [(pl.DataFrame, pl.Date), (pa.table, pa.date32())])
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [pytest.param(pl.DataFrame, pl.Date, marks=pytest.mark.extended), (pa.table, pa.date32())],
+)
 def test_days_of_a_panel_come_back_as_days(wrap, kind):
     y = np.arange(12.0) ** 2
     law = [0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0]
@@ -339,7 +346,11 @@ def test_numbers_that_are_none():
 
 @pytest.mark.parametrize(
     "matcher",
-    [jc.AHB(), jc.M5Model(jc.M5Tree(max_depth=1)), jc.M5Match(tree=jc.M5Tree(max_depth=1))],
+    [
+        jc.AHB(),
+        pytest.param(jc.M5Model(jc.M5Tree(max_depth=1)), marks=pytest.mark.extended),
+        pytest.param(jc.M5Match(tree=jc.M5Tree(max_depth=1)), marks=pytest.mark.extended),
+    ],
 )
 def test_a_query_is_named_by_its_number_from_either_end(matcher):
     surface = FLAT if isinstance(matcher, jc.AHB) else None

@@ -89,6 +89,7 @@ def test_pictures_of_effects_balance_and_boxes_draw_odd_names(effects):
     assert "effect ($_{1}$)" in drawn_words(jc.plot.effects(effects, unit="$_{1}$"))
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_pictures_of_trees_draw_odd_names(frame):
     rng = np.random.default_rng(0)

@@ -95,8 +95,8 @@ def test_a_column_that_deals_no_folds_is_named(label, words):
         jc.Sample.from_frame(frame, treatment="t", outcome="y", cluster="school")
 
 
-@pytest.mark.parametrize("method", [jc.AHB, jc.FastAHB])
-@pytest.mark.parametrize("adjust", ["auto", jc.Ridge()])
+@pytest.mark.parametrize("method", [jc.AHB, pytest.param(jc.FastAHB, marks=pytest.mark.extended)])
+@pytest.mark.parametrize("adjust", ["auto", pytest.param(jc.Ridge(), marks=pytest.mark.extended)])
 def test_chosen_rows_may_be_of_both_arms(method, adjust):
     """Rows of the other arm get the effects that they have when both arms are asked for."""
     sample = draw_sample(1, n=60)
@@ -125,7 +125,7 @@ def test_a_split_that_cannot_be_says_so():
         jc.split(with_treated(4), 0.01, key=0)
 
 
-@pytest.mark.parametrize("as_matching", [False, True])
+@pytest.mark.parametrize("as_matching", [False, pytest.param(True, marks=pytest.mark.extended)])
 def test_arms_without_overlap_are_told(as_matching):
     sample = apart()
     words = "no overlap: all 20 matched treated lie outside the values of 'x0' that .* model alone"
@@ -152,6 +152,7 @@ def test_a_common_support_of_nobody_is_refused():
         jc.estimate(apart(), matching, support="common")
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("error:no overlap")
 def test_arms_that_overlap_are_not_warned_of():
     sample = with_treated(12)

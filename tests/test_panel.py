@@ -300,6 +300,7 @@ def test_an_outcome_that_never_varies_is_told(method):
     assert "observed cells, so that" not in str(jc.complete(varied, method, throw=False))
 
 
+@pytest.mark.extended
 def test_donors_and_times_with_weight_are_named_largest_first():
     """Weights by hand: the treated unit is the third part of one donor and two thirds of another.
 

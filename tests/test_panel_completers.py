@@ -16,6 +16,7 @@ N, M = 24, 30
 SPECTRAL = [jc.RowScaledSpectral(rank=3), jc.USVT(eta=0.05, bounds=(-2, 3), variance=0.05)]
 SWITCHING = [*SPECTRAL, jc.MCNNM(penalty=0.03, cells="all")]
 METHODS = [*SWITCHING, jc.TwoWayFixedEffects()]
+QUICK = [*(pytest.param(m, marks=pytest.mark.extended) for m in SWITCHING), METHODS[-1]]
 
 
 def name(value):
@@ -31,7 +32,7 @@ def draw(seed, n=N, m=M, rank=2, noise=0.0):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("shape", [(60, 70), (70, 60)])
+@pytest.mark.parametrize("shape", [(60, 70), pytest.param((70, 60), marks=pytest.mark.extended)])
 def test_factors_are_those_of_a_full_svd(shape):
     """A block of 3 + 10 columns of 60: the vectors kept agree to the tolerance over the gap."""
     rng = np.random.default_rng(0)
@@ -90,7 +91,15 @@ def test_the_row_scaled_estimator_is_the_algorithm_as_written():
     assert found.rank.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("rule", [3, "gap", "cv"])
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "rule",
+    [
+        3,
+        pytest.param("gap", marks=pytest.mark.extended),
+        pytest.param("cv", marks=pytest.mark.extended),
+    ],
+)
 def test_the_origin_of_the_outcomes_does_not_matter(rule):
     """In float32 an outcome near 100 has 5 digits after the point."""
     y, d, _ = draw(2, noise=0.3)
@@ -164,6 +173,7 @@ def test_two_way_effects_are_least_squares_with_dummies():
     assert np.isnan(np.asarray(found.effect)[~(d & mask)]).all()
 
 
+@pytest.mark.extended
 def test_collinear_covariates_change_nothing():
     rng = np.random.default_rng(8)
     y, d, _ = draw(8, noise=1.0)
@@ -188,7 +198,7 @@ def test_cells_that_no_chain_joins_have_no_effect():
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("shape", [(N, M), (40, 50)])
+@pytest.mark.parametrize("shape", [(N, M), pytest.param((40, 50), marks=pytest.mark.extended)])
 def test_the_nuclear_norm_solution_is_optimal(shape):
     """Residuals / t have norm at most 1 off the solution's spaces and are U V^T on them."""
     y, d, _ = draw(10, *shape, noise=0.5)
@@ -208,6 +218,7 @@ def test_the_nuclear_norm_solution_is_optimal(shape):
     assert np.linalg.norm(scaled, 2) < 1 + 5e-3
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_path_is_that_of_plain_soft_thresholding():
     y, d, _ = draw(11, noise=0.5)
@@ -227,6 +238,7 @@ def test_the_path_is_that_of_plain_soft_thresholding():
     assert int(largest.rank[0]) == 0
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("cells", ["treated", "all"])
 def test_a_search_that_ends_early_finds_what_the_whole_one_finds(cells):
     y, d, _ = draw(17, 40, 40, noise=0.5)
@@ -245,7 +257,7 @@ def test_a_search_that_ends_early_finds_what_the_whole_one_finds(cells):
     close(short.y0, whole.y0, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", QUICK, ids=name)
 def test_the_order_of_units_and_times_does_not_matter(method):
     y, d, _ = draw(12, noise=0.3)
     rng = np.random.default_rng(0)
@@ -271,7 +283,7 @@ def test_units_without_an_arm_are_not_identified(method):
     assert "2 without a treated cell, 1 without an untreated cell" in found.summary()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=name)
+@pytest.mark.parametrize("method", QUICK, ids=name)
 def test_many_panels_in_one_call(method):
     sets = [draw(seed, noise=0.3) for seed in (14, 15)]
     y, d = (jnp.asarray(np.stack(a)) for a in list(zip(*sets))[:2])
@@ -284,7 +296,12 @@ def test_many_panels_in_one_call(method):
         close(many[k], effect(y[k], d[k]), atol=5e-3)
 
 
-@pytest.mark.parametrize("method", [SPECTRAL[0], jc.TwoWayFixedEffects()], ids=name)
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(SPECTRAL[0], marks=pytest.mark.extended), jc.TwoWayFixedEffects()],
+    ids=name,
+)
 def test_gradients_are_the_difference_quotients(method):
     """In y the average is a smooth function; the quotient's step is a third of its digits."""
     y, d, _ = draw(16, noise=0.3)

@@ -57,8 +57,9 @@ def test_no_quarter_sees_itself():
     assert np.abs(two - one)[np.ix_(~rows, columns)].max() > 0.1
 
 
+@pytest.mark.extended
 @pytest.mark.x64
-@pytest.mark.parametrize("observed", [1.0, 0.85])
+@pytest.mark.parametrize("observed", [pytest.param(1.0, marks=pytest.mark.extended), 0.85])
 def test_means_and_errors_are_those_of_the_doubly_robust_terms(observed):
     """Unit 3 is never treated, and at time 5 everyone else is."""
     y, d, mask = draw(2, observed=observed)
@@ -84,6 +85,7 @@ def test_means_and_errors_are_those_of_the_doubly_robust_terms(observed):
     assert np.isfinite(found["dr"][0].y0[3, :5]).all() and found["oi"][0].std_errors is None
 
 
+@pytest.mark.extended
 def test_ranks_by_rule_and_an_origin_that_does_not_matter():
     data = jc.simulate.low_rank_panel(key=0, n=N, m=M)
     panel = data.panel
@@ -100,6 +102,7 @@ def test_ranks_by_rule_and_an_origin_that_does_not_matter():
     assert "doubly robust" in found.summary() and "share of cells clipped" in found.summary()
 
 
+@pytest.mark.extended
 def test_the_order_of_units_and_times_does_not_matter_given_the_halves():
     y, d, _ = draw(3)
     rng = np.random.default_rng(0)
@@ -111,6 +114,7 @@ def test_the_order_of_units_and_times_does_not_matter_given_the_halves():
     close(two.y1, np.asarray(one.y1)[p][:, q], atol=5e-3)
 
 
+@pytest.mark.extended
 def test_intervals_cover():
     """64 panels in one call: 2,304 units and 2,560 times, of which a 95% interval misses 5%.
 
@@ -140,6 +144,7 @@ def test_intervals_cover():
     assert float(average.mean()) > 0.95 - 3 * 0.027
 
 
+@pytest.mark.extended
 def test_gradients_are_the_difference_quotients():
     """At rank 2 singular values have a gap; the quotient's step is a third of the digits."""
     y, d, _ = draw(4)

@@ -109,6 +109,7 @@ def test_placebos_over_units_are_runs_on_the_untreated():
     assert len(placebos.to_frame()) == N and "23 placebos over units" in str(placebos)
 
 
+@pytest.mark.extended
 def test_placebos_of_several_units_and_over_times():
     found = jc.complete(block(5, treated=3), jc.TwoWayFixedEffects())
     with pytest.raises(ValueError, match="draws at random"):
@@ -124,6 +125,7 @@ def test_placebos_of_several_units_and_over_times():
         jc.placebo(jc.complete(switching(5), jc.UnitMeans()), over="times")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", [jc.TwoWayFixedEffects(), jc.SyntheticControl()])
 def test_a_test_without_an_effect_has_a_uniform_p_value(method):
     """8 units, each treated in turn among all others: p-values are 1/8 ... 8/8 in some order."""
@@ -156,9 +158,15 @@ def test_a_placebo_without_a_gap_before_counts_as_the_largest_ratio():
     ("method", "words"),
     [
         (jc.MCNNM(cells="all"), "holds cells out"),
-        (jc.RowScaledSpectral(rank="cv"), "holds cells out"),
-        (jc.DoublyRobustNeighbors(), "nearest neighbour"),
-        (jc.CrossFittedDR(rank=1, propensity_rank=1), "both of its halves"),
+        pytest.param(
+            jc.RowScaledSpectral(rank="cv"), "holds cells out", marks=pytest.mark.extended
+        ),
+        pytest.param(jc.DoublyRobustNeighbors(), "nearest neighbour", marks=pytest.mark.extended),
+        pytest.param(
+            jc.CrossFittedDR(rank=1, propensity_rank=1),
+            "both of its halves",
+            marks=pytest.mark.extended,
+        ),
     ],
 )
 def test_methods_that_copies_mislead_are_not_bootstrapped(method, words):
@@ -169,6 +177,7 @@ def test_methods_that_copies_mislead_are_not_bootstrapped(method, words):
         jc.interval(found, jc.PanelBootstrap(draws=2), key=0)
 
 
+@pytest.mark.extended
 def test_runs_that_do_not_converge_are_counted():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jc.CompletionWarning)

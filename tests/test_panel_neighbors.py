@@ -25,7 +25,7 @@ def draw(seed, observed=1.0):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("turned", [False, pytest.param(True, marks=pytest.mark.extended)])
 @pytest.mark.parametrize("radii", [(0.7, 0.9), (np.inf, np.inf)])
 def test_sums_over_pairs_are_those_of_loops(turned, radii):
     """Distances of random outcomes are no nearer to a radius than rounding, so sets are equal."""
@@ -75,6 +75,7 @@ def test_radii_have_the_least_error_on_held_out_cells():
         close(found.error[k, j], ((y[d] - guess) ** 2).mean(), rtol=2e-3)
 
 
+@pytest.mark.extended
 def test_one_radius_alone_is_chosen():
     y, d, _ = draw(2)
     given = (None, jnp.asarray(0.8))
@@ -86,6 +87,7 @@ def test_one_radius_alone_is_chosen():
         jc.complete(jc.Panel(y, d), method)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_neighbours_beat_the_baseline_where_effects_move():
     """Over 32 panels: in one, few of the neighbours that its radii allow may be left."""
@@ -123,6 +125,7 @@ def test_cells_without_a_pair_are_counted():
         jc.complete(jc.Panel(y, d), none)
 
 
+@pytest.mark.extended
 def test_order_many_panels_and_gradients():
     sets = [draw(seed) for seed in (4, 5)]
     y, d = (jnp.asarray(np.stack(a)) for a in list(zip(*sets))[:2])

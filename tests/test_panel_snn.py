@@ -91,6 +91,7 @@ def test_anchors_of_nested_patterns_are_the_largest():
         assert found == oracle.largest_biclique(block)
 
 
+@pytest.mark.extended
 def test_anchors_of_any_pattern_were_all_observed():
     rng = np.random.default_rng(4)
     found = []
@@ -109,6 +110,7 @@ def test_anchors_of_any_pattern_were_all_observed():
             assert use[group.rows, j].all() and use[i, group.columns].all()
 
 
+@pytest.mark.extended
 def test_the_order_of_units_and_times_does_not_matter():
     y, d, _ = draw(5, [12, 12, 8])
     rng = np.random.default_rng(0)
@@ -141,6 +143,7 @@ def test_cells_that_cannot_be_told_are_counted():
         jc.complete(jc.Panel(y, alone), jc.SyntheticNearestNeighbors(rank=2))
 
 
+@pytest.mark.extended
 def test_proposition_99():
     """Between the published synthetic DiD (-15.6) and difference in differences (-27.3)."""
     panel = jc.datasets.prop99()

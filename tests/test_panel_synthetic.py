@@ -119,12 +119,14 @@ def test_synthetic_did_is_the_weighted_regression_of_every_cohort():
     assert np.isnan(np.asarray(found.y0)[DONORS]).all()
 
 
+@pytest.mark.extended
 def test_a_large_zeta_weighs_all_donors_alike():
     found = jc.complete(jc.Panel(draw(2), D), jc.SyntheticDiD(zeta=1e4))
     close(found.completed.details["donor weights"], 0.2, atol=1e-5)
     close(found.completed.details["zeta"], 1e4)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", METHODS, ids=name)
 def test_constants_and_order_change_nothing(method):
     """Times before the first start are put in another order with zeta given: it reads steps."""
@@ -279,6 +281,7 @@ def test_proposition_99_by_synthetic_control(prop99):
     assert names == "Colorado, Connecticut, Montana, Nevada, New Hampshire, Utah"
 
 
+@pytest.mark.extended
 def test_proposition_99_by_synthetic_did(prop99):
     """-15.6, table 1 of Arkhangelsky et al. (2021); time weights are on 1986 to 1988."""
     found = jc.complete(prop99, jc.SyntheticDiD())
@@ -293,6 +296,7 @@ def test_proposition_99_by_synthetic_did(prop99):
     close(events["effect"][19:].mean(), found.att, rtol=1e-5)
 
 
+@pytest.mark.extended
 def test_placebos_of_proposition_99(prop99):
     """All 38 states in turn: the published error of synthetic DiD, 8.4, is of random draws.
 
@@ -324,8 +328,11 @@ def test_intervals_and_pictures():
     assert frame["effect"].notna().sum() == D.sum()
 
 
+@pytest.mark.extended
 @pytest.mark.x64
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.extended) for s in range(1, 4))]
+)
 def test_parallel_panels_without_noise(seed):
     """All that is left to fit is rounding: any weights will do, and the effect is exact."""
     rng = np.random.default_rng(seed)
@@ -340,6 +347,7 @@ def test_parallel_panels_without_noise(seed):
         assert float(found.att) == pytest.approx(2, abs=1e-5)
 
 
+@pytest.mark.extended
 def test_few_times_before_the_treatment_are_told():
     """A single outcome is fitted by many weights; time weights are of two times at least."""
     y = draw(3)

@@ -46,6 +46,7 @@ def bent(x):
     return jnp.stack([f0, f0 + 1], axis=1)
 
 
+@pytest.mark.extended
 def test_the_command_draws_the_boxes_that_its_text_tells_of(monkeypatch, tmp_path):
     """By the units' ids, in the covariates that bound them: the first two have many gaps."""
     rng = np.random.default_rng(0)
@@ -73,6 +74,7 @@ def _place(found, who):
     return found.matching.sample.id[np.asarray(found.matching.query)].tolist().index(who)
 
 
+@pytest.mark.extended
 def test_boxes_are_drawn_in_the_covariates_that_bound_them():
     """The surface knows of the third and the fifth alone; one query's box is asked for."""
 
@@ -123,6 +125,7 @@ def test_love(effects):
     plt.close("all")
 
 
+@pytest.mark.extended
 def test_boxes_need_two_ordered_covariates(surface):
     sample = jc.Sample(draw_sample(0).points[:, :1], draw_sample(0).t)
     found = jc.match(sample, jc.FastAHB(), surface=surface)
@@ -231,6 +234,7 @@ def test_what_is_counted_has_whole_ticks_and_legends_cover_nothing(k):
     plt.close("all")
 
 
+@pytest.mark.extended
 def test_few_effects_whole_years_and_singular_values_have_whole_ticks():
     sample = draw_sample(0)
     three = np.flatnonzero(np.asarray(sample.t))[:3]

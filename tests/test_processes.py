@@ -45,6 +45,7 @@ def panel():
     return jc.Panel(np.random.default_rng(0).normal(size=(12, 10)), d)
 
 
+@pytest.mark.extended
 def test_a_spawned_process_gives_the_same(sample, panel, repository_on_path):
     """Samples and panels go there, effects, completions and intervals come back."""
     spawn = multiprocessing.get_context("spawn")
@@ -65,6 +66,7 @@ def test_a_spawned_process_gives_the_same(sample, panel, repository_on_path):
     np.testing.assert_array_equal(found.effect, complete(panel).effect)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", METHODS)
 def test_effects_survive_a_pickle(sample, name):
     effects = estimate(name)(sample)
@@ -75,6 +77,7 @@ def test_effects_survive_a_pickle(sample, name):
     pd.testing.assert_frame_equal(jc.balance(again.sample, again), jc.balance(sample, effects))
 
 
+@pytest.mark.extended
 def test_threads_give_the_same_as_one_after_another(sample):
     """Eight estimates on four threads: three methods and other keys, of one sample at once."""
     asked = [(name, seed) for seed in range(3) for name in METHODS][:8]

@@ -66,6 +66,7 @@ def test_the_chances_are_those_of_scikit_learn(folds):
     close(ours, peer_chances(psid, dealt(psid.n, folds), folds, 1e-3), atol=1e-4)
 
 
+@pytest.mark.extended
 def test_constant_collinear_and_huge_columns_do_no_harm():
     sample = draw_sample(2, n=120)
     x = np.asarray(sample.x, np.float64)

@@ -30,7 +30,7 @@ def parts(sample):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("block", [16_384, 8])
+@pytest.mark.parametrize("block", [16_384, pytest.param(8, marks=pytest.mark.extended)])
 def test_r2_is_the_formula_in_blocks_and_under_jit(block, surface, monkeypatch):
     monkeypatch.setattr(_quality, "BLOCK", block)
     rng = np.random.default_rng(0)

@@ -169,7 +169,15 @@ def test_points_follow_the_names_of_their_columns():
         jc.match(sample, METHOD, surface=FLAT, at=at.rename(columns={"b": "c"}))
 
 
-@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table], ids=["pd", "pl", "pa"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pd.DataFrame,
+        pytest.param(pl.DataFrame, marks=pytest.mark.extended),
+        pytest.param(pa.table, marks=pytest.mark.extended),
+    ],
+    ids=["pd", "pl", "pa"],
+)
 def test_a_frame_of_covariates_names_them(kind, unchecked):
     frame = pd.DataFrame(X, columns=["z", "x"])
     made = lambda columns: kind({name: frame[name].to_numpy() for name in columns})  # noqa: E731

@@ -21,8 +21,9 @@ def bounds(x, y, w):
     return np.array([effects.average, found.lower, found.upper], float)
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("power", [-12, 12])
+@pytest.mark.parametrize("power", [pytest.param(-12, marks=pytest.mark.extended), 12])
 def test_other_units_give_the_same_answers_scaled(power):
     own, scale = bounds(X, Y, W), 10.0**power
     np.testing.assert_allclose(bounds(X, scale * Y, W), scale * own, rtol=1e-3)

@@ -107,6 +107,7 @@ def test_problems_that_share_a_query_share_its_best_box():
     assert together.best[:2].tolist() == [apart[:2].min(), apart[2:].min()]
 
 
+@pytest.mark.extended
 def test_rounds_batches_and_padding_change_nothing():
     spec = SEARCH_SPECS[2]
     problems, minimum = draw_problems(spec, 3), jnp.asarray(spec.minimum)
@@ -138,6 +139,7 @@ def test_the_limit_puts_nodes_aside_and_slack_closes_early():
     assert int(near.visited.sum()) < int(whole.visited.sum())
 
 
+@pytest.mark.extended
 def test_a_full_store_of_nodes_stops_the_search():
     rng = np.random.default_rng(1)
     away = jnp.asarray(rng.integers(-20, 21, (60, 1, 4)))
@@ -164,7 +166,9 @@ def test_the_search_lowers_for_another_platform_and_refuses(unchecked):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("implementation", ["reference", "auto"])
+@pytest.mark.parametrize(
+    "implementation", [pytest.param("reference", marks=pytest.mark.extended), "auto"]
+)
 @pytest.mark.parametrize("spec", PAIR_SPECS)
 def test_prune_pairs_finds_the_nearest_of_either_arm(spec, implementation):
     rng = np.random.default_rng(spec.n)

@@ -168,6 +168,7 @@ def test_the_tables_hold_the_first_rows(results):
     same(shown("groups")["estimate"], results["groups"][0].estimate)
 
 
+@pytest.mark.extended
 def test_tunings_trees_and_functions_print():
     sample = draw_sample(1, n=60)
     tuning = jc.tune(sample, jc.FastAHB(outcome=wavy), {"caliper": [0.316, 0.447]}, folds=1)
@@ -281,6 +282,7 @@ def in_pandas():
     return everything("pandas")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_frame_is_of_the_kind_that_came_in_with_the_same_values(kind, in_pandas):
     for name, table in everything(kind).items():
@@ -292,6 +294,7 @@ def test_every_frame_is_of_the_kind_that_came_in_with_the_same_values(kind, in_p
                 assert one == other or (pd.isna(one) and pd.isna(other)), (name, column)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_love_plot_takes_every_kind_of_table(kind, in_pandas):
     import matplotlib.pyplot as plt

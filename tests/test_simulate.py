@@ -82,6 +82,7 @@ def test_correlated_covariates_have_mean_correlation_of_seven_tenths():
     assert np.mean(means) == pytest.approx(0.7, abs=0.04)
 
 
+@pytest.mark.extended
 def test_the_other_tables_and_figures():
     for reading, widths in (("paper", (8, 20, 20)), ("scripts", (4, 20, 10))):
         found = (
@@ -104,6 +105,7 @@ def test_the_other_tables_and_figures():
     assert abs(noise.mean()) < 5 / np.sqrt(N) and noise.var() == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.extended
 def test_vmap_over_keys_draws_the_same_data_sets():
     keys = jax.random.split(jax.random.key(0), 3)
     many = jax.jit(jax.vmap(lambda key: jc.simulate.ahb_table2("mixed/const", key=key, n=50)))(keys)

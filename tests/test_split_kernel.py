@@ -112,6 +112,7 @@ def test_weights_of_one_need_not_be_given_and_covariates_may_differ_in_codes():
         np.testing.assert_allclose(one.level, two.level, atol=2e-5)
 
 
+@pytest.mark.extended
 def test_many_data_sets_at_once():
     spec = SPLIT_SPECS[2]
     sets = [problem(spec, seed) for seed in range(3)]

@@ -61,6 +61,7 @@ def test_enumeration_brute_force_and_highs_agree(balance, alpha):
     np.testing.assert_array_equal(solved, expected)
 
 
+@pytest.mark.extended
 def test_a_large_alpha_is_the_lexicographic_order():
     plain = enumerated(RANDOM, ONES * 1.0)
     np.testing.assert_array_equal(enumerated(RANDOM, ONES * 1.0, alpha=1e7), plain)
@@ -71,6 +72,7 @@ def test_a_large_alpha_is_the_lexicographic_order():
     np.testing.assert_array_equal(solved, expected)
 
 
+@pytest.mark.extended
 def test_programs_take_more_candidates_than_one_holds_in_order():
     d = np.stack([draw_problem(seed, 13, 2) for seed in range(4)])
     d[3, :11] = 0  # eleven exact matches: more than the order of one program
@@ -92,6 +94,7 @@ def test_exact_matches_are_all_taken_and_equal_sets_settled_by_place():
     assert apart == (0, 1)
 
 
+@pytest.mark.extended
 def test_what_is_no_number_is_never_chosen_and_vmap_changes_nothing():
     d = jnp.asarray(RANDOM[:14], jnp.float32)
     member = jnp.ones(d.shape[:2], bool)
@@ -124,7 +127,9 @@ def test_options_that_are_none_are_refused(unchecked):
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("implementation", ["reference", "auto"])
+@pytest.mark.parametrize(
+    "implementation", [pytest.param("reference", marks=pytest.mark.extended), "auto"]
+)
 @pytest.mark.parametrize("spec", NEAR_SPECS)
 def test_the_nearest_of_the_own_group(spec, implementation):
     rng = np.random.default_rng(spec.n)

@@ -98,6 +98,7 @@ def test_bart_equals_bartz(experiment):
     assert walked.pair_tables.value.shape == (1,)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_the_mean_of_the_draws_is_the_surface(halves, bart):
     x = halves[1].x
@@ -257,7 +258,11 @@ def test_rhat_is_one_for_chains_that_agree_and_large_for_others():
     assert split_rhat(draws + np.arange(4)[:, None]) > 1.5
 
 
-@pytest.mark.parametrize("model", [jc.Ridge(), jc.BoostedTrees()], ids=["ridge", "trees"])
+@pytest.mark.parametrize(
+    "model",
+    [jc.Ridge(), pytest.param(jc.BoostedTrees(), marks=pytest.mark.extended)],
+    ids=["ridge", "trees"],
+)
 def test_points_of_another_width_are_refused(halves, model, unchecked):
     surface = jc.fit(halves[0], model, key=0)
     x = np.asarray(halves[1].x)

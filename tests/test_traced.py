@@ -98,6 +98,7 @@ def test_gradient_of_the_att_is_the_contributions(surface):
     assert np.abs(gradient - whole.contributions).max() > 1e-3
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_gradients_are_finite_and_alike_with_and_without_jit():
     sample = draw_sample(5, n=120)
@@ -114,7 +115,7 @@ def test_gradients_are_finite_and_alike_with_and_without_jit():
     np.testing.assert_allclose(eager[1] @ y, att(x, y), rtol=1e-3)
 
 
-@pytest.mark.parametrize("arms", ["control", "both"])
+@pytest.mark.parametrize("arms", ["control", pytest.param("both", marks=pytest.mark.extended)])
 def test_the_gradient_of_a_fit_follows_the_training_rows(arms):
     """Also where one arm is not fitted."""
     sample = draw_sample(6, n=60, p=4)

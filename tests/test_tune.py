@@ -85,6 +85,7 @@ def test_the_loss_is_that_of_a_brute_force(judged, integers, weighted):
     assert tuning.table["alone"].nunique() > 1 or integers
 
 
+@pytest.mark.extended
 def test_a_heavy_unit_keeps_its_companions_mean(judged):
     """One weight a million times the others: its own outcome is left out to the last digit."""
     weight = np.ones(48)
@@ -93,6 +94,7 @@ def test_a_heavy_unit_keeps_its_companions_mean(judged):
     check_rows(sample, jc.tune(sample, FAST, dict(caliper=[0.22, 0.7]), key=1), judged)
 
 
+@pytest.mark.extended
 def test_clusters_stay_whole_and_make_the_error(judged):
     sample = draw_sample(6, n=48, p=2, cluster=np.arange(48) // 4)
     tuning = jc.tune(sample, FAST, dict(c=[1.1, 2.0]), key=0)
@@ -102,6 +104,7 @@ def test_clusters_stay_whole_and_make_the_error(judged):
     assert (fold == fold[:, :1]).all()
 
 
+@pytest.mark.extended
 def test_padding_is_not_judged(judged):
     base = draw_sample(7, n=48, p=2)
     y = np.where(np.arange(48) < 46, base.y, 1e6)

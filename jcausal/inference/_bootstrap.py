@@ -14,7 +14,13 @@ from jcausal.data import as_key, is_traced, on_host
 from jcausal.effects import Effects
 from jcausal.inference._average import AverageMethod, Form, Variance
 from jcausal.inference._drawn import drawn_from, random_signs
-from jcausal.inference._linear_form import QueryGaps, parts_of, scores_of
+from jcausal.inference._linear_form import (
+    LoneUnits,
+    QueryGaps,
+    parts_of,
+    scores_of,
+    stand_in_of,
+)
 from jcausal_kernels import bootstrap_sums
 
 Weights = Literal["poisson", "multinomial", "bayesian"]
