@@ -122,7 +122,7 @@ def test_a_split_that_cannot_be_says_so():
     with pytest.raises(jc.DataError, match="there is one in all; train a surface on other rows"):
         jc.split(with_treated(1), key=0)
     with pytest.raises(jc.DataError, match="another share than 0.01"):
-        jc.split(with_treated(4), 0.01, key=0)
+        jc.split(with_treated(4), train_size=0.01, key=0)
 
 
 @pytest.mark.parametrize("as_matching", [False, pytest.param(True, marks=pytest.mark.extended)])
