@@ -10,6 +10,7 @@ from conftest import draw_sample, wavy
 from test_infer import averaged, written_out
 
 import jcausal as jc
+from jcausal.matching.boxes._edges import Edges
 
 AVERAGES = [jc.AbadieImbens(), jc.AbadieImbens(target="sample"), jc.Bootstrap(draws=40)]
 N = 48
@@ -64,8 +65,9 @@ def test_labels_missing_single_and_unmatched(effects):
     labels[np.flatnonzero(~np.asarray(sample.t))] = 9  # controls are not queried: no row
     status = effects.matching.status.at[1:4].set(int(jc.RESULTS.no_control._value))
     boxes = effects.matching  # and a copy of it in which three queries are unmatched
-    names = ("fold", "query", "query_fold", "point", "lower_code", "upper_code", "open")
-    matching = jc.matching.Boxes(sample, *(getattr(boxes, a) for a in names), status, "att")
+    where = (boxes.fold, boxes.query, boxes.query_fold, boxes.point)
+    edges = Edges(boxes.lower_code, boxes.upper_code, boxes.open)
+    matching = jc.matching.Boxes(sample, *where, edges, status, "att")
     some = jc.estimate(sample, matching)
     frame = jc.interval(some, jc.AbadieImbens(), by=labels).to_frame()
     table = some.cate(labels)

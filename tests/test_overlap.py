@@ -121,7 +121,7 @@ def test_an_average_over_an_arm_that_was_not_asked_for_says_so():
 def test_a_split_that_cannot_be_says_so():
     with pytest.raises(jc.DataError, match="there is one in all; train a surface on other rows"):
         jc.split(with_treated(1), key=0)
-    with pytest.raises(jc.DataError, match="another share than 0.01"):
+    with pytest.raises(jc.DataError, match="another train_size than 0.01"):
         jc.split(with_treated(4), train_size=0.01, key=0)
 
 

@@ -60,9 +60,9 @@ class Bootstrap(AverageMethod):
     Units that stand alone in their arm of a group, or outweigh the others 200 times, have no
     residual there. One is pooled over such units of the arm: the root mean square of the noise from
     the nearest neighbour of the same arm (as `AbadieImbens`), with the sign of the unit's other
-    residuals, else a random one, the same for all such units of a cluster and arm. The interval is
-    then marked `pooled`. Under effect "own" errors are too small for units that are alone, queries
-    and partners at once (estimand "ate"): by up to a fifth where all are, in pairs of two.
+    residuals, else a random one, the same for all such units of a cluster and arm. Its coefficient
+    is sqrt(c_k^2 - sum_q c_kq^2), since it has no covariance with the unit's own outcome. The
+    interval is then marked `pooled`.
 
     Weights. "poisson", "multinomial" and "bayesian" have Var w = 1, 1 - 1/m and (m - 1) / (m + 1),
     with m units or clusters; draws are scaled to one variance, but for 1/m of it.

@@ -198,16 +198,22 @@ def scores_of(
     queries: QueryGaps,
     target: Literal["population", "sample"],
 ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
-    """s_k of every unit, and whether a pooled residual had a part in it."""
+    """s_k of every unit, and whether a pooled residual had a part in it.
+
+    A unit's own residual goes with its outcome as a query, a stand-in does not, and has to hold the
+    whole of what is missing.
+    """
     side = lib.where(parts.residual == 0, lone.sign, lib.sign(parts.residual))
-    scores = parts.residual + side * parts.lone * lone.stand_in[t.astype(lib.int32)]
-    scores = scores * lib.where(t, scale[1], -scale[0])
+    stand_in = side * parts.lone * lone.stand_in[t.astype(lib.int32)]
+    direction = lib.where(t, scale[1], -scale[0])
     if target == "sample":
-        return scores, (parts.lone > 0).any()
-    left = lib.sqrt(lib.maximum(parts.total**2 - parts.single, 0)) - parts.own
-    kept = lib.maximum(left, 0) / lib.where(parts.total > 0, parts.total, 1)
-    scores = scores * kept + add_at(lib, t.shape[0], queries.row, queries.gap)
-    return scores, ((parts.lone > 0) & (kept > 0.01)).any()
+        return (parts.residual + stand_in) * direction, (parts.lone > 0).any()
+    square, total = parts.total**2 - parts.single, lib.where(parts.total > 0, parts.total, 1)
+    kept = lib.maximum(lib.sqrt(lib.maximum(square, 0)) - parts.own, 0) / total
+    kept_alone = lib.sqrt(lib.maximum(square - parts.own**2, 0)) / total
+    scores = (parts.residual * kept + stand_in * kept_alone) * direction
+    scores = scores + add_at(lib, t.shape[0], queries.row, queries.gap)
+    return scores, ((parts.lone > 0) & (kept_alone > 0.01)).any()
 
 
 def stand_in_of(

@@ -106,7 +106,7 @@ def _few(codes: Int[Array, "n p"], units: Scanned, heights: tuple[int, ...]) -> 
     return _beside(found)
 
 
-def _beside(found: list[Cuts]) -> Cuts:
+def _beside(found: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
     level, cut, above = (jnp.concatenate(part, axis=1) for part in zip(*found))
     return level, cut, above
 
