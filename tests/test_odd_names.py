@@ -180,6 +180,7 @@ def test_a_picture_that_fails_costs_nothing_else(file, tmp_path, capsys, monkeyp
     assert "love.png" in whole
     capsys.readouterr()
     monkeypatch.setattr(jc.plot, "love", broken)
+    open_before = plt.get_fignums()
     assert cli.main(arguments) == 1
     told = capsys.readouterr()
     assert "ATT (matched" in told.out
@@ -188,7 +189,7 @@ def test_a_picture_that_fails_costs_nothing_else(file, tmp_path, capsys, monkeyp
     )
     del whole["love.png"]  # the older one showed other numbers
     assert {f.name: f.read_bytes() for f in out.iterdir()} == whole
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before
 
 
 def failing(word):
