@@ -2,10 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +48,7 @@ def _effects(run: _table2.Run) -> Iterator[tuple[str, jc.effects.Effects]]:
 def collect(runs: int, workers: int, rows: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     """All records so far, after each row under a reading; the paper's own reading first."""
     jobs = [(row, reading) for reading in _table2.READINGS for row in rows]
-    with ExitStack() as stack:
-        args = (row_of_runs, [row for row, _ in jobs], [r for _, r in jobs], repeat(runs))
-        if workers == 1:
-            parts = map(*args)
-        else:
-            context = get_context("spawn")
-            parts = stack.enter_context(ProcessPoolExecutor(workers, context)).map(*args)
-        records: list[dict[str, Any]] = []
-        for (row, reading), part in zip(jobs, parts):
-            records += part
-            print(f"  {reading:8} {row:16} {runs} runs", flush=True)
-            yield pd.DataFrame(records)
+    return _table2.over_rows(row_of_runs, jobs, runs, workers)
 
 
 def table(records: pd.DataFrame, reading: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from itertools import repeat
@@ -99,8 +99,19 @@ def collect(
     jobs: list[tuple[str, str]], runs: int, methods: Mapping[str, jc.matching.Matcher], workers: int
 ) -> Iterator[pd.DataFrame]:
     """All records so far, after each row under a reading."""
+    return over_rows(row_of_runs, jobs, runs, workers, methods)
+
+
+def over_rows(
+    records_of: Callable[..., list[dict[str, Any]]],
+    jobs: list[tuple[str, str]],
+    runs: int,
+    workers: int,
+    *more: object,
+) -> Iterator[pd.DataFrame]:
+    """`records_of(row, reading, runs, *more)` of each job, all so far after each; by processes."""
     columns = ([row for row, _ in jobs], [reading for _, reading in jobs])
-    args = (row_of_runs, *columns, repeat(runs), repeat(methods))
+    args = (records_of, *columns, repeat(runs), *(repeat(each) for each in more))
     with ExitStack() as stack:
         if workers == 1:
             parts = map(*args)

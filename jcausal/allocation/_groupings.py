@@ -22,6 +22,7 @@ from jcausal.data import (
     check_names,
     deal,
     named,
+    weighted_moments,
 )
 from jcausal.effects import factorized
 from jcausal.surfaces import (
@@ -324,10 +325,9 @@ def _standardised(sample: Sample, covariates: Sequence[str] | None) -> Float[np.
 
 def _scaled(sample: Sample, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
     weight = np.where(np.asarray(sample.valid), np.asarray(sample.weight, np.float64), 0)
-    middle = np.average(features, axis=0, weights=weight)
-    spread = np.sqrt(np.average((features - middle) ** 2, axis=0, weights=weight))
-    flat = spread <= 1e-6 * np.maximum(np.abs(middle), 1e-30)
-    return np.where(flat, 0, (features - middle) / np.where(flat, 1, spread))
+    middle, spread = weighted_moments(np, features, weight[:, None])
+    spread = np.where(spread > 1e-6 * np.abs(middle), spread, 0)  # float32 may have rounded them
+    return np.where(spread > 0, (features - middle) / np.where(spread > 0, spread, 1), 0)
 
 
 def _clusters(

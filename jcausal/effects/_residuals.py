@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
-from jcausal.data import Sample, Values, on_host
+from jcausal.data import Sample, Values, on_host, weighted_moments
 from jcausal.matching import Prognosis
 from jcausal.surfaces import counted, share_explained
 
@@ -95,17 +95,9 @@ def _drift(
     matched: Bool[Array, " q"],
 ) -> Float[Array, " q"]:
     gap = foretold - own
-    sd = outcome_sd(lib, about.y, lib.where(about.use, about.weight, 0))
-    gap = lib.where(treated, gap[:, 0], gap[:, 1]) / sd
+    sd = weighted_moments(lib, about.y, lib.where(about.use, about.weight, 0))[1]
+    gap = lib.where(treated, gap[:, 0], gap[:, 1]) / lib.where(sd > 0, sd, 1)
     return lib.where(matched, gap, lib.nan)
-
-
-def outcome_sd(lib: Any, y: Float[Values, " n"], weight: Float[Values, " n"]) -> Any:
-    """The weighted standard deviation of the outcome; 1 for a constant one."""
-    share = weight / weight.sum()
-    inside = lib.where(weight > 0, y, 0)
-    sd = lib.sqrt((share * lib.square(inside - (share * inside).sum())).sum())
-    return lib.where(sd > 0, sd, 1)
 
 
 @on_host

@@ -19,6 +19,7 @@ from jcausal.data import (
     on_host,
     pad_rows,
     to_device,
+    weighted_moments,
 )
 from jcausal.effects import Effects
 from jcausal.inference._average import AverageMethod, Form, Variance
@@ -187,10 +188,8 @@ def _standardised(
 ) -> Float[Array, "n f"]:
     """Covariates over their standard deviation; levels as 0/1 over sqrt(2)."""
     use, numbers = valid[:, None], x[:, schema.ordered]
-    count = use.sum().astype(x.dtype)
-    centred = lib.where(use, numbers - lib.where(use, numbers, 0).sum(0) / count, 0)
-    spread = lib.sqrt((centred**2).sum(0) / count)
-    parts = [centred / lib.where(spread > 0, spread, 1)]
+    middle, spread = weighted_moments(lib, numbers, use.astype(x.dtype))
+    parts = [lib.where(use, numbers - middle, 0) / lib.where(spread > 0, spread, 1)]
     for j in schema.categories:
         level = x[:, j : j + 1] == np.arange(len(schema.levels[j]))
         parts.append(level.astype(x.dtype) / np.sqrt(2).astype(x.dtype))

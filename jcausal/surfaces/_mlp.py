@@ -23,6 +23,7 @@ from jcausal.data import (
     step_key,
     to_device,
     trained_on,
+    weighted_moments,
 )
 from jcausal.surfaces._by_evaluation import EvaluatedSurface
 from jcausal.surfaces._encoding import Encoding
@@ -247,20 +248,10 @@ def _members_pick(lib: Any, held: Bool[Array, "k n"], index: Array) -> Bool[Arra
     return held[:, index]
 
 
-def _moments(values: Float[Array, "n d"], weight: Float[Array, "n *d"]) -> tuple[Array, Array]:
-    """Weighted mean and sd of each column, sd 0 for a constant one."""
-    total = weight.sum(0)
-    share = weight / jnp.where(total > 0, total, 1)
-    inside = jnp.where(weight > 0, values, 0)
-    mean = (share * inside).sum(0)
-    sd = jnp.sqrt((share * jnp.square(inside - mean)).sum(0))
-    return mean, jnp.where(sd > 16 * jnp.finfo(sd.dtype).eps * jnp.abs(inside).max(0), sd, 0)
-
-
 def _scales(rows: NetworkRows) -> Scales:
     """Of the features over all rows, of the outcomes within each arm (a constant has scale 1)."""
-    centre, sd = _moments(rows.z, rows.weight[:, None])
-    level, spread = _moments(rows.y[:, None], arm_weights(rows.t, rows.weight))
+    centre, sd = weighted_moments(jnp, rows.z, rows.weight[:, None])
+    level, spread = weighted_moments(jnp, rows.y[:, None], arm_weights(rows.t, rows.weight))
     per_sd = jnp.where(sd > 0, 1 / jnp.where(sd > 0, sd, 1), 0)
     return Scales(centre, per_sd, level, jnp.where(spread > 0, spread, 1))
 
