@@ -25,14 +25,24 @@ class Row(NamedTuple):
     traceable: bool
     draws: bool
     surface: bool
+    duplicates: bool
     oracle: str
 
 
 METHODS = [
-    Row("ahb", lambda: jc.AHB(outcome=SURFACE), ALL, True, False, True, "level_boxes"),
-    Row("fast-ahb", lambda: jc.FastAHB(outcome=SURFACE), ALL, True, False, True, "fast_ahb"),
-    Row("exact-ahb", lambda: jc.ExactAHB(outcome=SURFACE), ALL, False, False, True, "exact_ahb"),
-    Row("m5-match", lambda: jc.M5Match(), ("att",), False, False, False, "subsets"),
-    Row("m5-model", lambda: jc.M5Model(), ("att",), True, False, False, "m5_tree"),
-    Row("aipw", lambda: jc.AIPW(outcome=SURFACE), ALL, True, False, True, "test_aipw"),
+    Row("ahb", lambda: jc.AHB(outcome=SURFACE), ALL, True, False, True, False, "level_boxes"),
+    Row("fast-ahb", lambda: jc.FastAHB(outcome=SURFACE), ALL, True, False, True, True, "fast_ahb"),
+    Row(
+        "exact-ahb",
+        lambda: jc.ExactAHB(outcome=SURFACE),
+        ALL,
+        False,
+        False,
+        True,
+        True,
+        "exact_ahb",
+    ),
+    Row("m5-match", lambda: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
+    Row("m5-model", lambda: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
+    Row("aipw", lambda: jc.AIPW(outcome=SURFACE), ALL, True, False, True, False, "test_aipw"),
 ]

@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from conftest import close, draw_sample, wavy
-from methods import METHODS
+from methods import METHODS, SURFACE
 
 import jcausal as jc
 from jcausal.cli import METHODS as WORDS
@@ -88,21 +88,22 @@ def test_weights_count_relative_to_each_other(row):
     assert abs(float(one) - float(average_of(sample_of(), row.make()))) > 1e-6
 
 
-@every
-def test_whole_weights_are_duplicates_of_the_same_groups(row):
-    """A unit of weight 2 is two units, where both lie in the same groups."""
-    data = sample_of()
-    found = jc.estimate(data, row.make(), key=3)
-    if isinstance(found, jc.effects.Average):
-        pytest.skip("no groups")
-    if found.matching.has_weights or found.matching.smoother() is not None:
-        pytest.skip("groups whose weights are not the sample's")
-    for i in range(0, len(found.matching.query), 7):
-        rows, weight = found.matching.group(i)
-        arm = np.asarray(data.t)[rows]
-        for one in (arm, ~arm):
-            if one.any():
-                close(weight[one], 1 / one.sum(), rtol=1e-5)
+@pytest.mark.parametrize(
+    "row",
+    [row for row in METHODS if row.duplicates],
+    ids=[row.name for row in METHODS if row.duplicates],
+)
+def test_a_unit_of_weight_two_is_two_units(row):
+    x, t, y = (np.asarray(a) for a in arrays_of())
+    twice = np.arange(N) % 3 == 0
+    every_row = np.concatenate([np.arange(N), np.flatnonzero(twice)])
+    one = jc.Sample(x, t, y, weight=1.0 + twice)
+    two = jc.Sample(x[every_row], t[every_row], y[every_row])
+    query, found = np.flatnonzero(t), []
+    for sample in (one, two):
+        matching = jc.match(sample, row.make(), surface=SURFACE, query=query)
+        found.append(np.asarray(jc.estimate(sample, matching, effect="group").ite))
+    close(found[0], found[1], rtol=1e-3, atol=1e-4)
 
 
 @traced
