@@ -133,7 +133,7 @@ def measure(study: Study, key: Array) -> dict[str, Array]:
     for reading, one in readings.items():
         for name, interval in study.intervals.items():
             bounds = jc.interval(one, interval, key=key)
-            numbers = (bounds.estimate, bounds.error, bounds.lower, bounds.upper, target)
+            numbers = (bounds.estimate, bounds.std_error, bounds.lower, bounds.upper, target)
             found[f"{reading}/{name}"] = jnp.stack([jnp.asarray(v) for v in numbers])
     return found
 

@@ -64,7 +64,7 @@ def ask(question: Question, method: jc.matching.Matcher, partitions: int) -> dic
         effects = jc.estimate(question.sample, method, key=seed, adjust=None, throw=False)
         bounds = jc.interval(effects, jc.AbadieImbens())
         atts.append(float(effects.att))
-        errors.append(float(bounds.error))
+        errors.append(float(bounds.std_error))
         shares.append(effects.share_matched)
         boxes = effects.matching
         if isinstance(boxes, jc.matching.Boxes) and boxes.proof is not None:

@@ -79,7 +79,7 @@ def collect(runs: int) -> Iterator[pd.DataFrame]:
                     target=asked.target,
                     covered=float(((low <= truth) & (truth <= high)).mean()),
                     square=float((gap**2).mean()),
-                    error=float((np.asarray(bounds.error) ** 2).mean()),
+                    error=float((np.asarray(bounds.std_error) ** 2).mean()),
                 )
             )
         if (seed + 1) % max(1, runs // 10) == 0:

@@ -88,7 +88,7 @@ def analysis(sample: jc.Sample, method: Any) -> Callable[[], Any]:
 
     def run() -> float:
         effects = jc.estimate(sample, method, key=0)
-        return float(jc.interval(effects, jc.AbadieImbens()).error)
+        return float(jc.interval(effects, jc.AbadieImbens()).std_error)
 
     return run
 

@@ -84,7 +84,7 @@ def cases(n: int) -> list[Case]:
     """10,000 boxes over n units and smaller things."""
     q, p, d = 10_000, 10, 8
     rng = np.random.default_rng(0)
-    units, heights = random_boxes(rng, n, q, p)
+    units, boxes = random_boxes(rng, n, q, p)
     values = jnp.asarray(rng.normal(size=(n, d)), jnp.float32)
     shares = jnp.asarray(rng.normal(size=(q, 2, 1)), jnp.float32)
     words, size = q * n / 32, f"{q:,} boxes, {n:,} units, p {p}"
@@ -95,16 +95,14 @@ def cases(n: int) -> list[Case]:
     key, every = jax.random.key(0), jnp.ones(n, bool)
     identity = jnp.asarray(rng.integers(0, 2**32, (n, 2), dtype=np.uint32))
     return [
-        Case(
-            "box_counts", size, 0.0, words * (4 * p + 6), once, lambda: box_counts(units, heights)
-        ),
+        Case("box_counts", size, 0.0, words * (4 * p + 6), once, lambda: box_counts(units, boxes)),
         Case(
             "box_sums",
             f"{size}, {d} columns",
             4.0 * q * n * d,
             words * (4 * p + 96),
             once + 4.0 * n * d,
-            lambda: box_sums(units, heights, values),
+            lambda: box_sums(units, boxes, values),
         ),
         Case(
             "box_weights",
@@ -112,7 +110,7 @@ def cases(n: int) -> list[Case]:
             4.0 * q * n,
             words * (4 * p + 96),
             once + 4.0 * n,
-            lambda: box_weights(units, heights, shares),
+            lambda: box_weights(units, boxes, shares),
         ),
         Case(
             "grid_variance",
@@ -155,7 +153,7 @@ def level_case(rng: np.random.Generator, q: int, n: int, p: int) -> Case:
 
 
 def random_boxes(rng: np.random.Generator, n: int, q: int, p: int) -> tuple[Units, CodedBoxes]:
-    """Units on ladders of 64 heights; boxes that hold about half of each ladder."""
+    """Units on ladders of 64 values; boxes that hold about half of each ladder."""
     codes = rng.integers(0, 64, (n, p), dtype=np.int32)
     lower = rng.integers(0, 32, (q, p), dtype=np.int32)
     upper = lower + rng.integers(16, 48, (q, p), dtype=np.int32)

@@ -56,7 +56,7 @@ def test_every_method_runs_at_its_defaults(word, file, sample, tmp_path, capsys)
     out = tmp_path / "out"
     assert cli.main(["estimate", file, *ROLES, "--method", word, "--out", str(out)]) == 0
     told = capsys.readouterr().out
-    assert f"{METHODS[word].__name__} with " in told and "95% interval" in told
+    assert METHODS[word].__name__ in told and "95% interval" in told
     assert {f.name for f in out.iterdir()} == WRITTEN.get(word, FILES)
     expected = jc.estimate(sample, METHODS[word](), key=0)
     if isinstance(expected, jc.effects.Average):
@@ -105,7 +105,7 @@ def test_help_lists_the_options_with_defaults_that_the_command_takes(word, capsy
     told = " ".join(capsys.readouterr().out.split())
     assert f"{word}: {options_in_words(word)}" in told
     assert make_method(word, None, options_in_words(word).split(", ")) == METHODS[word]()
-    assert len(settable(word)) == len(set(settable(word))) > 1
+    assert len(settable(word)) == len(set(settable(word))) > 0
 
 
 def test_options_of_the_method_are_told_as_such():

@@ -54,9 +54,59 @@ def random_controls(sample, k, seed):
     return RandomControls(sample, zero, jnp.asarray(query), each, jnp.asarray(status), member)
 
 
+class DrawnControls(jc.matching.Matcher):
+    """Each treated unit against the k controls that a draw puts first: a method of a user's own."""
+
+    k: int = eqx.field(static=True, default=3)
+
+    @property
+    def outcome(self):
+        return None  # no surface guides it
+
+    @property
+    def cross_fits(self):
+        return False
+
+    @property
+    def traceable(self):
+        return False
+
+    def arms(self, estimand, effect):
+        return "control"
+
+    def run(self, task, surfaces, progress):
+        sample, query = task.sample, np.asarray(task.query)
+        draw = np.where(sample.t, np.inf, jc.data.row_draws(sample, task.key))
+        chosen = np.argsort(draw)[: self.k].astype(np.int32)
+        rows = jnp.asarray(np.tile(chosen, (query.size, 1)))
+        status = jnp.zeros(query.size, jnp.int32)
+        return jc.matching.Pairs(
+            sample=sample,
+            fold=task.fold,
+            query=task.query,
+            query_fold=task.query_fold,
+            rows=rows,
+            weights=jnp.full(rows.shape, 1 / self.k, sample.x.dtype),
+            status=status,
+            estimand=task.estimand,
+        )
+
+
+def test_a_method_of_ones_own_draws_by_the_key(own):
+    sample = own.sample
+    one = jc.estimate(sample, DrawnControls(), key=0)
+    again, other = (jc.estimate(sample, DrawnControls(), key=k) for k in (0, 1))
+    assert (one.matching.rows == again.matching.rows).all()
+    assert (one.matching.rows != other.matching.rows).any()
+    turned = sample.take(np.arange(sample.n)[::-1])
+    close(jc.estimate(turned, DrawnControls(), key=0).att, one.att, rtol=1e-5)  # by ids
+    adjusted = jc.estimate(sample, DrawnControls(), key=0, adjust=jc.Ridge())
+    assert adjusted.adjusted and np.isfinite(adjusted.att)
+
+
 @pytest.fixture(scope="module")
 def own():
-    return random_controls(draw_sample(4, n=60, p=2, category=3), 4, seed=1)
+    return random_controls(draw_sample(4, n=60, p=2, category=3, id=np.arange(60)), 4, seed=1)
 
 
 def test_its_effects_are_means_over_its_groups(own):

@@ -5,10 +5,11 @@ import pandas as pd
 
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
+from jcausal.data import as_pandas
 
 NO_GROUPS = (
     "This method makes no groups: there are an average and the units behind it, and no balance, "
-    "boxes, matched data or pictures."
+    "groups, matched data or pictures."
 )
 
 
@@ -21,9 +22,6 @@ def average_tables(
     found: jc.effects.Average, level: float, text: str, *, parquet: bool
 ) -> dict[str, Writer]:
     """The summary, the average, and what is predicted for every unit that counts."""
-    low, high = (float(v) for v in found.bounds(level))
-    row = dict(estimand=found.estimand, estimate=float(found.average))
-    row |= dict(std_error=float(found.std_error), lower=low, upper=high, level=level)
     fold = np.asarray(found.fold)
     predicted = np.asarray(found.predicted)
     units = pd.DataFrame(
@@ -37,5 +35,5 @@ def average_tables(
             influence=np.asarray(found.influence),
         )
     )
-    made = dict(average=pd.DataFrame([row]), units=units.loc[fold >= 0])
+    made = dict(average=as_pandas(found.to_frame(level)), units=units.loc[fold >= 0])
     return table_writers(made, text, parquet)

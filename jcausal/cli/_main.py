@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser(
         "estimate",
         help="estimate the effect of a treatment from a file",
-        description="Match every unit asked for inside a box of its own and estimate its effect. "
+        description="Match every unit asked for by a method (--method) and estimate its effect. "
         "Look at the file first with `jcausal describe`.",
         epilog=_methods_in_words(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -38,8 +38,8 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
     kind = METHODS[word]
     if outcome is not None and "outcome" not in options_of(kind):
         raise UserError(
-            f"--surface is no option of --method {word}, which models the outcome by itself: leave "
-            "it out."
+            f"--surface is no option of --method {word}, which takes no outcome model: leave it "
+            "out."
         )
     said = {} if outcome is None else dict(outcome=outcome)
     known, flat = dict(_settable(kind)), {}

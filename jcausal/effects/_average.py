@@ -90,15 +90,18 @@ class Average(Shown, eqx.Module):
     def _said(self) -> str:
         return self.summary()
 
-    def to_frame(self) -> Any:
-        """One row: estimand, average, std_error, lower, upper; of the sample's kind of frame."""
-        return like(self.sample.home, self._shown())
+    def to_frame(self, level: float = 0.95) -> Any:
+        """One row: estimand, estimate, std_error, lower, upper, level; in the sample's kind."""
+        return like(self.sample.home, self._row(level))
 
     def _shown(self) -> pd.DataFrame:
-        low, high = (float(v) for v in self.bounds())
-        row = dict(average=float(self.average), std_error=float(self.std_error))
-        row |= dict(lower=low, upper=high)
-        return pd.DataFrame([dict(estimand=self.estimand.upper()) | row])
+        return self._row(0.95)
+
+    def _row(self, level: float) -> pd.DataFrame:
+        low, high = (float(v) for v in self.bounds(level))
+        row = dict(estimand=self.estimand, estimate=float(self.average))
+        row |= dict(std_error=float(self.std_error), lower=low, upper=high, level=level)
+        return pd.DataFrame([row])
 
 
 def _overlap_notes(average: Average) -> list[str]:

@@ -122,7 +122,7 @@ def effects_of(
     """Sum outcomes or residuals over every group and measure the surfaces, once."""
     sample, smoother = matching.sample, matching.smoother()
     if effect == "group" and smoother is not None:
-        raise ValueError(f"{smoother} has no mean of the treated: use effect='own'.")
+        raise ValueError(f"{smoother} have no mean of the treated: use effect='own'.")
     matching, totals, foretold, centre = summed(matching, prognosis, adjusted)
     r2 = to_device(np.zeros((0, 2), sample.x.dtype))
     if surfaces:

@@ -129,7 +129,7 @@ def estimate(
       honest makes no use of them.
     - `repeats`: number of random partitions; the one with the median average is returned, and
       `effects.partitions` holds the others' averages.
-    - `key`: a JAX key or an int for the partitions and the surfaces' draws.
+    - `key`: a JAX key or an int for the partitions, the surfaces' draws and the method's own.
     - `effect`: "own" (the paper's tau_b) or "group" (tau_a), see `jc.effects.Effects`.
     - `adjust`: "surface" averages residuals from the surface that guided the matching (see
       `Effects`), None plain outcomes, an outcome model (or a surface, or a function) residuals from
@@ -185,7 +185,7 @@ def estimate(
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
     keys = [None] * repeats
-    if ask.folds > 1:
+    if ask.folds > 1 or key is not None:
         base = step_key(as_key(key, "estimate"), "estimate")
         keys = [jax.random.fold_in(base, r) for r in range(repeats)]
     if repeats > 1 and is_traced(sample, key):
@@ -295,7 +295,7 @@ def _one_fold(method: Matcher, repeats: int) -> int:
     """The folds of a method that makes no use of them."""
     if repeats != 1:
         raise ValueError(
-            f"{type(method).__name__} draws no partition unless honest=True: repeats must be 1."
+            f"{type(method).__name__} as it is set draws no partition: repeats must be 1."
         )
     return 1
 

@@ -93,7 +93,7 @@ def own_or_pooled(effects: Effects) -> tuple[Float[Array, "q 2"], Bool[Array, " 
             if np.asarray(lacking)[arm]:
                 raise ValueError(
                     f"no group holds two {word}, so their variance is unknown: ask for larger "
-                    f"groups with min_{word}=2."
+                    f"groups, of boxes with min_{word}=2, or for an interval of the average."
                 )
     return variance, pooled
 

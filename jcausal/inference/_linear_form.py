@@ -42,7 +42,7 @@ def parts_of(effects: Effects, share: Float[Array, " q"]) -> Parts:
         matching.query_treated,
     )
     columns, square = _partners(groups, share, effects.effect)
-    sums = _spreads(matching, columns)
+    sums = _scattered(matching, columns)
     single = matching.scatter(square, power=2)
     y = difference(effects.residual, effects.centre)
     return _added_up(groups, y, share, sums, single, effects.effect)
@@ -82,7 +82,7 @@ class _Groups(NamedTuple):
 def _partners(
     lib: Any, groups: _Groups, share: Float[Array, " q"], effect: EffectKind
 ) -> tuple[list[Array], Float[Array, "q 2"]]:
-    """What is spread over the units: with lift, with lift and mean, plain, lone; and squared."""
+    """What is scattered over the units: with lift, with lift and mean, plain, lone; and squared."""
     safe, mean = groups.means(lib)
     controls = share if effect == "group" else lib.where(groups.treated, share, 0)
     treated = share if effect == "group" else lib.where(groups.treated, 0, share)
@@ -91,7 +91,7 @@ def _partners(
     return [lifted, lifted * mean, partner, partner * groups.alone], partner**2
 
 
-def _spreads(matching: Matching, columns: list[Array]) -> list[Array]:
+def _scattered(matching: Matching, columns: list[Array]) -> list[Array]:
     """Each column over the units; at once under tracing."""
     if not is_traced(columns, matching):
         return [matching.scatter(column) for column in columns]

@@ -20,7 +20,8 @@ class Task(NamedTuple):
     """What is to be matched: folds of the sample, and queries that are rows or points.
 
     `honest`: surfaces that are given were trained on other rows. `effect`: how effects are formed.
-    `most`: no fold holds more rows than so many, where that is known without their values.
+    `key`: None where the caller gave none and no partition is drawn. `most`: no fold holds more
+    rows than so many, where that is known without their values.
     """
 
     sample: Sample
@@ -37,7 +38,12 @@ class Task(NamedTuple):
 
 
 class Matcher(Options, eqx.Module):
-    """A matching method: hyperparameters only, stored as given."""
+    """A matching method: hyperparameters only, stored as given.
+
+    One that no surface guides has `cross_fits` False, and a property `outcome` that is None: it
+    gets no surface, and all rows in one fold. What it draws at random it draws from `task.key`, by
+    `jcausal.data.row_draws`, so that draws follow the units and not the order of the rows.
+    """
 
     outcome: eqx.AbstractVar[OutcomeModel | ResponseSurface | Callable]
 

@@ -173,6 +173,7 @@ class Matching(Shown, eqx.Module):
         return False
 
     @property
+    @default
     def pairs_are_disjoint(self) -> bool:
         """Whether no unit is in two groups (concrete matchings only)."""
         matched = np.asarray(self.matched)
@@ -181,6 +182,7 @@ class Matching(Shown, eqx.Module):
         return bool(np.asarray(self.sizes)[matched].sum() == used)
 
     @property
+    @default
     def has_weights(self) -> bool:
         """Whether units of a group weigh differently (concrete matchings only)."""
         ones = to_device(np.ones(self.sample.n, self.sample.x.dtype))

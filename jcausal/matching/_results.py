@@ -11,12 +11,12 @@ class RESULTS(eqx.Enumeration):
 
     matched = "matched"
     no_control = (
-        "too few controls: every covariate was opened to its end and the group still holds fewer "
-        "than min_controls; ask for fewer, or give the fold more controls"
+        "too few controls: the largest group that there could be holds fewer than are asked for; "
+        "ask for fewer, or give the fold more controls"
     )
     no_treated = (
-        "too few treated: every covariate was opened to its end and the group still holds fewer "
-        "than min_treated; ask for fewer, or give the fold more treated"
+        "too few treated: the largest group that there could be holds fewer than are asked for; "
+        "ask for fewer, or give the fold more treated"
     )
     surface_nan = (
         "the surface gave NaN on the way: check it at this unit's covariates, and that it was "

@@ -49,6 +49,7 @@ def bounding(matching: Matching, which: Sequence[int]) -> list[int]:
     foot, top = ladder[:, 0], ladder[np.arange(len(height)), height - 1]
     lower, upper = edges.lower[chosen], edges.upper[chosen]
     placed = (~np.isnan(lower)).sum(0)
+    foot, top = foot.astype(lower.dtype), top.astype(upper.dtype)
     inside = (lower > foot).sum(0) + (upper < top).sum(0)
     ranks = {}
     for j in schema.ordered.tolist():

@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, Int
 
 from jcausal_kernels.segments import sums_by_group
 
-Cuts = tuple[Float[Array, "k p"], Int[Array, "k p"], Int[Array, "k p"]]  # level, cut, above
+# level, cut and the code above it, of k nodes and c of the covariates
+Cuts = tuple[Float[Array, "k c"], Int[Array, "k c"], Int[Array, "k c"]]
 
 
 class Scanned(NamedTuple):

@@ -120,7 +120,7 @@ class Pairs(Matching):
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """Each unit's weight times the shares of the groups that it is in."""
         rows, weights = self._members
-        return _spread(rows, weights, self.sample.t, shares, power)
+        return _scatter(rows, weights, self.sample.t, shares, power)
 
     @property
     def sizes(self) -> Int[Array, "q 2"]:
@@ -283,7 +283,7 @@ def _sums(
 
 
 @on_host
-def _spread(
+def _scatter(
     lib: Any,
     rows: Int[Array, "q k"],
     weights: Float[Array, "q k"],

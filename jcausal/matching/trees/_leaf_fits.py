@@ -3,8 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jcausal.data import on_host
@@ -54,18 +52,6 @@ def scaled_slopes(
 ) -> Float[Array, "l f"]:
     """|slope| on features scaled to [0, 1]."""
     return lib.abs(coef) * (high - low)
-
-
-@on_host
-def gram_inverses(lib: Any, fits: LeafFits) -> Float[Array, "l g g"]:
-    """R's rows with that of the intercept, (-centre R) above, times themselves."""
-    precise = {} if lib is np else {"precision": lax.Precision.HIGHEST}
-    ends = -lib.einsum("lij,li->lj", fits.root, fits.centre, **precise)
-    rows = lib.concatenate([ends[:, None], fits.root], axis=1)
-    found = lib.einsum("lij,lkj->lik", rows, rows, **precise)
-    first = lib.arange(rows.shape[1]) == 0
-    weight = lib.where(fits.weight > 0, fits.weight, lib.nan)[:, None, None]
-    return found + lib.where(first & first[:, None], 1 / weight, 0)
 
 
 @on_host

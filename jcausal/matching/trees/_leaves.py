@@ -17,7 +17,7 @@ from jcausal.matching.trees._projections import (
     carried_and_own,
     group_sizes,
     leaf_residuals,
-    projected_spread,
+    projected_scatter,
     projected_sums,
     projected_totals,
     squared_weights,
@@ -48,8 +48,8 @@ class Leaves(Matching):
 
     The controls' weights in a group are those of the leaf's least squares prediction at the query:
     a_qk = w_k x_q' (X'WX)^- x_k with x = (1, features), which add up to 1 and may be negative. So
-    `sums` of the outcome are predictions, and `spread` their adjoint. The treated arm of a group is
-    the query itself. `leaf` (n,) serves as `by=` of `jc.interval` and `Effects.cate`. With
+    `sums` of the outcome are predictions, and `scatter` their adjoint. The treated arm of a group
+    is the query itself. `leaf` (n,) serves as `by=` of `jc.interval` and `Effects.cate`. With
     `honest` False the tree was grown on the outcomes that are averaged.
 
     **Example:**
@@ -98,7 +98,7 @@ class Leaves(Matching):
 
     def scatter(self, shares: Float[Array, "q 2"], power: int = 1) -> Float[Array, " n"]:
         """The adjoint of `sums`."""
-        return projected_spread(self._arrays, shares, power)
+        return projected_scatter(self._arrays, shares, power)
 
     def totals(
         self, y: Float[Array, " n"], also: Float[Array, "n d"] | None = None
@@ -206,7 +206,7 @@ class Leaves(Matching):
 
     def smoother(self) -> str:
         """What groups average by."""
-        return "a regression in each leaf"
+        return "regressions in leaves"
 
     def unit_residuals(self, y: Float[Array, " n"]) -> UnitResiduals:
         """Residuals of the controls, their leverages and their leaf's residual variance.

@@ -82,7 +82,7 @@ def projected_sums(
 
 
 @on_host
-def projected_spread(
+def projected_scatter(
     lib: Any, on: LeafArrays, shares: Float[Array, "q 2"], power: int
 ) -> Float[Array, " n"]:
     """The adjoint of `projected_sums`."""

@@ -14,7 +14,6 @@ from jcausal.data import Sample, Schema, Trained, like, plain_schema
 from jcausal.matching.trees._group_sums import units_by_group
 from jcausal.matching.trees._leaf_fits import (
     LeafFits,
-    gram_inverses,
     intercepts,
     predictions,
     scaled_slopes,
@@ -112,11 +111,6 @@ class Tree(EvaluatedSurface):
     def importance(self) -> Float[Array, "l f"]:
         """|slope| of each leaf on features scaled to [0, 1], in outcome units."""
         return scaled_slopes(self.fits.coef, *self.scale)
-
-    @property
-    def gram_inverse(self) -> Float[Array, "l g g"]:
-        """(X'WX)^- of each leaf with the intercept first: x'(X'WX)^- x is for x = (1, features)."""
-        return gram_inverses(self.fits)
 
     def features(self, x: Float[Array, "m p"]) -> Float[Array, "m f"]:
         """Design columns: ordered covariates as they are, one 0/1 column for each level."""
