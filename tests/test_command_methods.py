@@ -77,7 +77,7 @@ def test_an_average_is_written_whole_or_not_at_all(file, sample, tmp_path, capsy
     told = capsys.readouterr().out
     method = jc.AIPW(outcome=jc.Ridge(), clip=0.2)
     expected = jc.estimate(sample, method, estimand="ate", key=0)
-    assert expected.summary(0.9) in told and "no balance, boxes, matched data" in told
+    assert expected.summary(0.9) in told and "no balance, groups, matched data" in told
     row = pd.read_csv(tmp_path / "out" / "average.csv").iloc[0]
     np.testing.assert_allclose([row["lower"], row["upper"]], expected.bounds(0.9), rtol=1e-6)
     assert cli.main([*line, "--repeats", "3", "--out", str(tmp_path / "none")]) == 2

@@ -93,7 +93,7 @@ def _check_queries(task: Task) -> None:
     if task.estimand != "att":
         raise ValueError(
             f"M5Model predicts y(0) for treated units: estimand {task.estimand!r} asks for "
-            "controls too; use 'att', or jc.AHB."
+            "controls too; use estimand='att', or jc.AHB()."
         )
     if is_traced(task.query, task.sample.t):
         return
