@@ -1,11 +1,11 @@
 """Effects from a matching."""
 
 from jcausal.effects._average import Average as Average
-from jcausal.effects._by import factorized as factorized
-from jcausal.effects._by import group_codes as group_codes
-from jcausal.effects._by import group_labels as group_labels
 from jcausal.effects._effects import Effects as Effects
 from jcausal.effects._estimate import estimate as estimate
 from jcausal.effects._frames import cate_frame as cate_frame
-from jcausal.effects._of_groups import Partitions as Partitions
+from jcausal.effects._group_effects import Partitions as Partitions
+from jcausal.effects._group_labels import factorized as factorized
+from jcausal.effects._group_labels import group_codes as group_codes
+from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects.estimators import AIPW as AIPW

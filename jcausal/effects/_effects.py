@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from jcausal.data import By, column, like, to_device
 from jcausal.effects import _frames, _words
 from jcausal.effects._formulas import first_columns
-from jcausal.effects._of_groups import EffectsOfGroups, Partitions
+from jcausal.effects._group_effects import EffectsOfGroups, Partitions
 from jcausal.effects._residuals import explained
 from jcausal.effects._sums import summed
 from jcausal.matching import EffectKind, Matching, Prognosis, foretell

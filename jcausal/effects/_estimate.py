@@ -26,8 +26,8 @@ from jcausal.data import (
 from jcausal.effects._adjust import Adjust, adjustment
 from jcausal.effects._average import Average
 from jcausal.effects._effects import Effects, effects_of
+from jcausal.effects._group_effects import Partitions
 from jcausal.effects._notes import apart_words
-from jcausal.effects._of_groups import Partitions
 from jcausal.effects._support import on_common_support
 from jcausal.effects._words import poor_fit
 from jcausal.effects.estimators import AIPW, estimate_aipw

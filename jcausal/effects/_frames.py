@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from jcausal.data import By, ids_of, observed_means, readable_columns
-from jcausal.effects._by import group_codes
-from jcausal.effects._of_groups import EffectsOfGroups
+from jcausal.effects._group_effects import EffectsOfGroups
+from jcausal.effects._group_labels import group_codes
 from jcausal.matching import sentence
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from jcausal.data import DataError, number_in_words
 from jcausal.effects._average import Average
-from jcausal.effects._of_groups import EffectsOfGroups
+from jcausal.effects._group_effects import EffectsOfGroups
 from jcausal.effects._support import flat_words, outside_of
 from jcausal.matching import RESULTS, code
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from jcausal.data import named, number_in_words
+from jcausal.effects._group_effects import EffectsOfGroups
 from jcausal.effects._notes import (
     adjustment_words,
     careful_words,
@@ -12,7 +13,6 @@ from jcausal.effects._notes import (
     partner_words,
     second_words,
 )
-from jcausal.effects._of_groups import EffectsOfGroups
 from jcausal.matching import RESULTS, code, sentence
 
 

@@ -16,7 +16,7 @@ from jcausal.data import (
     on_host,
     to_device,
 )
-from jcausal.effects._of_groups import EffectsOfGroups
+from jcausal.effects._group_effects import EffectsOfGroups
 
 
 def group_labels(sample: Sample, by: By) -> np.ndarray | pd.Categorical:
