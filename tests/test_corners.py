@@ -205,7 +205,7 @@ def test_intervals_of_more_boxes_than_a_bucket_holds():
         assert np.isfinite(np.asarray(found.std_error)).all()
     ones = jnp.ones((2100, 2))
     alone = np.asarray(boxes.scatter(ones))
-    many = np.asarray(jax.vmap(boxes.spread)(jnp.stack([ones, 2 * ones])))
+    many = np.asarray(jax.vmap(boxes.scatter)(jnp.stack([ones, 2 * ones])))
     np.testing.assert_allclose(many, [alone, 2 * alone], rtol=1e-6)
     assert abs(float(whole.estimate) - 1) < 4 * float(whole.std_error)
 
@@ -291,7 +291,7 @@ def test_objects_of_another_kind_are_told_by_name(unchecked):
         ),
         (lambda: jc.placebo(effects), "placebo takes a jc.panels.Completion, not an Effects"),
         (lambda: jc.plot.tree(matching), "plot.tree takes a jc.matching.Tree, not a Leaves"),
-        (lambda: jc.plot.boxes(matching), "plot.boxes takes a jc.matching.Boxes, not a Leaves"),
+        (lambda: jc.plot.boxes(matching), "the groups of Leaves are no boxes"),
         (
             lambda: jc.plot.effects(matching),
             "plot.effects takes a jc.effects.Effects, not a Leaves",
