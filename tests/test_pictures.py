@@ -62,7 +62,7 @@ def test_the_command_draws_the_boxes_that_its_text_tells_of(monkeypatch, tmp_pat
     monkeypatch.setattr(jc.plot, "boxes", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
     results = _report.Results(found, None, None, pd.DataFrame(), {}, [])
     _report.pictures(results, unit="")["boxes.png"](tmp_path / "boxes.png")
-    told = re.findall(r"^  unit (p\d+): ", _report._boxes_words(found), re.M)
+    told = re.findall(r"^  unit (p\d+): ", _report._groups_words(found), re.M)
     [ax] = drawn
     names = [frame.get_label() for frame in ax.patches]
     assert names == [f"unit {who}" for who in told] and len(told) == 3
