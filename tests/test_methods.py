@@ -16,10 +16,18 @@ from jcausal.cli import METHODS as WORDS
 
 N = 96
 pytestmark = pytest.mark.x64
-every = pytest.mark.parametrize("row", METHODS, ids=[row.name for row in METHODS])
-traced = pytest.mark.parametrize(
-    "row", [row for row in METHODS if row.traceable], ids=[r.name for r in METHODS if r.traceable]
-)
+
+
+def of(rows):
+    """The methods of the table that a test is about."""
+    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
+
+
+every = of(METHODS)
+traced = of([row for row in METHODS if row.traceable])
+hosted = of([row for row in METHODS if not row.traceable])
+of_both_arms = of([row for row in METHODS if "atc" in row.estimands])
+with_duplicates = of([row for row in METHODS if row.duplicates])
 
 
 def sample_of(seed=0, **options):
@@ -64,10 +72,8 @@ def test_the_order_of_rows_changes_nothing(row):
     close(average_of(turned, row.make()), average_of(data, row.make()), rtol=2e-4)
 
 
-@every
+@of_both_arms
 def test_swapped_arms_give_the_negative(row):
-    if "atc" not in row.estimands:
-        pytest.skip(f"{row.name} is for the treated alone")
     x, t, y = arrays_of()
 
     def other(points):
@@ -88,11 +94,7 @@ def test_weights_count_relative_to_each_other(row):
     assert abs(float(one) - float(average_of(sample_of(), row.make()))) > 1e-6
 
 
-@pytest.mark.parametrize(
-    "row",
-    [row for row in METHODS if row.duplicates],
-    ids=[row.name for row in METHODS if row.duplicates],
-)
+@with_duplicates
 def test_a_unit_of_weight_two_is_two_units(row):
     x, t, y = (np.asarray(a) for a in arrays_of())
     twice = np.arange(N) % 3 == 0
@@ -132,10 +134,8 @@ def test_vmap_equals_the_loop(row):
     close(jax.jit(jax.vmap(att))(ys), [att(one) for one in ys], rtol=5e-4)
 
 
-@every
+@hosted
 def test_a_method_of_the_host_says_so_under_jit(row):
-    if row.traceable:
-        pytest.skip("it is traceable")
     x, t, y = arrays_of()
     with pytest.raises(ValueError, match="runs on the host and cannot be used under jit"):
         jax.jit(lambda y: jc.estimate(jc.Sample(x, t, y), row.make(), key=3, throw=False).average)(
