@@ -27,6 +27,7 @@ every = of(METHODS)
 traced = of([row for row in METHODS if row.traceable])
 hosted = of([row for row in METHODS if not row.traceable])
 of_both_arms = of([row for row in METHODS if "atc" in row.estimands])
+matchers = of([row for row in METHODS if issubclass(WORDS[row.name], jc.matching.Matcher)])
 with_duplicates = of([row for row in METHODS if row.duplicates])
 
 
@@ -62,6 +63,18 @@ def test_it_estimates_what_it_says_and_refuses_the_rest(row):
         else:
             with pytest.raises(ValueError, match="use estimand='att'"):
                 jc.estimate(sample_of(), row.make(), estimand=estimand, key=0)
+
+
+@matchers
+def test_it_asks_for_a_surface_and_for_a_key_as_the_table_says(row):
+    data, method = sample_of(), row.make()
+    if row.surface:
+        with pytest.raises(ValueError, match="a surface is needed"):
+            jc.match(data, method)
+    surface = SURFACE if row.surface else None
+    one, two = (jc.match(data, method, surface=surface, key=key) for key in (0, 1))
+    same = all(np.array_equal(one.group(i)[0], two.group(i)[0]) for i in range(len(one.query)))
+    assert same != row.draws
 
 
 @every
