@@ -13,10 +13,11 @@ SURFACE = jc.Function(wavy)
 class Row(NamedTuple):
     """A method as the battery needs it.
 
-    `name`: the command's `--method`; `make`: the method with the quick outcome model of the
-    battery; `estimands`; `traceable`: runs under jit and vmap; `draws`: draws at random beyond the
-    partition; `surface`: is guided by a surface that is trained on other folds; `oracle`: where an
-    independent implementation stands, which another test compares it with.
+    `name`: the command's `--method`; `make`: the method with a surface as its outcome model, where
+    it takes one; `estimands`; `traceable`: runs under jit and vmap; `draws`: draws at random beyond
+    the partition; `surface`: is guided by a surface that is trained on other folds; `duplicates`: a
+    unit of weight two is two units; `oracle`: where an independent implementation stands, which
+    another test compares it with.
     """
 
     name: str
@@ -30,11 +31,11 @@ class Row(NamedTuple):
 
 
 METHODS = [
-    Row("ahb", lambda: jc.AHB(outcome=SURFACE), ALL, True, False, True, False, "level_boxes"),
-    Row("fast-ahb", lambda: jc.FastAHB(outcome=SURFACE), ALL, True, False, True, True, "fast_ahb"),
+    Row("ahb", lambda f: jc.AHB(outcome=f), ALL, True, False, True, False, "level_boxes"),
+    Row("fast-ahb", lambda f: jc.FastAHB(outcome=f), ALL, True, False, True, True, "fast_ahb"),
     Row(
         "exact-ahb",
-        lambda: jc.ExactAHB(outcome=SURFACE),
+        lambda f: jc.ExactAHB(outcome=f),
         ALL,
         False,
         False,
@@ -42,7 +43,7 @@ METHODS = [
         True,
         "exact_ahb",
     ),
-    Row("m5-match", lambda: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
-    Row("m5-model", lambda: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
-    Row("aipw", lambda: jc.AIPW(outcome=SURFACE), ALL, True, False, True, False, "test_aipw"),
+    Row("m5-match", lambda f: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
+    Row("m5-model", lambda f: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
+    Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
 ]

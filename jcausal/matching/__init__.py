@@ -4,6 +4,7 @@ from jcausal.matching._match import make_task as make_task
 from jcausal.matching._match import match as match
 from jcausal.matching._match import raise_failed as raise_failed
 from jcausal.matching._match import raise_unusable as raise_unusable
+from jcausal.matching._matcher import DesignMatcher as DesignMatcher
 from jcausal.matching._matcher import EffectKind as EffectKind
 from jcausal.matching._matcher import Matcher as Matcher
 from jcausal.matching._matcher import Progress as Progress
@@ -30,6 +31,7 @@ from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.neighbors import Pairs as Pairs
+from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.trees import Leaves as Leaves
 from jcausal.matching.trees import M5Match as M5Match
 from jcausal.matching.trees import M5Model as M5Model

@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Options, Sample
+from jcausal.data import Options, Sample, is_traced
 from jcausal.matching._matching import Estimand, Matching
 from jcausal.surfaces import Arms, OutcomeModel, ResponseSurface
 
@@ -66,6 +66,44 @@ class Matcher(Options, eqx.Module):
         self, task: Task, surfaces: Sequence[ResponseSurface], progress: Progress | None
     ) -> Matching:
         """Match every query inside its own fold k, guided by `surfaces[k]`."""
+
+
+class DesignMatcher(Matcher):
+    """A method that looks at covariates and treatment alone: no surface guides it.
+
+    All rows are in one fold, and outcomes are not read: the sample may have none. Effects are plain
+    means unless `jc.estimate(adjust=)` names an outcome model.
+    """
+
+    @property
+    def outcome(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """No surface guides it."""
+        return None
+
+    @property
+    def cross_fits(self) -> bool:
+        """Never."""
+        return False
+
+    def arms(self, estimand: Estimand = "att", effect: EffectKind = "own") -> Arms:
+        """The arms whose outcomes are averaged."""
+        if effect == "group" or estimand == "ate":
+            return "both"
+        return "control" if estimand == "att" else "treated"
+
+    def check_rows(self, task: Task) -> None:
+        """Refuse points outside the sample, and tracing where the method runs on the host.
+
+        **Raises:** ValueError.
+        """
+        name = type(self).__name__
+        if is_traced(task) and not self.traceable:
+            raise ValueError(
+                f"{name} runs on the host and cannot be used under jit, vmap or grad: match "
+                "outside, or use jc.AHB."
+            )
+        if task.at is not None:
+            raise ValueError(f"{name} matches rows of the sample: query= takes them, at= does not.")
 
 
 def prefixed(progress: Progress | None, prefix: str) -> Progress | None:

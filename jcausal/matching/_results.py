@@ -32,6 +32,18 @@ class RESULTS(eqx.Enumeration):
     outside_support = (
         "left out by support='common': outside the values that the other arm has in a covariate"
     )
+    outside_caliper = (
+        "no unit of the other arm is as near as the caliper asks and alike in what is matched "
+        "exactly: widen the caliper, or match fewer columns exactly"
+    )
+    all_taken = (
+        "its possible partners are all taken by other queries: match with replacement, ask for a "
+        "smaller ratio, or give more units of the other arm"
+    )
+    no_stratum_partner = (
+        "its stratum holds no unit of the other arm: make the strata coarser, or give more units"
+    )
+    left_out = "left out: it is in no balanced subset of the size that was found"
 
 
 def code(result: Any) -> np.int32:
@@ -51,6 +63,10 @@ _SENTENCES = {
         RESULTS.not_asked,
         RESULTS.no_leaf_control,
         RESULTS.outside_support,
+        RESULTS.outside_caliper,
+        RESULTS.all_taken,
+        RESULTS.no_stratum_partner,
+        RESULTS.left_out,
     )
 }
 

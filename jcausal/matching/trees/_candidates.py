@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, bucket, pad_rows, to_device
+from jcausal.matching._order import value_order
 from jcausal.matching.trees._tree import Tree
-from jcausal_kernels import MISSING, nearest_in_groups
+from jcausal_kernels import nearest_in_groups
 
 Metric = Literal["weighted", "euclidean"]
 Weights = Literal["leaf", "global"] | Float[np.ndarray, " p"] | Float[Array, " p"]
@@ -81,7 +82,7 @@ def nearest(
     wanted = np.zeros(len(space.importance), bool)
     wanted[place] = True
     rows = np.flatnonzero(able & wanted[space.leaf])
-    rows = rows[_value_order(sample, rows, space.leaf[rows])]
+    rows = rows[value_order(sample, rows, space.leaf[rows])]
     values, at = space.features[rows], space.features[queries]
     if metric == "weighted":
         values, at = values * space.importance[space.leaf[rows]], at * space.importance[place]
@@ -95,27 +96,6 @@ def nearest(
     out = np.empty_like(found)
     out[turn] = found
     return np.where(out < rows.size, np.append(rows, -1)[np.minimum(out, rows.size)], -1)
-
-
-def _value_order(
-    sample: Sample, rows: Int[np.ndarray, " m"], leaf: Int[np.ndarray, " m"]
-) -> Int[np.ndarray, " m"]:
-    """Rows by leaf, then by their covariates' codes column by column, then by id.
-
-    Columns are packed into as few words as they fit in, and the words sorted.
-    """
-    codes = np.asarray(sample.codes)[rows].astype(np.uint64)
-    codes = np.where(codes == MISSING, codes.max(where=codes != MISSING, initial=0) + 1, codes)
-    words, room = [leaf.astype(np.uint64)], 0
-    for column in codes.T:
-        bits = int(column.max(initial=0)).bit_length()
-        if bits > room:
-            words, room = [*words, np.zeros(rows.size, np.uint64)], 64
-        words[-1] = (words[-1] << np.uint64(bits)) | column
-        room -= bits
-    name = np.asarray(sample.row)[rows].astype(np.uint64)
-    words.append((name[:, 0] << np.uint64(32)) | name[:, 1])
-    return np.lexsort(words[::-1])
 
 
 def deviations(
