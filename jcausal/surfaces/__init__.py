@@ -21,6 +21,8 @@ from jcausal.surfaces._propensity import fitted_chances as fitted_chances
 from jcausal.surfaces._propensity import placed as placed
 from jcausal.surfaces._propensity import shares_beyond as shares_beyond
 from jcausal.surfaces._propensity import tells_apart as tells_apart
+from jcausal.surfaces._propensity_scores import Propensity as Propensity
+from jcausal.surfaces._propensity_scores import propensity_scores as propensity_scores
 from jcausal.surfaces._quality import FitWarning as FitWarning
 from jcausal.surfaces._quality import by_blocks as by_blocks
 from jcausal.surfaces._quality import counted as counted

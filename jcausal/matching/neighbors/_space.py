@@ -24,7 +24,7 @@ Metric = (
 TINY = 1e-10  # of the largest eigenvalue of a correlation matrix: a direction without variance
 
 
-class Columns(NamedTuple):
+class MetricColumns(NamedTuple):
     """Covariates as numbers for a metric, on the host.
 
     - `labels` [f]: what each column is.
@@ -40,7 +40,7 @@ class Columns(NamedTuple):
     filled: int
 
 
-def columns_of(sample: Sample) -> Columns:
+def columns_of(sample: Sample) -> MetricColumns:
     """The columns of a sample."""
     labels, values, _ = readable_columns(sample)
     valid, weight = np.asarray(sample.valid), np.asarray(sample.weight, np.float64)
@@ -50,7 +50,7 @@ def columns_of(sample: Sample) -> Columns:
     total = share.sum(0)
     mean = (share * known).sum(0) / np.where(total > 0, total, 1)
     values = np.where(np.isnan(values), mean, values)
-    return Columns(labels, values, valid & (weight > 0), int(gaps.sum()))
+    return MetricColumns(labels, values, valid & (weight > 0), int(gaps.sum()))
 
 
 def within_arms_covariance(

@@ -56,7 +56,8 @@ class Strata(Matching):
         >>> strata = jc.matching.Strata(
         ...     sample=sample, fold=jnp.zeros(4, int), query=jnp.array([0, 2]),
         ...     query_fold=jnp.zeros(2, int), status=jnp.zeros(2, int), estimand="att",
-        ...     rows=jnp.arange(4), stratum=jnp.array([0, 0, 1, 1]), place=jnp.array([0, 1]), count=2,
+        ...     rows=jnp.arange(4), stratum=jnp.array([0, 0, 1, 1]), place=jnp.array([0, 1]),
+        ...     count=2,
         ... )
         >>> float(jc.estimate(sample, strata).att)
         1.0
@@ -264,7 +265,7 @@ def _counted(lib: Any, entries: Entries, t: Bool[Array, " n"], count: int) -> In
 
 
 def _added(lib: Any, terms: Any, stratum: Any, count: int) -> Any:
-    """Sums (s, d) of the entries' terms (m, d) by stratum; those of stratum s and above count not."""
+    """Sums (s, d) of the entries' terms (m, d) by stratum; those of no stratum count nothing."""
     if lib is np:
         held = stratum < count
         columns = [
