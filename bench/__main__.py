@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, allocation, exact, kernels, m5, panel, real
+from bench import ahb, allocation, exact, kernels, m5, matching, panel, real
 
 HERE = Path(__file__).parent
 
@@ -61,11 +61,20 @@ def main() -> int:
     seven.add_argument("--runs", type=int, help="data sets of each row (coverage)")
     seven.add_argument("--workers", type=int, default=1, help="processes (coverage)")
     seven.add_argument("--limit", type=float, default=real.LIMIT, help="seconds of a slow method")
-    for each in (one, two, three, four, five, six, seven):
+    eight = names.add_parser("matching", help="every matching method beside its peers, seconds")
+    eight.add_argument("--quick", action="store_true", help="a small version of each part")
+    eight.add_argument("--parts", nargs="+", choices=matching.PARTS, default=matching.PARTS)
+    for each in (one, two, three, four, five, six, seven, eight):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     others = dict(
-        kernels=kernels, exact=exact, m5=m5, allocation=allocation, panel=panel, real=real
+        kernels=kernels,
+        exact=exact,
+        m5=m5,
+        allocation=allocation,
+        panel=panel,
+        real=real,
+        matching=matching,
     )
     if options.name in others:
         others[options.name].main(options)

@@ -25,14 +25,14 @@ def row_of_runs(row: str, reading: Any, runs: int) -> list[dict[str, Any]]:
         run = _table2.divide(data, seed, model=MODEL)
         about = dict(reading=reading, row=row, seed=seed)
         for name, effects in _effects(run):
-            found = _table2.errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
+            found = _table2.errors(run.ite, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             bounds = jc.interval(effects, jc.AbadieImbens(target="sample"))
             att = float(run.ite.mean())
             covered = float(bounds.lower <= att <= bounds.upper)
             records.append(dict(about, method=name, size=size, covered=covered, **found))
         both = np.asarray(run.surface(run.test.x))[np.asarray(run.test.t)]
-        found = _table2.errors(run, both[:, 1] - both[:, 0], np.ones(len(both), bool))
+        found = _table2.errors(run.ite, both[:, 1] - both[:, 0], np.ones(len(both), bool))
         records.append(dict(about, method=NAMES[-1], **found))
     return records
 

@@ -54,19 +54,19 @@ def divide(
     return Run(test, np.asarray(data.ite)[place], jc.fit(train, model, key=seed))
 
 
-def errors(run: Run, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
+def errors(ite: np.ndarray, hat: np.ndarray, matched: np.ndarray) -> dict[str, float]:
     """Errors over |ATT|: of single effects and of the average, matched treated and all treated.
 
     An unmatched unit is given the mean effect of the matched.
     """
     full = np.where(matched, hat, hat[matched].mean())
-    att = run.ite.mean()
+    att = ite.mean()
     size = np.abs(att)
     return dict(
         matched=float(matched.mean()),
-        error=float(np.abs(hat - run.ite)[matched].mean() / size),
-        error_all=float(np.abs(full - run.ite).mean() / size),
-        att=float((hat[matched].mean() - run.ite[matched].mean()) / size),
+        error=float(np.abs(hat - ite)[matched].mean() / size),
+        error_all=float(np.abs(full - ite).mean() / size),
+        att=float((hat[matched].mean() - ite[matched].mean()) / size),
         att_all=float((hat[matched].mean() - att) / size),
     )
 
@@ -80,7 +80,7 @@ def row_of_runs(
         run = prepare(row, reading, seed)
         treated = np.asarray(run.test.t)
         both = np.asarray(run.surface(run.test.x))[treated]
-        found = errors(run, both[:, 1] - both[:, 0], np.ones(treated.sum(), bool))
+        found = errors(run.ite, both[:, 1] - both[:, 0], np.ones(treated.sum(), bool))
         about = dict(reading=reading, row=row, seed=seed)
         records.append(dict(about, method="BART", **found))
         for name, method in methods.items():
@@ -88,7 +88,7 @@ def row_of_runs(
                 method = dataclasses.replace(method, levels=COARSE.get(row, method.levels))
             boxes = jc.match(run.test, method, surface=run.surface, throw=False)
             effects = jc.estimate(run.test, boxes, effect="group", adjust=None)
-            found = errors(run, np.asarray(effects.ite), np.asarray(effects.matched))
+            found = errors(run.ite, np.asarray(effects.ite), np.asarray(effects.matched))
             size = float(np.median(np.asarray(effects.n_control)))
             records.append(dict(about, method=name, size=size, **found))
     jax.clear_caches()  # a process can hold the compiled code of some thousand shapes only

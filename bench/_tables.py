@@ -99,7 +99,7 @@ def row_of_runs(name: str, reading: str, runs: int) -> list[dict[str, Any]]:
 def _methods(run: Run, row: Row) -> Iterator[tuple[str, dict[str, float]]]:
     treated = np.asarray(run.test.t)
     both = np.asarray(run.surface(run.test.x))[treated]
-    yield "BART", errors(run, both[:, 1] - both[:, 0], np.ones(treated.sum(), bool))
+    yield "BART", errors(run.ite, both[:, 1] - both[:, 0], np.ones(treated.sum(), bool))
     fast, exact = _boxes(run, row.fast), _boxes(run, row.exact)
     yield "Fast AHB", _found(run, fast)
     mutual, jaccard = overlap(_groups(fast), _groups(exact))
@@ -118,7 +118,7 @@ def _found(run: Run, boxes: jc.matching.Boxes) -> dict[str, float]:
     """Errors, and the median number of units in a group."""
     effects = jc.estimate(run.test, boxes, effect="group", adjust=None)
     size = float(np.median(np.asarray(boxes.sizes).sum(1)))
-    return dict(size=size, **errors(run, np.asarray(effects.ite), np.asarray(effects.matched)))
+    return dict(size=size, **errors(run.ite, np.asarray(effects.ite), np.asarray(effects.matched)))
 
 
 def collect(names: tuple[str, ...], runs: int, workers: int) -> Iterator[pd.DataFrame]:

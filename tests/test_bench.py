@@ -20,7 +20,7 @@ tables = pytest.importorskip("bench._tables", reason="the bench is not part of t
 def test_errors_against_the_matched_and_against_all():
     run = table2.Run(None, np.array([2.0, 2.0, 4.0, 4.0]), None)
     hat, matched = np.array([3.0, 2.0, 4.0, np.nan]), np.array([True, True, True, False])
-    found = table2.errors(run, hat, matched)
+    found = table2.errors(run.ite, hat, matched)
     att, mean = 3.0, 3.0  # of all treated; of the matched estimates
     assert found["matched"] == 0.75
     assert found["error"] == pytest.approx((1 + 0 + 0) / 3 / att)
