@@ -9,7 +9,7 @@ from conftest import close, draw_sample
 
 import jcausal as jc
 from jcausal.data import as_key, step_key
-from jcausal.effects.estimators._aipw import AIPW, aipw_of, estimate_aipw
+from jcausal.effects.estimators._aipw import AIPW, aipw_of
 from jcausal.surfaces import (
     cross_fitted_propensity,
     fitted_chances,
@@ -213,7 +213,7 @@ def test_intervals_cover_the_truth():
         t = jax.random.uniform(b, (600,)) < jax.nn.sigmoid(x[:, 0] - 0.5 * x[:, 1])
         y = x @ jnp.array([1.0, 2.0, -1.0]) + t * (1 + x[:, 2]) + jax.random.normal(c, (600,))
         sample = jc.Sample(x, t, y)
-        found = [estimate_aipw(sample, method, e, 2, d) for e in ("att", "ate")]
+        found = [method.run(sample, e, 2, d, None) for e in ("att", "ate")]
         return jnp.stack([jnp.stack([f.average, f.std_error]) for f in found])
 
     found = runs(one, 400)  # x2 is independent of the treatment: both averages are 1
@@ -230,8 +230,8 @@ def test_intervals_cover_the_truth():
 def test_jit_gives_what_the_host_gives(estimand):
     sample = draw_sample(9, n=90, cluster=np.arange(90) // 3)
     key, method = jax.random.key(1), AIPW(jc.Ridge())
-    host = estimate_aipw(sample, method, estimand, 3, key)
-    traced = eqx.filter_jit(lambda s, k: estimate_aipw(s, method, estimand, 3, k))(sample, key)
+    host = method.run(sample, estimand, 3, key, None)
+    traced = eqx.filter_jit(lambda s, k: method.run(s, estimand, 3, k, None))(sample, key)
     for name in ("average", "std_error", "influence", "propensity", "effective", "beyond", "slope"):
         close(getattr(traced, name), getattr(host, name), rtol=1e-3, atol=1e-4)
     assert (np.asarray(traced.fold) == np.asarray(host.fold)).all()
@@ -245,20 +245,20 @@ def test_folds_and_surfaces_are_those_of_a_matching_method_with_that_key():
     key = jax.random.fold_in(step_key(as_key(7, "estimate"), "estimate"), 0)
     told = []
     report = lambda stage, done, total: told.append((stage, done, total))  # noqa: E731
-    found = estimate_aipw(sample, AIPW(jc.Ridge()), "ate", 2, key, report)
+    found = AIPW(jc.Ridge()).run(sample, "ate", 2, key, report)
     fold = np.asarray(effects.matching.fold)
     assert (np.asarray(found.fold) == fold).all()
     for k, surface in enumerate(effects.surfaces):
         rows = fold == k
         close(found.predicted[rows], np.asarray(surface(sample.x))[rows], rtol=1e-4, atol=1e-5)
     assert told == [("training the surface", k, 2) for k in range(2)]
-    given = estimate_aipw(sample, AIPW(effects.surfaces[0].lean()), "att", 1, None)
+    given = AIPW(effects.surfaces[0].lean()).run(sample, "att", 1, None, None)
     assert np.isfinite(float(given.average))
 
 
 @pytest.mark.x64
 def test_the_experiment_agrees_with_its_difference_of_means(experiment):
-    found = estimate_aipw(experiment, AIPW(jc.Ridge()), "att", 2, jax.random.key(0))
+    found = AIPW(jc.Ridge()).run(experiment, "att", 2, jax.random.key(0), None)
     assert abs(float(found.average) - 1794) < 400 and 550 < float(found.std_error) < 800
     assert found.notes() == [] and float(found.beyond.max()) < 0.2
     assert found.summary().startswith(f"ATT: {found.line()}\n260 controls and 185 treated, ")
@@ -319,4 +319,4 @@ def test_wrong_input_is_refused_in_a_sentence(unchecked):
     with pytest.raises(jc.DataError, match="the sample has no outcome"):
         aipw_of(draw_sample(13, n=40, y=False), fold, predicted)
     with pytest.raises(jc.HonestyError, match="with folds=1 the surface would be trained"):
-        estimate_aipw(sample, AIPW(jc.Ridge()), "att", 1, None)
+        AIPW(jc.Ridge()).run(sample, "att", 1, None, None)

@@ -9,16 +9,13 @@ import jcausal as jc
 from jcausal.cli._terminal import UserError
 from jcausal.data import May, Options, options_of
 
-Method = jc.matching.Matcher | jc.AIPW
+Method = jc.matching.Matcher | jc.effects.Estimator
 WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # where one begins in a name
 
 
 def _is_method(value: object) -> bool:
     """Whether `jc.estimate` takes it: a matcher, or an estimator without groups."""
-    if not isinstance(value, type) or not issubclass(value, Options):
-        return False
-    estimator = value.__module__.startswith("jcausal.effects.estimators.")
-    return issubclass(value, jc.matching.Matcher) or estimator
+    return isinstance(value, type) and issubclass(value, Method)
 
 
 def _kebab(name: str) -> str:

@@ -30,7 +30,7 @@ from jcausal.effects._group_effects import Partitions
 from jcausal.effects._notes import apart_words
 from jcausal.effects._support import on_common_support
 from jcausal.effects._words import poor_fit
-from jcausal.effects.estimators import AIPW, estimate_aipw
+from jcausal.effects.estimators import Estimator
 from jcausal.matching import (
     EffectKind,
     Estimand,
@@ -72,7 +72,7 @@ class Ask(NamedTuple):
 @overload
 def estimate(
     sample: Sample,
-    method: AIPW,
+    method: Estimator,
     *,
     estimand: Estimand = ...,
     folds: int = ...,
@@ -102,7 +102,7 @@ def estimate(
 
 def estimate(
     sample: Sample,
-    method: Matcher | Matching | AIPW,
+    method: Matcher | Matching | Estimator,
     *,
     estimand: Estimand = "att",
     folds: int = 2,
@@ -140,7 +140,7 @@ def estimate(
     - `progress`: called with (stage, done, total).
     - `throw`: as in `jc.match`; must be False under jit and vmap.
 
-    **Returns:** `Effects`; of `jc.AIPW()`, which makes no groups, an `Average`.
+    **Returns:** `Effects`; of a method that makes no groups, such as `jc.AIPW()`, an `Average`.
 
     **Raises:** `DataError` without outcomes or when a fold lacks an arm; `HonestyError`,
     `MatchError`, ValueError.
@@ -175,8 +175,8 @@ def estimate(
         effects = _of_matching(sample, method, ask, repeats, key)
         _warn_of_overlap(effects)
         return effects
-    if isinstance(method, AIPW):
-        return _doubly_robust(sample, method, ask, repeats, key, progress)
+    if isinstance(method, Estimator):
+        return _without_groups(sample, method, ask, repeats, key, progress)
     if not isinstance(method, Matcher):
         raise ValueError(_no_method(method))
     if not method.cross_fits:
@@ -235,9 +235,9 @@ def _of_matching(
     return effects
 
 
-def _doubly_robust(
+def _without_groups(
     sample: Sample,
-    method: AIPW,
+    method: Estimator,
     ask: Ask,
     repeats: int,
     key: PRNGKeyArray | Any,
@@ -247,20 +247,20 @@ def _doubly_robust(
     plain = Ask(ask.estimand, ask.folds, throw=ask.throw)
     if repeats != 1 or ask != plain:
         raise ValueError(
-            "jc.AIPW() makes no groups: query, repeats, effect, adjust and support are for "
-            "matchings."
+            f"jc.{type(method).__name__}() makes no groups: query, repeats, effect, adjust and "
+            "support are for matchings."
         )
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
-    one = None
-    if ask.folds > 1:
+    folds, one = ask.folds if method.cross_fits else 1, None
+    if folds > 1 or key is not None:
         one = jax.random.fold_in(step_key(as_key(key, "estimate"), "estimate"), 0)
-    return estimate_aipw(sample, method, ask.estimand, ask.folds, one, progress)
+    return method.run(sample, ask.estimand, folds, one, progress)
 
 
-def _host_only(method: Matcher | AIPW) -> str:
+def _host_only(method: Matcher | Estimator) -> str:
     """Why a method cannot be traced: itself, or its outcome model."""
-    model = method.outcome
+    model = getattr(method, "outcome", None)
     if isinstance(model, OutcomeModel) and not model.traceable:
         return (
             f"{type(model).__name__} runs on the host and cannot be used under jit, vmap or grad: "

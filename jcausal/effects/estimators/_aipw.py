@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jcausal.data import (
     DataError,
     HonestyError,
-    Options,
     Sample,
     bucket,
     is_traced,
@@ -23,6 +21,7 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.effects._average import Average
+from jcausal.effects.estimators._estimator import Estimator
 from jcausal.matching import Estimand, Progress, foretell
 from jcausal.surfaces import (
     PENALTY,
@@ -44,7 +43,7 @@ LEAST_CLIP = 1e-6
 ARMS: dict[Estimand, Arms] = {"att": "control", "atc": "treated", "ate": "both"}
 
 
-class AIPW(Options, eqx.Module):
+class AIPW(Estimator):
     """Augmented inverse probability weighting: right if either of its two models is.
 
     With f0, f1 the outcome model's predictions, e the chance of treatment and w the sampling
@@ -92,6 +91,41 @@ class AIPW(Options, eqx.Module):
         """Whether it may run under jit, vmap and grad: as its outcome model."""
         return not isinstance(self.outcome, OutcomeModel) or self.outcome.traceable
 
+    @property
+    def cross_fits(self) -> bool:
+        """Always."""
+        return True
+
+    def run(
+        self,
+        sample: Sample,
+        estimand: Estimand,
+        folds: int,
+        key: PRNGKeyArray | None,
+        progress: Progress | None,
+    ) -> Average:
+        """Deal folds, train the outcome model apart from each, predict it, and average.
+
+        With the key of one partition the folds and surfaces are those that a matching method would
+        get. A surface or function that is given may do with one fold.
+
+        **Raises:** as `aipw_of`; `HonestyError` for an outcome model with one fold.
+        """
+        check_estimand(estimand)
+        trains = isinstance(self.outcome, OutcomeModel)
+        if folds == 1 and trains:
+            raise HonestyError(
+                "with folds=1 the surface would be trained on the outcomes that are averaged: use "
+                "at least 2 folds, or give a surface trained on other rows as the method's outcome."
+            )
+        fold, surfaces = deal_folds(sample, folds, key), []
+        for k in range(folds):
+            if progress is not None and trains:
+                progress("training the surface", k, folds)
+            surfaces.append(fold_surface(sample, self.outcome, ARMS[estimand], fold, k, key))
+        predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
+        return aipw_of(sample, fold, predicted, estimand, self.penalty, self.clip)
+
 
 class _Found(NamedTuple):
     average: Float[Array, ""]
@@ -133,7 +167,7 @@ def aipw_of(
     **Raises:** `DataError` without outcomes, for an arm that is empty, for predictions that are
     NaN; ValueError for an unknown estimand, a penalty or clip out of range.
     """
-    _check_estimand(estimand)
+    check_estimand(estimand)
     _check_clip(clip)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
@@ -241,40 +275,7 @@ def _variance(moves: Array, use: Array, cluster: Array | None) -> Array:
     return jnp.where(count > 1, total * count / jnp.maximum(count - 1, 1), jnp.nan)
 
 
-def estimate_aipw(
-    sample: Sample,
-    method: AIPW,
-    estimand: Estimand,
-    folds: int,
-    key: PRNGKeyArray | None,
-    progress: Progress | None = None,
-) -> Average:
-    """Deal folds, train the outcome model apart from each, predict it, and average.
-
-    With the key of one partition the folds and surfaces are those that a matching method would
-    get. A surface or function that is given may do with one fold.
-
-    **Raises:** as `aipw_of`; `HonestyError` for an outcome model with one fold.
-    """
-    _check_estimand(estimand)
-    if sample.y is None:
-        raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    trains = isinstance(method.outcome, OutcomeModel)
-    if folds == 1 and trains:
-        raise HonestyError(
-            "with folds=1 the surface would be trained on the outcomes that are averaged: use at "
-            "least 2 folds, or give a surface trained on other rows as the method's outcome."
-        )
-    fold, surfaces = deal_folds(sample, folds, key), []
-    for k in range(folds):
-        if progress is not None and trains:
-            progress("training the surface", k, folds)
-        surfaces.append(fold_surface(sample, method.outcome, ARMS[estimand], fold, k, key))
-    predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
-    return aipw_of(sample, fold, predicted, estimand, method.penalty, method.clip)
-
-
-def _check_estimand(estimand: str) -> None:
+def check_estimand(estimand: str) -> None:
     if estimand not in ARMS:
         raise ValueError(f"estimand is {estimand!r}: use 'att', 'atc' or 'ate'.")
 
