@@ -39,6 +39,10 @@ from jcausal.matching import tune as tune
 # effects: of every unit, on average, by group
 from jcausal import effects as effects
 from jcausal.effects import AIPW as AIPW
+from jcausal.effects import OverlapWeights as OverlapWeights
+from jcausal.effects import IPTW as IPTW
+from jcausal.effects import EntropyBalance as EntropyBalance
+from jcausal.effects import CBPS as CBPS
 from jcausal.effects import estimate as estimate
 
 # inference: intervals

@@ -9,4 +9,8 @@ from jcausal.effects._group_labels import factorized as factorized
 from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects.estimators import AIPW as AIPW
+from jcausal.effects.estimators import CBPS as CBPS
+from jcausal.effects.estimators import IPTW as IPTW
+from jcausal.effects.estimators import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators import Estimator as Estimator
+from jcausal.effects.estimators import OverlapWeights as OverlapWeights

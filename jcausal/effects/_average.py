@@ -1,7 +1,7 @@
 """An average effect with its error, in words."""
 
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import numpy as np
@@ -13,6 +13,7 @@ from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
 
+Population = Estimand | Literal["ato"]  # "ato": the overlap population of `jc.OverlapWeights`
 APART = 0.5  # share of the averaged units beyond the other arm from which the arms do not overlap
 
 
@@ -28,28 +29,33 @@ class Average(Shown, eqx.Module):
 
     `average` and its `std_error`; `influence` (n,), how far each unit moves the average: with N
     units that count, std_error^2 = sum influence^2 / N^2, or of the sums of clusters. `propensity`
-    (n,) the chance of treatment as fitted, `predicted` (n, 2) outcomes without and with the
-    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (1, f) are the standardised
-    slopes of the regression for the chance. By arm, controls first: `counts` (2,) of units,
-    `effective` (2,) units by the weights that the average gives them, (sum)^2 / sum of squares, and
-    `beyond` (2,), the share of units that the other arm hardly reaches in the chance of treatment.
-    `clipped` counts units whose chance was held at `clip`.
+    (n,) the chance of treatment as fitted, `fold` (n,), -1 for rows that count nothing. `slope`
+    (1, f) are the standardised slopes of the regression for the chance. By arm, controls first:
+    `counts` (2,) of units, `effective` (2,) units by the weights that the average gives them,
+    (sum)^2 / sum of squares, and `beyond` (2,), the share of units that the other arm hardly
+    reaches in the chance of treatment.
+
+    None where a method has none: `predicted` (n, 2) outcomes without and with the treatment;
+    `unit_weight` (n,) what each unit counts in the mean of its arm; `clipped`, how many units'
+    chance was held at `clip`. `whose`: to whom trimming restricts the average, in words.
     """
 
     average: Float[Array, ""]
     std_error: Float[Array, ""]
     influence: Float[Array, " n"]
     propensity: Float[Array, " n"]
-    predicted: Float[Array, "n 2"]
     fold: Int[Array, " n"]
     slope: Float[Array, "k f"]
     counts: Int[Array, " 2"]
     effective: Float[Array, " 2"]
     beyond: Float[Array, " 2"]
-    clipped: Int[Array, ""]
     sample: Sample
-    estimand: Estimand = eqx.field(static=True)
-    method: str = eqx.field(static=True, default="AIPW")
+    estimand: Population = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    predicted: Float[Array, "n 2"] | None = None
+    unit_weight: Float[Array, " n"] | None = None
+    clipped: Int[Array, ""] | None = None
+    whose: str = eqx.field(static=True, default="")
 
     def bounds(self, level: float = 0.95) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
@@ -65,7 +71,7 @@ class Average(Shown, eqx.Module):
     def notes(self) -> list[str]:
         """What a reader must know: chances that were held, and arms that do not overlap."""
         lines = []
-        if int(self.clipped):
+        if self.clipped is not None and int(self.clipped):
             lines.append(
                 f"{int(self.clipped):,} units stand for so many others that the chance of their "
                 "arm was held at the bound (clip)"
@@ -80,7 +86,8 @@ class Average(Shown, eqx.Module):
         ]
         count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
         behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
-        first = f"{self.estimand.upper()}: {self.line(level)}"
+        whose = f" of units {self.whose}" if self.whose else ""
+        first = f"{self.estimand.upper()}{whose}: {self.line(level)}"
         return "\n".join([first, behind, *self.notes(), *flat_words(self.sample)])
 
     @property
@@ -106,7 +113,9 @@ class Average(Shown, eqx.Module):
 
 def _overlap_notes(average: Average) -> list[str]:
     """A sentence when most of the averaged units have no like in the other arm."""
-    sides = dict(att=(1,), atc=(0,), ate=(1, 0))[average.estimand]
+    sides = dict(att=(1,), atc=(0,), ate=(1, 0), ato=())[average.estimand]
+    if not sides:
+        return []
     beyond = np.asarray(average.beyond)
     arm = max(sides, key=lambda a: float(beyond[a]))
     share = float(beyond[arm])

@@ -24,7 +24,7 @@ from jcausal.data import (
     step_key,
 )
 from jcausal.effects._adjust import Adjust, adjustment
-from jcausal.effects._average import Average
+from jcausal.effects._average import Average, Population
 from jcausal.effects._effects import Effects, effects_of
 from jcausal.effects._group_effects import Partitions
 from jcausal.effects._notes import apart_words
@@ -74,7 +74,7 @@ def estimate(
     sample: Sample,
     method: Estimator,
     *,
-    estimand: Estimand = ...,
+    estimand: Population = ...,
     folds: int = ...,
     key: PRNGKeyArray | Array | int | None = ...,
     progress: Progress | None = ...,
@@ -104,7 +104,7 @@ def estimate(
     sample: Sample,
     method: Matcher | Matching | Estimator,
     *,
-    estimand: Estimand = "att",
+    estimand: Population = "att",
     folds: int = 2,
     repeats: int = 1,
     query: np.ndarray | Array | Sequence | None = None,
@@ -170,13 +170,21 @@ def estimate(
     folds, repeats = check_count("folds", folds), check_count("repeats", repeats)
     if key is not None:
         check_key(key)
+    if isinstance(method, Estimator):
+        plain = query is None and (repeats, effect, adjust, support) == (1, "own", "auto", "all")
+        if not plain:
+            raise ValueError(
+                f"jc.{type(method).__name__}() makes no groups: query, repeats, effect, adjust and "
+                "support are for matchings."
+            )
+        return _without_groups(sample, method, estimand, folds, key, progress)
+    if estimand == "ato":
+        raise ValueError("estimand is 'ato': use 'att', 'atc' or 'ate', or jc.OverlapWeights().")
     ask = Ask(estimand, folds, query, effect, adjust, support, throw)
     if isinstance(method, Matching):
         effects = _of_matching(sample, method, ask, repeats, key)
         _warn_of_overlap(effects)
         return effects
-    if isinstance(method, Estimator):
-        return _without_groups(sample, method, ask, repeats, key, progress)
     if not isinstance(method, Matcher):
         raise ValueError(_no_method(method))
     if not method.cross_fits:
@@ -238,24 +246,25 @@ def _of_matching(
 def _without_groups(
     sample: Sample,
     method: Estimator,
-    ask: Ask,
-    repeats: int,
+    estimand: Population,
+    folds: int,
     key: PRNGKeyArray | Any,
     progress: Progress | None,
 ) -> Average:
     """The average of a method that makes no groups, with the folds of the first partition."""
-    plain = Ask(ask.estimand, ask.folds, throw=ask.throw)
-    if repeats != 1 or ask != plain:
+    if estimand not in method.estimands:
+        *others, last = [repr(one) for one in method.estimands]
+        listed = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(
-            f"jc.{type(method).__name__}() makes no groups: query, repeats, effect, adjust and "
-            "support are for matchings."
+            f"estimand is {estimand!r}, and jc.{type(method).__name__}() averages over other "
+            f"units: use estimand={listed}."
         )
     if not method.traceable and is_traced(sample, key):
         raise ValueError(_host_only(method))
-    folds, one = ask.folds if method.cross_fits else 1, None
+    folds, one = folds if method.cross_fits else 1, None
     if folds > 1 or key is not None:
         one = jax.random.fold_in(step_key(as_key(key, "estimate"), "estimate"), 0)
-    return method.run(sample, ask.estimand, folds, one, progress)
+    return method.run(sample, estimand, folds, one, progress)
 
 
 def _host_only(method: Matcher | Estimator) -> str:

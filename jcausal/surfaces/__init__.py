@@ -1,5 +1,6 @@
 """Response surfaces: models of the outcome without and with the treatment."""
 
+from jcausal.surfaces._arrays import product as product
 from jcausal.surfaces._bart import BART as BART
 from jcausal.surfaces._bart import BARTSurface as BARTSurface
 from jcausal.surfaces._by_evaluation import EvaluatedSurface as EvaluatedSurface
@@ -20,6 +21,7 @@ from jcausal.surfaces._propensity import cross_fitted_propensity as cross_fitted
 from jcausal.surfaces._propensity import fitted_chances as fitted_chances
 from jcausal.surfaces._propensity import placed as placed
 from jcausal.surfaces._propensity import shares_beyond as shares_beyond
+from jcausal.surfaces._propensity import standardised as standardised
 from jcausal.surfaces._propensity import tells_apart as tells_apart
 from jcausal.surfaces._propensity_scores import Propensity as Propensity
 from jcausal.surfaces._propensity_scores import propensity_scores as propensity_scores

@@ -135,7 +135,7 @@ def _chances(encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""], fol
         train = use & ((fold != k) | (folds == 1)) & (weight > 0)
         w = jnp.where(train, weight, 0)
         share = w / jnp.where(w.sum() > 0, w.sum(), 1)
-        z = _standardised(features, share, train)
+        z = standardised(features, share, train)
         design = jnp.concatenate([jnp.ones_like(z[:, :1]), z], axis=1)
         b = logistic(design, t, share, penalty.astype(x.dtype))
         both = (train & t).any() & (train & ~t).any()
@@ -147,7 +147,7 @@ def _chances(encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""], fol
     return Chances(jnp.where(use, own, jnp.nan), found.slope)
 
 
-def _standardised(
+def standardised(
     features: Float[Array, "n f"], share: Float[Array, " n"], train: Bool[Array, " n"]
 ) -> Float[Array, "n f"]:
     """Features less their mean over their sd, by weight, of the training rows; constants are 0."""

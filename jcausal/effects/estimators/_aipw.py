@@ -20,8 +20,9 @@ from jcausal.data import (
     rows_in_words,
     to_device,
 )
-from jcausal.effects._average import Average
+from jcausal.effects._average import Average, Population
 from jcausal.effects.estimators._estimator import Estimator
+from jcausal.effects.estimators._moves import effective_units, mean_and_parts, variance_of
 from jcausal.matching import Estimand, Progress, foretell
 from jcausal.surfaces import (
     PENALTY,
@@ -37,7 +38,6 @@ from jcausal.surfaces import (
     placed,
     shares_beyond,
 )
-from jcausal_kernels import segmented_scan
 
 LEAST_CLIP = 1e-6
 ARMS: dict[Estimand, Arms] = {"att": "control", "atc": "treated", "ate": "both"}
@@ -96,10 +96,15 @@ class AIPW(Estimator):
         """Always."""
         return True
 
+    @property
+    def estimands(self) -> tuple[Population, ...]:
+        """Whom it can average over."""
+        return "att", "atc", "ate"
+
     def run(
         self,
         sample: Sample,
-        estimand: Estimand,
+        estimand: Population,
         folds: int,
         key: PRNGKeyArray | None,
         progress: Progress | None,
@@ -111,7 +116,7 @@ class AIPW(Estimator):
 
         **Raises:** as `aipw_of`; `HonestyError` for an outcome model with one fold.
         """
-        check_estimand(estimand)
+        assert estimand != "ato"
         trains = isinstance(self.outcome, OutcomeModel)
         if folds == 1 and trains:
             raise HonestyError(
@@ -189,6 +194,7 @@ def aipw_of(
         slope=chances.slope,
         sample=sample,
         estimand=estimand,
+        method="AIPW",
     )
 
 
@@ -230,49 +236,19 @@ def _average(
     stands_for = 1 / held if estimand == "ate" else jnp.where(averaged, 1, (1 - held) / held)
     weighs = use & (jnp.full_like(t, True) if estimand == "ate" else ~averaged)
     treated, control = (jnp.where(arm, w * stands_for, 0) for arm in (t, ~t))
-    gain, gain_of = _mean(jnp.where(averaged, w, 0), f1 - f0)
-    above, above_of = _mean(treated, y - f1)
-    below, below_of = _mean(control, y - f0)
+    gain, gain_of = mean_and_parts(jnp.where(averaged, w, 0), f1 - f0)
+    above, above_of = mean_and_parts(treated, y - f1)
+    below, below_of = mean_and_parts(control, y - f0)
     moves = gain_of + above_of - below_of
     return _Found(
         average=gain + above - below,
-        std_error=jnp.sqrt(_variance(moves, use, rows.cluster)),
+        std_error=jnp.sqrt(variance_of(moves, use, rows.cluster)),
         influence=moves * use.sum(),
         counts=jnp.stack([(use & ~t).sum(), (use & t).sum()]),
-        effective=jnp.stack([_effective(control), _effective(treated)]),
+        effective=jnp.stack([effective_units(control), effective_units(treated)]),
         beyond=shares_beyond(e, t, w),
         clipped=(weighs & (own < clip)).sum(),
     )
-
-
-def _mean(weight: Array, values: Array) -> tuple[Array, Array]:
-    """A weighted mean, and each row's part in its error; NaN without weight."""
-    share = weight / jnp.where(weight.sum() > 0, weight.sum(), jnp.nan)
-    first = (share * values).sum()
-    mean = first + (share * (values - first)).sum()
-    return mean, share * (values - mean)
-
-
-def _effective(weight: Array) -> Array:
-    """(sum)^2 / sum of squares; 0 without weight."""
-    share = weight / jnp.where(weight.max() > 0, weight.max(), 1)
-    square = jnp.square(share).sum()
-    return jnp.square(share.sum()) / jnp.where(square > 0, square, 1)
-
-
-def _variance(moves: Array, use: Array, cluster: Array | None) -> Array:
-    """Sum of squares of the rows' parts, or of their sums by cluster times g / (g - 1)."""
-    if cluster is None:
-        return jnp.square(moves).sum()
-    label = jnp.where(use, cluster, jnp.iinfo(cluster.dtype).max)
-    order = jnp.argsort(label)
-    label = label[order]
-    new = jnp.concatenate([jnp.ones(1, bool), label[1:] != label[:-1]])
-    sums = segmented_scan(jnp.add, new, moves[order], jnp.zeros((), moves.dtype))
-    last = jnp.concatenate([new[1:], jnp.ones(1, bool)]) & use[order]
-    count = last.sum()
-    total = jnp.where(last, jnp.square(sums), 0).sum()
-    return jnp.where(count > 1, total * count / jnp.maximum(count - 1, 1), jnp.nan)
 
 
 def check_estimand(estimand: str) -> None:

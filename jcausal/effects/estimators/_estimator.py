@@ -6,8 +6,8 @@ import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
 from jcausal.data import Options, Sample
-from jcausal.effects._average import Average
-from jcausal.matching import Estimand, Progress
+from jcausal.effects._average import Average, Population
+from jcausal.matching import Progress
 
 
 class Estimator(Options, eqx.Module):
@@ -26,11 +26,16 @@ class Estimator(Options, eqx.Module):
     def cross_fits(self) -> bool:
         """Whether models are trained on other folds, which `key` deals; else `folds` is 1."""
 
+    @property
+    @abstractmethod
+    def estimands(self) -> tuple[Population, ...]:
+        """Whom it can average over."""
+
     @abstractmethod
     def run(
         self,
         sample: Sample,
-        estimand: Estimand,
+        estimand: Population,
         folds: int,
         key: PRNGKeyArray | None,
         progress: Progress | None,
