@@ -17,6 +17,7 @@ from jcausal.surfaces import BoostedTrees as BoostedTrees
 from jcausal.surfaces import FitWarning as FitWarning
 from jcausal.surfaces import Function as Function
 from jcausal.surfaces import MLP as MLP
+from jcausal.surfaces import Propensity as Propensity
 from jcausal.surfaces import Ridge as Ridge
 from jcausal.surfaces import Trees as Trees
 from jcausal.surfaces import fit as fit

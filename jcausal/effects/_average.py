@@ -29,11 +29,12 @@ class Average(Shown, eqx.Module):
     `average` and its `std_error`; `influence` (n,), how far each unit moves the average: with N
     units that count, std_error^2 = sum influence^2 / N^2, or of the sums of clusters. `propensity`
     (n,) the chance of treatment as fitted, `predicted` (n, 2) outcomes without and with the
-    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (1, f) are the standardised
-    slopes of the regression for the chance. By arm, controls first: `counts` (2,) of units,
-    `effective` (2,) units by the weights that the average gives them, (sum)^2 / sum of squares, and
-    `beyond` (2,), the share of units that the other arm hardly reaches in the chance of treatment.
-    `clipped` counts units whose chance was held at `clip`.
+    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (k, f) are the standardised
+    slopes of the regressions for the chance (of a classifier correlations with it). By arm,
+    controls first: `counts` (2,) of units, `effective` (2,) units by the weights that the average
+    gives them, (sum)^2 / sum of squares, and `beyond` (2,), the share of units that the other arm
+    hardly reaches in the chance of treatment. `clipped` counts units whose chance was held at
+    `clip`.
     """
 
     average: Float[Array, ""]
