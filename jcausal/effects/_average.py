@@ -71,7 +71,7 @@ class Average(Shown, eqx.Module):
                 f"{int(self.clipped):,} units stand for so many others that the chance of their "
                 "arm was held at the bound (clip)"
             )
-        return lines + _overlap_notes(self)
+        return lines + apart_words(self.sample, self.estimand, self.beyond, self.slope)
 
     def summary(self, level: float = 0.95) -> str:
         """The average, its interval, the units behind it and what to beware of, in words."""
@@ -105,16 +105,21 @@ class Average(Shown, eqx.Module):
         return pd.DataFrame([row])
 
 
-def _overlap_notes(average: Average) -> list[str]:
-    """A sentence when most of the averaged units have no like in the other arm."""
-    sides = dict(att=(1,), atc=(0,), ate=(1, 0))[average.estimand]
-    beyond = np.asarray(average.beyond)
-    arm = max(sides, key=lambda a: float(beyond[a]))
-    share = float(beyond[arm])
+def apart_words(
+    sample: Sample, estimand: Estimand, beyond: Float[Array, " 2"], slope: Float[Array, "k f"]
+) -> list[str]:
+    """A sentence when most of the averaged units have no like in the other arm.
+
+    `beyond` and `slope` as in `Average`.
+    """
+    sides = dict(att=(1,), atc=(0,), ate=(1, 0))[estimand]
+    shares = np.asarray(beyond)
+    arm = max(sides, key=lambda a: float(shares[a]))
+    share = float(shares[arm])
     if not share >= APART:
         return []
     mine, other = ("treated", "controls") if arm else ("controls", "treated")
-    name = tells_apart(average.sample.schema, np.asarray(average.slope))
+    name = tells_apart(sample.schema, np.asarray(slope))
     return [
         f"{100 * share:.0f}% of the {mine} have a {'higher' if arm else 'lower'} chance of "
         f"treatment than nearly all {other}, and {name!r} tells them apart the most: for them the "
