@@ -19,11 +19,17 @@ from jcausal.data import (
 )
 from jcausal.effects._average import Average, Population
 from jcausal.effects.estimators._moves import effective_units, mean_and_parts, variance_of
-from jcausal.effects.estimators._weight_models import WeightFit, Loss, fit_weights
-from jcausal.surfaces import Encoding, placed, shares_beyond, standardised, tells_apart
+from jcausal.effects.estimators._weight_models import Loss, WeightFit, fit_weights
+from jcausal.surfaces import (
+    Encoding,
+    check_separation,
+    placed,
+    shares_beyond,
+    standardised,
+    tells_apart,
+)
 
 Family = Literal["inverse", "overlap", "entropy", "moments"]
-SURE = 0.99  # the chance of its own arm that every unit has where the arms are told apart
 FAR = 1e6  # others that a unit stands for, from which the arms count as told apart
 BALANCED = 1e-3  # sd: a difference of means up to which moments count as equal (float32)
 
@@ -179,6 +185,10 @@ def average_by_weights(sample: Sample, ask: WeightingAsk) -> Average:
         return _average(sample, ask, found, jnp.where(use, 0, -1))
     kept = np.flatnonzero(np.asarray(sample.valid) & (np.asarray(sample.weight) > 0))
     size = bucket(kept.size)
+    if ask.family in ("inverse", "overlap") and not ask.penalty and not ask.trim:
+        inside = np.zeros(sample.n, bool)
+        inside[kept] = True
+        check_separation(sample, inside)
     padded = [None if a is None else pad_rows(np.asarray(a)[kept], size) for a in columns]
     rows = WeightRows(*padded, use=np.arange(size) < kept.size)  # type: ignore[arg-type]
     options = (to_device(np.asarray(one, dtype)) for one in (ask.penalty, ask.trim))
@@ -231,13 +241,6 @@ def _check(
             "ask for the units that have their like in both arms, by jc.OverlapWeights()."
         )
     worst = tells_apart(sample.schema, np.asarray(found.slope))
-    chance, treated = np.asarray(found.propensity)[: kept.size], np.asarray(sample.t)[kept]
-    if not np.nanmin(np.where(treated, chance, 1 - chance)) < SURE:
-        raise DataError(
-            f"{ask.name}: the covariates tell who is treated without a doubt, and {worst!r} tells "
-            "the arms apart the most: no unit has its like in the other arm; leave out what only "
-            "decides the treatment."
-        )
     stands = np.asarray(found.unit_weight)[: kept.size] / np.asarray(sample.weight)[kept]
     far = ~(stands < FAR)
     if far.any():
