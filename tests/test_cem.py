@@ -48,7 +48,7 @@ def test_strata_and_weights_are_those_of_matchit(name, golden, lalonde):
     found = jc.match(lalonde, jc.CEM(bins=bins), estimand=estimand)
     theirs = np.array(wanted["stratum"])
     assert same_groups(np.asarray(found.strata), theirs)
-    weight = np.asarray(found.matched_weights(), float)
+    weight = np.array(found.matched_weights(), float)
     for arm in (False, True):
         mine = np.asarray(lalonde.t) == arm
         weight[mine] *= (weight[mine] > 0).sum() / weight[mine].sum()

@@ -47,7 +47,7 @@ def test_strata_weights_and_estimates_are_those_of_matchit(name, golden, lalonde
     effects = jc.estimate(lalonde, jc.Subclassification(groups=groups), estimand=estimand)
     found, wanted = effects.matching, golden[name]
     assert same_groups(np.asarray(found.strata), np.array(wanted["stratum"]))
-    weight = np.asarray(found.matched_weights(), float)
+    weight = np.array(found.matched_weights(), float)
     for arm in (False, True):
         mine = np.asarray(lalonde.t) == arm
         weight[mine] /= weight[mine].mean()

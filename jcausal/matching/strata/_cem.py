@@ -103,7 +103,7 @@ def _on_host(task: Task, bins: Bins) -> dict[str, Any]:
 
 
 def _traced(task: Task, bins: Bins) -> dict[str, Any]:
-    """The same with room for a stratum a row: those that lack an arm are there, and match nobody."""
+    """The same with room for a stratum a row; those that lack an arm match nobody."""
     sample, n = task.sample, task.sample.n
     inside = jnp.asarray(task.fold) >= 0
     keys = [~inside, *traced_codes(sample, bins, "sturges")]
