@@ -25,6 +25,7 @@ from jcausal.surfaces import fit as fit
 # matching: who is compared with whom
 from jcausal import matching as matching
 from jcausal.matching import AHB as AHB
+from jcausal.matching import CEM as CEM
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
 from jcausal.matching import M5Match as M5Match
@@ -32,6 +33,7 @@ from jcausal.matching import M5Model as M5Model
 from jcausal.matching import M5Tree as M5Tree
 from jcausal.matching import MatchError as MatchError
 from jcausal.matching import RESULTS as RESULTS
+from jcausal.matching import Subclassification as Subclassification
 from jcausal.matching import TreeWarning as TreeWarning
 from jcausal.matching import match as match
 from jcausal.matching import tune as tune

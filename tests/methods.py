@@ -45,6 +45,17 @@ METHODS = [
     ),
     Row("m5-match", lambda f: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
     Row("m5-model", lambda f: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
+    Row("cem", lambda f: jc.CEM(bins=3), ALL, True, False, False, True, "test_cem"),
+    Row(
+        "subclassification",
+        lambda f: jc.Subclassification(groups=4),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_subclass",
+    ),
     Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
     Row("iptw", lambda f: jc.IPTW(), ALL, True, False, False, True, "test_weighting"),
     Row(

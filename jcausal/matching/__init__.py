@@ -31,7 +31,9 @@ from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.neighbors import Pairs as Pairs
+from jcausal.matching.strata import CEM as CEM
 from jcausal.matching.strata import Strata as Strata
+from jcausal.matching.strata import Subclassification as Subclassification
 from jcausal.matching.trees import Leaves as Leaves
 from jcausal.matching.trees import M5Match as M5Match
 from jcausal.matching.trees import M5Model as M5Model

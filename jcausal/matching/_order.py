@@ -1,5 +1,7 @@
 """The order that breaks ties: by covariates column by column, then by id; no row order matters."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Int
 
@@ -40,13 +42,19 @@ def packed(codes: Int[np.ndarray, "m p"]) -> list[np.ndarray]:
 
     The words in turn order rows as the columns in turn do; nothing overflows, however many levels.
     """
+    return packed_columns(codes.T)
+
+
+def packed_columns(columns: Iterable[Int[np.ndarray, " m"]]) -> list[np.ndarray]:
+    """The same of columns one by one, such as small integers of several dtypes."""
     words, room = [], 0
-    for column in codes.T.astype(np.uint64):
+    for column in columns:
         bits = int(column.max(initial=0)).bit_length()
         if bits > room:
-            words, room = [*words, np.zeros(codes.shape[0], np.uint64)], 64
+            words, room = [*words, np.zeros(column.size, np.uint64)], 64
         if words:
-            words[-1] = (words[-1] << np.uint64(bits)) | column
+            words[-1] <<= np.uint64(bits)
+            words[-1] |= column.astype(np.uint64)
         room -= bits
     return words
 

@@ -1,4 +1,6 @@
 """Matchings by strata: units that share a label are compared with each other."""
 
+from jcausal.matching.strata._cem import CEM as CEM
 from jcausal.matching.strata._strata import Strata as Strata
 from jcausal.matching.strata._strata import StratumGuide as StratumGuide
+from jcausal.matching.strata._subclassification import Subclassification as Subclassification

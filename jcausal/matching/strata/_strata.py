@@ -14,7 +14,7 @@ from jcausal.data import Sample, add_at, check_place, is_traced, like, on_host, 
 from jcausal.matching._frames import counts_in_words
 from jcausal.matching._matching import Estimand, Matching
 from jcausal.matching._prognosis import Prognosis
-from jcausal.matching._results import sentence
+from jcausal.matching._results import RESULTS, code, sentence
 from jcausal_kernels.segments import segment_sums, sums_in_one_pass
 
 
@@ -192,6 +192,21 @@ def strata_of(
     order = np.argsort(stratum, kind="stable")
     entries = dict(rows=rows[order], stratum=stratum[order])
     return {name: to_device(a.astype(np.int32)) for name, a in entries.items()} | dict(count=count)
+
+
+def stratum_status(lib: Any, there: Any, asked: Any) -> Any:
+    """How queries end by whether their stratum holds a partner; `lib` is `numpy` or `jax.numpy`."""
+    status = lib.where(there, code(RESULTS.matched), code(RESULTS.no_stratum_partner))
+    return lib.where(asked, status, code(RESULTS.not_asked))
+
+
+def hold_both_arms(
+    sample: Sample, rows: Int[np.ndarray, " m"], group: Int[np.ndarray, " m"], count: int
+) -> Bool[np.ndarray, " g"]:
+    """Which groups hold units of weight above 0 in both arms."""
+    treated, partner = np.asarray(sample.t)[rows], np.asarray(sample.weight)[rows] > 0
+    arms = [np.bincount(group[partner & (treated == arm)], minlength=count) for arm in (0, 1)]
+    return (arms[0] > 0) & (arms[1] > 0)
 
 
 Entries = tuple[Int[Array, " m"], Int[Array, " m"], Float[Array, " m"]]
