@@ -181,7 +181,9 @@ def test_bad_input_is_one_sentence():
     x = np.linspace(-1, 1, 60)[:, None]
     apart = jc.Sample(x, x[:, 0] > 0, x[:, 0])
     for method, estimand in ((jc.IPTW(), "ate"), (jc.OverlapWeights(), "ato")):
-        with pytest.raises(jc.DataError, match="60 of 60 units .* are told apart without error, the most by 'x0'"):
+        with pytest.raises(
+            jc.DataError, match="60 of 60 units .* are told apart without error, the most by 'x0'"
+        ):
             jc.estimate(apart, method, estimand=estimand)
     with pytest.raises(jc.DataError, match="no weights make the arms' means alike, and 'x0'"):
         jc.estimate(apart, jc.EntropyBalance())

@@ -12,3 +12,7 @@ from jcausal.datasets._trials import licorice as licorice
 from jcausal.datasets._trials import nsw as nsw
 from jcausal.datasets._trials import star as star
 from jcausal.datasets._trials import tup as tup
+from jcausal.datasets._with_truth import acic2016 as acic2016
+from jcausal.datasets._with_truth import acic2017 as acic2017
+from jcausal.datasets._with_truth import ihdp as ihdp
+from jcausal.datasets._with_truth import twins as twins

@@ -72,7 +72,9 @@ class Subclassification(DesignMatcher):
         self.check_rows(task)
         sample = task.sample
         rows = np.flatnonzero(np.asarray(task.fold) >= 0)
-        score = np.asarray(propensity_scores(sample, self.propensity, key=task.key), np.float64)[rows]
+        score = np.asarray(propensity_scores(sample, self.propensity, key=task.key), np.float64)[
+            rows
+        ]
         _check_scores(score, rows)
         base = _base(task.estimand, np.asarray(sample.t)[rows])
         base &= np.asarray(sample.weight)[rows] > 0
