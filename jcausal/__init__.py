@@ -43,6 +43,7 @@ from jcausal.matching import tune as tune
 from jcausal import effects as effects
 from jcausal.effects import AIPW as AIPW
 from jcausal.effects import OverlapWeights as OverlapWeights
+from jcausal.effects import TMLE as TMLE
 from jcausal.effects import IPTW as IPTW
 from jcausal.effects import EntropyBalance as EntropyBalance
 from jcausal.effects import CBPS as CBPS

@@ -57,6 +57,7 @@ METHODS = [
         "test_subclass",
     ),
     Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
+    Row("tmle", lambda f: jc.TMLE(outcome=f), ALL, True, False, True, False, "test_tmle"),
     Row("iptw", lambda f: jc.IPTW(), ALL, True, False, False, True, "test_weighting"),
     Row(
         "overlap-weights",

@@ -12,6 +12,7 @@ from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects.estimators import AIPW as AIPW
 from jcausal.effects.estimators import CBPS as CBPS
 from jcausal.effects.estimators import IPTW as IPTW
+from jcausal.effects.estimators import TMLE as TMLE
 from jcausal.effects.estimators import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators import Estimator as Estimator
 from jcausal.effects.estimators import OverlapWeights as OverlapWeights

@@ -92,7 +92,7 @@ class Propensity(Options, eqx.Module):
 
     @property
     def traceable(self) -> bool:
-        """Whether it may run under jit, vmap and grad: a classifier may not."""
+        """Whether it may run under jit and vmap: a classifier may not."""
         return self.classifier is None
 
 
@@ -136,7 +136,7 @@ def propensity_scores(
     int, for more than one fold.
 
     **Returns:** (n,) in the dtype of the sample; NaN for padding, and under tracing where an arm
-    is empty.
+    is empty or a number is not finite.
 
     **Raises:** `DataError` where an arm is empty, or lacks in a fold, and for units that are told
     apart without error when the penalty is 0; ValueError without a key for several folds, and for
@@ -175,7 +175,8 @@ def fitted_chances(
     May run under jit and vmap. **Arguments:** `fold` (n,) from 0, -1 for rows that count nothing;
     with one fold all rows are trained on; `penalty` as in `Propensity`, a traced one above 0.
 
-    **Returns:** `Chances`; NaN for fold -1, and under tracing where the other folds lack an arm.
+    **Returns:** `Chances`; NaN for fold -1, and under tracing where the other folds lack an arm or
+    some row that counts is not finite.
 
     **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
     told apart.
@@ -187,7 +188,8 @@ def fitted_chances(
     if is_traced(arrays, penalty):
         ours = jnp.where(sample.valid, fold, -1)
         rows = DealtRows(sample.x, sample.t, sample.weight, ours)
-        return _regressed(Encoding(sample.schema), rows, slight, folds)
+        found = _regressed(Encoding(sample.schema), rows, slight, folds)
+        return found._replace(chance=jnp.where(_sound(rows), found.chance, jnp.nan))
     x, t, weight, valid, fold_ = (np.asarray(a) for a in arrays)
     fold_ = np.where(valid, fold_, -1)
     _check_arms(t, weight, fold_, folds)
@@ -219,6 +221,12 @@ def _in_dtype(penalty: float | Array, dtype: np.dtype) -> Array | None:
     if is_traced(penalty):
         return jnp.asarray(penalty, dtype)
     return to_device(np.asarray(penalty, dtype)) if penalty > 0 else None
+
+
+def _sound(rows: DealtRows) -> Bool[Array, ""]:
+    """Whether every number that counts is finite."""
+    finite = jnp.isfinite(rows.x).all(1) & jnp.isfinite(rows.weight)
+    return (finite | (rows.fold < 0)).all()
 
 
 def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.ndarray:

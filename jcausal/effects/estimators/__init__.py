@@ -3,6 +3,7 @@
 from jcausal.effects.estimators._aipw import AIPW as AIPW
 from jcausal.effects.estimators._aipw import aipw_of as aipw_of
 from jcausal.effects.estimators._estimator import Estimator as Estimator
+from jcausal.effects.estimators._tmle import TMLE as TMLE
 from jcausal.effects.estimators._weighting import CBPS as CBPS
 from jcausal.effects.estimators._weighting import IPTW as IPTW
 from jcausal.effects.estimators._weighting import EntropyBalance as EntropyBalance

@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import (
     DataError,
-    HonestyError,
     Sample,
     bucket,
     check_kind,
@@ -24,18 +23,18 @@ from jcausal.data import (
 from jcausal.effects._average import Average, Population
 from jcausal.effects.estimators._estimator import Estimator
 from jcausal.effects.estimators._moves import effective_units, mean_and_parts, variance_of
-from jcausal.matching import Estimand, Progress, foretell
+from jcausal.effects.estimators._predictions import cross_fitted
+from jcausal.matching import Estimand, Progress
 from jcausal.surfaces import (
     LOGISTIC,
     Arms,
     BoostedTrees,
+    Chances,
     OutcomeModel,
     Propensity,
     ResponseSurface,
     chances_of,
     check_model,
-    deal_folds,
-    fold_surface,
     placed,
     shares_beyond,
 )
@@ -86,7 +85,7 @@ class AIPW(Estimator):
     def __check_init__(self) -> None:
         check_model("outcome", self.outcome)
         check_kind(self.propensity, Propensity, "propensity", "write propensity=jc.Propensity()")
-        _check_clip(self.clip)
+        check_clip(self.clip)
 
     @property
     def traceable(self) -> bool:
@@ -114,25 +113,12 @@ class AIPW(Estimator):
     ) -> Average:
         """Deal folds, train the outcome model apart from each, predict it, and average.
 
-        With the key of one partition the folds and surfaces are those that a matching method would
-        get. A surface or function that is given may do with one fold.
-
-        **Raises:** as `aipw_of`; `HonestyError` for an outcome model with one fold.
+        **Raises:** as `aipw_of` and `cross_fitted`.
         """
         assert estimand != "ato"
-        trains = isinstance(self.outcome, OutcomeModel)
-        if folds == 1 and trains:
-            raise HonestyError(
-                "with folds=1 the surface would be trained on the outcomes that are averaged: use "
-                "at least 2 folds, or give a surface trained on other rows as the method's outcome."
-            )
-        fold, surfaces = deal_folds(sample, folds, key), []
-        for k in range(folds):
-            if progress is not None and trains:
-                progress("training the surface", k, folds)
-            surfaces.append(fold_surface(sample, self.outcome, ARMS[estimand], fold, k, key))
-        predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
-        return aipw_of(sample, fold, predicted, estimand, self.propensity, self.clip, key)
+        made = cross_fitted(sample, self.outcome, ARMS[estimand], folds, key, progress)
+        chances = chances_of(sample, self.propensity, key)
+        return aipw_of(sample, made.fold, made.predicted, estimand, self.clip, chances)
 
 
 class _Found(NamedTuple):
@@ -161,15 +147,14 @@ def aipw_of(
     fold: Int[Array, " n"],
     predicted: Float[Array, "n 2"],
     estimand: Estimand = "att",
-    propensity: Propensity = LOGISTIC,
     clip: float | Array = 0.01,
-    key: PRNGKeyArray | None = None,
+    chances: Chances | None = None,
 ) -> Average:
     """The doubly robust average from predictions that are at hand; may run under jit and vmap.
 
     **Arguments:** `fold` (n,), -1 for rows that count nothing; `predicted` (n, 2), each row's
     outcomes by a surface that has not seen its fold (att needs the first column only, atc the
-    second); `key` for the folds of the propensity, if it has several; the rest as in `AIPW`.
+    second); `clip` as in `AIPW`; `chances` of treatment, None for those of `jc.Propensity()`.
 
     **Returns:** `Average`; NaN under tracing when an arm is empty or a prediction is NaN.
 
@@ -177,10 +162,11 @@ def aipw_of(
     NaN; ValueError for an unknown estimand or a clip out of range.
     """
     check_estimand(estimand)
-    _check_clip(clip)
+    check_clip(clip)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    chances = chances_of(sample.with_valid(_counts(fold)), propensity, key)
+    if chances is None:
+        chances = chances_of(sample.with_valid(_counts(fold)), LOGISTIC, None)
     columns = _Columns(sample.y, sample.t, sample.weight, chances.chance, predicted, sample.cluster)
     if is_traced(columns, sample.valid, fold, clip):
         ours = jnp.where(sample.valid, fold, -1)
@@ -260,7 +246,7 @@ def check_estimand(estimand: str) -> None:
         raise ValueError(f"estimand is {estimand!r}: use 'att', 'atc' or 'ate'.")
 
 
-def _check_clip(clip: float | Array) -> None:
+def check_clip(clip: float | Array) -> None:
     if not is_traced(clip) and not LEAST_CLIP <= clip < 0.5:
         raise ValueError(f"clip is {clip}: it must be at least {LEAST_CLIP:g} and under 0.5.")
 
