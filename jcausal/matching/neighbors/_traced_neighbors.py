@@ -10,7 +10,7 @@ from jcausal.data import Sample
 from jcausal.matching._matcher import Task
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal_kernels import MISSING, nearest_points
+from jcausal_kernels import nearest_points
 
 ROUNDED = 32  # unit roundoffs times the size of a correlation matrix: a direction without variance
 
@@ -54,7 +54,7 @@ def _points(
     weight = jnp.where(able, sample.weight, 0)
     columns = columns - (weight @ columns) / weight.sum()
     if not isinstance(metric, str):
-        return metric(columns) if callable(metric) else columns @ _root(jnp.asarray(metric))
+        return jnp.asarray(metric(columns)) if callable(metric) else columns @ _root(metric)
     if metric == "euclidean":
         return columns * _of_levels(sample)
     covariance = _within_arms(columns, sample.t, weight)
@@ -99,6 +99,7 @@ def _whitened(
 
 
 def _root(matrix: Float[Array, "f f"]) -> Float[Array, "f f"]:
+    matrix = jnp.asarray(matrix)
     root, direction = jnp.linalg.eigh((matrix + matrix.T) / 2)
     return direction * jnp.sqrt(jnp.maximum(root, 0))
 
