@@ -39,24 +39,25 @@ def within_arms(values, t, weight):
     return out / (weight.sum() - 1)
 
 
-def ranks(column):
-    return np.array([(column < v).sum() + ((column == v).sum() + 1) / 2 for v in column])
+def ranks(column, inside):
+    among = column[inside]
+    return np.array([(among < v).sum() + ((among == v).sum() + 1) / 2 for v in column])
 
 
 def squares(sample, metric):
     """Squared distances (n, n)."""
     x, t = columns_of(sample), np.asarray(sample.t)
-    n = len(x)
     if isinstance(metric, np.ndarray):
         inverse = metric
     elif metric == "propensity":
         e = jc.surfaces.propensity_scores(sample, jc.Propensity())
         return np.subtract.outer(np.log(e / (1 - e)), np.log(e / (1 - e))) ** 2
     elif metric == "robust_mahalanobis":
-        x = np.stack([ranks(column) for column in x.T], axis=1)
-        sd = x.std(0)
-        scale = np.where(sd > 0, np.std(np.arange(n), ddof=1) / np.where(sd > 0, sd, 1), 0)
-        inverse = np.linalg.pinv(scale[:, None] * np.cov(x.T, ddof=0) * scale, rcond=1e-10)
+        inside = np.asarray(sample.weight) > 0
+        x = np.stack([ranks(column, inside) for column in x.T], axis=1)
+        untied = np.std(np.arange(inside.sum()), ddof=1)
+        correlation = np.corrcoef(x[inside].T)
+        inverse = np.linalg.pinv(correlation, rcond=1e-10) / untied**2
     else:
         inverse = within_arms(x, t, np.asarray(sample.weight, float))
         if metric == "mahalanobis":
@@ -65,10 +66,8 @@ def squares(sample, metric):
             variance = np.diag(inverse)
             inverse = np.diag(np.where(variance > 0, 1 / np.where(variance > 0, variance, 1), 0))
         else:
-            kinds = np.asarray(sample.schema.kinds)[
-                jc.data.covariate_of_columns(sample.schema)
-            ]
-            inverse = np.diag(np.where(kinds == "category", 0.5, 1))
+            levels = np.array([": " in name for name in readable_columns(sample)[0]])
+            inverse = np.diag(np.where(levels, 0.5, 1))
     gap = x[:, None] - x
     return np.einsum("ijf,fg,ijg->ij", gap, inverse, gap)
 

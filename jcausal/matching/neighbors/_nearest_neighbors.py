@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcausal.data import Sample, check_kind, is_traced, whole
+from jcausal.data import check_kind, is_traced, whole
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching.neighbors._limits import (
     Caliper,
@@ -148,13 +148,13 @@ class NearestNeighbors(DesignMatcher):
         """Where partners are looked for, and how many missing values stand at a mean."""
         sample, filled, logit = task.sample, 0, None
         if isinstance(self.metric, str) and self.metric == "propensity":
-            logit = _logit(sample, self.propensity)
+            logit = _logit(task, self.propensity)
             points = logit[:, None]
         else:
             points, filled = metric_points(sample, self.metric)
         score = logit
         if isinstance(self.caliper, Mapping) and score is None and "propensity" in self.caliper:
-            score = _logit(sample, self.propensity)
+            score = _logit(task, self.propensity)
         limits = limits_of(sample, self.caliper, self.caliper_unit, logit, score)
         return search_space(task, points, limits, self.exact, logit), filled
 
@@ -172,9 +172,10 @@ def _filled_in_words(filled: int) -> str:
     )
 
 
-def _logit(sample: Sample, propensity: Propensity) -> Float[np.ndarray, " n"]:
+def _logit(task: Task, propensity: Propensity) -> Float[np.ndarray, " n"]:
     """log(e / (1 - e)) of every row, 0 for padding; a chance of 0 or 1 is one within rounding."""
-    chance = np.asarray(propensity_scores(sample, propensity), np.float64)
+    sample = task.sample
+    chance = np.asarray(propensity_scores(sample, propensity, key=task.key), np.float64)
     least = np.finfo(np.float64).eps
     chance = np.clip(np.where(np.asarray(sample.valid), chance, 0.5), least, 1 - least)
     return np.log(chance) - np.log1p(-chance)
