@@ -54,7 +54,11 @@ def _points(
     weight = jnp.where(able, sample.weight, 0)
     columns = columns - (weight @ columns) / weight.sum()
     if not isinstance(metric, str):
-        return jnp.asarray(metric(columns)) if callable(metric) else columns @ _root(metric)
+        return (
+            jnp.asarray(metric(columns))
+            if callable(metric)
+            else columns @ _root(jnp.asarray(metric))
+        )
     if metric == "euclidean":
         return columns * _of_levels(sample)
     covariance = _within_arms(columns, sample.t, weight)
@@ -99,7 +103,6 @@ def _whitened(
 
 
 def _root(matrix: Float[Array, "f f"]) -> Float[Array, "f f"]:
-    matrix = jnp.asarray(matrix)
     root, direction = jnp.linalg.eigh((matrix + matrix.T) / 2)
     return direction * jnp.sqrt(jnp.maximum(root, 0))
 
