@@ -30,8 +30,10 @@ from jcausal.matching.boxes import ExactAHB as ExactAHB
 from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
+from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
+from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbors
 from jcausal.matching.strata import CEM as CEM
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.strata import Subclassification as Subclassification

@@ -4,8 +4,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from jaxtyping import Array, Float, Int
+from scipy.spatial import KDTree
 
 from jcausal.data import bucket, pad_rows, to_device
 from jcausal_kernels import nearest_points
@@ -33,7 +33,7 @@ class NearestLists:
     """Units as points (n, r) on the host, of which the m nearest to each query can be asked for.
 
     One feature: the units are sorted, and the window around a query looked at. Up to six: a tree
-    (scipy's cKDTree). More: every unit by a matmul, on the host where pairs are few, else by the
+    (scipy's KDTree). More: every unit by a matmul, on the host where pairs are few, else by the
     kernel `nearest_points` in float32. Each way lists one unit more than is asked for, and how much
     its arithmetic can be off, so that `beyond` is proven; the distances are direct differences in
     float64. All within `max_bytes`.
@@ -99,8 +99,8 @@ class NearestLists:
         return rows, np.abs(value[ends] - at).min(0) ** 2
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.points, leafsize=32)
+    def _tree(self) -> KDTree:
+        return KDTree(self.points, leafsize=32)
 
     def _in_tree(self, at: Float[np.ndarray, "q r"], m: int) -> tuple[np.ndarray, np.ndarray]:
         distance, rows = self._tree.query(at, k=np.arange(1, m + 2), workers=-1)
@@ -113,7 +113,7 @@ class NearestLists:
         return mean, self.points - mean
 
     def _by_matmul(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
-        mean, units = self._centred
+        mean, _ = self._centred
         few = at.shape[0] * self.size <= FEW_PAIRS
         rows = self._on_host(at - mean, m + 1) if few else self._by_kernel(at - mean, m + 1)
         found = self._in_order(at, rows)
@@ -132,7 +132,7 @@ class NearestLists:
         return np.concatenate(found)
 
     @cached_property
-    def _on_device(self) -> tuple[float, object, object]:
+    def _on_device(self) -> tuple[float, Array, Array]:
         """A power of 2 that keeps squares in range, the scaled units, and which are no padding."""
         _, units = self._centred
         scale = 2.0 ** -np.ceil(np.log2(max(np.abs(units).max(), 1e-300)))

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
-from jcausal.matching.neighbors._search_space import ROUNDED, Block, SearchSpace, admissible
+from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 
 Ties = Literal["all", "first"]
 Order = Literal["largest", "closest", "data"]
@@ -40,14 +40,14 @@ class Partners(NamedTuple):
     row: Int[np.ndarray, " e"]
 
 
-def with_replacement(space: SearchSpace, block: Block, rule: NearestRule) -> Partners:
+def with_replacement(space: SearchSpace, block: SearchBlock, rule: NearestRule) -> Partners:
     """The `ratio` nearest admissible units of every query, and those that tie.
 
     **Raises:** ValueError where ties take more than the memory.
     """
     chosen = _nearest(space, block, rule)
     queries, units = block
-    each = queries.count[chosen.query]
+    each = queries.size[chosen.query]
     _check_memory(chosen, each, rule)
     query = _spread(queries.first[chosen.query], each)
     entry = np.repeat(np.arange(each.size), each)
@@ -78,7 +78,7 @@ def _check_memory(chosen: Chosen, each: Int[np.ndarray, " e"], rule: NearestRule
         )
 
 
-def _nearest(space: SearchSpace, block: Block, rule: NearestRule) -> Chosen:
+def _nearest(space: SearchSpace, block: SearchBlock, rule: NearestRule) -> Chosen:
     """Cells of units for every cell of queries."""
     lists = NearestLists(block.units.points, rule.max_bytes)
     left, m, parts = np.arange(block.queries.first.size), rule.ratio + 1, []
@@ -98,7 +98,7 @@ def _nearest(space: SearchSpace, block: Block, rule: NearestRule) -> Chosen:
 
 def _settle(
     space: SearchSpace,
-    block: Block,
+    block: SearchBlock,
     lists: NearestLists,
     some: Int[np.ndarray, " q"],
     m: int,
@@ -108,7 +108,7 @@ def _settle(
     found = lists.ask(block.queries.points[some], m)
     rows, square = found.rows, found.square
     keeps = admissible(space, block.queries.columns[some], block.units.columns[rows], square)
-    count = np.where(keeps, block.units.count[rows], 0)
+    count = np.where(keeps, block.units.size[rows], 0)
     enough = np.cumsum(count, axis=1) >= rule.ratio
     last = np.where(enough.any(1), enough.argmax(1), rows.shape[1] - 1)
     far = np.take_along_axis(square, last[:, None], 1)[:, 0]

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jcausal.matching._matcher import Task
 from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
-from jcausal.matching.neighbors._search_space import ROUNDED, Block, SearchSpace, admissible
+from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 from jcausal.matching.neighbors._with_replacement import NearestRule, Partners
 
 LISTED = 24  # candidates that a query is given at first
@@ -22,12 +22,12 @@ class _Wishes:
     (q,) tells whose list is all that there was. Cells have so many units `free` (c,).
     """
 
-    def __init__(self, space: SearchSpace, block: Block, rule: NearestRule) -> None:
+    def __init__(self, space: SearchSpace, block: SearchBlock, rule: NearestRule) -> None:
         queries = block.queries
-        cell = np.repeat(np.arange(queries.first.size), queries.count)
+        cell = np.repeat(np.arange(queries.first.size), queries.size)
         self.space, self.units, self.rule = space, block.units, rule
         self.points, self.columns = queries.points[cell], queries.columns[cell]
-        self.free: list[int] = block.units.count.tolist()
+        self.free: list[int] = block.units.size.tolist()
         q = self.points.shape[0]
         self.rows: list[list[int]] = [[]] * q
         self.square: list[list[float]] = [[]] * q
@@ -61,7 +61,7 @@ class _Wishes:
 
     def take(self, cell: int) -> int:
         """A free unit of a cell, by its row of the sample."""
-        taken = int(self.units.count[cell]) - self.free[cell]
+        taken = int(self.units.size[cell]) - self.free[cell]
         self.free[cell] -= 1
         return int(self.units.rows[self.units.first[cell] + taken])
 
@@ -110,7 +110,7 @@ class _Wishes:
 
 
 def without_replacement(
-    space: SearchSpace, block: Block, rule: NearestRule, task: Task
+    space: SearchSpace, block: SearchBlock, rule: NearestRule, task: Task
 ) -> tuple[Partners, Bool[np.ndarray, " q"]]:
     """Partners of the block's queries, and which of them never had a candidate.
 
