@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import DATA, close, draw_sample
+from oracles import match_rules
 from scipy.optimize import linprog
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +23,7 @@ from jcausal.surfaces._separation import separated
 LIKELIHOOD = jc.Propensity(penalty=0)
 GOLDEN = Path(__file__).parent / "goldens" / "matching" / "propensity.json"
 LALONDE = DATA / "lalonde_matchit.csv"
+VOTES = DATA / "gerber_green_imai.csv.gz"
 COVARIATES = ["age", "educ", "race", "married", "nodegree", "re74", "re75"]
 
 
@@ -48,6 +50,31 @@ def test_without_a_penalty_the_scores_are_those_of_glm_in_r(lalonde):
     close(propensity_scores(lalonde, LIKELIHOOD), theirs, rtol=0, atol=exact())
     traced = jax.jit(lambda valid: propensity_scores(lalonde.with_valid(valid), LIKELIHOOD))
     close(traced(lalonde.valid), theirs, rtol=0, atol=exact())
+
+
+@pytest.mark.x64
+@pytest.mark.extended
+def test_votes_have_the_scores_matches_and_estimate_of_r():
+    """Ward 22 has no treated unit, of which R's glm says nothing: its scores there tend to 0."""
+    theirs = json.loads(GOLDEN.with_name("match_gerber.json").read_text())
+    if not VOTES.exists():
+        pytest.skip(f"{VOTES.name} is not here")
+    frame = pd.read_csv(VOTES)
+    frame["one"], frame["two"] = frame.PERSONS * frame.VOTE96_1, frame.PERSONS * frame.NEW
+    names = ["PERSONS", "VOTE96_1", "NEW", "MAJORPTY", "AGE", "AGE2", "WARD", "one", "two"]
+    roles = dict(treatment="PHN_C1", covariates=names, categorical=["WARD"])
+    with pytest.raises(jc.DataError, match="281 of 10,829 units .* by 'WARD' [(]'22' in all"):
+        propensity_scores(jc.Sample.from_frame(frame, **roles), LIKELIHOOD)
+    rest = np.flatnonzero(frame.WARD != 22)
+    sample = jc.Sample.from_frame(frame.iloc[rest].reset_index(drop=True), **roles)
+    scores, t = np.zeros(len(frame)), np.asarray(frame.PHN_C1) == 1
+    scores[rest] = np.asarray(propensity_scores(sample, LIKELIHOOD))
+    close(scores[t], theirs["score_of_treated"], rtol=0, atol=exact())
+    if jax.config.read("jax_enable_x64"):
+        pairs = match_rules.matches(match_rules.scaled(scores[:, None], 1), t)
+        assert len(pairs[0]) == theirs["matches"]
+        found = match_rules.estimate(np.asarray(frame.VOTED98, float), pairs)
+        close(found, (theirs["estimate"], theirs["se"]), rtol=1e-6)
 
 
 @pytest.mark.x64
@@ -82,6 +109,17 @@ def test_constant_and_repeated_columns_and_all_levels_of_a_category_change_nothi
     one = jc.Sample(np.column_stack([x, level]), t, kinds=kinds)
     two = propensity_scores(jc.Sample(dummies, t), LIKELIHOOD)
     close(propensity_scores(one, LIKELIHOOD), two, atol=exact())
+
+
+def test_a_fit_that_comes_out_as_nan_is_refused(monkeypatch):
+    """Features that say the same, and a penalty that float32 cannot tell from 0."""
+
+    def solved(a, b):
+        return jnp.full_like(b, jnp.nan)
+
+    monkeypatch.setattr(jnp.linalg, "solve", solved)
+    with pytest.raises(ValueError, match="penalty is 1e-09, too near to 0 for float"):
+        propensity_scores(draw_sample(12, n=43, p=7), jc.Propensity(penalty=1e-9))
 
 
 @pytest.mark.x64

@@ -179,7 +179,7 @@ def fitted_chances(
     some row that counts is not finite.
 
     **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
-    told apart.
+    told apart; ValueError for a penalty within rounding errors of 0 that is not 0.
 
     **Source:** Cox (1958), JRSS B 20(2).
     """
@@ -199,6 +199,11 @@ def fitted_chances(
     rows = DealtRows(x, t, weight, pad_rows(fold_[used], size, -1))
     found = _regressed(Encoding(sample.schema), rows, slight, folds)
     out = Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
+    if not np.isfinite(np.asarray(out.chance)[used]).all():
+        raise ValueError(
+            f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
+            "likelihood, or a larger one."
+        )
     if slight is None:
         _check_separation(sample, np.asarray(out.chance), fold_, folds)
     return out
