@@ -1,6 +1,7 @@
 """Real covariates with outcomes whose effect is known: IHDP, the ACIC challenges, twins."""
 
 from os import PathLike
+from typing import Any
 
 import jax
 import numpy as np
@@ -134,10 +135,11 @@ def twins(path: str | PathLike, *, key: PRNGKeyArray | Array | int = 0) -> Simul
     """
     frame = read_table(path, "twins", [*SLOPES, *CODED, "days0", "days1"])
     table = frame[[name for name in frame.columns if name not in ("days0", "days1")]]
-    z = (table - table.mean()) / table.std()
-    logit = INTERCEPT + sum(slope * z[name] for name, slope in SLOPES.items())
+    columns = table[list(SLOPES)].to_numpy(float)
+    z = (columns - columns.mean(0)) / columns.std(0, ddof=1)
+    logit = INTERCEPT + z @ np.array(list(SLOPES.values()))
     draw = np.asarray(jax.random.uniform(as_key(key, "twins"), (len(frame),)), np.float64)
-    t = draw < 1 / (1 + np.exp(-logit.to_numpy()))
+    t = draw < 1 / (1 + np.exp(-logit))
     died = (frame[["days0", "days1"]] != ALIVE).to_numpy(float)
     codes = [name for name in table.columns if set(table[name]) <= {1, 2, 8}]
     sample = _sample(table, t, np.where(t, died[:, 1], died[:, 0]), [*codes, *CODED])
@@ -173,7 +175,7 @@ def _joined(
 
 
 def _sample(
-    table: pd.DataFrame, t: np.ndarray, y: np.ndarray, categorical: list[str] | None = None
+    table: Any, t: np.ndarray, y: np.ndarray, categorical: list[str] | None = None
 ) -> Sample:
     """The covariates but for those that do not vary, with what is seen; text is a category."""
     varies = [name for name in table.columns if table[name].nunique() > 1]
