@@ -48,7 +48,9 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
             raise UserError(f"{told if sign else _no_value(setting)}; {_listed(word)}.")
         if name in flat:
             raise UserError(f"--option {name} is given twice.")
-        flat[name] = _parsed(setting, text.strip(), known[name][0], word)
+        may, default = known[name]
+        names = isinstance(default, tuple)
+        flat[name] = _names(text) if names else _parsed(setting, text.strip(), may, word)
     try:
         return kind(**said, **_nested(kind, flat))
     except ValueError as error:
@@ -57,7 +59,8 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
 
 def options_in_words(word: str) -> str:
     """The options of a method that the command can set, with their defaults."""
-    return ", ".join(f"{n}={_written(default)}" for n, (_, default) in _settable(METHODS[word]))
+    every = [f"{n}={_written(default)}" for n, (_, default) in _settable(METHODS[word])]
+    return ", ".join(every) or "none"
 
 
 def settable(word: str) -> list[str]:
@@ -117,8 +120,16 @@ def _parsed(setting: str, text: str, may: May, word: str) -> Any:
     raise UserError(f"--option {setting} is of the wrong kind, write {wanted}; {_listed(word)}.")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Names of columns with commas between them; "none" for no name."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return () if names == ("none",) else names
+
+
 def _written(value: Any) -> str:
     """A default as the command takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
