@@ -56,5 +56,16 @@ METHODS = [
         False,
         "test_subclass",
     ),
+    Row(
+        "flame",
+        lambda f: jc.FLAME(outcome=f, bins="q3"),
+        ALL,
+        False,
+        False,
+        True,
+        False,
+        "flame",
+    ),
+    Row("dame", lambda f: jc.DAME(outcome=f, bins="q3"), ALL, False, False, True, False, "flame"),
     Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
 ]

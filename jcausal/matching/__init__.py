@@ -32,6 +32,8 @@ from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.strata import CEM as CEM
+from jcausal.matching.strata import DAME as DAME
+from jcausal.matching.strata import FLAME as FLAME
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.strata import Subclassification as Subclassification
 from jcausal.matching.trees import Leaves as Leaves
