@@ -76,36 +76,59 @@ def _sums_of_arm(cells: Cells, rows: ForetoldRows, arm: int) -> ArmSums | None:
     if not units:
         return None
     weight = weight * (units / weight.sum())
-    value = rows.values[:, arm] - weight @ rows.values[:, arm] / units
+    value = rows.values[:, arm] - (weight * rows.values[:, arm]).sum() / units
     size = cells.counts.shape[0]
     mass = np.bincount(cells.cell, weights=weight, minlength=size)
     total = np.bincount(cells.cell, weights=weight * value, minlength=size)
-    features, column = _features(cells, mass, total)
-    mean = mass @ features / units
-    gram = (features * mass[:, None]).T @ features - units * np.outer(mean, mean)
+    levels = [_few_levels(codes, mass, total) for codes in cells.codes.T]
+    count = np.array([int(level.max(initial=0)) + 1 for level in levels])
+    column, level = _features(count)
+    joint, product = _joint_sums(levels, count, mass, total)
+    kept = np.flatnonzero(level >= 0)
+    joint, product, column = joint[np.ix_(kept, kept)], product[kept], column[kept]
+    mean = np.diag(joint)
     return ArmSums(
-        gram=gram,
-        product=total @ features,
-        square=float(weight @ value**2),
+        gram=joint - np.outer(mean, mean) / units,
+        product=product,
+        square=float((weight * value**2).sum()),
         units=units,
         noise=float(rows.noise[arm]),
         column=column,
     )
 
 
-def _features(
-    cells: Cells, mass: Float[np.ndarray, " g"], total: Float[np.ndarray, " g"]
-) -> tuple[Float[np.ndarray, "g f"], Int[np.ndarray, " f"]]:
-    """0/1 columns of the levels, one for two; and the covariate that each is of."""
-    features, column = [], []
-    for j, codes in enumerate(cells.codes.T):
-        level = _few_levels(codes, mass, total)
-        count = int(level.max(initial=0)) + 1
-        levels = range(1, 2) if count == 2 else range(count if count > 1 else 0)
-        features += [(level == k).astype(float) for k in levels]
-        column += [j] * len(levels)
-    shape = (len(cells.codes), 0)
-    return (np.stack(features, axis=1) if features else np.zeros(shape)), np.array(column, int)
+def _features(count: Int[np.ndarray, " c"]) -> tuple[np.ndarray, np.ndarray]:
+    """The covariate and the level of each 0/1 column of all levels; -1 for a level without one.
+
+    The first of two levels has none, nor has the only level of a covariate.
+    """
+    column = np.repeat(np.arange(count.size), count)
+    level = np.concatenate([np.arange(k) for k in count]) if count.size else np.zeros(0, int)
+    without = (count[column] == 1) | ((count[column] == 2) & (level == 0))
+    return column, np.where(without, -1, level)
+
+
+def _joint_sums(
+    levels: list[Int[np.ndarray, " g"]],
+    count: Int[np.ndarray, " c"],
+    mass: Float[np.ndarray, " g"],
+    total: Float[np.ndarray, " g"],
+) -> tuple[Float[np.ndarray, "f f"], Float[np.ndarray, " f"]]:
+    """Units that are of two levels at once, for all pairs, and the outcome's sum at each level.
+
+    Tables of pairs of covariates: no matrix of all units and levels is made.
+    """
+    first = np.append(0, np.cumsum(count))
+    joint, product = np.zeros((first[-1], first[-1])), np.zeros(first[-1])
+    for j, one in enumerate(levels):
+        mine = slice(first[j], first[j + 1])
+        product[mine] = np.bincount(one, weights=total, minlength=count[j])
+        for i in range(j + 1):
+            pair = np.bincount(one * count[i] + levels[i], mass, count[j] * count[i])
+            table = pair.reshape(count[j], count[i])
+            theirs = slice(first[i], first[i + 1])
+            joint[mine, theirs], joint[theirs, mine] = table, table.T
+    return joint, product
 
 
 def _few_levels(
