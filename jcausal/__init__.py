@@ -26,6 +26,8 @@ from jcausal.surfaces import fit as fit
 from jcausal import matching as matching
 from jcausal.matching import AHB as AHB
 from jcausal.matching import CEM as CEM
+from jcausal.matching import DAME as DAME
+from jcausal.matching import FLAME as FLAME
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
 from jcausal.matching import M5Match as M5Match
