@@ -34,6 +34,8 @@ class ArmPoints:
         self.able = able[points.order]
         weight = weight / weight[np.asarray(sample.valid)].mean()
         self.asked_weight = points.added(np.where(t == treated, asked * weight, 0))
+        squares = np.where(t == treated, asked * weight**2, 0)
+        self.asked_square = points.added(squares)
         self.able_weight = points.added(np.where(able, weight, 0))
         self.able_count = points.added(able.astype(float)).astype(np.int64)
         self.partner = np.flatnonzero(self.able_count)
@@ -67,6 +69,7 @@ class ArmPoints:
             query_raw=padded(points.raw[query], a),
             partner_raw=padded(points.raw[partner], c),
             query_weight=padded(self.asked_weight[query], a),
+            query_square=padded(self.asked_square[query], a),
             partner_weight=padded(self.able_weight[partner], c),
             partner_count=padded(self.able_count[partner].astype(float), c),
             query_group=padded(points.group[query], a, -1),

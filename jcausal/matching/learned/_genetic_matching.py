@@ -13,7 +13,7 @@ from jcausal.matching.learned._evolution import EvolutionPlan, Evolved, evolve
 from jcausal.matching.learned._genetic_arms import ArmPoints, many_values, value_orders
 from jcausal.matching.learned._genetic_pairs import evolved_pairs
 from jcausal.matching.learned._match_points import MatchPoints, Scaling, match_points
-from jcausal.matching.learned._metric_balance import PairRule, block_size, population_balance
+from jcausal.matching.learned._metric_balance import PairRule, pair_rule, population_balance
 from jcausal.matching.neighbors import Pairs
 from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
 
@@ -24,11 +24,11 @@ RATE = 4e8  # distances a second, about, on two cores
 class GeneticMatching(DesignMatcher):
     """Match each query to its nearest partners by a metric that is evolved for balance.
 
-    The metric is d(x, x') = sum_j w_j (z_j - z'_j)^2 of coordinates z: with scaling "cholesky"
-    z = L^-1 x, L L' the covariance matrix of the sample (equal weights are then the Mahalanobis
-    metric), with "sd" the columns over their standard deviations, as R's Matching does. Columns are
-    numbers as they are and one of 0 and 1 for every level of a category; a column that others make
-    up adds nothing. The w_j are evolved: a generation of `population` metrics is matched at once,
+    The metric is d(x, x') = sum_j w_j (z_j - z'_j)^2 of coordinates z: with scaling "sd" columns
+    over their standard deviations, as R's Matching does; with "cholesky" z = L^-1 x, L L' the
+    covariance matrix of the sample, as in the paper (equal weights are then the Mahalanobis metric,
+    and a column that those before it make up adds nothing). Columns are numbers as they are and one
+    of 0 and 1 for every level of a category. The w_j are evolved: a generation of `population` metrics is matched at once,
     and graded by the p-values of a paired t test of each column, and of a Kolmogorov-Smirnov test
     of each with more than two values, over the matched pairs. Of two metrics the one with the
     larger smallest p-value is better; if these are equal, the next smallest decides, and so on.
@@ -51,7 +51,7 @@ class GeneticMatching(DesignMatcher):
     - `ratio`: partners of a query; `replace`: whether a partner may serve several queries.
     - `caliper`: partners lie within so many standard deviations in every column; None for any.
     - `exact`: names of covariates in which partners agree.
-    - `scaling`: "cholesky" or "sd".
+    - `scaling`: "sd" or "cholesky".
     - `propensity`: a `jc.Propensity`, whose score is one more column, the first; None for none.
     - `max_bytes`: what tables of distances may take.
 
@@ -81,7 +81,7 @@ class GeneticMatching(DesignMatcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: float | None = eqx.field(static=True, default=None)
     exact: tuple[str, ...] = eqx.field(converter=tuple, static=True, default=())
-    scaling: Scaling = eqx.field(static=True, default="cholesky")
+    scaling: Scaling = eqx.field(static=True, default="sd")
     propensity: Propensity | None = None
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**28)
 
@@ -107,11 +107,11 @@ class GeneticMatching(DesignMatcher):
         if task.key is None:
             raise ValueError("GeneticMatching draws at random: give key= a JAX key or an int.")
         points = self._points(task)
-        rule = PairRule(self.ratio, self.replace, self.caliper, 1)
+        rule = PairRule(self.ratio, self.replace, self.caliper)
         arms = [ArmPoints(task, points, treated, rule) for treated in (True, False)]
         arms = [arm for arm in arms if arm.query.size]
         self._refuse_hours(arms)
-        evolved = self._evolve(task, points, arms, progress)
+        evolved = self._evolve(task, points, arms, rule, progress)
         return evolved_pairs(task, points, arms, evolved, rule, self.max_bytes)
 
     def _points(self, task: Task) -> MatchPoints:
@@ -121,6 +121,11 @@ class GeneticMatching(DesignMatcher):
             order = match_points(sample, (), "sd", alike=False).order
             score = np.zeros(sample.n)
             score[order] = propensity_scores(sample.take(order), self.propensity)
+            if not np.isfinite(score).all():
+                raise ValueError(
+                    f"the propensity score is not finite in {(~np.isfinite(score)).sum()} rows: "
+                    "leave propensity= out, or check its options."
+                )
         return match_points(sample, self.exact, self.scaling, self.replace, score)
 
     def _refuse_hours(self, arms: list[ArmPoints]) -> None:
@@ -139,16 +144,20 @@ class GeneticMatching(DesignMatcher):
             )
 
     def _evolve(
-        self, task: Task, points: MatchPoints, arms: list[ArmPoints], progress: Progress | None
+        self,
+        task: Task,
+        points: MatchPoints,
+        arms: list[ArmPoints],
+        rule: PairRule,
+        progress: Progress | None,
     ) -> Evolved:
         """The best metric."""
         assert task.key is not None
         dtype = np.dtype(task.sample.x.dtype)
         sides = tuple(arm.side(points, dtype) for arm in arms)
-        columns = points.raw.shape[1] + points.scaled.shape[1]
         size = max(len(arm.query) for arm in arms), max(len(arm.partner) for arm in arms)
-        block = block_size(self.population, size, columns, self.max_bytes)
-        rule = PairRule(self.ratio, self.replace, self.caliper, block)
+        cells = (*size, points.scaled.shape[1])
+        rule = pair_rule(rule, self.population, cells, self.max_bytes)
         values, many = value_orders(points), many_values(points)
 
         def grade(weights: Float[np.ndarray, "P r"]) -> Float[np.ndarray, "P g"]:

@@ -64,7 +64,10 @@ def match_points(
     table = columns_of(sample)
     labels, values = table.labels, table.values[order[first]]
     if score is not None:
-        labels, values = ["propensity score", *labels], np.column_stack([score[order], values])
+        labels, values = (
+            ["propensity score", *labels],
+            np.column_stack([score[order[first]], values]),
+        )
     raw = _standardised(values, _weights(sample, order, place, len(first)))
     scaled, kept = raw, np.flatnonzero((raw != 0).any(0))
     if scaling == "cholesky":
