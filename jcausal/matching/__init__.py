@@ -31,6 +31,7 @@ from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.learned import GeneticMatching as GeneticMatching
+from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.trees import Leaves as Leaves
