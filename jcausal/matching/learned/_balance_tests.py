@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import kolmogorov, stdtr
 
 ROUNDING = 1e-12  # of a squared mean: a variance below it is rounding
+NOTHING = 1e-10  # a mean squared difference, in squared sd, that is rounding
 
 
 class PairMoments(NamedTuple):
@@ -39,7 +40,8 @@ def p_values(moments: PairMoments, many: Bool[np.ndarray, " f"]) -> Float[np.nda
     free = np.maximum(n - 1, 1e-9)
     error = np.sqrt(variance / free)  # s^2 / n, with s^2 over n - 1
     t = np.abs(mean) / np.where(error > 0, error, 1)
-    by_t = np.where((error > 0) & (n > 1 + 1e-6), 2 * stdtr(free, -t), 1.0)
+    differ = (error > 0) & (second > NOTHING) & (n > 1 + 1e-6)
+    by_t = np.where(differ, 2 * stdtr(free, -t), 1.0)
     by_gap = kolmogorov(np.sqrt(n / 2) * moments.gap[:, many])
     found = np.concatenate([by_t, by_gap], axis=1)
     return np.where(moments.weight[:, None] > 0, found, 0.0)

@@ -98,10 +98,9 @@ class ArmPoints:
         pick = nearest_shared if rule.replace else nearest_free
         found = pick(paired, rule.ratio)
         units = np.flatnonzero(self.able)
-        by_query, unit = unit_pairs(
-            (query[found[0]], partner[found[1]]), points.place[units], len(points.raw)
-        )
-        return by_query, units[unit]
+        points_of = Found(query[found.query], partner[found.partner])
+        by_unit = unit_pairs(points_of, points.place[units], len(points.raw))
+        return Found(by_unit.query, units[by_unit.partner])
 
 
 def value_orders(points: MatchPoints) -> ValueOrder:

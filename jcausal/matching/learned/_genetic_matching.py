@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from jcausal.data import to_device, whole
+from jcausal.data import check_kind, to_device, whole
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching.learned._balance_tests import PairMoments, p_values
 from jcausal.matching.learned._evolution import EvolutionPlan, Evolved, evolve
@@ -28,10 +28,11 @@ class GeneticMatching(DesignMatcher):
     over their standard deviations, as R's Matching does; with "cholesky" z = L^-1 x, L L' the
     covariance matrix of the sample, as in the paper (equal weights are then the Mahalanobis metric,
     and a column that those before it make up adds nothing). Columns are numbers as they are and one
-    of 0 and 1 for every level of a category. The w_j are evolved: a generation of `population` metrics is matched at once,
-    and graded by the p-values of a paired t test of each column, and of a Kolmogorov-Smirnov test
-    of each with more than two values, over the matched pairs. Of two metrics the one with the
-    larger smallest p-value is better; if these are equal, the next smallest decides, and so on.
+    of 0 and 1 for every level of a category. The w_j are evolved: a generation of `population`
+    metrics is matched at once, and graded by the p-values of a paired t test of each column, and of
+    a Kolmogorov-Smirnov test of each with more than two values, over the matched pairs. Of two
+    metrics the one with the larger smallest p-value is better; if these are equal, the next
+    smallest decides, and so on.
 
     With replacement all partners that are as near as the last of the `ratio` nearest are kept, and
     share the query's weight by their sampling weights. Without, queries take the nearest partner
@@ -80,7 +81,7 @@ class GeneticMatching(DesignMatcher):
     ratio: int = eqx.field(converter=whole, static=True, default=1)
     replace: bool = eqx.field(static=True, default=True)
     caliper: float | None = eqx.field(static=True, default=None)
-    exact: tuple[str, ...] = eqx.field(converter=tuple, static=True, default=())
+    exact: Sequence[str] | str = eqx.field(static=True, default=())
     scaling: Scaling = eqx.field(static=True, default="sd")
     propensity: Propensity | None = None
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**28)
@@ -93,6 +94,9 @@ class GeneticMatching(DesignMatcher):
                 raise ValueError(f"{name} is {value}: it must be at least {lowest:,}.")
         if self.caliper is not None and self.caliper < 0:
             raise ValueError(f"caliper is {self.caliper}: it must not be negative, or None.")
+
+        if self.propensity is not None:
+            check_kind(self.propensity, Propensity, "propensity=", "such as jc.Propensity()")
 
     @property
     def traceable(self) -> bool:

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Sample
-from jcausal.matching._order import groups_of, packed, packed_codes, value_order
+from jcausal.matching._order import groups_of, packed_codes, value_order
+from jcausal.matching.neighbors._limits import exact_blocks
 from jcausal.matching.neighbors._space import columns_of
-from jcausal_kernels import MISSING
 
 TINY = 1e-9  # of a column's variance: what is left of it beyond those before is nothing
 Scaling = Literal["cholesky", "sd"]
@@ -44,7 +44,7 @@ class MatchPoints(NamedTuple):
 
 def match_points(
     sample: Sample,
-    exact: Sequence[str],
+    exact: Sequence[str] | str,
     scaling: Scaling,
     alike: bool,
     score: Float[np.ndarray, " n"] | None = None,
@@ -56,7 +56,9 @@ def match_points(
 
     **Raises:** ValueError for columns in `exact` that there are not.
     """
-    rows = np.flatnonzero(np.asarray(sample.valid))
+    names = (exact,) if isinstance(exact, str) else tuple(exact)
+    fold = np.where(np.asarray(sample.valid), 0, -1)
+    rows = np.flatnonzero(fold == 0)
     order = rows[value_order(sample, rows)]
     place, first = np.arange(order.size), np.arange(order.size)
     if alike:
@@ -79,29 +81,9 @@ def match_points(
         raw,
         scaled[:, kept],
         [labels[j] for j in kept],
-        exact_groups(sample, exact, order[first]),
+        exact_blocks(sample, fold, names)[order[first]],
         table.filled,
     )
-
-
-def exact_groups(
-    sample: Sample, exact: Sequence[str], rows: Int[np.ndarray, " m"]
-) -> Int[np.ndarray, " m"]:
-    """A number (m,) that is the same for rows that agree in all columns `exact`.
-
-    A number that is missing agrees with other missing ones only.
-
-    **Raises:** ValueError for a column that there is not.
-    """
-    names = sample.schema.names
-    for name in exact:
-        if name not in names:
-            raise ValueError(f"exact names {name!r}, which is no covariate: {', '.join(names)}.")
-    columns = [names.index(name) for name in exact]
-    codes = np.asarray(sample.codes)[np.ix_(rows, columns)].astype(np.int64)
-    missing = codes == MISSING
-    codes = np.where(missing, codes.max(where=~missing, initial=0) + 1, codes)
-    return groups_of(packed(codes))[0] if columns else np.zeros(len(rows), np.int64)
 
 
 def _weights(

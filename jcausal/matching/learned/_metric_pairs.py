@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jcausal.matching.learned._match_points import fits_caliper
 from jcausal.matching.learned._metric_balance import TIE
@@ -43,7 +43,11 @@ class PairedPoints(NamedTuple):
         return np.where(allowed, out, np.inf)
 
 
-Found = tuple[Int[np.ndarray, " e"], Int[np.ndarray, " e"]]
+class Found(NamedTuple):
+    """Pairs: the query of each (e,), and its partner (e,)."""
+
+    query: Int[np.ndarray, " e"]
+    partner: Int[np.ndarray, " e"]
 
 
 def nearest_shared(points: PairedPoints, ratio: int) -> Found:
@@ -56,7 +60,7 @@ def nearest_shared(points: PairedPoints, ratio: int) -> Found:
         query, partner = np.nonzero(near)
         queries.append(query + start)
         partners.append(partner)
-    return np.concatenate(queries), np.concatenate(partners)
+    return Found(np.concatenate(queries), np.concatenate(partners))
 
 
 def _reach(
@@ -84,7 +88,7 @@ def nearest_free(points: PairedPoints, ratio: int) -> Found:
                 free[j] = False
                 found.append((i, j))
     table = np.array(sorted(found), np.int64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    return Found(table[:, 0], table[:, 1])
 
 
 def in_rows(query: Int[np.ndarray, " e"], queries: int) -> tuple[Int[np.ndarray, " e"], int]:
@@ -105,9 +109,4 @@ def unit_pairs(found: Found, place: Int[np.ndarray, " u"], points: int) -> Found
     repeats = many[partner]
     begin = np.append(0, np.cumsum(repeats))[:-1]
     within = np.arange(int(repeats.sum())) - np.repeat(begin, repeats)
-    return np.repeat(query, repeats), np.repeat(first[partner], repeats) + within
-
-
-def allowed_at_all(found: Found, queries: int) -> Bool[np.ndarray, " a"]:
-    """Which queries have a partner."""
-    return np.bincount(found[0], minlength=queries) > 0
+    return Found(np.repeat(query, repeats), np.repeat(first[partner], repeats) + within)
