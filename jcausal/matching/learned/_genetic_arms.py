@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jcausal.data import bucket, pad_rows, to_device
 from jcausal.matching._matcher import Task
 from jcausal.matching.learned._match_points import MatchPoints
-from jcausal.matching.learned._metric_balance import PairRule, Side, ValueOrder
+from jcausal.matching.learned._metric_balance import PairRule, MetricSide, ValueOrder
 from jcausal.matching.learned._metric_pairs import (
     Found,
     PairedPoints,
@@ -49,21 +49,21 @@ class ArmPoints:
         apart = np.square(points.scaled - share @ points.scaled).sum(1)[self.query]
         return self.query[np.argsort(-apart, kind="stable")]
 
-    def side(self, points: MatchPoints, dtype: np.dtype) -> Side:
+    def side(self, points: MatchPoints, dtype: np.dtype) -> MetricSide:
         """What the compiled program needs, in padded shapes."""
         query, partner, m = self.query, self.partner, len(points.raw)
         a, c = bucket(query.size), bucket(max(partner.size, 1))
 
         def padded(values: np.ndarray, rows: int, fill: int = 0) -> Any:
             kind = np.int32 if values.dtype.kind in "iu" else dtype
-            return to_device(pad_rows(values.astype(kind), rows, kind(fill) if fill else 0))
+            return to_device(pad_rows(values.astype(kind), rows, fill))
 
         def places(of: np.ndarray, rows: int) -> Any:
             out = np.full(bucket(m), rows, np.int32)
             out[of] = np.arange(of.size)
             return to_device(out)
 
-        return Side(
+        return MetricSide(
             query=padded(points.scaled[query], a),
             partner=padded(points.scaled[partner], c),
             query_raw=padded(points.raw[query], a),

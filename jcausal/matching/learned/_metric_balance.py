@@ -18,7 +18,7 @@ TIE = 1e-5  # relative: distances that differ by less are as near
 CACHED = 2**26  # bytes of distances at a time on a CPU
 
 
-class Side(NamedTuple):
+class MetricSide(NamedTuple):
     """The queries of one arm and their possible partners of the other, as points.
 
     - `query` (a, r), `partner` (c, r): coordinates; `query_raw` (a, f), `partner_raw` (c, f): what
@@ -85,7 +85,7 @@ class PairSums(NamedTuple):
 
 @eqx.filter_jit
 def population_balance(
-    weights: Float[Array, "P r"], sides: tuple[Side, ...], values: ValueOrder, rule: PairRule
+    weights: Float[Array, "P r"], sides: tuple[MetricSide, ...], values: ValueOrder, rule: PairRule
 ) -> tuple[PairSums, Float[Array, "P f"]]:
     """Sums of paired differences, and the largest distance between both arms' distributions."""
     parts, apart = [], []
@@ -116,7 +116,7 @@ def _largest_gaps(apart: Float[Array, "P m"], values: ValueOrder) -> Float[Array
     return lax.scan(more, (none, none), places)[0][1].T
 
 
-class _Queries(NamedTuple):
+class _SideQueries(NamedTuple):
     """Some queries of a side: coordinates, columns, group, weight and squared weights."""
 
     at: Float[Array, "b r"]
@@ -126,12 +126,12 @@ class _Queries(NamedTuple):
     square: Float[Array, " b"]
 
 
-def _queries(side: Side) -> _Queries:
+def _queries(side: MetricSide) -> _SideQueries:
     every = side.query, side.query_raw, side.query_group, side.query_weight, side.query_square
-    return _Queries(*every)
+    return _SideQueries(*every)
 
 
-def _allowed(query: _Queries, side: Side, caliper: float | None) -> Bool[Array, "b c"]:
+def _allowed(query: _SideQueries, side: MetricSide, caliper: float | None) -> Bool[Array, "b c"]:
     """Who may be whose partner."""
     allowed = (query.group[:, None] == side.partner_group) & (side.partner_count > 0)
     if caliper is not None:
@@ -140,7 +140,9 @@ def _allowed(query: _Queries, side: Side, caliper: float | None) -> Bool[Array, 
     return allowed
 
 
-def _distances(weights: Float[Array, "P r"], query: _Queries, side: Side) -> Float[Array, "P b c"]:
+def _distances(
+    weights: Float[Array, "P r"], query: _SideQueries, side: MetricSide
+) -> Float[Array, "P b c"]:
     """Weighted squared differences."""
     apart = jnp.square(query.at.T[:, :, None] - side.partner.T[:, None])
     flat = jnp.matmul(weights, apart.reshape(len(apart), -1), precision=lax.Precision.HIGHEST)
@@ -161,7 +163,7 @@ def _reach(
 
 
 def _shared(
-    weights: Float[Array, "P r"], side: Side, rule: PairRule
+    weights: Float[Array, "P r"], side: MetricSide, rule: PairRule
 ) -> tuple[PairSums, Float[Array, "P a"], Float[Array, "P c"]]:
     """With replacement: all of the nearest share a query's weight, by their sampling weights.
 
@@ -170,7 +172,7 @@ def _shared(
     columns = jnp.concatenate([jnp.ones_like(side.partner_raw[:, :1]), side.partner_raw], axis=1)
     columns = columns * side.partner_weight[:, None]
 
-    def more(carry: tuple, query: _Queries) -> tuple[tuple, Array]:
+    def more(carry: tuple, query: _SideQueries) -> tuple[tuple, Array]:
         allowed = _allowed(query, side, rule.caliper)
 
         def one(distance: Float[Array, "b c"]) -> tuple[PairSums, Array, Array]:
@@ -195,7 +197,7 @@ def _shared(
     size = blocks * rule.block
     every = _queries(side)
     cut = [jnp.pad(each, [(0, size - a), *[(0, 0)] * (each.ndim - 1)]) for each in every]
-    cut = _Queries(*(each.reshape(blocks, rule.block, *each.shape[1:]) for each in cut))
+    cut = _SideQueries(*(each.reshape(blocks, rule.block, *each.shape[1:]) for each in cut))
     none = jnp.zeros((len(weights), len(side.partner)), weights.dtype)
     (sums, used), own = lax.scan(more, (_nothing(weights, side), none), cut)
     matched = own.swapaxes(0, 1).reshape(len(weights), size)[:, :a]
@@ -203,14 +205,14 @@ def _shared(
 
 
 def _taken(
-    weights: Float[Array, "P r"], side: Side, rule: PairRule
+    weights: Float[Array, "P r"], side: MetricSide, rule: PairRule
 ) -> tuple[PairSums, Float[Array, "P a"], Float[Array, "P c"]]:
     """Without replacement: query by query in their order, each takes the nearest that is free."""
     c, population = len(side.partner), len(weights)
     places = jnp.arange(c, dtype=jnp.int32)
     every = _queries(side)
 
-    def take(owner: Int[Array, "P c"], query: tuple[_Queries, Array]) -> tuple[Array, Array]:
+    def take(owner: Int[Array, "P c"], query: tuple[_SideQueries, Array]) -> tuple[Array, Array]:
         one, who = jax.tree.map(lambda each: each[None], query[0]), query[1]
         free = (owner < 0) & _allowed(one, side, rule.caliper)
         distance = jnp.where(free, _distances(weights, one, side)[:, 0], jnp.inf)
@@ -236,7 +238,7 @@ def _taken(
     return sums, own, jnp.where(owner >= 0, share * side.partner_weight, 0)
 
 
-def _nothing(weights: Float[Array, "P r"], side: Side) -> PairSums:
+def _nothing(weights: Float[Array, "P r"], side: MetricSide) -> PairSums:
     none = jnp.zeros(len(weights), weights.dtype)
     columns = jnp.zeros((len(weights), side.query_raw.shape[1]), weights.dtype)
     return PairSums(none, none, columns, columns)

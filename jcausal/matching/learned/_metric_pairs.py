@@ -18,7 +18,7 @@ class PairedPoints(NamedTuple):
       squared differences.
     - `query_raw` (a, f), `partner_raw` (c, f): columns in sd, for a caliper.
     - `query_group` (a,), `partner_group` (c,): partners are of the same group.
-    - `count` (c,): units of a partner.
+    - `units` (c,): how many units a partner is.
     - `caliper`: in sd, or None.
     """
 
@@ -28,7 +28,7 @@ class PairedPoints(NamedTuple):
     partner_raw: Float[np.ndarray, "c f"]
     query_group: Int[np.ndarray, " a"]
     partner_group: Int[np.ndarray, " c"]
-    count: Int[np.ndarray, " c"]
+    units: Int[np.ndarray, " c"]
     caliper: float | None
 
     def distances(self, some: slice) -> Float[np.ndarray, "b c"]:
@@ -56,7 +56,7 @@ def nearest_shared(points: PairedPoints, ratio: int) -> Found:
     block = max(1, CELLS // max(len(points.partner), 1))
     for start in range(0, len(points.query) if len(points.partner) else 0, block):
         distance = points.distances(slice(start, start + block))
-        near = distance <= _reach(distance, points.count, ratio)[:, None]
+        near = distance <= _reach(distance, points.units, ratio)[:, None]
         query, partner = np.nonzero(near)
         queries.append(query + start)
         partners.append(partner)
