@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from jcausal.data import bucket, pad_rows, to_device
 from jcausal.matching._matcher import Task
 from jcausal.matching.learned._match_points import MatchPoints
-from jcausal.matching.learned._metric_balance import PairRule, MetricSide, ValueOrder
+from jcausal.matching.learned._metric_balance import MetricSide, PairRule, ValueOrder
 from jcausal.matching.learned._metric_pairs import (
     Found,
     PairedPoints,
