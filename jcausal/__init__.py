@@ -31,9 +31,11 @@ from jcausal.matching import GeneticMatching as GeneticMatching
 from jcausal.matching import M5Match as M5Match
 from jcausal.matching import M5Model as M5Model
 from jcausal.matching import M5Tree as M5Tree
+from jcausal.matching import MALTS as MALTS
 from jcausal.matching import MatchError as MatchError
 from jcausal.matching import NearestNeighbors as NearestNeighbors
 from jcausal.matching import RESULTS as RESULTS
+from jcausal.matching import Stretch as Stretch
 from jcausal.matching import TreeWarning as TreeWarning
 from jcausal.matching import match as match
 from jcausal.matching import tune as tune

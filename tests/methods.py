@@ -55,5 +55,15 @@ METHODS = [
     ),
     Row("m5-match", lambda f: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
     Row("m5-model", lambda f: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
+    Row(
+        "malts",
+        lambda f: jc.MALTS(stretch=jc.Stretch(steps=20), k=5),
+        ALL,
+        False,
+        False,
+        True,
+        False,
+        "test_malts",
+    ),
     Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
 ]

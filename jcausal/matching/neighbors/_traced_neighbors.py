@@ -10,7 +10,7 @@ from jcausal.data import Sample
 from jcausal.matching._matcher import Task
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal_kernels import MISSING, nearest_points
+from jcausal_kernels import nearest_points
 
 ROUNDED = 32  # unit roundoffs times the size of a correlation matrix: a direction without variance
 

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
 from jcausal.matching.neighbors._search_space import ROUNDED, Block, SearchSpace, admissible
