@@ -25,6 +25,7 @@ from jcausal.surfaces import fit as fit
 # matching: who is compared with whom
 from jcausal import matching as matching
 from jcausal.matching import AHB as AHB
+from jcausal.matching import BOSS as BOSS
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
 from jcausal.matching import GeneticMatching as GeneticMatching

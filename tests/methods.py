@@ -43,6 +43,7 @@ METHODS = [
         True,
         "exact_ahb",
     ),
+    Row("boss", lambda f: jc.BOSS(steps=200), ("att",), False, True, False, False, "test_boss"),
     Row(
         "genetic-matching",
         lambda f: jc.GeneticMatching(population=20, generations=5),
