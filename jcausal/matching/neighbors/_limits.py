@@ -35,6 +35,8 @@ def check_caliper(caliper: Caliper) -> None:
     for name, width in widths.items():
         where = f"caliper[{name!r}]" if name else "caliper"
         number = isinstance(width, int | float | np.number) and not isinstance(width, bool)
+        if (width is None and not name) or is_traced(width):
+            continue
         if not number or not 0 <= float(width) < np.inf:
             raise ValueError(f"{where} is {width!r}: it must be a finite number of at least 0.")
 
