@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors as SklearnNeighbors
 import jcausal as jc
 from jcausal import kernels
 from jcausal.data import readable_columns
-from jcausal.matching.neighbors import _nearest_lists
+from jcausal.matching.neighbors import _caliper_windows, _nearest_lists
 from jcausal.matching.neighbors._nearest_lists import NearestLists
 from jcausal_kernels.specs import POINT_SPECS
 
@@ -340,10 +340,12 @@ def test_matches_do_not_hang_on_the_way(way, monkeypatch):
         jc.NearestNeighbors(ratio=3),
         jc.NearestNeighbors(ratio=2, ties="first", caliper={"b": 0.5}),
         jc.NearestNeighbors(replace=False, order="closest"),
+        jc.NearestNeighbors(replace=False, ratio=2, caliper={"b": 0.5, "a": 1.0}),
         jc.NearestNeighbors(replace=False, ratio=2, max_bytes=1),
     ]
     expected = [[partners(jc.match(s, m, throw=False)) for m in methods] for s in samples]
     forced(monkeypatch, way)
+    monkeypatch.setattr(_caliper_windows, "NARROW", 3)
     assert [[partners(jc.match(s, m, throw=False)) for m in methods] for s in samples] == expected
 
 

@@ -47,8 +47,7 @@ class NearestLists:
 
     def ask(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
         """The m nearest units to each query, at least; fewer where there are not so many."""
-        if not self.features or at.shape[1] != self.features:
-            at = np.zeros((at.shape[0], self.features))
+        at = self._seen(at)
         m = min(m, self.size)
         if self.features == 1:
             rows, beyond = self._in_windows(at[:, 0], m)
@@ -60,6 +59,14 @@ class NearestLists:
         else:
             return self._by_matmul(at, m)
         return self._in_order(at, rows)._replace(beyond=beyond)
+
+    def among(self, at: Float[np.ndarray, "q r"], rows: Int[np.ndarray, "q m"]) -> Lists:
+        """Lists of given units (-1 for none), taken to be all that count."""
+        return self._in_order(self._seen(at), rows)
+
+    def _seen(self, at: Float[np.ndarray, "q r"]) -> Float[np.ndarray, "q r"]:
+        """Points of as many features as the units have here."""
+        return at if at.shape[1] == self.features else np.zeros((at.shape[0], self.features))
 
     def rows_at_once(self, m: int) -> int:
         """Queries whose lists of m fit into a part of the memory."""
