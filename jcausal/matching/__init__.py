@@ -30,12 +30,12 @@ from jcausal.matching.boxes import ExactAHB as ExactAHB
 from jcausal.matching.boxes import FastAHB as FastAHB
 from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
-from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.learned import BOSS as BOSS
 from jcausal.matching.learned import MALTS as MALTS
 from jcausal.matching.learned import GeneticMatching as GeneticMatching
 from jcausal.matching.learned import Stretch as Stretch
 from jcausal.matching.learned import StretchSurface as StretchSurface
+from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbors

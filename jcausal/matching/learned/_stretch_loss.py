@@ -1,6 +1,6 @@
 """The loss by which a stretch is learnt, and its descent: compiled programs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,11 +30,11 @@ class StretchRows(NamedTuple):
 
 
 class StretchSettings(NamedTuple):
-    """How it is learnt: the options of `jc.Stretch` of these names; `count`: units, not padding."""
+    """How it is learnt: the options of `jc.Stretch` of these names; `units`: how many, without padding."""
 
     penalty: Float[Array, ""]
     learning_rate: Float[Array, ""]
-    count: Int[Array, ""]
+    units: Int[Array, ""]
     batch: int
     steps: int
 
@@ -77,7 +77,7 @@ def stretch_loss(
     """Squared errors of some units, averaged in each arm and added, and the penalty times |M|."""
     totals = _arm_weights(rows)
     share = jnp.where(rows.arm >= 0, rows.weight / totals[rows.arm], 0)
-    scale = settings.count / len(some)
+    scale = settings.units / len(some)
     error = jnp.square(rows.y[some] - left_out_means(stretch, rows, some))
     return scale * (share[some] * error).sum() + settings.penalty * jnp.sqrt(
         jnp.square(stretch).sum() + jnp.finfo(stretch.dtype).tiny
@@ -100,9 +100,10 @@ def learn(
 
     def step(i: Array, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
         stretch, state = carry
-        some = (i * settings.batch + jnp.arange(settings.batch)) % settings.count
+        some = (i * settings.batch + jnp.arange(settings.batch)) % settings.units
         slope = jax.grad(stretch_loss)(stretch, rows, some, settings)
-        move, state = descent.update(slope, state)
+        moves, state = descent.update(slope, state)
+        move: Any = moves
         return stretch - settings.learning_rate * rate(i) * move, state
 
     stretch, _ = lax.fori_loop(0, settings.steps, step, (start, descent.init(start)))

@@ -142,7 +142,7 @@ class NearestNeighbors(DesignMatcher):
             return traced_pairs(task, self.metric, self.ratio, self.max_bytes)
         space, filled = self._space(task)
         rule = NearestRule(self.ratio, self.replace, self.ties, self.order, self.max_bytes)
-        return neighbor_pairs((space, space), task, rule, caution=_filled_in_words(filled))
+        return neighbor_pairs((space, space), task, rule, caution=filled_in_words(filled))
 
     def _space(self, task: Task) -> tuple[SearchSpace, int]:
         """Where partners are looked for, and how many missing values stand at a mean."""
@@ -162,7 +162,7 @@ class NearestNeighbors(DesignMatcher):
 MORE = ("robust_mahalanobis", "propensity")
 
 
-def _filled_in_words(filled: int) -> str:
+def filled_in_words(filled: int) -> str:
     """A sentence on missing values, where there are some."""
     if not filled:
         return ""
