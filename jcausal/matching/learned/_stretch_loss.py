@@ -30,7 +30,7 @@ class StretchRows(NamedTuple):
 
 
 class StretchSettings(NamedTuple):
-    """How it is learnt: the options of `jc.Stretch` of these names; `units`: how many, without padding."""
+    """How it is learnt: the options of `jc.Stretch` of these names; `units`: rows but padding."""
 
     penalty: Float[Array, ""]
     learning_rate: Float[Array, ""]
