@@ -110,7 +110,7 @@ class NearestLists:
         return KDTree(self.points, leafsize=32)
 
     def _in_tree(self, at: Float[np.ndarray, "q r"], m: int) -> tuple[np.ndarray, np.ndarray]:
-        distance, rows = self._tree.query(at, k=np.arange(1, m + 2), workers=-1)
+        distance, rows = map(np.asarray, self._tree.query(at, k=m + 1, workers=-1))
         return rows, distance[:, -1] ** 2 * (1 - 16 * self.features * DOUBLE)
 
     @cached_property
