@@ -92,7 +92,7 @@ class Propensity(Options, eqx.Module):
 
     @property
     def traceable(self) -> bool:
-        """Whether it may run under jit, vmap and grad: a classifier may not."""
+        """Whether it may run under jit and vmap: a classifier may not."""
         return self.classifier is None
 
 
@@ -136,7 +136,7 @@ def propensity_scores(
     int, for more than one fold.
 
     **Returns:** (n,) in the dtype of the sample; NaN for padding, and under tracing where an arm
-    is empty.
+    is empty or a number is not finite.
 
     **Raises:** `DataError` where an arm is empty, or lacks in a fold, and for units that are told
     apart without error when the penalty is 0; ValueError without a key for several folds, and for
@@ -175,10 +175,11 @@ def fitted_chances(
     May run under jit and vmap. **Arguments:** `fold` (n,) from 0, -1 for rows that count nothing;
     with one fold all rows are trained on; `penalty` as in `Propensity`, a traced one above 0.
 
-    **Returns:** `Chances`; NaN for fold -1, and under tracing where the other folds lack an arm.
+    **Returns:** `Chances`; NaN for fold -1, and under tracing where the other folds lack an arm or
+    some row that counts is not finite.
 
     **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
-    told apart.
+    told apart; ValueError where a penalty is lost in rounding errors, so that nothing is found.
 
     **Source:** Cox (1958), JRSS B 20(2).
     """
@@ -187,7 +188,8 @@ def fitted_chances(
     if is_traced(arrays, penalty):
         ours = jnp.where(sample.valid, fold, -1)
         rows = DealtRows(sample.x, sample.t, sample.weight, ours)
-        return _regressed(Encoding(sample.schema), rows, slight, folds)
+        found = _regressed(Encoding(sample.schema), rows, slight, folds)
+        return found._replace(chance=jnp.where(_sound(rows), found.chance, jnp.nan))
     x, t, weight, valid, fold_ = (np.asarray(a) for a in arrays)
     fold_ = np.where(valid, fold_, -1)
     _check_arms(t, weight, fold_, folds)
@@ -199,6 +201,14 @@ def fitted_chances(
     out = Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
     if slight is None:
         _check_separation(sample, np.asarray(out.chance), fold_, folds)
+    if not np.isfinite(np.asarray(out.chance)[used]).all():
+        instead = (
+            "a small one" if slight is None else "0, which is maximum likelihood, or a larger one"
+        )
+        raise ValueError(
+            f"with the penalty {penalty} the regression for the chance of treatment does not "
+            f"settle in {x.dtype}: use {instead}."
+        )
     return out
 
 
@@ -221,6 +231,12 @@ def _in_dtype(penalty: float | Array, dtype: np.dtype) -> Array | None:
     return to_device(np.asarray(penalty, dtype)) if penalty > 0 else None
 
 
+def _sound(rows: DealtRows) -> Bool[Array, ""]:
+    """Whether every number that counts is finite."""
+    finite = jnp.isfinite(rows.x).all(1) & jnp.isfinite(rows.weight)
+    return (finite | (rows.fold < 0)).all()
+
+
 def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.ndarray:
     """The rows that fold k's model is trained on."""
     return (fold >= 0) & ((fold != k) | (folds == 1)) & (weight > 0)
@@ -229,7 +245,7 @@ def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.nd
 def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
     far = np.minimum(chance, 1 - chance)
-    if folds == 1 and not (far[fold >= 0] < NEAR).any():
+    if folds == 1 and (far[fold >= 0] >= NEAR).all():
         return
     for k in range(folds):
         check_separation(sample, _training(fold, np.asarray(sample.weight), k, folds))

@@ -29,6 +29,7 @@ from jcausal.surfaces import (
     LOGISTIC,
     Arms,
     BoostedTrees,
+    Chances,
     OutcomeModel,
     Propensity,
     ResponseSurface,
@@ -122,15 +123,14 @@ def aipw_of(
     fold: Int[Array, " n"],
     predicted: Float[Array, "n 2"],
     estimand: Estimand = "att",
-    propensity: Propensity = LOGISTIC,
     clip: float | Array = 0.01,
-    key: PRNGKeyArray | None = None,
+    chances: Chances | None = None,
 ) -> Average:
     """The doubly robust average from predictions that are at hand; may run under jit and vmap.
 
     **Arguments:** `fold` (n,), -1 for rows that count nothing; `predicted` (n, 2), each row's
     outcomes by a surface that has not seen its fold (att needs the first column only, atc the
-    second); `key` for the folds of the propensity, if it has several; the rest as in `AIPW`.
+    second); `clip` as in `AIPW`; `chances` of treatment, None for those of `jc.Propensity()`.
 
     **Returns:** `Average`; NaN under tracing when an arm is empty or a prediction is NaN.
 
@@ -141,7 +141,8 @@ def aipw_of(
     _check_clip(clip)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    chances = chances_of(sample.with_valid(_counts(fold)), propensity, key)
+    if chances is None:
+        chances = chances_of(sample.with_valid(_counts(fold)), LOGISTIC, None)
     columns = _Columns(sample.y, sample.t, sample.weight, chances.chance, predicted, sample.cluster)
     if is_traced(columns, sample.valid, fold, clip):
         ours = jnp.where(sample.valid, fold, -1)
@@ -275,7 +276,8 @@ def estimate_aipw(
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, ARMS[estimand], fold, k, key))
     predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
-    return aipw_of(sample, fold, predicted, estimand, method.propensity, method.clip, key)
+    chances = chances_of(sample, method.propensity, key)
+    return aipw_of(sample, fold, predicted, estimand, method.clip, chances)
 
 
 def _check_estimand(estimand: str) -> None:
