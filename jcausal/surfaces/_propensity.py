@@ -179,7 +179,7 @@ def fitted_chances(
     some row that counts is not finite.
 
     **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
-    told apart; ValueError for a penalty within rounding errors of 0 that is not 0.
+    told apart; ValueError where a penalty is lost in rounding errors, so that nothing is found.
 
     **Source:** Cox (1958), JRSS B 20(2).
     """
@@ -199,13 +199,16 @@ def fitted_chances(
     rows = DealtRows(x, t, weight, pad_rows(fold_[used], size, -1))
     found = _regressed(Encoding(sample.schema), rows, slight, folds)
     out = Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
-    if not np.isfinite(np.asarray(out.chance)[used]).all():
-        raise ValueError(
-            f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
-            "likelihood, or a larger one."
-        )
     if slight is None:
         _check_separation(sample, np.asarray(out.chance), fold_, folds)
+    if not np.isfinite(np.asarray(out.chance)[used]).all():
+        instead = (
+            "a small one" if slight is None else "0, which is maximum likelihood, or a larger one"
+        )
+        raise ValueError(
+            f"with the penalty {penalty} the regression for the chance of treatment does not "
+            f"settle in {x.dtype}: use {instead}."
+        )
     return out
 
 
@@ -242,7 +245,7 @@ def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.nd
 def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
     far = np.minimum(chance, 1 - chance)
-    if folds == 1 and not (far[fold >= 0] < NEAR).any():
+    if folds == 1 and (far[fold >= 0] >= NEAR).all():
         return
     for k in range(folds):
         check_separation(sample, _training(fold, np.asarray(sample.weight), k, folds))

@@ -1,7 +1,7 @@
 """The nearest units of many queries: candidates by the quickest way, distances by differences."""
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -110,9 +110,8 @@ class NearestLists:
         return KDTree(self.points, leafsize=32)
 
     def _in_tree(self, at: Float[np.ndarray, "q r"], m: int) -> tuple[np.ndarray, np.ndarray]:
-        asked: Any = np.arange(1, m + 2)
-        distance, rows = self._tree.query(at, k=asked, workers=-1)
-        return np.asarray(rows), distance[:, -1] ** 2 * (1 - 16 * self.features * DOUBLE)
+        distance, rows = map(np.asarray, self._tree.query(at, k=m + 1, workers=-1))
+        return rows, distance[:, -1] ** 2 * (1 - 16 * self.features * DOUBLE)
 
     @cached_property
     def _centred(self) -> tuple[np.ndarray, np.ndarray]:

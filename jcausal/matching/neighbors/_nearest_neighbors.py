@@ -12,6 +12,7 @@ from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching.neighbors._limits import (
     Caliper,
     CaliperUnit,
+    Exact,
     check_caliper,
     check_rule,
     limits_of,
@@ -67,7 +68,7 @@ class NearestNeighbors(DesignMatcher):
       metric's own unit whatever `caliper_unit` says. Or {name: width} by covariate, in sd or raw;
       the name "propensity" stands for the logit: Mahalanobis within propensity calipers is
       `NearestNeighbors(caliper={"propensity": 0.2})`. Missing is as near as missing only.
-    - `exact`: names of covariates in which partners agree; missing agrees with missing.
+    - `exact`: a name or names of covariates in which partners agree; missing agrees with missing.
     - `order`, without replacement: "largest" takes the largest propensities first for treated
       queries, the smallest for controls, and for other metrics the order of the covariates' values;
       "closest" the closest pair of all; "data" the order of the rows, which then decide.
@@ -106,7 +107,7 @@ class NearestNeighbors(DesignMatcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
     propensity: Propensity = Propensity()

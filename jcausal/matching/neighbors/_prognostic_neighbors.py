@@ -14,6 +14,7 @@ from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors._limits import (
     Caliper,
     CaliperUnit,
+    Exact,
     check_caliper,
     check_rule,
     limits_of,
@@ -62,7 +63,7 @@ class PrognosticNeighbors(Matcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
