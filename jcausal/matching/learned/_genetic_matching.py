@@ -17,8 +17,9 @@ from jcausal.matching.learned._metric_balance import PairRule, pair_rule, popula
 from jcausal.matching.neighbors import Pairs
 from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
 
-MOST = 4e12  # distances: beyond them a search takes hours on a CPU
-RATE = 4e8  # distances a second, about, on two cores
+RATE = 2e10  # distances times (columns + PASSES) a second, about, on two cores
+PASSES = 30  # what looking at a distance costs, in columns
+HOURS = 2.0  # a search that would take more is refused
 
 
 class GeneticMatching(DesignMatcher):
@@ -41,9 +42,9 @@ class GeneticMatching(DesignMatcher):
     Distances as near are those within 1e-5 of each other. The p-values are a measure to be made
     large, no evidence of balance in a population. Queries count with their sampling weights.
 
-    Cost: `population` x generations x queries x possible partners distances, each of 2 (r + f)
-    operations; units of equal covariates count once. About 4e8 distances a second on two cores:
-    20,000 rows with 3,000 treated take 13 s a generation of 100.
+    Cost: `population` x generations x queries x possible partners distances; units of equal
+    covariates count once. About 2e10 / (c + 30) of them a second on two cores, c twice the columns:
+    20,000 rows with 3,000 treated and ten columns take 13 s a generation of 100.
 
     **Arguments:**
 
@@ -114,7 +115,7 @@ class GeneticMatching(DesignMatcher):
         rule = PairRule(self.ratio, self.replace, self.caliper)
         arms = [ArmPoints(task, points, treated, rule) for treated in (True, False)]
         arms = [arm for arm in arms if arm.query.size]
-        self._refuse_hours(arms)
+        self._refuse_hours(arms, points.raw.shape[1] + points.scaled.shape[1])
         evolved = self._evolve(task, points, arms, rule, progress)
         return evolved_pairs(task, points, arms, evolved, rule, self.max_bytes)
 
@@ -132,18 +133,19 @@ class GeneticMatching(DesignMatcher):
                 )
         return match_points(sample, self.exact, self.scaling, self.replace, score)
 
-    def _refuse_hours(self, arms: list[ArmPoints]) -> None:
+    def _refuse_hours(self, arms: list[ArmPoints], columns: int) -> None:
         """Refuse a search of hours.
 
         **Raises:** ValueError.
         """
-        cells = sum(arm.query.size * arm.partner.size for arm in arms)
-        every = float(cells) * self.population * self.generations
-        if every > MOST:
+        cells = float(sum(arm.query.size * arm.partner.size for arm in arms))
+        every = cells * self.population * self.generations
+        hours = every * (columns + PASSES) / RATE / 3600
+        if hours > HOURS:
             raise ValueError(
                 f"GeneticMatching would look at {every:.1e} distances ({self.generations} "
                 f"generations of {self.population} metrics, {cells:.1e} pairs each), about "
-                f"{every / RATE / 3600:.0f} hours: ask for fewer generations or a smaller "
+                f"{hours:.0f} hours on two cores: ask for fewer generations or a smaller "
                 "population, or match a part of the sample."
             )
 

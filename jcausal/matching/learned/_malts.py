@@ -158,7 +158,7 @@ def _points(task: Task, learnt: Sequence[StretchSurface]) -> Float[np.ndarray, "
 
 def _told(learnt: Sequence[StretchSurface], sample: Sample) -> str:
     """The largest stretches, averaged over the folds, and what stands at a mean."""
-    mean = sum(one.by_covariate(sample.p) for one in learnt) / len(learnt)
+    mean = np.mean([one.by_covariate(sample.p) for one in learnt], axis=0)
     largest = np.argsort(-mean, kind="stable")[:NAMED]
     named = [f"{sample.schema.names[j]} {number_in_words(float(mean[j]))}" for j in largest]
     few = "the largest of " if sample.p > NAMED else ""

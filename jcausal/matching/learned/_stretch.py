@@ -176,7 +176,7 @@ class Stretch(OutcomeModel):
         settings = StretchSettings(
             penalty=to_device(np.asarray(self.penalty, dtype)),
             learning_rate=to_device(np.asarray(self.learning_rate, dtype)),
-            count=to_device(np.asarray(len(taught.y), np.int32)),
+            units=to_device(np.asarray(len(taught.y), np.int32)),
             batch=self.batch,
             steps=self.steps,
         )

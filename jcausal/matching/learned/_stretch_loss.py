@@ -1,11 +1,10 @@
 """The loss by which a stretch is learnt, and its descent: compiled programs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -30,11 +29,11 @@ class StretchRows(NamedTuple):
 
 
 class StretchSettings(NamedTuple):
-    """How it is learnt: the options of `jc.Stretch` of these names; `count`: units, not padding."""
+    """How it is learnt: the options of `jc.Stretch` of these names; `units`: how many."""
 
     penalty: Float[Array, ""]
     learning_rate: Float[Array, ""]
-    count: Int[Array, ""]
+    units: Int[Array, ""]
     batch: int
     steps: int
 
@@ -77,7 +76,7 @@ def stretch_loss(
     """Squared errors of some units, averaged in each arm and added, and the penalty times |M|."""
     totals = _arm_weights(rows)
     share = jnp.where(rows.arm >= 0, rows.weight / totals[rows.arm], 0)
-    scale = settings.count / len(some)
+    scale = settings.units / len(some)
     error = jnp.square(rows.y[some] - left_out_means(stretch, rows, some))
     return scale * (share[some] * error).sum() + settings.penalty * jnp.sqrt(
         jnp.square(stretch).sum() + jnp.finfo(stretch.dtype).tiny
@@ -95,15 +94,18 @@ def learn(
     rows: StretchRows, start: Float[Array, " p"], settings: StretchSettings
 ) -> tuple[Float[Array, " p"], Float[Array, " 2"]]:
     """The stretch after Adam's steps on batches in turn, and mean squared errors by arm."""
+    import optax
+
     rate = optax.cosine_decay_schedule(1.0, settings.steps)
     descent = optax.scale_by_adam()
 
-    def step(i: Array, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
+    def step(i: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
         stretch, state = carry
-        some = (i * settings.batch + jnp.arange(settings.batch)) % settings.count
+        some = (i * settings.batch + jnp.arange(settings.batch)) % settings.units
         slope = jax.grad(stretch_loss)(stretch, rows, some, settings)
         move, state = descent.update(slope, state)
-        return stretch - settings.learning_rate * rate(i) * move, state
+        change = jax.tree.map(lambda m: -settings.learning_rate * rate(i) * m, move)
+        return optax.apply_updates(stretch, change), state  # type: ignore[return-value]
 
     stretch, _ = lax.fori_loop(0, settings.steps, step, (start, descent.init(start)))
     stretch = jnp.abs(stretch)
