@@ -35,6 +35,7 @@ from jcausal.matching import M5Tree as M5Tree
 from jcausal.matching import MALTS as MALTS
 from jcausal.matching import MatchError as MatchError
 from jcausal.matching import NearestNeighbors as NearestNeighbors
+from jcausal.matching import PrognosticNeighbors as PrognosticNeighbors
 from jcausal.matching import RESULTS as RESULTS
 from jcausal.matching import Stretch as Stretch
 from jcausal.matching import TreeWarning as TreeWarning

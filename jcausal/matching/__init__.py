@@ -35,8 +35,10 @@ from jcausal.matching.learned import MALTS as MALTS
 from jcausal.matching.learned import GeneticMatching as GeneticMatching
 from jcausal.matching.learned import Stretch as Stretch
 from jcausal.matching.learned import StretchSurface as StretchSurface
+from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
+from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbors
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.trees import Leaves as Leaves
 from jcausal.matching.trees import M5Match as M5Match

@@ -1,5 +1,6 @@
 """Simulated data with known effects: the processes of the papers."""
 
+from jcausal.matching import BestCounterfactual as BestCounterfactual
 from jcausal.simulate._ahb import ahb_figure5 as ahb_figure5
 from jcausal.simulate._ahb import ahb_figure6 as ahb_figure6
 from jcausal.simulate._ahb import ahb_table2 as ahb_table2

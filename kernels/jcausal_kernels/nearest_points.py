@@ -147,6 +147,6 @@ def nearest_points(
         raise ValueError(f"k is {k}: at least one unit.")
     if implementation not in ("auto", "reference", "xla"):
         raise ValueError(f"implementation is {implementation!r}; use 'auto', 'reference' or 'xla'.")
-    if implementation == "reference" or not values.shape[0] or not at.shape[0]:
+    if implementation == "reference" or not (values.size and at.size):
         return _reference(values, able, at, k)
     return _tiled(values, able, at, k, _sizes(values, at.shape[0], k, max_bytes))

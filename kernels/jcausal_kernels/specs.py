@@ -146,6 +146,33 @@ NEAR_SPECS = (
 )
 
 
+class PointSpec(NamedTuple):
+    """n units of which a share `nobody` cannot be had, q queries, f features, the k nearest.
+
+    Features are whole numbers from 0 to `values` - 1.
+    """
+
+    n: int
+    q: int
+    f: int
+    k: int
+    max_bytes: int
+    values: int = 1000
+    nobody: float = 0.0
+
+
+POINT_SPECS = (
+    PointSpec(n=1, q=1, f=1, k=1, max_bytes=2**20),
+    PointSpec(n=7, q=3, f=2, k=9, max_bytes=2**20, values=3),
+    PointSpec(n=257, q=33, f=3, k=5, max_bytes=1, nobody=0.2),
+    PointSpec(n=5000, q=1030, f=11, k=2, max_bytes=2**26, nobody=0.1),
+    PointSpec(n=4097, q=9, f=4, k=40, max_bytes=2**22, values=2),
+    PointSpec(n=0, q=3, f=2, k=2, max_bytes=2**20),
+    PointSpec(n=5, q=0, f=2, k=2, max_bytes=2**20),
+    PointSpec(n=40, q=3, f=0, k=2, max_bytes=2**20),
+)
+
+
 class SplitSpec(NamedTuple):
     """n units in k nodes, p covariates of `heights` values, outcomes of few values or many."""
 

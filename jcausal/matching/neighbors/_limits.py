@@ -6,12 +6,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample
+from jcausal.matching._matcher import Task
 from jcausal.matching._order import groups_of, packed
+from jcausal.matching.neighbors._search_space import SearchSpace, row_order
 from jcausal_kernels import MISSING
 
 Caliper = float | int | Mapping | None
 CaliperUnit = Literal["sd", "raw"]
+Exact = Sequence[str] | str | None
 
 
 class Limits(NamedTuple):
@@ -27,17 +30,45 @@ def check_caliper(caliper: Caliper) -> None:
 
     **Raises:** ValueError.
     """
+    if caliper is None:
+        return
     widths = caliper if isinstance(caliper, Mapping) else {"": caliper}
     for name, width in widths.items():
         where = f"caliper[{name!r}]" if name else "caliper"
         number = isinstance(width, int | float | np.number) and not isinstance(width, bool)
-        if (width is None and not name) or is_traced(width):
-            continue
         if not number or not 0 <= float(width) < np.inf:
             raise ValueError(f"{where} is {width!r}: it must be a finite number of at least 0.")
 
 
-def exact_blocks(
+def check_rule(ratio: int, exact: Exact, max_bytes: int) -> None:
+    """Refuse no partners, names that are no text and no memory.
+
+    **Raises:** ValueError.
+    """
+    if ratio < 1:
+        raise ValueError(f"ratio is {ratio}: it must be at least 1.")
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
+    if not all(isinstance(name, str) for name in exact or ()):
+        raise ValueError(f"exact is {exact!r}: it must be names of covariates.")
+
+
+def search_space(
+    task: Task,
+    points: Float[np.ndarray, "n r"],
+    limits: Limits,
+    exact: Exact,
+    pull: Float[np.ndarray, " n"] | None,
+) -> SearchSpace:
+    """The rows of a task as a search for partners sees them."""
+    sample = task.sample
+    names = (exact,) if isinstance(exact, str) else tuple(exact or ())
+    block = _exact_blocks(sample, np.asarray(task.fold), names)
+    able = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
+    return SearchSpace(points, block, able, row_order(sample), *limits, pull)
+
+
+def _exact_blocks(
     sample: Sample, fold: Int[np.ndarray, " n"], exact: Sequence[str]
 ) -> Int[np.ndarray, " n"]:
     """A label of the rows that agree in their fold and in some columns; -1 for rows of no fold.
@@ -85,8 +116,7 @@ def limits_of(
 def _column(sample: Sample, name: str, score: np.ndarray | None) -> Float[np.ndarray, " n"]:
     """The values of a covariate, NaN where missing, or the logit of the propensity."""
     schema = sample.schema
-    if name == "propensity" and name not in schema.names:
-        assert score is not None
+    if name == "propensity" and name not in schema.names and score is not None:
         return score
     known = [n for n, kind in zip(schema.names, schema.kinds) if kind != "category"]
     if name not in known:

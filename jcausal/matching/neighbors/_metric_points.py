@@ -33,7 +33,7 @@ def metric_points(sample: Sample, metric: Any) -> MetricPoints:
     if isinstance(metric, str):
         points = _NAMED[metric](sample, columns)
     elif callable(metric):
-        points = _of_function(metric, values, columns.inside)
+        points = _of_function(metric, values, np.asarray(sample.valid))
     else:
         points = values @ _root(np.asarray(metric, np.float64), columns.labels)
     return MetricPoints(points, columns.filled)
@@ -94,7 +94,7 @@ _NAMED = dict(
 
 
 def _of_function(
-    metric: Callable, values: Float[np.ndarray, "n f"], inside: np.ndarray
+    metric: Callable, values: Float[np.ndarray, "n f"], valid: np.ndarray
 ) -> Float[np.ndarray, "n r"]:
     points = np.asarray(metric(values), np.float64)
     points = points[:, None] if points.ndim == 1 else points
@@ -103,9 +103,9 @@ def _of_function(
             f"metric gave points of shape {points.shape} for columns of shape {values.shape}: it "
             "must give one point (a row of numbers) for each row."
         )
-    if not np.isfinite(points[inside]).all():
+    if not np.isfinite(points[valid]).all():
         raise ValueError("metric gave points that are not finite: check it at these covariates.")
-    return np.where(inside[:, None], points, 0)
+    return np.where(valid[:, None], points, 0)
 
 
 def _root(matrix: Float[np.ndarray, "f f"], labels: list[str]) -> Float[np.ndarray, "f r"]:

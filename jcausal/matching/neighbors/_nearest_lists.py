@@ -4,8 +4,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from jaxtyping import Array, Float, Int
+from scipy.spatial import KDTree
 
 from jcausal.data import bucket, pad_rows, to_device
 from jcausal_kernels import nearest_points
@@ -33,7 +33,7 @@ class NearestLists:
     """Units as points (n, r) on the host, of which the m nearest to each query can be asked for.
 
     One feature: the units are sorted, and the window around a query looked at. Up to six: a tree
-    (scipy's cKDTree). More: every unit by a matmul, on the host where pairs are few, else by the
+    (scipy's KDTree). More: every unit by a matmul, on the host where pairs are few, else by the
     kernel `nearest_points` in float32. Each way lists one unit more than is asked for, and how much
     its arithmetic can be off, so that `beyond` is proven; the distances are direct differences in
     float64. All within `max_bytes`.
@@ -47,8 +47,7 @@ class NearestLists:
 
     def ask(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
         """The m nearest units to each query, at least; fewer where there are not so many."""
-        if not self.features or at.shape[1] != self.features:
-            at = np.zeros((at.shape[0], self.features))
+        at = self._seen(at)
         m = min(m, self.size)
         if self.features == 1:
             rows, beyond = self._in_windows(at[:, 0], m)
@@ -60,6 +59,14 @@ class NearestLists:
         else:
             return self._by_matmul(at, m)
         return self._in_order(at, rows)._replace(beyond=beyond)
+
+    def among(self, at: Float[np.ndarray, "q r"], rows: Int[np.ndarray, "q m"]) -> Lists:
+        """Lists of given units (-1 for none), taken to be all that count."""
+        return self._in_order(self._seen(at), rows)
+
+    def _seen(self, at: Float[np.ndarray, "q r"]) -> Float[np.ndarray, "q r"]:
+        """Points of as many features as the units have here."""
+        return at if at.shape[1] == self.features else np.zeros((at.shape[0], self.features))
 
     def rows_at_once(self, m: int) -> int:
         """Queries whose lists of m fit into a part of the memory."""
@@ -77,7 +84,9 @@ class NearestLists:
             new = square[:, 1:] > square[:, :-1] * (1 + TIED)
         level = np.cumsum(np.pad(new, [(0, 0), (1, 0)]), axis=1)
         turn = np.argsort(rows, axis=1, kind="stable")
-        turn = np.take_along_axis(turn, np.argsort(np.take_along_axis(level, turn, 1), 1, "stable"), 1)
+        turn = np.take_along_axis(
+            turn, np.argsort(np.take_along_axis(level, turn, 1), 1, "stable"), 1
+        )
         rows, square = (np.take_along_axis(a, turn, 1) for a in (rows, square))
         return Lists(rows, square, np.full(at.shape[0], np.inf))
 
@@ -97,11 +106,11 @@ class NearestLists:
         return rows, np.abs(value[ends] - at).min(0) ** 2
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.points, leafsize=32)
+    def _tree(self) -> KDTree:
+        return KDTree(self.points, leafsize=32)
 
     def _in_tree(self, at: Float[np.ndarray, "q r"], m: int) -> tuple[np.ndarray, np.ndarray]:
-        distance, rows = self._tree.query(at, k=np.arange(1, m + 2), workers=-1)
+        distance, rows = map(np.asarray, self._tree.query(at, k=m + 1, workers=-1))
         return rows, distance[:, -1] ** 2 * (1 - 16 * self.features * DOUBLE)
 
     @cached_property
@@ -111,7 +120,7 @@ class NearestLists:
         return mean, self.points - mean
 
     def _by_matmul(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
-        mean, units = self._centred
+        mean, _ = self._centred
         few = at.shape[0] * self.size <= FEW_PAIRS
         rows = self._on_host(at - mean, m + 1) if few else self._by_kernel(at - mean, m + 1)
         found = self._in_order(at, rows)
@@ -130,7 +139,7 @@ class NearestLists:
         return np.concatenate(found)
 
     @cached_property
-    def _on_device(self) -> tuple[float, object, object]:
+    def _on_device(self) -> tuple[float, Array, Array]:
         """A power of 2 that keeps squares in range, the scaled units, and which are no padding."""
         _, units = self._centred
         scale = 2.0 ** -np.ceil(np.log2(max(np.abs(units).max(), 1e-300)))

@@ -7,20 +7,21 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcausal.data import Sample, check_kind, is_traced, whole
+from jcausal.data import check_kind, is_traced, whole
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching.neighbors._limits import (
     Caliper,
     CaliperUnit,
-    Limits,
+    Exact,
     check_caliper,
-    exact_blocks,
+    check_rule,
     limits_of,
+    search_space,
 )
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal.matching.neighbors._search_space import SearchSpace, row_order
+from jcausal.matching.neighbors._search_space import SearchSpace
 from jcausal.matching.neighbors._traced_neighbors import traced_pairs
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
 from jcausal.surfaces import Propensity, propensity_scores
@@ -67,7 +68,7 @@ class NearestNeighbors(DesignMatcher):
       metric's own unit whatever `caliper_unit` says. Or {name: width} by covariate, in sd or raw;
       the name "propensity" stands for the logit: Mahalanobis within propensity calipers is
       `NearestNeighbors(caliper={"propensity": 0.2})`. Missing is as near as missing only.
-    - `exact`: names of covariates in which partners agree; missing agrees with missing.
+    - `exact`: a name or names of covariates in which partners agree; missing agrees with missing.
     - `order`, without replacement: "largest" takes the largest propensities first for treated
       queries, the smallest for controls, and for other metrics the order of the covariates' values;
       "closest" the closest pair of all; "data" the order of the rows, which then decide.
@@ -106,7 +107,7 @@ class NearestNeighbors(DesignMatcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
     propensity: Propensity = Propensity()
@@ -142,19 +143,19 @@ class NearestNeighbors(DesignMatcher):
             return traced_pairs(task, self.metric, self.ratio, self.max_bytes)
         space, filled = self._space(task)
         rule = NearestRule(self.ratio, self.replace, self.ties, self.order, self.max_bytes)
-        return neighbor_pairs(space, task, rule, caution=filled_in_words(filled))
+        return neighbor_pairs((space, space), task, rule, caution=_filled_in_words(filled))
 
     def _space(self, task: Task) -> tuple[SearchSpace, int]:
         """Where partners are looked for, and how many missing values stand at a mean."""
         sample, filled, logit = task.sample, 0, None
         if isinstance(self.metric, str) and self.metric == "propensity":
-            logit = _logit(sample, self.propensity)
+            logit = _logit(task, self.propensity)
             points = logit[:, None]
         else:
             points, filled = metric_points(sample, self.metric)
         score = logit
         if isinstance(self.caliper, Mapping) and score is None and "propensity" in self.caliper:
-            score = _logit(sample, self.propensity)
+            score = _logit(task, self.propensity)
         limits = limits_of(sample, self.caliper, self.caliper_unit, logit, score)
         return search_space(task, points, limits, self.exact, logit), filled
 
@@ -162,47 +163,20 @@ class NearestNeighbors(DesignMatcher):
 MORE = ("robust_mahalanobis", "propensity")
 
 
-def search_space(
-    task: Task,
-    points: Float[np.ndarray, "n r"],
-    limits: Limits,
-    exact: Sequence[str] | str,
-    pull: Float[np.ndarray, " n"] | None,
-) -> SearchSpace:
-    """The rows of a task as a search for partners sees them."""
-    sample = task.sample
-    names = (exact,) if isinstance(exact, str) else tuple(exact)
-    block = exact_blocks(sample, np.asarray(task.fold), names)
-    able = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
-    return SearchSpace(points, block, able, row_order(sample), *limits, pull)
-
-
-def check_rule(ratio: int, exact: Sequence[str] | str, max_bytes: int) -> None:
-    """Refuse no partners, names that are no text and no memory.
-
-    **Raises:** ValueError.
-    """
-    if ratio < 1:
-        raise ValueError(f"ratio is {ratio}: it must be at least 1.")
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
-    if not isinstance(exact, str) and not all(isinstance(name, str) for name in exact):
-        raise ValueError(f"exact is {exact!r}: it must be names of covariates.")
-
-
-def filled_in_words(filled: int) -> str:
+def _filled_in_words(filled: int) -> str:
     """A sentence on missing values, where there are some."""
     if not filled:
         return ""
     return (
-        f"{filled:,} missing values stand at the mean of the known in distances, beside columns that "
-        "say so"
+        f"{filled:,} missing values stand at the mean of the known in distances, beside columns "
+        "that say so"
     )
 
 
-def _logit(sample: Sample, propensity: Propensity) -> Float[np.ndarray, " n"]:
+def _logit(task: Task, propensity: Propensity) -> Float[np.ndarray, " n"]:
     """log(e / (1 - e)) of every row, 0 for padding; a chance of 0 or 1 is one within rounding."""
-    chance = np.asarray(propensity_scores(sample, propensity), np.float64)
+    sample = task.sample
+    chance = np.asarray(propensity_scores(sample, propensity, key=task.key), np.float64)
     least = np.finfo(np.float64).eps
     chance = np.clip(np.where(np.asarray(sample.valid), chance, 0.5), least, 1 - least)
     return np.log(chance) - np.log1p(-chance)

@@ -14,13 +14,19 @@ from jcausal.matching.neighbors._with_replacement import NearestRule, Partners, 
 from jcausal.matching.neighbors._without_replacement import without_replacement
 
 
-def neighbor_pairs(space: SearchSpace, task: Task, rule: NearestRule, **fields: Any) -> Pairs:
-    """The partners of every query; `fields` are what else `Pairs` may be told."""
-    status, parts = _without_partners(space, task), []
-    for block in blocks_of(space, task):
-        if rule.replace:
-            parts.append(with_replacement(space, block, rule))
-        else:
+def neighbor_pairs(
+    spaces: tuple[SearchSpace, SearchSpace], task: Task, rule: NearestRule, **fields: Any
+) -> Pairs:
+    """The partners of every query; `fields` are what else `Pairs` may be told.
+
+    `spaces`: where queries look that are controls, and those that are treated.
+    """
+    status, parts = _without_partners(spaces, task), []
+    for treated, space in enumerate(spaces):
+        for block in blocks_of(space, task, bool(treated)):
+            if rule.replace:
+                parts.append(with_replacement(space, block, rule))
+                continue
             found, hopeless = without_replacement(space, block, rule, task)
             parts.append(found)
             status[block.queries.rows[~hopeless]] = int(code(RESULTS.all_taken))
@@ -62,12 +68,13 @@ def _shares(
     return (own / np.where(total > 0, total, 1)).astype(dtype)
 
 
-def _without_partners(space: SearchSpace, task: Task) -> Int[np.ndarray, " q"]:
+def _without_partners(spaces: tuple[SearchSpace, SearchSpace], task: Task) -> Int[np.ndarray, " q"]:
     """Why a query would have no partner, were none found: no unit at all, or none allowed."""
     t, query = np.asarray(task.sample.t), np.asarray(task.query)
     status = np.full(query.size, int(code(RESULTS.outside_caliper)), np.int32)
     fold, own = np.asarray(task.fold), np.asarray(task.query_fold)
-    for arm, none in ((False, RESULTS.no_treated), (True, RESULTS.no_control)):
+    nobody = (RESULTS.no_treated, RESULTS.no_control)
+    for arm, space, none in zip((False, True), spaces, nobody):
         there = np.unique(fold[space.able & (t != arm)])
         status[(t[query] == arm) & ~np.isin(own, there)] = int(code(none))
     status[~np.asarray(task.asked)] = int(code(RESULTS.not_asked))

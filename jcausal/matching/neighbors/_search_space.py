@@ -40,37 +40,36 @@ class Cells(NamedTuple):
     """Rows in the order that breaks ties, twins in all that is looked at taken together.
 
     - `rows` (m,): what is in the cells, such as rows of the sample.
-    - `first`, `count` (c,): cell j holds rows[first[j] : first[j] + count[j]].
+    - `first`, `size` (c,): cell j holds rows[first[j] : first[j] + size[j]].
     - `points` (c, r), `columns` (c, g): as of the rows.
     """
 
     rows: Int[np.ndarray, " m"]
     first: Int[np.ndarray, " c"]
-    count: Int[np.ndarray, " c"]
+    size: Int[np.ndarray, " c"]
     points: Float[np.ndarray, "c r"]
     columns: Float[np.ndarray, "c g"]
 
 
-class Block(NamedTuple):
+class SearchBlock(NamedTuple):
     """Queries, by their place in the task, and the units of the other arm that they may have."""
 
     queries: Cells
     units: Cells
 
 
-def blocks_of(space: SearchSpace, task: Task) -> Iterator[Block]:
-    """The queries of each arm and block, and the units of the other arm there, if there are any."""
+def blocks_of(space: SearchSpace, task: Task, treated: bool) -> Iterator[SearchBlock]:
+    """The queries of an arm, block by block, with the units of the other arm, if there are any."""
     t, query = np.asarray(task.sample.t), np.asarray(task.query)
     place_of = np.empty(space.order.size, int)
     place_of[space.order] = np.arange(space.order.size)
     able = space.order[space.able[space.order] & (space.block[space.order] >= 0)]
     asked = np.flatnonzero(np.asarray(task.asked) & (space.block[query] >= 0))
     asked = asked[np.argsort(place_of[query[asked]], kind="stable")]
-    for arm in (False, True):
-        mine, theirs = asked[t[query[asked]] == arm], able[t[able] != arm]
-        for queries, units in _shared(space.block[query[mine]], space.block[theirs]):
-            places = mine[queries]
-            yield Block(_cells(space, places, query[places]), _cells(space, theirs[units]))
+    mine, theirs = asked[t[query[asked]] == treated], able[t[able] != treated]
+    for queries, units in _shared(space.block[query[mine]], space.block[theirs]):
+        places = mine[queries]
+        yield SearchBlock(_cells(space, places, query[places]), _cells(space, theirs[units]))
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -95,8 +94,8 @@ def _cells(
     new = np.ones(rows.size, bool)
     new[1:] = ((both[1:] != both[:-1]) & ~(np.isnan(both[1:]) & np.isnan(both[:-1]))).any(1)
     first = np.flatnonzero(new)
-    count = np.diff(np.append(first, rows.size))
-    return Cells(names, first, count, points[first], columns[first])
+    size = np.diff(np.append(first, rows.size))
+    return Cells(names, first, size, points[first], columns[first])
 
 
 def admissible(

@@ -54,7 +54,11 @@ def _points(
     weight = jnp.where(able, sample.weight, 0)
     columns = columns - (weight @ columns) / weight.sum()
     if not isinstance(metric, str):
-        return metric(columns) if callable(metric) else columns @ _root(jnp.asarray(metric))
+        return (
+            jnp.asarray(metric(columns))
+            if callable(metric)
+            else columns @ _root(jnp.asarray(metric))
+        )
     if metric == "euclidean":
         return columns * _of_levels(sample)
     covariance = _within_arms(columns, sample.t, weight)

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jcausal.matching._matcher import Task
-from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
-from jcausal.matching.neighbors._search_space import ROUNDED, Block, SearchSpace, admissible
+from jcausal.matching.neighbors._caliper_windows import CaliperWindows
+from jcausal.matching.neighbors._nearest_lists import TIED, Lists, NearestLists
+from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 from jcausal.matching.neighbors._with_replacement import NearestRule, Partners
 
 LISTED = 24  # candidates that a query is given at first
@@ -22,12 +23,12 @@ class _Wishes:
     (q,) tells whose list is all that there was. Cells have so many units `free` (c,).
     """
 
-    def __init__(self, space: SearchSpace, block: Block, rule: NearestRule) -> None:
+    def __init__(self, space: SearchSpace, block: SearchBlock, rule: NearestRule) -> None:
         queries = block.queries
-        cell = np.repeat(np.arange(queries.first.size), queries.count)
+        cell = np.repeat(np.arange(queries.first.size), queries.size)
         self.space, self.units, self.rule = space, block.units, rule
         self.points, self.columns = queries.points[cell], queries.columns[cell]
-        self.free: list[int] = block.units.count.tolist()
+        self.free: list[int] = block.units.size.tolist()
         q = self.points.shape[0]
         self.rows: list[list[int]] = [[]] * q
         self.square: list[list[float]] = [[]] * q
@@ -61,42 +62,43 @@ class _Wishes:
 
     def take(self, cell: int) -> int:
         """A free unit of a cell, by its row of the sample."""
-        taken = int(self.units.count[cell]) - self.free[cell]
+        taken = int(self.units.size[cell]) - self.free[cell]
         self.free[cell] -= 1
         return int(self.units.rows[self.units.first[cell] + taken])
 
-    def ask(self, left: Int[np.ndarray, " a"]) -> None:
+    def ask(self, those: Int[np.ndarray, " a"]) -> None:
         """New lists of the units that are free now, as long as it takes to name one."""
         cells = np.flatnonzero(self.free)
-        lists, m = NearestLists(self.units.points[cells], self.rule.max_bytes), LISTED
+        self.whole[those] = cells.size == 0
         if not cells.size:
-            self._write(left, np.zeros((left.size, 0), int), np.zeros((left.size, 0)))
-            self.whole[left] = True
             return
-        while left.size:
-            open_, step = [], lists.rows_at_once(m)
-            for i in range(0, left.size, step):
-                open_.append(self._settle(lists, cells, left[i : i + step], m))
-            left, m = np.concatenate(open_), 4 * m
+        points, columns = self.points[those], self.columns[those]
+        lists = NearestLists(self.units.points[cells], self.rule.max_bytes)
+        left, m = np.ones(those.size, bool), LISTED
+        windows = CaliperWindows(self.space, self.units.columns[cells])
+        for some, found in windows.lists(lists, points, columns):
+            left[some] = False
+            self._settle(those[some], found, cells)
+        while left.any():
+            waiting, step = np.flatnonzero(left), lists.rows_at_once(m)
+            for i in range(0, waiting.size, step):
+                some = waiting[i : i + step]
+                done = self._settle(those[some], lists.ask(points[some], m), cells)
+                left[some[done]] = False
+            m *= 4
 
     def _settle(
-        self,
-        lists: NearestLists,
-        cells: Int[np.ndarray, " f"],
-        some: Int[np.ndarray, " a"],
-        m: int,
-    ) -> Int[np.ndarray, " b"]:
-        """Write down the lists of m that name a unit or are all that there is; the others."""
-        found = lists.ask(self.points[some], m)
+        self, some: Int[np.ndarray, " a"], found: Lists, cells: Int[np.ndarray, " f"]
+    ) -> Bool[np.ndarray, " a"]:
+        """Write down the lists that name a unit or are all that there is, and tell which."""
         rows = np.where(found.rows >= 0, cells[found.rows], NOBODY)
-        keeps = admissible(
-            self.space, self.columns[some], self.units.columns[rows], found.square
-        ) & (found.square * (1 + TIED) < found.beyond[:, None])
+        keeps = admissible(self.space, self.columns[some], self.units.columns[rows], found.square)
+        keeps &= found.square * (1 + TIED) < found.beyond[:, None]
         whole = (found.beyond > self.space.reach**2 * ROUNDED) | (found.beyond == np.inf)
         done = keeps.any(1) | whole
         self._write(some[done], np.where(keeps, rows, NOBODY)[done], found.square[done])
         self.whole[some[done]] = whole[done]
-        return some[~done]
+        return done
 
     def _write(
         self,
@@ -110,7 +112,7 @@ class _Wishes:
 
 
 def without_replacement(
-    space: SearchSpace, block: Block, rule: NearestRule, task: Task
+    space: SearchSpace, block: SearchBlock, rule: NearestRule, task: Task
 ) -> tuple[Partners, Bool[np.ndarray, " q"]]:
     """Partners of the block's queries, and which of them never had a candidate.
 
