@@ -39,7 +39,7 @@ def by_weights(monkeypatch, weights, seen=None):
 def balance_of(sample, pairs, estimand="att"):
     """The p-values of some pairs, in float64."""
     task = jc.matching.make_task(sample, pairs.fold, estimand)
-    points = match_points(sample, (), "sd", alike=True)
+    points = match_points(sample, None, "sd", alike=True)
     rows, weights = np.asarray(pairs.rows), np.asarray(pairs.weights, float)
     return p_values(pair_moments(task, points, rows, weights), many_values(points))[0]
 

@@ -15,6 +15,7 @@ from jcausal.matching.learned._genetic_pairs import evolved_pairs
 from jcausal.matching.learned._match_points import MatchPoints, Scaling, match_points
 from jcausal.matching.learned._metric_balance import PairRule, pair_rule, population_balance
 from jcausal.matching.neighbors import Pairs
+from jcausal.matching.neighbors._limits import Exact, Limits, check_rule, search_space
 from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
 
 RATE = 2e10  # distances times (columns + PASSES) a second, about, on two cores
@@ -82,7 +83,7 @@ class GeneticMatching(DesignMatcher):
     ratio: int = eqx.field(converter=whole, static=True, default=1)
     replace: bool = eqx.field(static=True, default=True)
     caliper: float | None = eqx.field(static=True, default=None)
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=())
     scaling: Scaling = eqx.field(static=True, default="sd")
     propensity: Propensity | None = None
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**28)
@@ -93,6 +94,7 @@ class GeneticMatching(DesignMatcher):
             if getattr(self, name) < lowest:
                 value = getattr(self, name)
                 raise ValueError(f"{name} is {value}: it must be at least {lowest:,}.")
+        check_rule(self.ratio, self.exact, self.max_bytes)
         if self.caliper is not None and self.caliper < 0:
             raise ValueError(f"caliper is {self.caliper}: it must not be negative, or None.")
 
@@ -122,16 +124,19 @@ class GeneticMatching(DesignMatcher):
     def _points(self, task: Task) -> MatchPoints:
         """The sample's points, with the propensity score where it is asked for."""
         score, sample = None, task.sample
+        none = np.zeros((sample.n, 0))
+        limits = Limits(np.inf, none, np.zeros(0))
+        block = search_space(task, none, limits, self.exact, None).block
         if self.propensity is not None:
-            order = match_points(sample, (), "sd", alike=False).order
+            order = match_points(sample, None, "sd", alike=False).order
             score = np.zeros(sample.n)
-            score[order] = propensity_scores(sample.take(order), self.propensity)
+            score[order] = propensity_scores(sample.take(order), self.propensity, key=task.key)
             if not np.isfinite(score).all():
                 raise ValueError(
                     f"the propensity score is not finite in {(~np.isfinite(score)).sum()} rows: "
                     "leave propensity= out, or check its options."
                 )
-        return match_points(sample, self.exact, self.scaling, self.replace, score)
+        return match_points(sample, block, self.scaling, self.replace, score)
 
     def _refuse_hours(self, arms: list[ArmPoints], columns: int) -> None:
         """Refuse a search of hours.
