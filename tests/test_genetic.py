@@ -39,7 +39,7 @@ def by_weights(monkeypatch, weights, seen=None):
 def balance_of(sample, pairs, estimand="att"):
     """The p-values of some pairs, in float64."""
     task = jc.matching.make_task(sample, pairs.fold, estimand)
-    points = match_points(sample, (), "sd", alike=True)
+    points = match_points(sample, None, "sd", alike=True)
     rows, weights = np.asarray(pairs.rows), np.asarray(pairs.weights, float)
     return p_values(pair_moments(task, points, rows, weights), many_values(points))[0]
 
@@ -123,6 +123,19 @@ def test_matches_and_fitness_are_those_of_a_brute_force(
         mine = {int(k): v for k, v in zip(rows, given) if v > 0}
         assert mine.keys() == expected[query].keys(), query
         close([1, *mine.values()], [1, *(expected[query][k] for k in mine)], rtol=1e-5)
+    close(seen[0], balance_of(sample, pairs), rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_many_columns_with_and_without_ties(monkeypatch, integers):
+    sample, seen = draw_sample(4, n=50, p=17, integers=integers), []
+    if integers:  # the second half of the units are twins of the first
+        half = np.arange(50) % 25
+        x, y = np.asarray(sample.x)[half], np.asarray(sample.y)
+        x[:25, 0] += np.arange(25) % 2  # but for one column
+        sample = jc.Sample(x, np.arange(50) < 20, y)
+    by_weights(monkeypatch, None, seen)
+    pairs = jc.match(sample, jc.GeneticMatching(population=5), key=0)
     close(seen[0], balance_of(sample, pairs), rtol=2e-3, atol=1e-5)
 
 
@@ -241,7 +254,7 @@ def test_bad_options_and_what_would_take_hours(monkeypatch, unchecked):
         jc.match(sample, jc.GeneticMatching())
     with pytest.raises(ValueError, match="matches rows of the sample"):
         jc.match(sample, jc.GeneticMatching(), at=np.zeros((1, 3)), key=0)
-    with pytest.raises(ValueError, match="hours: ask for fewer generations"):
+    with pytest.raises(ValueError, match="hours on two cores: ask for fewer"):
         jc.match(sample, jc.GeneticMatching(generations=10**9), key=0)
 
 

@@ -15,10 +15,12 @@ from jcausal.matching.learned._genetic_pairs import evolved_pairs
 from jcausal.matching.learned._match_points import MatchPoints, Scaling, match_points
 from jcausal.matching.learned._metric_balance import PairRule, pair_rule, population_balance
 from jcausal.matching.neighbors import Pairs
+from jcausal.matching.neighbors._limits import Exact, Limits, check_rule, search_space
 from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
 
-MOST = 4e12  # distances: beyond them a search takes hours on a CPU
-RATE = 4e8  # distances a second, about, on two cores
+RATE = 2e10  # distances times (columns + PASSES) a second, about, on two cores
+PASSES = 30  # what looking at a distance costs, in columns
+HOURS = 2.0  # a search that would take more is refused
 
 
 class GeneticMatching(DesignMatcher):
@@ -41,9 +43,9 @@ class GeneticMatching(DesignMatcher):
     Distances as near are those within 1e-5 of each other. The p-values are a measure to be made
     large, no evidence of balance in a population. Queries count with their sampling weights.
 
-    Cost: `population` x generations x queries x possible partners distances, each of 2 (r + f)
-    operations; units of equal covariates count once. About 4e8 distances a second on two cores:
-    20,000 rows with 3,000 treated take 13 s a generation of 100.
+    Cost: `population` x generations x queries x possible partners distances; units of equal
+    covariates count once. About 2e10 / (c + 30) of them a second on two cores, c twice the columns:
+    20,000 rows with 3,000 treated and ten columns take 13 s a generation of 100.
 
     **Arguments:**
 
@@ -81,7 +83,7 @@ class GeneticMatching(DesignMatcher):
     ratio: int = eqx.field(converter=whole, static=True, default=1)
     replace: bool = eqx.field(static=True, default=True)
     caliper: float | None = eqx.field(static=True, default=None)
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=())
     scaling: Scaling = eqx.field(static=True, default="sd")
     propensity: Propensity | None = None
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**28)
@@ -92,6 +94,7 @@ class GeneticMatching(DesignMatcher):
             if getattr(self, name) < lowest:
                 value = getattr(self, name)
                 raise ValueError(f"{name} is {value}: it must be at least {lowest:,}.")
+        check_rule(self.ratio, self.exact, self.max_bytes)
         if self.caliper is not None and self.caliper < 0:
             raise ValueError(f"caliper is {self.caliper}: it must not be negative, or None.")
 
@@ -114,36 +117,40 @@ class GeneticMatching(DesignMatcher):
         rule = PairRule(self.ratio, self.replace, self.caliper)
         arms = [ArmPoints(task, points, treated, rule) for treated in (True, False)]
         arms = [arm for arm in arms if arm.query.size]
-        self._refuse_hours(arms)
+        self._refuse_hours(arms, points.raw.shape[1] + points.scaled.shape[1])
         evolved = self._evolve(task, points, arms, rule, progress)
         return evolved_pairs(task, points, arms, evolved, rule, self.max_bytes)
 
     def _points(self, task: Task) -> MatchPoints:
         """The sample's points, with the propensity score where it is asked for."""
         score, sample = None, task.sample
+        none = np.zeros((sample.n, 0))
+        limits = Limits(np.inf, none, np.zeros(0))
+        block = search_space(task, none, limits, self.exact, None).block
         if self.propensity is not None:
-            order = match_points(sample, (), "sd", alike=False).order
+            order = match_points(sample, None, "sd", alike=False).order
             score = np.zeros(sample.n)
-            score[order] = propensity_scores(sample.take(order), self.propensity)
+            score[order] = propensity_scores(sample.take(order), self.propensity, key=task.key)
             if not np.isfinite(score).all():
                 raise ValueError(
                     f"the propensity score is not finite in {(~np.isfinite(score)).sum()} rows: "
                     "leave propensity= out, or check its options."
                 )
-        return match_points(sample, self.exact, self.scaling, self.replace, score)
+        return match_points(sample, block, self.scaling, self.replace, score)
 
-    def _refuse_hours(self, arms: list[ArmPoints]) -> None:
+    def _refuse_hours(self, arms: list[ArmPoints], columns: int) -> None:
         """Refuse a search of hours.
 
         **Raises:** ValueError.
         """
-        cells = sum(arm.query.size * arm.partner.size for arm in arms)
-        every = float(cells) * self.population * self.generations
-        if every > MOST:
+        cells = float(sum(arm.query.size * arm.partner.size for arm in arms))
+        every = cells * self.population * self.generations
+        hours = every * (columns + PASSES) / RATE / 3600
+        if hours > HOURS:
             raise ValueError(
                 f"GeneticMatching would look at {every:.1e} distances ({self.generations} "
                 f"generations of {self.population} metrics, {cells:.1e} pairs each), about "
-                f"{every / RATE / 3600:.0f} hours: ask for fewer generations or a smaller "
+                f"{hours:.0f} hours on two cores: ask for fewer generations or a smaller "
                 "population, or match a part of the sample."
             )
 

@@ -12,10 +12,8 @@ from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import foretell
 from jcausal.matching.learned._stretch import Stretch, StretchSurface
 from jcausal.matching.neighbors import Pairs
-from jcausal.matching.neighbors._limits import exact_blocks
-from jcausal.matching.neighbors._nearest_neighbors import filled_in_words
+from jcausal.matching.neighbors._limits import Limits, search_space
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
-from jcausal.matching.neighbors._search_space import SearchSpace, row_order
 from jcausal.matching.neighbors._with_replacement import NearestRule
 from jcausal.surfaces import Arms, ResponseSurface
 from jcausal_kernels import MISSING
@@ -96,25 +94,13 @@ class MALTS(Matcher):
         learnt = _stretches(surfaces, task.sample)
         if progress is not None:
             progress("nearest units", 0, 1)
-        sample, fold = task.sample, np.asarray(task.fold)
-        space = SearchSpace(
-            points=_points(task, learnt),
-            block=exact_blocks(sample, fold, ()),
-            able=np.asarray(sample.valid) & (np.asarray(sample.weight) > 0),
-            order=row_order(sample),
-            reach=np.inf,
-            columns=np.zeros((sample.n, 0)),
-            widths=np.zeros(0),
-            pull=None,
-        )
+        sample = task.sample
+        limits = Limits(np.inf, np.zeros((sample.n, 0)), np.zeros(0))
+        space = search_space(task, _points(task, learnt), limits, None, None)
         rule = NearestRule(self.k, True, "first", "data", self.max_bytes)
-        return neighbor_pairs(
-            (space, space),
-            task,
-            rule,
-            caution=_told(learnt, sample),
-            prognosis=foretell(sample, task.fold, task.query, learnt),
-        )
+        prognosis = foretell(sample.plain(), task.fold, task.query, learnt, adjusts=task.honest)
+        told = dict(caution=_told(learnt, sample), prognosis=prognosis)
+        return neighbor_pairs((space, space), task, rule, **told)
 
 
 def _check_task(task: Task) -> None:
@@ -164,4 +150,4 @@ def _told(learnt: Sequence[StretchSurface], sample: Sample) -> str:
     few = "the largest of " if sample.p > NAMED else ""
     told = f"stretch a standard deviation or between levels, {few}{sample.p}: {', '.join(named)}"
     filled = int(((np.asarray(sample.codes) == MISSING) & np.asarray(sample.valid)[:, None]).sum())
-    return f"{told}; {filled_in_words(filled)}" if filled else told
+    return f"{told}; {filled:,} missing values stand at the mean, flagged" if filled else told

@@ -1,6 +1,5 @@
 """The points of a metric: distinct covariate values, or units, in an order that no row decides."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Sample
 from jcausal.matching._order import groups_of, packed_codes, value_order
-from jcausal.matching.neighbors._limits import exact_blocks
 from jcausal.matching.neighbors._space import columns_of
 
 TINY = 1e-9  # of a column's variance: what is left of it beyond those before is nothing
@@ -44,21 +42,18 @@ class MatchPoints(NamedTuple):
 
 def match_points(
     sample: Sample,
-    exact: Sequence[str] | str,
+    block: Int[np.ndarray, " n"] | None,
     scaling: Scaling,
     alike: bool,
     score: Float[np.ndarray, " n"] | None = None,
 ) -> MatchPoints:
     """The points of a sample's valid rows.
 
+    `block` (n,): rows of one block agree in what is matched exactly; None for nothing of the kind.
     `alike`: units of the same covariates are one point; else each is a point of its own. `score`
     (n,) is one more column, which stands first.
-
-    **Raises:** ValueError for columns in `exact` that there are not.
     """
-    names = (exact,) if isinstance(exact, str) else tuple(exact)
-    fold = np.where(np.asarray(sample.valid), 0, -1)
-    rows = np.flatnonzero(fold == 0)
+    rows = np.flatnonzero(np.asarray(sample.valid))
     order = rows[value_order(sample, rows)]
     place, first = np.arange(order.size), np.arange(order.size)
     if alike:
@@ -81,7 +76,7 @@ def match_points(
         raw,
         scaled[:, kept],
         [labels[j] for j in kept],
-        exact_blocks(sample, fold, names)[order[first]],
+        np.zeros(len(first), int) if block is None else block[order[first]],
         table.filled,
     )
 

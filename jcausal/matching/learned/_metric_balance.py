@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 TIE = 1e-5  # relative: distances that differ by less are as near
+FEW = 16  # columns: up to here their sums cost less than to see whether they are needed
 CACHED = 2**26  # bytes of distances at a time on a CPU
 
 
@@ -178,8 +179,8 @@ def _shared(
         def one(distance: Float[Array, "b c"]) -> tuple[PairSums, Array, Array]:
             distance = jnp.where(allowed, distance, jnp.inf)
             near = distance <= _reach(distance, side.partner_count, rule.ratio)
+            found = _sums_of_near(near, columns)
             near = near.astype(columns.dtype)
-            found = jnp.matmul(near, columns, precision=lax.Precision.HIGHEST)
             own = jnp.where(found[:, 0] > 0, query.weight, 0)
             held = jnp.where(found[:, 0] > 0, found[:, 0], 1)
             gap = side.sign * (query.raw - found[:, 1:] / held[:, None])
@@ -202,6 +203,22 @@ def _shared(
     (sums, used), own = lax.scan(more, (_nothing(weights, side), none), cut)
     matched = own.swapaxes(0, 1).reshape(len(weights), size)[:, :a]
     return sums, matched, used * side.partner_weight
+
+
+def _sums_of_near(near: Bool[Array, "b c"], columns: Float[Array, "c g"]) -> Float[Array, "b g"]:
+    """Sums of columns over what is near; where that is one point each, its own columns."""
+
+    def summed() -> Float[Array, "b g"]:
+        return jnp.matmul(near.astype(columns.dtype), columns, precision=lax.Precision.HIGHEST)
+
+    def picked() -> Float[Array, "b g"]:
+        place = jnp.where(near, jnp.arange(len(columns)), len(columns)).min(1)
+        there = place < len(columns)
+        return jnp.where(there[:, None], columns[jnp.where(there, place, 0)], 0)
+
+    if columns.shape[1] <= FEW:
+        return summed()
+    return lax.cond((near.sum(1) > 1).any(), summed, picked)
 
 
 def _taken(

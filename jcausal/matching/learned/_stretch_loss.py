@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -30,7 +29,7 @@ class StretchRows(NamedTuple):
 
 
 class StretchSettings(NamedTuple):
-    """How it is learnt: the options of `jc.Stretch` of these names; `units`: rows but padding."""
+    """How it is learnt: the options of `jc.Stretch` of these names; `units`: how many."""
 
     penalty: Float[Array, ""]
     learning_rate: Float[Array, ""]
@@ -95,16 +94,18 @@ def learn(
     rows: StretchRows, start: Float[Array, " p"], settings: StretchSettings
 ) -> tuple[Float[Array, " p"], Float[Array, " 2"]]:
     """The stretch after Adam's steps on batches in turn, and mean squared errors by arm."""
+    import optax
+
     rate = optax.cosine_decay_schedule(1.0, settings.steps)
     descent = optax.scale_by_adam()
 
-    def step(i: Array, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
+    def step(i: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
         stretch, state = carry
         some = (i * settings.batch + jnp.arange(settings.batch)) % settings.units
         slope = jax.grad(stretch_loss)(stretch, rows, some, settings)
-        moves, state = descent.update(slope, state)
-        move: Any = moves
-        return stretch - settings.learning_rate * rate(i) * move, state
+        move, state = descent.update(slope, state)
+        change = jax.tree.map(lambda m: -settings.learning_rate * rate(i) * m, move)
+        return optax.apply_updates(stretch, change), state  # type: ignore[return-value]
 
     stretch, _ = lax.fori_loop(0, settings.steps, step, (start, descent.init(start)))
     stretch = jnp.abs(stretch)
