@@ -103,7 +103,7 @@ class BOSS(DesignMatcher):
         bins = marginal_bins(task.sample, treated, self.bins, self.pairs)
         wanted = _counts(bins, treated)
         self._check_memory(controls.size, bins)
-        found = _Found(wanted, controls[: treated.size], bins)
+        found = _BestSubset(wanted, controls[: treated.size], bins)
         if controls.size > treated.size and bins.cells:
             self._anneal(task, controls, found, progress)
         return _strata(task, treated, found)
@@ -148,7 +148,7 @@ class BOSS(DesignMatcher):
         self,
         task: Task,
         controls: Int[np.ndarray, " c"],
-        found: "_Found",
+        found: "_BestSubset",
         progress: Progress | None,
     ) -> None:
         """Rounds of steps; the best subset of all chains is kept."""
@@ -177,7 +177,7 @@ class BOSS(DesignMatcher):
                 return
 
 
-class _Found:
+class _BestSubset:
     """The best subset so far: rows (s,), its cost and that of the first, a random one."""
 
     def __init__(
@@ -201,7 +201,7 @@ def _counts(bins: MarginalBins, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, 
     return np.bincount(bins.cell[rows].ravel(), minlength=bins.cells)
 
 
-def _strata(task: Task, treated: Int[np.ndarray, " a"], found: _Found) -> Strata:
+def _strata(task: Task, treated: Int[np.ndarray, " a"], found: _BestSubset) -> Strata:
     """One stratum of the treated and the subset."""
     sample = task.sample
     stratum = np.full(sample.n, -1)
