@@ -46,4 +46,14 @@ METHODS = [
     Row("m5-match", lambda f: jc.M5Match(), ("att",), False, False, False, False, "subsets"),
     Row("m5-model", lambda f: jc.M5Model(), ("att",), True, False, False, False, "m5_tree"),
     Row("aipw", lambda f: jc.AIPW(outcome=f), ALL, True, False, True, False, "test_aipw"),
+    Row(
+        "optimal-matching",
+        lambda f: jc.OptimalMatching(),
+        ("att", "atc"),
+        False,
+        False,
+        False,
+        False,
+        "test_optimal",
+    ),
 ]

@@ -1,0 +1,3 @@
+"""Networks: matchings that are best as a whole, by flows and programs."""
+
+from jcausal.matching.networks._optimal_matching import OptimalMatching as OptimalMatching
