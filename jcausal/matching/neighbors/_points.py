@@ -58,9 +58,7 @@ def _points(
     return whitened(columns.values, covariance)
 
 
-def _of_ranks(
-    values: Float[np.ndarray, "m f"], inside: np.ndarray
-) -> Float[np.ndarray, "m r"]:
+def _of_ranks(values: Float[np.ndarray, "m f"], inside: np.ndarray) -> Float[np.ndarray, "m r"]:
     """Ranks, ties at their mean, whitened by their correlation times the variance without ties."""
     ranks = np.stack([_ranks(column) for column in values.T], axis=1)
     covariance = np.atleast_2d(np.cov(ranks[inside], rowvar=False))

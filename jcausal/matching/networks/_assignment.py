@@ -7,7 +7,10 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from jcausal.matching.networks._near_pairs import NearPairs
 
-FOUND_BYTES, SOLVED_BYTES = 64, 24  # what a pair takes while it is found; each copy of it in solving
+FOUND_BYTES, SOLVED_BYTES = (
+    64,
+    24,
+)  # what a pair takes while it is found; each copy of it in solving
 EXACT = 2.0**52  # float64 adds whole numbers up to here without rounding
 
 
@@ -31,18 +34,27 @@ def least_total(pairs: NearPairs, ratio: int) -> Int[np.ndarray, "m r"]:
     **Source:** Rosenbaum (1989), JASA 84; solved by Jonker and Volgenant's LAPJVsp (1987),
     Computing 38, as SciPy has it.
     """
+    place = np.full((pairs.start.size - 1, ratio), -1)
+    near = np.flatnonzero(np.diff(pairs.start))
+    if near.size:
+        start = np.append(pairs.start[near], pairs.start[-1])
+        place[near] = _assigned(pairs._replace(start=start), ratio)
+    return _nearest_first(pairs, place)
+
+
+def _assigned(pairs: NearPairs, ratio: int) -> Int[np.ndarray, "m r"]:
+    """The partners of queries that have some near them all (LAPJVsp asks for two places each)."""
     queries = pairs.start.size - 1
     cost = whole_costs(pairs.distance, queries * ratio)
-    all_ = (cost.max(initial=0) + 1) * queries * ratio
-    copies = [_with_empty(pairs, cost, all_ * (2 if c == 0 else 1)) for c in range(ratio)]
-    count = np.diff(pairs.start) + 1
-    start = np.concatenate([[0], np.cumsum(np.tile(count, ratio))])
+    every = (cost.max() + 1) * queries * ratio
+    copies = [_with_empty(pairs, cost, every * (2 if c == 0 else 1)) for c in range(ratio)]
+    count = np.tile(np.diff(pairs.start) + 1, ratio)
+    start = np.concatenate([[0], np.cumsum(count)])
     column = np.concatenate([_columns(pairs, c * queries) for c in range(ratio)])
     shape = queries * ratio, pairs.partners + queries * ratio
     matrix = csr_array((np.concatenate(copies), column, start), shape=shape)
-    place = min_weight_full_bipartite_matching(matrix)[1] if queries else np.zeros(0, int)
-    place = np.where(place < pairs.partners, place, -1).reshape(ratio, queries).T
-    return _nearest_first(pairs, place)
+    place = min_weight_full_bipartite_matching(matrix)[1]
+    return np.where(place < pairs.partners, place, -1).reshape(ratio, queries).T
 
 
 def whole_costs(distance: np.ndarray, terms: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The partners near each query: on a line by a sort, in few dimensions by a tree, else by blocks."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ class Found(NamedTuple):
     distance: Float[np.ndarray, " m"]
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Which of k partners are near each of m queries."""
 

@@ -85,9 +85,7 @@ class OptimalMatching(DesignMatcher):
 
     @property
     def _rules(self) -> PairRules:
-        return PairRules(
-            self.metric, self.propensity, self.caliper, self.caliper_unit, self.exact
-        )
+        return PairRules(self.metric, self.propensity, self.caliper, self.caliper_unit, self.exact)
 
     @property
     def traceable(self) -> bool:

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jcausal.data import Sample
+from jcausal.data import Sample, rows_in_words
+from jcausal.matching._matching import MatchError
 from jcausal.matching._order import groups_of, packed
 from jcausal.matching.neighbors._points import NamedMetric, metric_points
 from jcausal.matching.neighbors._space import columns_of
@@ -53,10 +54,17 @@ def check_rules(rules: PairRules, max_bytes: int) -> None:
 def space_of(sample: Sample, rules: PairRules, key: Any) -> Space:
     """Points, blocks and the largest distance.
 
-    **Raises:** ValueError for `exact` columns that the sample lacks.
+    **Raises:** ValueError for `exact` columns that the sample lacks; `MatchError` for scores that
+    are NaN.
     """
     block = exact_blocks(sample, rules.exact)
     points = metric_points(sample, rules.metric, rules.propensity, key)
+    lost = np.flatnonzero(np.asarray(sample.valid) & ~np.isfinite(points).all(1))
+    if lost.size:
+        raise MatchError(
+            f"the {rules.metric} of {lost.size} units is no number ({rows_in_words(lost)}): look "
+            "at the covariates with jc.describe(sample), or use another metric."
+        )
     spread = rules.caliper_unit == "sd" and rules.metric == "propensity"
     unit = _sd(points[:, 0], sample) if spread else 1.0
     width = np.inf if rules.caliper is None else float(rules.caliper) * unit
