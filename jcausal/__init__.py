@@ -59,6 +59,7 @@ from jcausal.inference import placebo as placebo
 from jcausal import diagnostics as diagnostics
 from jcausal.diagnostics import balance as balance
 from jcausal.diagnostics import describe as describe
+from jcausal.diagnostics import overlap as overlap
 
 # panels: units over times, both outcomes completed
 from jcausal import panels as panels

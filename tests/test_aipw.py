@@ -11,7 +11,6 @@ import jcausal as jc
 from jcausal.data import as_key, step_key
 from jcausal.effects.estimators._aipw import AIPW, aipw_of, estimate_aipw
 from jcausal.surfaces import (
-    cross_fitted_propensity,
     fitted_chances,
     tells_apart,
 )
@@ -29,8 +28,8 @@ def test_a_weight_of_two_is_two_rows_and_a_weight_of_none_is_none():
     heavy = jc.Sample(x, t, y, weight=weight)
     rows = np.repeat(np.arange(90), weight)
     copies, fold = jc.Sample(x[rows], t[rows], y[rows]), np.asarray(dealt(90))
-    chance = cross_fitted_propensity(heavy, jnp.asarray(fold), 2)
-    close(chance[rows], cross_fitted_propensity(copies, jnp.asarray(fold[rows]), 2), atol=1e-5)
+    chance = fitted_chances(heavy, jnp.asarray(fold), 2).chance
+    close(chance[rows], fitted_chances(copies, jnp.asarray(fold[rows]), 2).chance, atol=1e-5)
     predicted = jnp.stack([heavy.x[:, 1], heavy.x[:, 0]], axis=1)
     for estimand in ("att", "atc", "ate"):
         one = aipw_of(heavy, jnp.asarray(fold), predicted, estimand)
@@ -289,7 +288,7 @@ def test_an_empty_arm_is_nan_under_jit_and_a_sentence_outside():
     with pytest.raises(jc.DataError, match="there are no treated at all"):
         aipw_of(alone, dealt(40), predicted, "att")
     with pytest.raises(jc.DataError, match="there are no treated at all"):
-        cross_fitted_propensity(alone, dealt(40, 1), 1)
+        fitted_chances(alone, dealt(40, 1), 1)
 
 
 @pytest.mark.extended
@@ -304,13 +303,12 @@ def test_wrong_input_is_refused_in_a_sentence(unchecked):
     for options, words in (
         (dict(estimand="all"), "estimand is 'all': use 'att', 'atc' or 'ate'"),
         (dict(clip=0.5), "clip is 0.5: it must be at least 1e-06 and under 0.5"),
-        (dict(penalty=0.0), "penalty is 0.0: it must be positive"),
     ):
         with pytest.raises(ValueError, match=words):
             aipw_of(sample, fold, predicted, **options)
     for make, words in (
         (lambda: AIPW(jc.Ridge(), clip=0.0), "clip is 0.0"),
-        (lambda: AIPW(jc.Ridge(), penalty=-1.0), "penalty is -1.0"),
+        (lambda: AIPW(jc.Ridge(), propensity=jc.Ridge()), "propensity takes a jc.Propensity, not"),
     ):
         with pytest.raises(ValueError, match=words):
             make()

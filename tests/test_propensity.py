@@ -8,8 +8,12 @@ from conftest import close, draw_sample
 from sklearn.linear_model import LogisticRegression
 
 import jcausal as jc
-from jcausal.surfaces import Encoding, _propensity, cross_fitted_propensity, shares_beyond
-from jcausal.surfaces._propensity import logistic
+from jcausal.surfaces import Encoding, _propensity, fitted_chances, shares_beyond
+from jcausal.surfaces._logistic import logistic
+
+
+def chance_of(*given):
+    return fitted_chances(*given).chance
 
 
 def dealt(n, folds=2):
@@ -58,11 +62,11 @@ def test_the_chances_are_those_of_scikit_learn(folds):
     sample = draw_sample(1, n=200, p=3, category=3, weight=rng.uniform(0.5, 2, 200))
     fold = np.asarray(dealt(200, folds)).copy()
     fold[:7] = -1
-    ours = cross_fitted_propensity(sample, jnp.asarray(fold), folds, 1e-3)
+    ours = chance_of(sample, jnp.asarray(fold), folds, 1e-3)
     close(ours, peer_chances(sample, fold, folds, 1e-3), atol=1e-4)
     assert np.isnan(np.asarray(ours)).sum() == 7
     psid = jc.datasets.lalonde("psid")  # dollars beside 0/1, and men told apart
-    ours = cross_fitted_propensity(psid, dealt(psid.n, folds), folds, 1e-3)
+    ours = chance_of(psid, dealt(psid.n, folds), folds, 1e-3)
     close(ours, peer_chances(psid, dealt(psid.n, folds), folds, 1e-3), atol=1e-4)
 
 
@@ -71,30 +75,30 @@ def test_constant_collinear_and_huge_columns_do_no_harm():
     sample = draw_sample(2, n=120)
     x = np.asarray(sample.x, np.float64)
     fold = dealt(120)
-    plain = cross_fitted_propensity(sample, fold, 2)
+    plain = chance_of(sample, fold, 2)
     far = np.column_stack([1e6 + 1e3 * x[:, 0], x[:, 1:]])
-    close(cross_fitted_propensity(jc.Sample(far, sample.t), fold, 2), plain, atol=2e-4)
+    close(chance_of(jc.Sample(far, sample.t), fold, 2), plain, atol=2e-4)
     flat = np.where(np.arange(120) == 0, 9.9, 7.7)  # varies in the first fold only
     more = jc.Sample(np.column_stack([x, flat]), sample.t)
-    close(cross_fitted_propensity(more, fold, 2)[::2], plain[::2], atol=1e-5)
+    close(chance_of(more, fold, 2)[::2], plain[::2], atol=1e-5)
     twice = jc.Sample(np.column_stack([x, x[:, 0]]), sample.t)
-    assert np.isfinite(np.asarray(cross_fitted_propensity(twice, fold, 2))).all()
+    assert np.isfinite(np.asarray(chance_of(twice, fold, 2))).all()
 
 
 def test_all_folds_are_one_program_and_near_sizes_share_it(monkeypatch):
     counted = []
-    before = _propensity._standardised
+    before = _propensity.standardised
 
     def counting(*arrays):
         counted.append(1)
         return before(*arrays)
 
-    monkeypatch.setattr(_propensity, "_standardised", counting)
+    monkeypatch.setattr(_propensity, "standardised", counting)
     for n in (533, 541, 559):
-        cross_fitted_propensity(draw_sample(n, n=n, p=6), dealt(n, 4), 4)
+        chance_of(draw_sample(n, n=n, p=6), dealt(n, 4), 4)
         x = np.random.default_rng(n).normal(size=(n, 6))
         names = jc.Sample(x, np.arange(n) // 4 % 2, names=list("abcdef"))
-        cross_fitted_propensity(names, dealt(n, 4), 4, 0.5)
+        chance_of(names, dealt(n, 4), 4, 0.5)
     assert len(counted) == 1
 
 

@@ -29,8 +29,8 @@ from jcausal.surfaces import (
     Encoding,
     OutcomeModel,
     check_model,
-    cross_fitted_propensity,
     deal_folds,
+    fitted_chances,
     fold_surface,
 )
 
@@ -212,7 +212,7 @@ class PropensityStrata(GroupingMethod):
         valid = np.asarray(sample.valid)
         total = np.asarray(sample.weight, np.float64)[valid].sum() * (1 - 1 / self.folds)
         try:
-            chance = cross_fitted_propensity(sample, fold, self.folds, self.penalty / total)
+            chance = fitted_chances(sample, fold, self.folds, self.penalty / total).chance
         except FoldError as error:
             raise DataError(error.told(FOLD_WORDS)) from error
         return _strata(np.where(valid, np.asarray(chance), 0.0), valid, self.groups)

@@ -1,5 +1,7 @@
-"""Balance and overlap of the covariates."""
+"""Balance of the covariates, overlap of the arms."""
 
 from jcausal.diagnostics._balance import balance as balance
 from jcausal.diagnostics._balance import effective_size as effective_size
 from jcausal.diagnostics._describe import describe as describe
+from jcausal.diagnostics._propensity import Overlap as Overlap
+from jcausal.diagnostics._propensity import overlap as overlap

@@ -30,7 +30,7 @@ def common_area(
         ]
         return float(np.minimum(*(mass / mass.sum() for mass in both)).sum())
     widths = [_bandwidth(v, w) for v, w in arms]
-    ends = np.array([_quantiles(v, w, [0.005, 0.995]) for v, w in arms])
+    ends = np.array([weighted_quantiles(v, w, [0.005, 0.995]) for v, w in arms])
     low, high = ends[:, 0].min() - 3 * max(widths), ends[:, 1].max() + 3 * max(widths)
     smooth = [_density(v, w, h, low, high) for (v, w), h in zip(arms, widths)]
     return float(np.minimum(*smooth).sum())
@@ -40,13 +40,16 @@ def _bandwidth(values: np.ndarray, weight: np.ndarray) -> float:
     """Silverman's rule with the smaller of sd and IQR / 1.34, for an effective sample size."""
     mean = np.average(values, weights=weight)
     sd = float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
-    low, high = _quantiles(values, weight, [0.25, 0.75])
+    low, high = weighted_quantiles(values, weight, [0.25, 0.75])
     spread = min(s for s in (sd, (high - low) / 1.34, np.inf) if s > 0)
     size = weight.sum() ** 2 / (weight**2).sum()
     return 0.0 if np.isinf(spread) else 0.9 * spread * float(size) ** -0.2
 
 
-def _quantiles(values: np.ndarray, weight: np.ndarray, at: list[float]) -> np.ndarray:
+def weighted_quantiles(
+    values: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"], at: list[float]
+) -> Float[np.ndarray, " k"]:
+    """The least values that so large shares of the weight do not exceed."""
     order = np.argsort(values)
     share = np.cumsum(weight[order]) / weight.sum()
     return values[order][np.minimum(np.searchsorted(share, at), len(values) - 1)]

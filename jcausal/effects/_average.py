@@ -29,11 +29,12 @@ class Average(Shown, eqx.Module):
     `average` and its `std_error`; `influence` (n,), how far each unit moves the average: with N
     units that count, std_error^2 = sum influence^2 / N^2, or of the sums of clusters. `propensity`
     (n,) the chance of treatment as fitted, `predicted` (n, 2) outcomes without and with the
-    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (1, f) are the standardised
-    slopes of the regression for the chance. By arm, controls first: `counts` (2,) of units,
-    `effective` (2,) units by the weights that the average gives them, (sum)^2 / sum of squares, and
-    `beyond` (2,), the share of units that the other arm hardly reaches in the chance of treatment.
-    `clipped` counts units whose chance was held at `clip`.
+    treatment, `fold` (n,), -1 for rows that count nothing. `slope` (k, f) are the standardised
+    slopes of the regressions for the chance (of a classifier correlations with it). By arm,
+    controls first: `counts` (2,) of units, `effective` (2,) units by the weights that the average
+    gives them, (sum)^2 / sum of squares, and `beyond` (2,), the share of units that the other arm
+    hardly reaches in the chance of treatment. `clipped` counts units whose chance was held at
+    `clip`.
     """
 
     average: Float[Array, ""]
@@ -70,7 +71,7 @@ class Average(Shown, eqx.Module):
                 f"{int(self.clipped):,} units stand for so many others that the chance of their "
                 "arm was held at the bound (clip)"
             )
-        return lines + _overlap_notes(self)
+        return lines + apart_words(self.sample, self.estimand, self.beyond, self.slope)
 
     def summary(self, level: float = 0.95) -> str:
         """The average, its interval, the units behind it and what to beware of, in words."""
@@ -104,16 +105,21 @@ class Average(Shown, eqx.Module):
         return pd.DataFrame([row])
 
 
-def _overlap_notes(average: Average) -> list[str]:
-    """A sentence when most of the averaged units have no like in the other arm."""
-    sides = dict(att=(1,), atc=(0,), ate=(1, 0))[average.estimand]
-    beyond = np.asarray(average.beyond)
-    arm = max(sides, key=lambda a: float(beyond[a]))
-    share = float(beyond[arm])
+def apart_words(
+    sample: Sample, estimand: Estimand, beyond: Float[Array, " 2"], slope: Float[Array, "k f"]
+) -> list[str]:
+    """A sentence when most of the averaged units have no like in the other arm.
+
+    `beyond` and `slope` as in `Average`.
+    """
+    sides = dict(att=(1,), atc=(0,), ate=(1, 0))[estimand]
+    shares = np.asarray(beyond)
+    arm = max(sides, key=lambda a: float(shares[a]))
+    share = float(shares[arm])
     if not share >= APART:
         return []
     mine, other = ("treated", "controls") if arm else ("controls", "treated")
-    name = tells_apart(average.sample.schema, np.asarray(average.slope))
+    name = tells_apart(sample.schema, np.asarray(slope))
     return [
         f"{100 * share:.0f}% of the {mine} have a {'higher' if arm else 'lower'} chance of "
         f"treatment than nearly all {other}, and {name!r} tells them apart the most: for them the "

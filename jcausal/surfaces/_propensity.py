@@ -1,31 +1,102 @@
-"""The chance of treatment by logistic regression, cross-fitted, and whether the arms overlap."""
+"""The chance of treatment, given the covariates: by logistic regression or by a classifier."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jcausal.data import (
     DataError,
     FoldError,
+    Options,
     Sample,
-    Schema,
+    as_key,
     bucket,
+    check_kind,
     is_traced,
     pad_rows,
+    step_key,
     to_device,
 )
 from jcausal.surfaces._arrays import product
+from jcausal.surfaces._classifier import Classifier
+from jcausal.surfaces._cross_fitting import deal_folds
 from jcausal.surfaces._encoding import Encoding
+from jcausal.surfaces._logistic import logistic, orthogonal, standardised, with_ones
+from jcausal.surfaces._separation import check_separation
 
 PENALTY = 1e-3
-STEPS = 50
-HALVINGS = 20
-ALIKE = 5  # units of the other arm that must be as far out, when it has 20 for each
+NEAR = 0.01  # a chance this far from 0 and 1 for every unit: none is told apart without error
+
+
+def _as_classifier(value: Any) -> Any:
+    """A bare estimator is wrapped."""
+    return Classifier(value) if hasattr(value, "predict_proba") else value
+
+
+class Propensity(Options, eqx.Module):
+    """How the chance of treatment e(x) is found: `jc.surfaces.propensity_scores(sample, this)`.
+
+    A logistic regression: least weighted mean log loss + penalty |slopes|^2 / 2, the covariates
+    standardised by weight, a category with one feature per level, the intercept free. Or a
+    classifier. It sees no outcome, and by default is fitted to the rows that it then describes,
+    which is more precise; a flexible classifier needs `folds`.
+
+    **Arguments:**
+
+    - `penalty`: of the logistic regression; None is 1e-3, which moves the scores little and finds
+      a fit always. 0 is maximum likelihood (as R's `glm`): units that the covariates tell apart
+      without error are then refused.
+    - `classifier`: a `jc.surfaces.Classifier(...)`, or an unfitted classifier with `predict_proba`,
+      in place of the regression; it runs on the host.
+    - `folds`: 1, or how many parts the rows are dealt to, each scored by a fit to the others.
+
+    **Raises:** ValueError for a penalty below 0, or beside a classifier.
+
+    **Example:**
+
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> scores = jc.surfaces.propensity_scores(sample, jc.Propensity(penalty=0))
+        >>> round(float(scores.mean()), 4)  # the share of treated: 185 of 445
+        0.4157
+
+    **Source:** Rosenbaum and Rubin (1983), Biometrika 70(1); cross-fitting: Chernozhukov et al.
+    (2018), Econometrics Journal 21(1).
+    """
+
+    penalty: float | int | Array | None = None
+    classifier: Classifier | None = eqx.field(default=None, converter=_as_classifier)
+    folds: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        penalty = self.penalty
+        if penalty is not None and not is_traced(penalty) and not penalty >= 0:
+            raise ValueError(f"penalty is {penalty}: it must not be negative.")
+        if self.folds < 1:
+            raise ValueError(f"folds is {self.folds}: it must be at least 1.")
+        if self.classifier is None:
+            return
+        check_kind(
+            self.classifier, Classifier, "classifier", "give a classifier with predict_proba"
+        )
+        if penalty is not None:
+            raise ValueError(
+                f"penalty is {penalty} beside a classifier: it belongs to the logistic regression; "
+                "set the classifier's own options."
+            )
+
+    @property
+    def traceable(self) -> bool:
+        """Whether it may run under jit, vmap and grad: a classifier may not."""
+        return self.classifier is None
+
+
+LOGISTIC = Propensity()
 
 
 class DealtRows(NamedTuple):
@@ -42,48 +113,81 @@ class DealtRows(NamedTuple):
 
 
 class Chances(NamedTuple):
-    """Chances of treatment by cross-fitted logistic regressions.
+    """Chances of treatment and what they rest on.
 
     - `chance` (n,): of each row, NaN for rows of no fold.
-    - `slope` (k, f): each fold's slopes on its standardised features.
+    - `slope` (k, f): each fold's slopes on its standardised features; of a classifier the
+      correlations of the features with its chances.
     """
 
     chance: Float[Array, " n"]
     slope: Float[Array, "k f"]
 
 
-def cross_fitted_propensity(
-    sample: Sample, fold: Int[Array, " n"], folds: int, penalty: float | Array = PENALTY
+def propensity_scores(
+    sample: Sample,
+    propensity: Propensity = LOGISTIC,
+    *,
+    key: PRNGKeyArray | Array | int | None = None,
 ) -> Float[Array, " n"]:
-    """Each row's chance of treatment by a logistic regression on the rows of the other folds.
+    """Each unit's chance of treatment; may run under jit and vmap, but for a classifier.
 
-    Minimises the weighted mean log loss + penalty |slopes|^2 / 2 of the training rows' standardised
-    features; the intercept is free. May run under jit and vmap.
+    **Arguments:** `sample`, whose outcome is not looked at; `propensity`; `key`, a JAX key or an
+    int, for more than one fold.
 
-    **Arguments:** `fold` (n,) from 0, -1 for rows that count nothing; with one fold all rows are
-    trained on; `penalty` > 0.
+    **Returns:** (n,) in the dtype of the sample; NaN for padding, and under tracing where an arm
+    is empty.
 
-    **Returns:** (n,); NaN for fold -1, and under tracing where the other folds lack an arm.
+    **Raises:** `DataError` where an arm is empty, or lacks in a fold, and for units that are told
+    apart without error when the penalty is 0; ValueError without a key for several folds, and for
+    a classifier under jit.
 
-    **Raises:** `DataError` when the rows of the other folds lack an arm; ValueError for a penalty
-    that is not positive.
+    **Example:**
 
-    **Source:** Cox (1958), JRSS B 20(2); cross-fitting after Chernozhukov et al. (2018).
+        >>> import jcausal as jc
+        >>> sample = jc.datasets.lalonde("experiment")
+        >>> scores = jc.surfaces.propensity_scores(sample, jc.Propensity(folds=5), key=0)
+        >>> bool(((scores > 0) & (scores < 1)).all())
+        True
     """
-    return fitted_chances(sample, fold, folds, penalty).chance
+    check_kind(sample, Sample, "propensity_scores", "make one by jc.Sample(x, t)")
+    check_kind(propensity, Propensity, "propensity_scores", "write jc.Propensity()")
+    made = None if key is None else step_key(as_key(key, "propensity_scores"), "propensity")
+    return chances_of(sample, propensity, made).chance
+
+
+def chances_of(sample: Sample, propensity: Propensity, key: PRNGKeyArray | None) -> Chances:
+    """The chances with the slopes of every fold; see `propensity_scores`."""
+    folds, classifier = propensity.folds, propensity.classifier
+    if folds > 1 and key is None:
+        raise ValueError("a propensity by folds draws at random: give key= a JAX key or an int.")
+    fold = deal_folds(sample, folds, key, least=0)  # what counts is who is outside of a fold
+    if classifier is not None:
+        return _classified(sample, classifier, fold, folds, key)
+    return fitted_chances(sample, fold, folds, propensity.penalty)
 
 
 def fitted_chances(
-    sample: Sample, fold: Int[Array, " n"], folds: int, penalty: float | Array = PENALTY
+    sample: Sample, fold: Int[Array, " n"], folds: int, penalty: float | Array | None = None
 ) -> Chances:
-    """The chances with the slopes of every fold's regression; see `cross_fitted_propensity`."""
-    check_penalty(penalty)
+    """Chances by logistic regressions on the rows of the other folds, with their slopes.
+
+    May run under jit and vmap. **Arguments:** `fold` (n,) from 0, -1 for rows that count nothing;
+    with one fold all rows are trained on; `penalty` as in `Propensity`, a traced one above 0.
+
+    **Returns:** `Chances`; NaN for fold -1, and under tracing where the other folds lack an arm.
+
+    **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
+    told apart.
+
+    **Source:** Cox (1958), JRSS B 20(2).
+    """
     arrays = sample.x, sample.t, sample.weight, sample.valid, fold
+    slight = _in_dtype(PENALTY if penalty is None else penalty, sample.x.dtype)
     if is_traced(arrays, penalty):
         ours = jnp.where(sample.valid, fold, -1)
         rows = DealtRows(sample.x, sample.t, sample.weight, ours)
-        penalty = jnp.asarray(penalty, sample.x.dtype)
-        return _chances(Encoding(sample.schema), rows, penalty, folds)
+        return _regressed(Encoding(sample.schema), rows, slight, folds)
     x, t, weight, valid, fold_ = (np.asarray(a) for a in arrays)
     fold_ = np.where(valid, fold_, -1)
     _check_arms(t, weight, fold_, folds)
@@ -91,9 +195,77 @@ def fitted_chances(
     size = bucket(len(used))
     x, t, weight = (pad_rows(a[used], size) for a in (x, t, weight))
     rows = DealtRows(x, t, weight, pad_rows(fold_[used], size, -1))
-    slight = to_device(np.asarray(penalty, x.dtype))
-    found = _chances(Encoding(sample.schema), rows, slight, folds)
-    return Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
+    found = _regressed(Encoding(sample.schema), rows, slight, folds)
+    out = Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
+    if slight is None:
+        _check_separation(sample, np.asarray(out.chance), fold_, folds)
+    return out
+
+
+def _coefficients(
+    z: Float[Array, "n f"], t: Bool[Array, " n"], share: Float[Array, " n"], penalty: Array | None
+) -> Float[Array, " g"]:
+    """Intercept and slopes of standardised features; without a penalty the shortest slopes."""
+    if penalty is not None:
+        return logistic(with_ones(z), t, share, penalty.astype(z.dtype))
+    turn, kept = orthogonal(z, share)
+    held = jnp.where(kept, 0, 1).astype(z.dtype)  # a column of zeros keeps its slope at 0
+    b = logistic(with_ones(product(z, turn)), t, share, held)
+    return jnp.concatenate([b[:1], product(turn, b[1:])])
+
+
+def _in_dtype(penalty: float | Array, dtype: np.dtype) -> Array | None:
+    """The penalty as an array; None for 0, which is another program."""
+    if is_traced(penalty):
+        return jnp.asarray(penalty, dtype)
+    return to_device(np.asarray(penalty, dtype)) if penalty > 0 else None
+
+
+def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.ndarray:
+    """The rows that fold k's model is trained on."""
+    return (fold >= 0) & ((fold != k) | (folds == 1)) & (weight > 0)
+
+
+def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, folds: int) -> None:
+    """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
+    far = np.minimum(chance, 1 - chance)
+    if folds == 1 and not (far[fold >= 0] < NEAR).any():
+        return
+    for k in range(folds):
+        check_separation(sample, _training(fold, np.asarray(sample.weight), k, folds))
+
+
+def _classified(
+    sample: Sample,
+    classifier: Classifier,
+    fold: Int[Array, " n"],
+    folds: int,
+    key: PRNGKeyArray | None,
+) -> Chances:
+    """Chances by a classifier that is trained on the rows of the other folds."""
+    if is_traced(sample, fold, key):
+        raise ValueError("a classifier runs on the host and cannot be used under jit.")
+    dealt, weight = np.asarray(fold), np.asarray(sample.weight)
+    _check_arms(np.asarray(sample.t), weight, dealt, folds)
+    chance = np.full(sample.n, np.nan)
+    for k in range(folds):
+        one = None if key is None else jax.random.fold_in(step_key(key, "chance"), k)
+        found = classifier.chances(sample, _training(dealt, weight, k, folds), one)
+        chance = np.where(dealt == k, found, chance)
+    features = np.asarray(Encoding(sample.schema)(sample.x), np.float64)
+    pull = _correlations(features, chance, np.where(dealt >= 0, weight, 0))
+    return Chances(to_device(chance.astype(sample.x.dtype)), to_device(pull[None]))
+
+
+def _correlations(
+    features: Float[np.ndarray, "n f"], chance: Float[np.ndarray, " n"], weight: np.ndarray
+) -> Float[np.ndarray, " f"]:
+    """Of each feature with the chance, by weight; 0 for one that does not vary."""
+    use = weight > 0
+    share = weight[use].astype(np.float64) / weight[use].sum(dtype=np.float64)
+    z, e = (a - share @ a for a in (features[use], chance[use]))
+    spread = np.sqrt((share @ z**2) * (share @ e**2))
+    return np.where(spread > 0, (share * e) @ z / np.where(spread > 0, spread, 1), 0)
 
 
 def placed(
@@ -106,16 +278,10 @@ def placed(
     return to_device(into)
 
 
-def check_penalty(penalty: float | Array) -> None:
-    """Refuse a penalty under which the arms might be told apart without end."""
-    if not is_traced(penalty) and not penalty > 0:
-        raise ValueError(f"penalty is {penalty}: it must be positive.")
-
-
 def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Every fold needs both arms outside of it."""
     for k in range(folds):
-        train = (fold >= 0) & ((fold != k) | (folds == 1)) & (weight > 0)
+        train = _training(fold, weight, k, folds)
         for arm, word in ((False, "controls"), (True, "treated")):
             if not (train & (t == arm)).any():
                 units = int(((fold >= 0) & (weight > 0) & (t == arm)).sum())
@@ -125,8 +291,10 @@ def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int)
 
 
 @eqx.filter_jit
-def _chances(encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""], folds: int) -> Chances:
-    """All folds, one after the other, in one program."""
+def _regressed(
+    encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""] | None, folds: int
+) -> Chances:
+    """All folds, one after the other, in one program; maximum likelihood for a penalty of None."""
     x, t, weight, fold = rows
     use = fold >= 0
     features = jnp.where(use[:, None], encoding(x), 0)
@@ -135,99 +303,12 @@ def _chances(encoding: Encoding, rows: DealtRows, penalty: Float[Array, ""], fol
         train = use & ((fold != k) | (folds == 1)) & (weight > 0)
         w = jnp.where(train, weight, 0)
         share = w / jnp.where(w.sum() > 0, w.sum(), 1)
-        z = _standardised(features, share, train)
-        design = jnp.concatenate([jnp.ones_like(z[:, :1]), z], axis=1)
-        b = logistic(design, t, share, penalty.astype(x.dtype))
+        z = standardised(features, share, train)
+        b = _coefficients(z, t, share, penalty)
         both = (train & t).any() & (train & ~t).any()
         b = jnp.where(both, b, jnp.nan)
-        return Chances(jax.nn.sigmoid(product(design, b)), b[1:])
+        return Chances(jax.nn.sigmoid(product(with_ones(z), b)), b[1:])
 
     found = lax.map(one, jnp.arange(folds))
     own = jnp.take_along_axis(found.chance, jnp.maximum(fold, 0)[None], axis=0)[0]
     return Chances(jnp.where(use, own, jnp.nan), found.slope)
-
-
-def _standardised(
-    features: Float[Array, "n f"], share: Float[Array, " n"], train: Bool[Array, " n"]
-) -> Float[Array, "n f"]:
-    """Features less their mean over their sd, by weight, of the training rows; constants are 0."""
-    z = features - product(share, features)
-    z = z - product(share, z)  # the mean of what is left: the first was rounded
-    scale = jnp.sqrt(product(share, jnp.square(z)))
-    largest = jnp.max(jnp.where(train[:, None], jnp.abs(features), 0), axis=0)
-    varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
-    return jnp.where(varies, z / jnp.where(varies, scale, 1), 0)
-
-
-def logistic(
-    design: Float[Array, "n g"], t: Bool[Array, " n"], share: Float[Array, " n"], penalty: Array
-) -> Float[Array, " g"]:
-    """Coefficients of least sum share log(1 + exp(-+ design b)) + penalty |b[1:]|^2 / 2, by Newton.
-
-    The first column of `design` is 1. A step is halved until the loss falls; after a step under
-    the root of the rounding error what is left is under that error.
-    """
-    eps = jnp.finfo(design.dtype).eps
-    ridge = jnp.full(design.shape[1], penalty).at[0].set(0)
-    sign = jnp.where(t, -1, 1).astype(design.dtype)
-
-    def loss(b: Array) -> Array:
-        logs = jax.nn.softplus(sign * product(design, b))
-        return product(share, logs) + (ridge * b**2).sum() / 2
-
-    def step(b: Array) -> Array:
-        score = product(design, b)
-        up, down = jax.nn.sigmoid(score), jax.nn.sigmoid(-score)
-        gradient = product(share * jnp.where(t, -down, up), design) + ridge * b
-        curve = product((design * (share * up * down)[:, None]).T, design)
-        return jnp.linalg.solve(curve + jnp.diag(ridge.at[0].set(eps**2)), gradient)
-
-    def better(state: tuple) -> tuple:
-        b, now, _, count = state
-        way = step(b)
-
-        def worse(tried: tuple) -> Array:
-            return (tried[1] > now * (1 + 4 * eps)) & (tried[2] < HALVINGS)
-
-        def halve(tried: tuple) -> tuple:
-            size = tried[0] / 2
-            return size, loss(b - size * way), tried[2] + 1
-
-        whole = jnp.ones((), b.dtype)
-        size, found, _ = lax.while_loop(worse, halve, (whole, loss(b - way), 0))
-        moved = size * jnp.abs(way).max() / (1 + jnp.abs(b).max())
-        return b - size * way, found, moved, count + 1
-
-    treated = jnp.clip(product(share, t.astype(share.dtype)), eps, 1 - eps)
-    start = jnp.zeros(design.shape[1], design.dtype)
-    start = start.at[0].set(jnp.log(treated) - jnp.log1p(-treated))
-    state = start, loss(start), jnp.full((), jnp.inf, design.dtype), 0
-    return lax.while_loop(lambda s: (s[2] > jnp.sqrt(eps)) & (s[3] < STEPS), better, state)[0]
-
-
-def shares_beyond(
-    chance: Float[Array, " n"], t: Bool[Array, " n"], weight: Float[Array, " n"]
-) -> Float[Array, " 2"]:
-    """The share by weight of controls, and of treated, that the other arm hardly reaches.
-
-    A treated unit counts when its chance is above that of all controls but four, a control when
-    its chance is below that of all treated but four; of a small arm one unit in 20 is passed over,
-    not four. Rows of weight 0 count nothing.
-    """
-    columns = []
-    for arm in (False, True):
-        far = chance if arm else -chance
-        other = (weight > 0) & (t != arm)
-        most = lax.top_k(jnp.where(other, far, -jnp.inf), min(ALIKE, t.shape[0]))[0]
-        edge = most[jnp.clip(other.sum() // 20, 0, most.shape[0] - 1)]
-        mine = jnp.where(t == arm, weight, 0)
-        total = mine.sum()
-        share = jnp.where(far > edge, mine, 0).sum() / jnp.where(total > 0, total, 1)
-        columns.append(jnp.where(total > 0, share, jnp.nan))
-    return jnp.stack(columns)
-
-
-def tells_apart(schema: Schema, slope: Float[np.ndarray, "k f"]) -> str:
-    """The covariate with the largest standardised slope, on average over the folds."""
-    size = np.abs(np.asarray(slope, np.float64)).mean(0)
-    return schema.names[int(Encoding(schema).column[int(size.argmax())])]

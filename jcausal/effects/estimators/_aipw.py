@@ -16,6 +16,7 @@ from jcausal.data import (
     Options,
     Sample,
     bucket,
+    check_kind,
     is_traced,
     on_host,
     pad_rows,
@@ -25,15 +26,15 @@ from jcausal.data import (
 from jcausal.effects._average import Average
 from jcausal.matching import Estimand, Progress, foretell
 from jcausal.surfaces import (
-    PENALTY,
+    LOGISTIC,
     Arms,
     BoostedTrees,
     OutcomeModel,
+    Propensity,
     ResponseSurface,
+    chances_of,
     check_model,
-    check_penalty,
     deal_folds,
-    fitted_chances,
     fold_surface,
     placed,
     shares_beyond,
@@ -53,14 +54,15 @@ class AIPW(Options, eqx.Module):
     ATC = mean over treated of y - f1 by w (1 - e) / e, less the mean over controls of y - f1;
     ATE = mean of f1 - f0, plus the mean over treated of y - f1 by w / e, less the mean over
     controls of y - f0 by w / (1 - e).
-    The outcome model is trained without the fold that it predicts. e is a logistic regression on
-    the standardised covariates of all rows: it sees no outcome, and with fewer rows it would only
-    be less precise. No unit is matched.
+    The outcome model is trained without the fold that it predicts. e is by default a logistic
+    regression on the standardised covariates of all rows: it sees no outcome, and with fewer rows
+    it would only be less precise. No unit is matched.
 
     **Arguments:**
 
     - `outcome`: an outcome model such as `jc.Ridge()`, or a surface or function.
-    - `penalty`: times half the squared slopes of the regression for e, added to its mean loss.
+    - `propensity`: the model for e, a `jc.Propensity(...)`; with as many folds as the outcome
+      model has it gets the same.
     - `clip`: the chance of the arm that a unit is in counts as at least this where it is divided
       by, so that no unit stands for more than about 1 / clip others; the average tells how many
       units that touched.
@@ -79,18 +81,19 @@ class AIPW(Options, eqx.Module):
     """
 
     outcome: OutcomeModel | ResponseSurface | Callable = BoostedTrees()
-    penalty: float | int | Array = PENALTY
+    propensity: Propensity = LOGISTIC
     clip: float | Array = 0.01
 
     def __check_init__(self) -> None:
         check_model("outcome", self.outcome)
-        check_penalty(self.penalty)
+        check_kind(self.propensity, Propensity, "propensity", "write propensity=jc.Propensity()")
         _check_clip(self.clip)
 
     @property
     def traceable(self) -> bool:
-        """Whether it may run under jit, vmap and grad: as its outcome model."""
-        return not isinstance(self.outcome, OutcomeModel) or self.outcome.traceable
+        """Whether it may run under jit, vmap and grad: as its two models."""
+        outcome = not isinstance(self.outcome, OutcomeModel) or self.outcome.traceable
+        return outcome and self.propensity.traceable
 
 
 class _Found(NamedTuple):
@@ -119,25 +122,26 @@ def aipw_of(
     fold: Int[Array, " n"],
     predicted: Float[Array, "n 2"],
     estimand: Estimand = "att",
-    penalty: float | int | Array = PENALTY,
+    propensity: Propensity = LOGISTIC,
     clip: float | Array = 0.01,
+    key: PRNGKeyArray | None = None,
 ) -> Average:
     """The doubly robust average from predictions that are at hand; may run under jit and vmap.
 
     **Arguments:** `fold` (n,), -1 for rows that count nothing; `predicted` (n, 2), each row's
     outcomes by a surface that has not seen its fold (att needs the first column only, atc the
-    second); the rest as in `AIPW`.
+    second); `key` for the folds of the propensity, if it has several; the rest as in `AIPW`.
 
     **Returns:** `Average`; NaN under tracing when an arm is empty or a prediction is NaN.
 
     **Raises:** `DataError` without outcomes, for an arm that is empty, for predictions that are
-    NaN; ValueError for an unknown estimand, a penalty or clip out of range.
+    NaN; ValueError for an unknown estimand or a clip out of range.
     """
     _check_estimand(estimand)
     _check_clip(clip)
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
-    chances = fitted_chances(sample, _one_fold(fold), 1, penalty)
+    chances = chances_of(sample.with_valid(_counts(fold)), propensity, key)
     columns = _Columns(sample.y, sample.t, sample.weight, chances.chance, predicted, sample.cluster)
     if is_traced(columns, sample.valid, fold, clip):
         ours = jnp.where(sample.valid, fold, -1)
@@ -159,8 +163,8 @@ def aipw_of(
 
 
 @on_host
-def _one_fold(lib: Any, fold: Int[Array, " n"]) -> Int[Array, " n"]:
-    return lib.where(fold >= 0, 0, -1)
+def _counts(lib: Any, fold: Int[Array, " n"]) -> Bool[Array, " n"]:
+    return fold >= 0
 
 
 def _on_host(
@@ -271,7 +275,7 @@ def estimate_aipw(
             progress("training the surface", k, folds)
         surfaces.append(fold_surface(sample, method.outcome, ARMS[estimand], fold, k, key))
     predicted = foretell(sample, fold, to_device(np.zeros(0, np.int32)), surfaces).units
-    return aipw_of(sample, fold, predicted, estimand, method.penalty, method.clip)
+    return aipw_of(sample, fold, predicted, estimand, method.propensity, method.clip, key)
 
 
 def _check_estimand(estimand: str) -> None:
