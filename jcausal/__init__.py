@@ -31,6 +31,7 @@ from jcausal.matching import M5Match as M5Match
 from jcausal.matching import M5Model as M5Model
 from jcausal.matching import M5Tree as M5Tree
 from jcausal.matching import MatchError as MatchError
+from jcausal.matching import NearestNeighbors as NearestNeighbors
 from jcausal.matching import OptimalMatching as OptimalMatching
 from jcausal.matching import RESULTS as RESULTS
 from jcausal.matching import TreeWarning as TreeWarning

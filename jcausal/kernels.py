@@ -22,6 +22,7 @@ from jcausal_kernels import box_weights as box_weights
 from jcausal_kernels import grid_variance as grid_variance
 from jcausal_kernels import membership as membership
 from jcausal_kernels import nearest_in_groups as nearest_in_groups
+from jcausal_kernels import nearest_points as nearest_points
 from jcausal_kernels import prune_pairs as prune_pairs
 from jcausal_kernels import resampling_weights as resampling_weights
 from jcausal_kernels import segment_starts as segment_starts

@@ -23,6 +23,7 @@ from jcausal_kernels.grid_variance import Slabs as Slabs
 from jcausal_kernels.grid_variance import grid_variance as grid_variance
 from jcausal_kernels.grid_variance import slab_points as slab_points
 from jcausal_kernels.nearest_in_groups import nearest_in_groups as nearest_in_groups
+from jcausal_kernels.nearest_points import nearest_points as nearest_points
 from jcausal_kernels.prune_pairs import prune_pairs as prune_pairs
 from jcausal_kernels.segments import segment_starts as segment_starts
 from jcausal_kernels.segments import segment_sums as segment_sums
