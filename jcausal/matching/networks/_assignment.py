@@ -27,9 +27,9 @@ def least_total(pairs: NearPairs, ratio: int) -> Int[np.ndarray, "m r"]:
 
     Each query stands `ratio` times, each time with an empty place of its own; an empty place costs
     more than all distances together, and one of a query's first more than that of a later. So all
-    find a place, and the least total tells. Costs are whole numbers, of which float64 rounds no sum:
-    a distance is off by at most half a unit of `units`, under 2^-28 of the largest for a million
-    queries.
+    find a place, and the least total tells. Costs are whole numbers, of which float64 rounds no
+    sum: a distance is off by at most half a unit, which for a million queries is under 2^-27 of the
+    largest, for two thousand under 2^-36.
 
     **Source:** Rosenbaum (1989), JASA 84; solved by Jonker and Volgenant's LAPJVsp (1987),
     Computing 38, as SciPy has it.

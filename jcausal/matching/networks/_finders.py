@@ -1,49 +1,65 @@
-"""The partners near each query: on a line by a sort, in few dimensions by a tree, else by blocks."""
+"""The partners near each query: on a line, in a tree, in windows of a column, or by blocks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 FEW = 10  # dimensions up to which a tree passes over most pairs
 BLOCK = 2**21  # distances that are looked at together
 ROUNDING = 1e-9  # of the squared norms: how far a screened distance may be off
+ROUNDED = 1 + 1e-9  # a difference that equals a caliper is allowed, however it was rounded
 
 
 class Found(NamedTuple):
     """Near pairs of a block of units, by rising query.
 
-    - `query` (m,), `partner` (m,): places among the queries and among the partners.
-    - `distance` (m,): theirs.
+    - `query` (e,), `partner` (e,): places among the queries and among the partners.
+    - `distance` (e,): theirs.
     """
 
-    query: Int[np.ndarray, " m"]
-    partner: Int[np.ndarray, " m"]
-    distance: Float[np.ndarray, " m"]
+    query: Int[np.ndarray, " e"]
+    partner: Int[np.ndarray, " e"]
+    distance: Float[np.ndarray, " e"]
+
+
+class Side(NamedTuple):
+    """Units of one side: `points` (m, d), and the `columns` (m, g) that have calipers."""
+
+    points: Float[np.ndarray, "m d"]
+    columns: Float[np.ndarray, "m g"]
+
+
+class Reach(NamedTuple):
+    """The largest distance of partners, inf for any, and their largest gaps (g,) by column."""
+
+    distance: float
+    gaps: Float[np.ndarray, " g"]
 
 
 @runtime_checkable
 class Finder(Protocol):
     """Which of k partners are near each of m queries."""
 
-    def counts(self, width: float) -> Int[np.ndarray, " m"]:
-        """How many partners are at most so far from each query; nothing is laid out."""
+    def counts(self) -> Int[np.ndarray, " m"]:
+        """How many partners each query has; nothing is laid out."""
         ...
 
-    def pairs(self, width: float, most: int) -> Found:
+    def pairs(self, most: int) -> Found:
         """Those pairs, of each query no more than its `most` nearest."""
         ...
 
 
-def finder(queries: Float[np.ndarray, "m d"], partners: Float[np.ndarray, "k d"]) -> Finder:
-    """The one that is quickest for points of so many dimensions."""
-    if queries.shape[1] == 1:
-        return OnLine(queries[:, 0], partners[:, 0])
-    if queries.shape[1] <= FEW:
-        return InTree(queries, partners)
-    return InBlocks(queries, partners)
+def finder(queries: Side, partners: Side, reach: Reach) -> Finder:
+    """The one that is quickest for such points and calipers."""
+    if reach.gaps.size:
+        return InWindows(queries, partners, reach)
+    points, width = (queries.points, partners.points), reach.distance * ROUNDED
+    if points[0].shape[1] == 1:
+        return OnLine(points[0][:, 0], points[1][:, 0], width)
+    return InTree(*points, width) if points[0].shape[1] <= FEW else InBlocks(*points, width)
 
 
 class OnLine(NamedTuple):
@@ -51,27 +67,26 @@ class OnLine(NamedTuple):
 
     queries: Float[np.ndarray, " m"]
     partners: Float[np.ndarray, " k"]
+    width: float
 
-    def counts(self, width: float) -> Int[np.ndarray, " m"]:
+    def counts(self) -> Int[np.ndarray, " m"]:
         """See `Finder`."""
-        first, last = self._window(np.sort(self.partners), width)
+        first, last = self._window(np.sort(self.partners))
         return last - first
 
-    def pairs(self, width: float, most: int) -> Found:
+    def pairs(self, most: int) -> Found:
         """See `Finder`."""
         order = np.argsort(self.partners, kind="stable")
         partners = self.partners[order]
-        first, last = self._window(partners, width)
+        first, last = self._window(partners)
         first = self._nearest(partners, first, last, most)
-        count = np.minimum(last - first, most)
-        query = np.repeat(np.arange(count.size), count)
-        place = np.arange(query.size) + np.repeat(first - (np.cumsum(count) - count), count)
+        query, place = _laid_out(first, np.minimum(last, first + most))
         return Found(query, order[place], np.abs(self.queries[query] - partners[place]))
 
-    def _window(self, partners: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-        """The first partner within `width`, and the first beyond it."""
-        first = np.searchsorted(partners, self.queries - width, "left")
-        return first, np.searchsorted(partners, self.queries + width, "right")
+    def _window(self, partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first partner within the width, and the first beyond it."""
+        first = np.searchsorted(partners, self.queries - self.width, "left")
+        return first, np.searchsorted(partners, self.queries + self.width, "right")
 
     def _nearest(
         self, partners: np.ndarray, first: np.ndarray, last: np.ndarray, most: int
@@ -92,24 +107,25 @@ class InTree(NamedTuple):
 
     queries: Float[np.ndarray, "m d"]
     partners: Float[np.ndarray, "k d"]
+    width: float
 
-    def counts(self, width: float) -> Int[np.ndarray, " m"]:
+    def counts(self) -> Int[np.ndarray, " m"]:
         """See `Finder`."""
-        if np.isinf(width):
+        if np.isinf(self.width):
             return np.full(len(self.queries), len(self.partners))
-        found = cKDTree(self.partners).query_ball_point(self.queries, width, return_length=True)
+        tree = KDTree(self.partners)
+        found = tree.query_ball_point(self.queries, self.width, return_length=True)
         return np.asarray(found, np.int64)
 
-    def pairs(self, width: float, most: int) -> Found:
+    def pairs(self, most: int) -> Found:
         """See `Finder`."""
-        tree, parts = cKDTree(self.partners), [_NONE]
-        most = min(most, int(self.counts(width).max(initial=0)))
+        tree, parts = KDTree(self.partners), [_NONE]
+        most = min(most, int(self.counts().max(initial=0)))
+        bound = np.nextafter(self.width, np.inf)
         for first in range(0, len(self.queries) if most else 0, max(1, BLOCK // max(most, 1))):
             here = self.queries[first : first + max(1, BLOCK // most)]
-            distance, partner = tree.query(
-                here, most, distance_upper_bound=np.nextafter(width, np.inf)
-            )
-            distance, partner = distance.reshape(-1, most), partner.reshape(-1, most)
+            distance, partner = tree.query(here, most, distance_upper_bound=bound)
+            distance, partner = np.reshape(distance, (-1, most)), np.reshape(partner, (-1, most))
             query, place = np.nonzero(np.isfinite(distance))
             parts.append(Found(query + first, partner[query, place], distance[query, place]))
         return _joined(parts)
@@ -120,21 +136,19 @@ class InBlocks(NamedTuple):
 
     queries: Float[np.ndarray, "m d"]
     partners: Float[np.ndarray, "k d"]
+    width: float
 
-    def counts(self, width: float) -> Int[np.ndarray, " m"]:
+    def counts(self) -> Int[np.ndarray, " m"]:
         """See `Finder`."""
-        if np.isinf(width):
+        if np.isinf(self.width):
             return np.full(len(self.queries), len(self.partners))
-        counts = np.zeros(len(self.queries), np.int64)
-        for part in self._near(width, len(self.partners)):
-            counts += np.bincount(part.query, minlength=counts.size)
-        return counts
+        return _counted(self._near(len(self.partners)), len(self.queries))
 
-    def pairs(self, width: float, most: int) -> Found:
+    def pairs(self, most: int) -> Found:
         """See `Finder`."""
-        return _joined([_NONE, *self._near(width, most)])
+        return _joined([_NONE, *self._near(most)])
 
-    def _near(self, width: float, most: int) -> Iterator[Found]:
+    def _near(self, most: int) -> Iterator[Found]:
         """Distances by products screen the pairs; those kept are worked out by differences."""
         norms = (self.partners**2).sum(1)
         step = max(1, BLOCK // max(len(self.partners), 1))
@@ -142,17 +156,97 @@ class InBlocks(NamedTuple):
             here = self.queries[first : first + step]
             own = (here**2).sum(1)[:, None]
             square = own + norms - 2 * (here @ self.partners.T)
-            near = square <= width**2 + ROUNDING * (own + norms)
+            near = square <= self.width**2 + ROUNDING * (own + norms)
             if most < len(self.partners):
                 edge = np.partition(square, most - 1, axis=1)[:, most - 1 : most]
                 near &= square <= edge + ROUNDING * (own + norms)
             query, partner = np.nonzero(near)
             distance = _distances(here, self.partners, query, partner)
-            kept = (distance <= width) & _among_nearest(query, distance, most)
+            kept = (distance <= self.width) & _among_nearest(query, distance, most)
             yield Found(query[kept] + first, partner[kept], distance[kept])
 
 
+class InWindows(NamedTuple):
+    """Calipers by column: the pairs within the narrowest of them, looked at one by one."""
+
+    queries: Side
+    partners: Side
+    reach: Reach
+
+    def counts(self) -> Int[np.ndarray, " m"]:
+        """See `Finder`."""
+        _, _, first, last = self._narrowest()
+        if self.reach.gaps.size == 1 and np.isinf(self.reach.distance):
+            return last - first
+        return _counted(self._near(len(self.partners.points)), len(self.queries.points))
+
+    def pairs(self, most: int) -> Found:
+        """See `Finder`."""
+        return _joined([_NONE, *self._near(most)])
+
+    def _narrowest(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+        """The column with the fewest pairs: itself, its order of partners, each query's window."""
+        best: tuple | None = None
+        for j, gap in enumerate(self.reach.gaps * ROUNDED):
+            own, other = _gaps_apart(self.queries.columns[:, j], self.partners.columns[:, j], gap)
+            order = np.argsort(other, kind="stable")
+            first = np.searchsorted(other[order], own - gap, "left")
+            last = np.searchsorted(other[order], own + gap, "right")
+            if best is None or (last - first).sum() < (best[3] - best[2]).sum():
+                best = (j, order, first, last)
+        assert best is not None
+        return best
+
+    def _near(self, most: int) -> Iterator[Found]:
+        j, order, first, last = self._narrowest()
+        edges = np.concatenate([[0], np.cumsum(last - first)])
+        start = 0
+        while start < first.size:
+            stop = int(np.searchsorted(edges, edges[start] + BLOCK, "right")) - 1
+            stop = min(max(stop, start + 1), first.size)
+            query, place = _laid_out(first[start:stop], last[start:stop])
+            query, partner = query + start, order[place]
+            kept = self._within(query, partner, j)
+            query, partner = query[kept], partner[kept]
+            distance = _distances(self.queries.points, self.partners.points, query, partner)
+            kept = (distance <= self.reach.distance * ROUNDED) & (
+                _among_nearest(query, distance, most)
+            )
+            yield Found(query[kept], partner[kept], distance[kept])
+            start = stop
+
+    def _within(self, query: np.ndarray, partner: np.ndarray, done: int) -> np.ndarray:
+        """Which pairs keep the calipers of all columns but one."""
+        kept = np.ones(query.size, bool)
+        for j, gap in enumerate(self.reach.gaps * ROUNDED):
+            if j != done:
+                one, other = self.queries.columns[query, j], self.partners.columns[partner, j]
+                kept &= (np.abs(one - other) <= gap) | (np.isnan(one) & np.isnan(other))
+        return kept
+
+
 _NONE = Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+def _laid_out(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Windows as pairs of their number and a place."""
+    count = last - first
+    number = np.repeat(np.arange(count.size), count)
+    return number, np.arange(number.size) + np.repeat(first - (np.cumsum(count) - count), count)
+
+
+def _gaps_apart(one: np.ndarray, other: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns with missing values beyond all others: near to each other only."""
+    known = np.concatenate([one, other])
+    far = np.nanmax(np.abs(known), initial=0) * 2 + 4 * gap + 1
+    return np.where(np.isnan(one), far, one), np.where(np.isnan(other), far, other)
+
+
+def _counted(parts: Iterator[Found], queries: int) -> Int[np.ndarray, " m"]:
+    counts = np.zeros(queries, np.int64)
+    for part in parts:
+        counts += np.bincount(part.query, minlength=queries)
+    return counts
 
 
 def _distances(

@@ -1,30 +1,31 @@
-"""The pairs that a caliper and exact columns leave, counted before they are laid out."""
+"""The pairs that calipers and exact columns leave, counted before they are laid out."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jcausal.matching._matching import MatchError
-from jcausal.matching.networks._finders import Finder, finder
+from jcausal.matching.networks._finders import Finder, Reach, Side, finder
 
-CaliperUnit = Literal["sd", "raw"]
 HALVINGS = 12  # looks for the caliper that would fit
 
 
 class Space(NamedTuple):
-    """Where units stand, and which may be partners.
+    """Where m units stand, and which may be partners.
 
-    - `points` (n, d): Euclidean distances between them are those of the metric.
-    - `block` (n,): units of other blocks are never partners.
-    - `width`: the largest distance of partners, inf for any.
-    - `unit`: what a caliper of 1 is in distances.
+    - `points` (m, d): Euclidean distances between them are those of the metric.
+    - `columns` (m, g): those that have calipers of their own.
+    - `block` (m,): units of other blocks are never partners.
+    - `reach`: how far partners may be.
+    - `unit`: the distance of a caliper of 1.
     """
 
-    points: Float[np.ndarray, "n d"]
-    block: Int[np.ndarray, " n"]
-    width: float
+    points: Float[np.ndarray, "m d"]
+    columns: Float[np.ndarray, "m g"]
+    block: Int[np.ndarray, " m"]
+    reach: Reach
     unit: float
 
 
@@ -54,6 +55,18 @@ class NearPairs(NamedTuple):
         return np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
 
 
+class Ask(NamedTuple):
+    """Units whose pairs are asked for: `queries` (q,) and `partners` (k,), places in a space.
+
+    With `ratio` only the pairs that a matching without replacement can need: where all queries of
+    a block take `ratio` partners each, one of as many nearest is always free. None keeps all.
+    """
+
+    queries: Int[np.ndarray, " q"]
+    partners: Int[np.ndarray, " k"]
+    ratio: int | None
+
+
 class _Block(NamedTuple):
     """Queries and partners of one block: their places, who finds, how many each may need."""
 
@@ -63,78 +76,91 @@ class _Block(NamedTuple):
     most: int
 
 
-def near_pairs(
-    space: Space,
-    queries: Int[np.ndarray, " m"],
-    partners: Int[np.ndarray, " k"],
-    ratio: int | None,
-    room: Room,
-) -> NearPairs:
-    """The pairs within the caliper, by rows of queries and of partners.
-
-    With `ratio` only those that a matching without replacement can need: where all queries of a
-    block take `ratio` partners each, one of as many nearest is always free. None keeps all.
+def near_pairs(space: Space, ask: Ask, room: Room) -> NearPairs:
+    """The pairs within reach.
 
     **Raises:** `MatchError` when they are more than there is room for, before they are laid out.
     """
-    blocks = list(_blocks(space, queries, partners, ratio))
-    count = _count(blocks, space.width)
+    blocks = list(_blocks(space, ask))
+    count = _count(blocks)
     if count * room.pair_bytes > room.max_bytes:
-        raise MatchError(_too_many(blocks, space, count, room))
-    found = [(b, b.finder.pairs(space.width, b.most)) for b in blocks]
+        raise MatchError(_too_many(space, ask, count, room))
+    found = [(b, b.finder.pairs(b.most)) for b in blocks]
     none = np.zeros(0, np.int64)
     query = np.concatenate([none, *(b.queries[f.query] for b, f in found)])
     partner = np.concatenate([none, *(b.partners[f.partner] for b, f in found)])
     distance = np.concatenate([np.zeros(0), *(f.distance for _, f in found)])
-    order = np.argsort(query * partners.size + partner)
-    start = np.searchsorted(query[order], np.arange(queries.size + 1))
-    return NearPairs(start, partner[order].astype(np.int32), distance[order], partners.size)
+    order = np.argsort(query * ask.partners.size + partner)
+    start = np.searchsorted(query[order], np.arange(ask.queries.size + 1))
+    return NearPairs(start, partner[order].astype(np.int32), distance[order], ask.partners.size)
 
 
-def _blocks(
-    space: Space, queries: np.ndarray, partners: np.ndarray, ratio: int | None
-) -> Iterator[_Block]:
+def _blocks(space: Space, ask: Ask) -> Iterator[_Block]:
     """The blocks that hold both, with places among the queries and among the partners."""
-    places = []
-    for rows in (queries, partners):
-        order = np.argsort(space.block[rows], kind="stable")
-        places.append(dict(_runs(space.block[rows][order], order)))
-    for name in sorted(places[0].keys() & places[1].keys()):
-        own, other = places[0][name], places[1][name]
-        points = space.points[queries[own]], space.points[partners[other]]
-        most = other.size if ratio is None else min(other.size, own.size * ratio)
-        yield _Block(own, other, finder(*points), most)
+    own_places, other_places = (
+        dict(_runs(space.block[rows])) for rows in (ask.queries, ask.partners)
+    )
+    for name in sorted(own_places.keys() & other_places.keys()):
+        own, other = own_places[name], other_places[name]
+        sides = (_side(space, ask.queries[own]), _side(space, ask.partners[other]))
+        most = other.size if ask.ratio is None else min(other.size, own.size * ask.ratio)
+        yield _Block(own, other, finder(*sides, space.reach), most)
 
 
-def _runs(names: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each name with its part of the order."""
-    edges = np.flatnonzero(np.diff(names)) + 1
+def _runs(names: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each name with its places."""
+    order = np.argsort(names, kind="stable")
+    sorted_ = names[order]
+    edges = np.flatnonzero(np.diff(sorted_)) + 1
     firsts = [0, *edges.tolist()] if names.size else []
-    yield from zip(names[firsts].tolist(), np.split(order, edges))
+    yield from zip(sorted_[firsts].tolist(), np.split(order, edges))
 
 
-def _count(blocks: list[_Block], width: float) -> int:
-    return sum(int(np.minimum(b.finder.counts(width), b.most).sum()) for b in blocks)
+def _side(space: Space, rows: np.ndarray) -> Side:
+    return Side(space.points[rows], space.columns[rows])
 
 
-def _too_many(blocks: list[_Block], space: Space, count: int, room: Room) -> str:
+def _count(blocks: list[_Block]) -> int:
+    return sum(int(np.minimum(b.finder.counts(), b.most).sum()) for b in blocks)
+
+
+def _too_many(space: Space, ask: Ask, count: int, room: Room) -> str:
     """How many pairs, how many bytes, and the caliper that would fit, by counting."""
-    low, high = 0.0, space.width
-    if np.isinf(high):
-        points = space.points[np.isfinite(space.points).all(1)]
-        high = float(np.sqrt((np.ptp(points, axis=0) ** 2).sum()))
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        fits = _count(blocks, middle) * room.pair_bytes <= room.max_bytes
-        low, high = (middle, high) if fits else (low, middle)
     told = (
         f"{count:,} pairs would be laid out, {count * room.pair_bytes:,} bytes, and max_bytes is "
         f"{room.max_bytes:,}: "
     )
-    fitting = _rounded_down(low / space.unit)
-    if fitting > 0 and _count(blocks, fitting * space.unit) * room.pair_bytes <= room.max_bytes:
-        return told + f"caliper={fitting:g} would fit, or raise max_bytes."
-    return told + f"even units that are alike are {_count(blocks, 0.0):,} pairs: raise max_bytes."
+    by_column = bool(space.reach.gaps.size)
+    whole = 1.0 if by_column else _widest(space) / space.unit
+
+    def fits(caliper: float) -> bool:
+        there = list(_blocks(_within(space, caliper), ask))
+        return _count(there) * room.pair_bytes <= room.max_bytes
+
+    low, high = 0.0, whole
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    fitting = _rounded_down(low)
+    if fitting <= 0 or not fits(fitting):
+        least = _count(list(_blocks(_within(space, 0.0), ask)))
+        return told + f"even units that are alike are {least:,} pairs: raise max_bytes."
+    if by_column:
+        return told + f"calipers {fitting:g} times as wide would fit, or raise max_bytes."
+    return told + f"caliper={fitting:g} would fit, or raise max_bytes."
+
+
+def _within(space: Space, caliper: float) -> Space:
+    """The same units under another caliper, or under their own calipers times so much."""
+    if space.reach.gaps.size:
+        return space._replace(reach=space.reach._replace(gaps=space.reach.gaps * caliper))
+    return space._replace(reach=space.reach._replace(distance=caliper * space.unit))
+
+
+def _widest(space: Space) -> float:
+    """A distance that no pair exceeds."""
+    across = float(np.sqrt((np.ptp(space.points, axis=0) ** 2).sum()))
+    return min(space.reach.distance, across)
 
 
 def _rounded_down(value: float) -> float:

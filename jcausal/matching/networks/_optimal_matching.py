@@ -7,19 +7,22 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.data import Sample, to_device, whole
+from jcausal.data import to_device, whole
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors import Pairs
-from jcausal.matching.neighbors._points import NamedMetric, units_in_order
+from jcausal.matching.neighbors._limits import Caliper, CaliperUnit
+from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
 from jcausal.matching.networks._assignment import bytes_a_pair, least_total
-from jcausal.matching.networks._near_pairs import CaliperUnit, Room, Space, near_pairs
+from jcausal.matching.networks._near_pairs import Ask, Room, near_pairs
 from jcausal.matching.networks._pair_rules import (
     PairRules,
+    Units,
     as_names,
     check_rules,
     filled_words,
-    space_of,
+    metric_words,
+    units_of,
 )
 from jcausal.surfaces import Propensity, ResponseSurface
 
@@ -44,12 +47,14 @@ class OptimalMatching(DesignMatcher):
     **Arguments:**
 
     - `ratio`: partners of each query, at most.
-    - `metric`: "propensity": |e_i - e_j| of the chances of treatment; "mahalanobis" by the
-      covariance within the arms; "robust_mahalanobis" of ranks; "scaled_euclidean";
-      "euclidean".
-    - `caliper`: no pair is farther apart; None: any. `caliper_unit`: "sd" is that of the
-      propensity, over the whole sample; the two Mahalanobis distances and the scaled one are in
-      sd as they are, so that for them both units are one; "raw" is the distance itself.
+    - `metric`: "propensity": |logit e_i - logit e_j|, e the chance of treatment; or
+      "mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean", a matrix or a function,
+      as in `jc.NearestNeighbors`.
+    - `caliper`: no pair is farther apart; None: any. For the propensity in sd of its logit over the
+      sample, or as it is with `caliper_unit="raw"`; for other metrics in the metric's own unit. Or
+      {name: width} by covariate, in sd or raw; the name "propensity" stands for the logit:
+      Mahalanobis within propensity calipers is
+      `OptimalMatching(metric="mahalanobis", caliper={"propensity": 0.2})`.
     - `exact`: names of covariates in which partners agree; a missing value is alike to others.
     - `propensity`: how chances of treatment are estimated.
     - `max_bytes`: what pairs may take; more is refused before it is laid out.
@@ -71,8 +76,8 @@ class OptimalMatching(DesignMatcher):
     """
 
     ratio: int = eqx.field(converter=whole, static=True, default=1)
-    metric: NamedMetric = eqx.field(static=True, default="propensity")
-    caliper: float | int | None = None
+    metric: NeighborMetric = "propensity"
+    caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
     exact: tuple[str, ...] = eqx.field(converter=as_names, static=True, default=())
     propensity: Propensity = Propensity()
@@ -102,51 +107,55 @@ class OptimalMatching(DesignMatcher):
                 "OptimalMatching pairs the units of one arm: use estimand='att' or 'atc', or "
                 "jc.FullMatching() for 'ate'."
             )
-        space = space_of(task.sample, self._rules, task.key)
-        rows = np.unique(np.asarray(task.query))
-        chosen = _choose(task.sample, space, rows, self)
-        return _as_pairs(task, self, space, chosen)
+        units = units_of(task.sample, self._rules, task.key)
+        query = units.places(np.asarray(task.query))
+        chosen = _choose(units, np.unique(query), self)
+        return _as_pairs(task, units, chosen, query, self)
 
 
 class _Chosen(NamedTuple):
-    """What was chosen for each row that is queried.
+    """What was chosen for each of m units that is queried, by place.
 
-    - `partner` (n, r): rows, nearest first, -1 where there is none.
-    - `near` (n,): whether any unit was near enough.
+    - `partner` (m, r): nearest first, -1 where there is none.
+    - `near` (m,): whether any unit was near enough.
     """
 
-    partner: Int[np.ndarray, "n r"]
-    near: Bool[np.ndarray, " n"]
+    partner: Int[np.ndarray, "m r"]
+    near: Bool[np.ndarray, " m"]
 
 
-def _choose(
-    sample: Sample, space: Space, rows: Int[np.ndarray, " q"], method: OptimalMatching
-) -> _Chosen:
-    """Partners of all queried rows, one party of queries after the other."""
+def _choose(units: Units, queries: Int[np.ndarray, " q"], method: OptimalMatching) -> _Chosen:
+    """Partners of all queries, one party after the other: those of an arm that count alike."""
     ratio, room = method.ratio, Room(method.max_bytes, bytes_a_pair(method.ratio))
-    treated, counts = np.asarray(sample.t), np.asarray(sample.weight) > 0
-    order = units_in_order(sample)
-    asked, free = np.isin(order, rows), counts.copy()
-    chosen = _Chosen(np.full((sample.n, ratio), -1), np.zeros(sample.n, bool))
+    treated, counts, free = units.treated, units.counts, units.counts.copy()
+    chosen = _Chosen(np.full((treated.size, ratio), -1), np.zeros(treated.size, bool))
     for heavy, arm in ((True, True), (True, False), (False, True), (False, False)):
-        query = order[asked & (treated[order] == arm) & (counts[order] == heavy)]
-        others = order[(treated[order] != arm) & counts[order]]
+        mine = queries[(treated[queries] == arm) & (counts[queries] == heavy)]
+        others = np.flatnonzero((treated != arm) & counts)
         open_ = others[free[others]]
-        pairs = near_pairs(space, query, open_, ratio, room)
+        pairs = near_pairs(units.space, Ask(mine, open_, ratio), room)
         place = least_total(pairs, ratio)
-        chosen.partner[query] = np.where(place < 0, -1, np.append(open_, -1)[place])
-        chosen.near[query] = np.diff(pairs.start) > 0
-        lone = query[~chosen.near[query]]
+        chosen.partner[mine] = np.where(place < 0, -1, np.append(open_, -1)[place])
+        chosen.near[mine] = np.diff(pairs.start) > 0
+        lone = mine[~chosen.near[mine]]
         if open_.size < others.size and lone.size:
-            chosen.near[lone] = np.diff(near_pairs(space, lone, others, 1, room).start) > 0
-        free[chosen.partner[query]] = False
+            again = near_pairs(units.space, Ask(lone, others, 1), room)
+            chosen.near[lone] = np.diff(again.start) > 0
+        taken = chosen.partner[mine]
+        free[taken[taken >= 0]] = False
     return chosen
 
 
-def _as_pairs(task: Task, method: OptimalMatching, space: Space, chosen: _Chosen) -> Pairs:
-    """The matching, with what is to be said of it."""
-    sample, query = task.sample, np.asarray(task.query)
-    rows = chosen.partner[query]
+def _as_pairs(
+    task: Task,
+    units: Units,
+    chosen: _Chosen,
+    query: Int[np.ndarray, " q"],
+    method: OptimalMatching,
+) -> Pairs:
+    """The matching of queries, by place, with what is to be said of it."""
+    sample, partner = task.sample, chosen.partner[query]
+    rows = np.where(partner < 0, -1, units.rows[partner])
     weight = np.where(rows < 0, 0, np.asarray(sample.weight, np.float64)[rows])
     total = weight.sum(1, keepdims=True)
     reason = np.where(
@@ -162,20 +171,22 @@ def _as_pairs(task: Task, method: OptimalMatching, space: Space, chosen: _Chosen
         weights=to_device((weight / np.where(total > 0, total, 1)).astype(sample.x.dtype)),
         status=to_device(status.astype(np.int32)),
         estimand=task.estimand,
-        caution=_told(method, space, query, rows) + filled_words(sample, method.metric),
+        caution=_told(units, query, partner, method._rules) + filled_words(units.filled),
     )
 
 
 def _told(
-    method: OptimalMatching,
-    space: Space,
+    units: Units,
     query: Int[np.ndarray, " q"],
-    rows: Int[np.ndarray, "q r"],
+    partner: Int[np.ndarray, "q r"],
+    rules: PairRules,
 ) -> str:
     """The total distance, and how many queries got fewer partners than were asked for."""
-    own, place = np.nonzero(rows >= 0)
-    apart = space.points[query[own]] - space.points[rows[own, place]]
+    own, which = np.nonzero(partner >= 0)
+    points = units.space.points
+    apart = points[query[own]] - points[partner[own, which]]
     total = float(np.sqrt((apart**2).sum(1)).sum())
-    words = f"{own.size:,} pairs, their distances in {method.metric} add up to {total:.4g}"
-    short = int(((rows >= 0).sum(1)[rows[:, 0] >= 0] < method.ratio).sum())
-    return words + (f"; {short:,} queries have fewer than {method.ratio} partners" if short else "")
+    count, ratio = (partner >= 0).sum(1), partner.shape[1]
+    short = int(((count > 0) & (count < ratio)).sum())
+    words = f"{own.size:,} pairs, whose distances in {metric_words(rules)} add up to {total:.4g}"
+    return words + (f"; {short:,} queries have fewer than {ratio} partners" if short else "")

@@ -1,28 +1,60 @@
 """Which units may be partners: what the user asks for, and what it comes to on a sample."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Sample, rows_in_words
 from jcausal.matching._matching import MatchError
-from jcausal.matching._order import groups_of, packed
-from jcausal.matching.neighbors._points import NamedMetric, metric_points
-from jcausal.matching.neighbors._space import columns_of
-from jcausal.matching.networks._near_pairs import CaliperUnit, Space
-from jcausal.surfaces import Propensity
+from jcausal.matching._order import groups_of, packed, value_order
+from jcausal.matching.neighbors._limits import Caliper, CaliperUnit, check_caliper, limits_of
+from jcausal.matching.neighbors._metric_points import metric_points
+from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
+from jcausal.matching.networks._finders import Reach
+from jcausal.matching.networks._near_pairs import Space
+from jcausal.surfaces import Propensity, propensity_scores
 from jcausal_kernels import MISSING
+
+NAMES = ("propensity", "mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean")
 
 
 class PairRules(NamedTuple):
     """What a method asks of partners; each as in `jc.OptimalMatching`."""
 
-    metric: NamedMetric
+    metric: NeighborMetric
     propensity: Propensity
-    caliper: float | None
+    caliper: Caliper
     caliper_unit: CaliperUnit
     exact: tuple[str, ...]
+
+    @property
+    def by_propensity(self) -> bool:
+        """Whether distances are those of the propensity."""
+        return isinstance(self.metric, str) and self.metric == "propensity"
+
+
+class Units(NamedTuple):
+    """The m valid units of a sample in an order that the order of its rows does not change.
+
+    - `rows` (m,): their rows: controls first, by covariates column by column, then by id.
+    - `treated` (m,); `counts` (m,): who has weight.
+    - `space`: where they stand.
+    - `filled`: how many missing values stand at a mean.
+    """
+
+    rows: Int[np.ndarray, " m"]
+    treated: Bool[np.ndarray, " m"]
+    counts: Bool[np.ndarray, " m"]
+    space: Space
+    filled: int
+
+    def places(self, rows: Int[np.ndarray, " q"]) -> Int[np.ndarray, " q"]:
+        """The places of some rows."""
+        place = np.zeros(int(self.rows.max(initial=0)) + 1, np.int64)
+        place[self.rows] = np.arange(self.rows.size)
+        return place[rows]
 
 
 def as_names(exact: Any) -> Any:
@@ -37,49 +69,57 @@ def check_rules(rules: PairRules, max_bytes: int) -> None:
 
     **Raises:** ValueError.
     """
-    exact, caliper = rules.exact, rules.caliper
+    exact, metric = rules.exact, rules.metric
+    if isinstance(metric, str) and metric not in NAMES:
+        raise ValueError(f"metric is {metric!r}: use {', '.join(NAMES)}, a matrix or a function.")
     if not isinstance(exact, tuple) or not all(isinstance(name, str) for name in exact):
-        raise ValueError(f"exact is {exact!r}: use the names of covariates, such as ('race',).")
-    if caliper is not None and not caliper > 0:
-        raise ValueError(f"caliper is {caliper}: it must be positive, or None.")
-    if caliper is not None and rules.caliper_unit == "sd" and rules.metric == "euclidean":
-        raise ValueError(
-            "caliper_unit='sd' has no meaning for metric='euclidean': pass caliper_unit='raw', or "
-            "metric='scaled_euclidean'."
-        )
+        raise ValueError(f"exact is {exact!r}: it must be names of covariates, such as ('race',).")
+    check_caliper(rules.caliper)
     if max_bytes < 1:
         raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
 
 
-def space_of(sample: Sample, rules: PairRules, key: Any) -> Space:
-    """Points, blocks and the largest distance.
+def units_of(sample: Sample, rules: PairRules, key: Any) -> Units:
+    """The units with points, blocks and calipers.
 
-    **Raises:** ValueError for `exact` columns that the sample lacks; `MatchError` for scores that
-    are NaN.
+    All is computed on the rows in that order, so that no sum depends, in its last bit, on the order
+    in which they came.
+
+    **Raises:** ValueError for names that are no covariate's; `MatchError` for points that are NaN.
     """
-    block = exact_blocks(sample, rules.exact)
-    points = metric_points(sample, rules.metric, rules.propensity, key)
-    lost = np.flatnonzero(np.asarray(sample.valid) & ~np.isfinite(points).all(1))
+    rows = np.flatnonzero(np.asarray(sample.valid))
+    rows = rows[value_order(sample, rows, np.asarray(sample.t)[rows].astype(np.int64))]
+    ordered = sample.take(rows)
+    score, filled = None, 0
+    if rules.by_propensity or (
+        isinstance(rules.caliper, Mapping) and "propensity" in rules.caliper
+    ):
+        score = _logits(ordered, rules.propensity, key)
+    if score is not None and rules.by_propensity:
+        points = score[:, None]
+    else:
+        points, filled = metric_points(ordered, rules.metric)
+    lost = rows[~np.isfinite(points).all(1)]
     if lost.size:
         raise MatchError(
-            f"the {rules.metric} of {lost.size} units is no number ({rows_in_words(lost)}): look "
-            "at the covariates with jc.describe(sample), or use another metric."
+            f"{lost.size} units have no distances ({rows_in_words(lost)}): their propensity or "
+            "metric is NaN; look at the covariates with jc.describe(sample)."
         )
-    spread = rules.caliper_unit == "sd" and rules.metric == "propensity"
-    unit = _sd(points[:, 0], sample) if spread else 1.0
-    width = np.inf if rules.caliper is None else float(rules.caliper) * unit
-    return Space(points, block, width, unit)
+    own, unit = score if rules.by_propensity else None, rules.caliper_unit
+    limits = limits_of(ordered, rules.caliper, unit, own, score)
+    one = limits_of(ordered, 1.0, unit, own, score).reach
+    reach = Reach(float(limits.reach), np.asarray(limits.widths))
+    space = Space(points, limits.columns, exact_blocks(ordered, rules.exact), reach, one or 1.0)
+    counts = np.asarray(ordered.weight) > 0
+    return Units(rows, np.asarray(ordered.t), counts, space, filled)
 
 
 def exact_blocks(sample: Sample, exact: tuple[str, ...]) -> Int[np.ndarray, " n"]:
     """The block of every unit: units that agree in all exact columns; missing is a value."""
-    names = list(sample.schema.names)
-    lacking = [name for name in exact if name not in names]
-    if lacking:
-        raise ValueError(
-            f"exact names {', '.join(map(repr, lacking))}, which the sample has not: its "
-            f"covariates are {', '.join(names)}."
-        )
+    names = sample.schema.names
+    for name in exact:
+        if name not in names:
+            raise ValueError(f"exact names {name!r}, which is no covariate: {', '.join(names)}.")
     if not exact:
         return np.zeros(sample.n, np.int64)
     codes = np.asarray(sample.codes)[:, [names.index(name) for name in exact]]
@@ -87,21 +127,23 @@ def exact_blocks(sample: Sample, exact: tuple[str, ...]) -> Int[np.ndarray, " n"
     return groups_of(packed(np.where(known, codes, codes.max(where=known, initial=0) + 1)))[0]
 
 
-def filled_words(sample: Sample, metric: NamedMetric) -> str:
-    """What is to be said of missing values in distances, to be put behind a sentence; or nothing.
-
-    The propensity knows them as missing.
-    """
-    filled = 0 if metric == "propensity" else columns_of(sample).filled
+def filled_words(filled: int) -> str:
+    """What is to be said of missing values in distances, behind a sentence; or nothing."""
     if not filled:
         return ""
     return f"; {filled:,} missing values stand at the mean of the known, beside a 0/1 column"
 
 
-def _sd(score: Float[np.ndarray, " n"], sample: Sample) -> float:
-    """The weighted standard deviation of the units that count, over their number less 1."""
-    weight = np.where(np.asarray(sample.valid), np.asarray(sample.weight, np.float64), 0)
-    inside = weight > 0
-    share, score = weight[inside] / weight[inside].mean(), score[inside]
-    centred = score - np.average(score, weights=share)
-    return float(np.sqrt((share * centred**2).sum() / max(share.size - 1, 1)))
+def metric_words(rules: PairRules) -> str:
+    """The metric in words."""
+    if isinstance(rules.metric, str):
+        return "logits of the propensity" if rules.by_propensity else rules.metric
+    return "the metric"
+
+
+def _logits(sample: Sample, propensity: Propensity, key: Any) -> Float[np.ndarray, " n"]:
+    """log(e / (1 - e)) of every unit; a chance of 0 or 1 is one within rounding."""
+    chance = np.asarray(propensity_scores(sample, propensity, key=key), np.float64)
+    least = np.finfo(np.float64).eps
+    chance = np.clip(chance, least, 1 - least)
+    return np.log(chance) - np.log1p(-chance)
