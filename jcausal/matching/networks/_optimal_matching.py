@@ -14,10 +14,10 @@ from jcausal.matching.neighbors import Pairs
 from jcausal.matching.neighbors._limits import Caliper, CaliperUnit
 from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
 from jcausal.matching.networks._assignment import bytes_a_pair, least_total
-from jcausal.matching.networks._near_pairs import Ask, Room, near_pairs
+from jcausal.matching.networks._near_pairs import PairRoom, PairsAsked, near_pairs
 from jcausal.matching.networks._pair_rules import (
+    OrderedUnits,
     PairRules,
-    Units,
     as_names,
     check_rules,
     filled_words,
@@ -113,7 +113,7 @@ class OptimalMatching(DesignMatcher):
         return _as_pairs(task, units, chosen, query, self)
 
 
-class _Chosen(NamedTuple):
+class _ChosenPartners(NamedTuple):
     """What was chosen for each of m units that is queried, by place.
 
     - `partner` (m, r): nearest first, -1 where there is none.
@@ -124,22 +124,24 @@ class _Chosen(NamedTuple):
     near: Bool[np.ndarray, " m"]
 
 
-def _choose(units: Units, queries: Int[np.ndarray, " q"], method: OptimalMatching) -> _Chosen:
+def _choose(
+    units: OrderedUnits, queries: Int[np.ndarray, " q"], method: OptimalMatching
+) -> _ChosenPartners:
     """Partners of all queries, one party after the other: those of an arm that count alike."""
-    ratio, room = method.ratio, Room(method.max_bytes, bytes_a_pair(method.ratio))
+    ratio, room = method.ratio, PairRoom(method.max_bytes, bytes_a_pair(method.ratio))
     treated, counts, free = units.treated, units.counts, units.counts.copy()
-    chosen = _Chosen(np.full((treated.size, ratio), -1), np.zeros(treated.size, bool))
+    chosen = _ChosenPartners(np.full((treated.size, ratio), -1), np.zeros(treated.size, bool))
     for heavy, arm in ((True, True), (True, False), (False, True), (False, False)):
         mine = queries[(treated[queries] == arm) & (counts[queries] == heavy)]
         others = np.flatnonzero((treated != arm) & counts)
         open_ = others[free[others]]
-        pairs = near_pairs(units.space, Ask(mine, open_, ratio), room)
+        pairs = near_pairs(units.space, PairsAsked(mine, open_, ratio), room)
         place = least_total(pairs, ratio)
         chosen.partner[mine] = np.where(place < 0, -1, np.append(open_, -1)[place])
         chosen.near[mine] = np.diff(pairs.start) > 0
         lone = mine[~chosen.near[mine]]
         if open_.size < others.size and lone.size:
-            again = near_pairs(units.space, Ask(lone, others, 1), room)
+            again = near_pairs(units.space, PairsAsked(lone, others, 1), room)
             chosen.near[lone] = np.diff(again.start) > 0
         taken = chosen.partner[mine]
         free[taken[taken >= 0]] = False
@@ -148,8 +150,8 @@ def _choose(units: Units, queries: Int[np.ndarray, " q"], method: OptimalMatchin
 
 def _as_pairs(
     task: Task,
-    units: Units,
-    chosen: _Chosen,
+    units: OrderedUnits,
+    chosen: _ChosenPartners,
     query: Int[np.ndarray, " q"],
     method: OptimalMatching,
 ) -> Pairs:
@@ -176,7 +178,7 @@ def _as_pairs(
 
 
 def _told(
-    units: Units,
+    units: OrderedUnits,
     query: Int[np.ndarray, " q"],
     partner: Int[np.ndarray, "q r"],
     rules: PairRules,

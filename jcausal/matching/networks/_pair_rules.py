@@ -12,8 +12,8 @@ from jcausal.matching._order import groups_of, packed, value_order
 from jcausal.matching.neighbors._limits import Caliper, CaliperUnit, check_caliper, limits_of
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
-from jcausal.matching.networks._finders import Reach
-from jcausal.matching.networks._near_pairs import Space
+from jcausal.matching.networks._finders import PairReach
+from jcausal.matching.networks._near_pairs import PairSpace
 from jcausal.surfaces import Propensity, propensity_scores
 from jcausal_kernels import MISSING
 
@@ -35,7 +35,7 @@ class PairRules(NamedTuple):
         return isinstance(self.metric, str) and self.metric == "propensity"
 
 
-class Units(NamedTuple):
+class OrderedUnits(NamedTuple):
     """The m valid units of a sample in an order that the order of its rows does not change.
 
     - `rows` (m,): their rows: controls first, by covariates column by column, then by id.
@@ -47,7 +47,7 @@ class Units(NamedTuple):
     rows: Int[np.ndarray, " m"]
     treated: Bool[np.ndarray, " m"]
     counts: Bool[np.ndarray, " m"]
-    space: Space
+    space: PairSpace
     filled: int
 
     def places(self, rows: Int[np.ndarray, " q"]) -> Int[np.ndarray, " q"]:
@@ -79,7 +79,7 @@ def check_rules(rules: PairRules, max_bytes: int) -> None:
         raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
 
 
-def units_of(sample: Sample, rules: PairRules, key: Any) -> Units:
+def units_of(sample: Sample, rules: PairRules, key: Any) -> OrderedUnits:
     """The units with points, blocks and calipers.
 
     All is computed on the rows in that order, so that no sum depends, in its last bit, on the order
@@ -108,10 +108,10 @@ def units_of(sample: Sample, rules: PairRules, key: Any) -> Units:
     own, unit = score if rules.by_propensity else None, rules.caliper_unit
     limits = limits_of(ordered, rules.caliper, unit, own, score)
     one = limits_of(ordered, 1.0, unit, own, score).reach
-    reach = Reach(float(limits.reach), np.asarray(limits.widths))
-    space = Space(points, limits.columns, exact_blocks(ordered, rules.exact), reach, one or 1.0)
+    reach = PairReach(float(limits.reach), np.asarray(limits.widths))
+    space = PairSpace(points, limits.columns, exact_blocks(ordered, rules.exact), reach, one or 1.0)
     counts = np.asarray(ordered.weight) > 0
-    return Units(rows, np.asarray(ordered.t), counts, space, filled)
+    return OrderedUnits(rows, np.asarray(ordered.t), counts, space, filled)
 
 
 def exact_blocks(sample: Sample, exact: tuple[str, ...]) -> Int[np.ndarray, " n"]:
