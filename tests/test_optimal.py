@@ -18,6 +18,7 @@ from jcausal.matching.networks._finders import (
     PairReach,
     SideOfPairs,
 )
+from jcausal.matching.networks._line_matching import least_total_on_line
 from jcausal.matching.networks._near_pairs import (
     NearPairs,
     PairRoom,
@@ -112,10 +113,37 @@ def test_brute_force_on_few(q, k, ratio):
         pairs = near_pairs(plain_space(points, width), ask, PairRoom(10**6, 1))
         place = least_total(pairs, ratio)
         distance = np.abs(points[:q] - points[q:, 0])
-        held = place >= 0
-        total = distance[np.arange(q)[:, None], place][held].sum()
-        found = (-int(held.sum()), -int(held.any(1).sum()), total)
-        close(found, brute(distance, width + 1e-12, ratio), atol=1e-9)
+        found = totals(place, distance)
+        wanted = brute(distance, width + 1e-12, ratio)
+        close(found, wanted, atol=1e-9)
+        line = OnLine(points[:q, 0], points[q:, 0], width + 1e-12)
+        close(totals(least_total_on_line(line, ratio, k), distance), wanted, atol=1e-9)
+
+
+def totals(place, distance):
+    """Pairs and matched queries, negative, and the total distance."""
+    held = place >= 0
+    total = distance[np.arange(len(place))[:, None], place][held].sum()
+    return -int(held.sum()), -int(held.any(1).sum()), total
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_on_a_line_the_table_and_the_assignment_agree(ratio, rounded):
+    rng = np.random.default_rng(ratio)
+    for m, k, width in ((60, 200, 0.3), (60, 70, 1.0), (80, 50, np.inf), (40, 300, np.inf)):
+        one, other = rng.normal(size=m) + 1, rng.normal(size=k)
+        if rounded:
+            one, other = one.round(1), other.round(1)
+        distance = np.abs(one[:, None] - other)
+        points = np.concatenate([one, other])[:, None]
+        ask = PairsAsked(np.arange(m), m + np.arange(k), ratio)
+        pairs = near_pairs(plain_space(points, width), ask, PairRoom(10**8, 1))
+        place = least_total_on_line(OnLine(one, other, width + 1e-12), ratio, min(k, m * ratio))
+        used = place[place >= 0]
+        assert np.unique(used).size == used.size
+        found, wanted = totals(place, distance), totals(least_total(pairs, ratio), distance)
+        close(found, wanted, rtol=1e-8)
 
 
 def test_partners_stand_nearest_first():
@@ -276,14 +304,17 @@ def test_chosen_queries_of_both_arms_and_repeats():
 def test_too_many_pairs_are_refused_before_they_are_laid_out_with_the_caliper_that_fits():
     rng = np.random.default_rng(0)
     sample = jc.Sample(rng.normal(size=(4000, 2)), np.arange(4000) < 800)
-    for metric in ("propensity", "mahalanobis"):
-        method = jc.OptimalMatching(metric=metric, max_bytes=2_000_000)
-        with pytest.raises(jc.MatchError, match="640,000 pairs would be laid out, 56,320,000") as e:
+    for metric, most, told in (
+        ("propensity", 500_000, "640,000 pairs would be laid out, 5,120,000 bytes"),
+        ("mahalanobis", 2_000_000, "640,000 pairs would be laid out, 66,560,000 bytes"),
+    ):
+        method = jc.OptimalMatching(metric=metric, max_bytes=most)
+        with pytest.raises(jc.MatchError, match=told) as e:
             jc.match(sample, method)
         caliper = float(str(e.value).split("caliper=")[1].split(" ")[0])
-        fits = jc.OptimalMatching(metric=metric, max_bytes=2_000_000, caliper=caliper)
+        fits = jc.OptimalMatching(metric=metric, max_bytes=most, caliper=caliper)
         assert jc.match(sample, fits).matched.any()
-        wider = jc.OptimalMatching(metric=metric, max_bytes=2_000_000, caliper=1.3 * caliper)
+        wider = jc.OptimalMatching(metric=metric, max_bytes=most, caliper=1.3 * caliper)
         with pytest.raises(jc.MatchError, match="caliper="):
             jc.match(sample, wider)
     columns = jc.OptimalMatching(
@@ -293,7 +324,7 @@ def test_too_many_pairs_are_refused_before_they_are_laid_out_with_the_caliper_th
         jc.match(sample, columns)
     alike = jc.Sample(np.repeat([[0.0], [1.0]], 500, axis=0), np.arange(1000) % 2 == 0)
     with pytest.raises(jc.MatchError, match="even units that are alike are 125,000 pairs"):
-        jc.match(alike, jc.OptimalMatching(metric="mahalanobis", max_bytes=10**6, caliper=0.1))
+        jc.match(alike, jc.OptimalMatching(metric="mahalanobis", max_bytes=10**5, caliper=0.1))
 
 
 def test_bad_options_and_inputs_are_one_sentence(unchecked):

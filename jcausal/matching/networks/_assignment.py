@@ -1,22 +1,58 @@
 """As many pairs as can be, of the least total distance: an assignment on sparse pairs."""
 
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from jcausal.matching.networks._near_pairs import NearPairs
+from jcausal.matching.networks._finders import OnLine
+from jcausal.matching.networks._line_matching import least_total_on_line
+from jcausal.matching.networks._near_pairs import (
+    NearPairs,
+    PairRoom,
+    PairsAsked,
+    PairSpace,
+    blocks_within,
+    near_pairs,
+)
 
-FOUND_BYTES, SOLVED_BYTES = (
-    64,
-    24,
-)  # what a pair takes while it is found; each copy of it in solving
+FOUND_BYTES, COPY_BYTES = 72, 32  # what a pair takes as it is found; each copy of it in solving
+LINE_BYTES = 8  # what each copy takes on a line
 EXACT = 2.0**52  # float64 adds whole numbers up to here without rounding
 
 
-def bytes_a_pair(ratio: int) -> int:
-    """The most that a pair takes at any time."""
-    return FOUND_BYTES + SOLVED_BYTES * ratio
+class Partners(NamedTuple):
+    """Whom each of m queries is given, and whether any partner was near enough to it.
+
+    - `place` (m, r): places among the partners, nearest first, -1 where there is none.
+    - `near` (m,).
+    """
+
+    place: Int[np.ndarray, "m r"]
+    near: Bool[np.ndarray, " m"]
+
+
+def best_partners(space: PairSpace, ask: PairsAsked, ratio: int, max_bytes: int) -> Partners:
+    """Up to `ratio` partners of each query, none taken twice: most pairs, then least total.
+
+    On a line without calipers by column the pairs need not be laid out.
+
+    **Raises:** `MatchError` when pairs take more than `max_bytes`.
+    """
+    ask = ask._replace(ratio=ratio)
+    if space.points.shape[1] > 1 or space.reach.gaps.size:
+        room = PairRoom(max_bytes, FOUND_BYTES + COPY_BYTES * ratio)
+        pairs = near_pairs(space, ask, room)
+        return Partners(least_total(pairs, ratio), np.diff(pairs.start) > 0)
+    place, near = np.full((ask.queries.size, ratio), -1), np.zeros(ask.queries.size, bool)
+    for block in blocks_within(space, ask, PairRoom(max_bytes, LINE_BYTES * ratio)):
+        assert isinstance(block.finder, OnLine)
+        found = least_total_on_line(block.finder, ratio, block.most)
+        place[block.queries] = np.where(found < 0, -1, block.partners[found])
+        near[block.queries] = block.finder.counts() > 0
+    return Partners(place, near)
 
 
 def least_total(pairs: NearPairs, ratio: int) -> Int[np.ndarray, "m r"]:

@@ -9,7 +9,8 @@ from scipy.spatial import KDTree
 
 FEW = 10  # dimensions up to which a tree passes over most pairs
 BLOCK = 2**21  # distances that are looked at together
-ROUNDING = 1e-9  # of the squared norms: how far a screened distance may be off
+ROUNDING = 1e-13  # of the squared norms: how far a square by products may be off
+UNSURE = 1e-5  # of the squared norms: smaller squares are worked out by differences
 ROUNDED = 1 + 1e-9  # a difference that equals a caliper is allowed, however it was rounded
 
 
@@ -26,7 +27,7 @@ class FoundPairs(NamedTuple):
 
 
 class SideOfPairs(NamedTuple):
-    """OrderedUnits of one side: `points` (m, d), and the `columns` (m, g) that have calipers."""
+    """Units of one side: `points` (m, d), and the `columns` (m, g) that have calipers."""
 
     points: Float[np.ndarray, "m d"]
     columns: Float[np.ndarray, "m g"]
@@ -78,10 +79,14 @@ class OnLine(NamedTuple):
         """See `PairFinder`."""
         order = np.argsort(self.partners, kind="stable")
         partners = self.partners[order]
+        query, place = _laid_out(*self.windows(partners, most))
+        return FoundPairs(query, order[place], np.abs(self.queries[query] - partners[place]))
+
+    def windows(self, partners: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where each query's `most` nearest of the sorted partners begin, and where they end."""
         first, last = self._window(partners)
         first = self._nearest(partners, first, last, most)
-        query, place = _laid_out(first, np.minimum(last, first + most))
-        return FoundPairs(query, order[place], np.abs(self.queries[query] - partners[place]))
+        return first, np.minimum(last, first + most)
 
     def _window(self, partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first partner within the width, and the first beyond it."""
@@ -149,20 +154,27 @@ class InBlocks(NamedTuple):
         return _joined([_NONE, *self._near(most)])
 
     def _near(self, most: int) -> Iterator[FoundPairs]:
-        """Distances by products screen the pairs; those kept are worked out by differences."""
+        """Distances by products; by differences where those are too rounded to tell."""
         norms = (self.partners**2).sum(1)
         step = max(1, BLOCK // max(len(self.partners), 1))
         for first in range(0, len(self.queries), step):
             here = self.queries[first : first + step]
-            own = (here**2).sum(1)[:, None]
-            square = own + norms - 2 * (here @ self.partners.T)
-            near = square <= self.width**2 + ROUNDING * (own + norms)
+            size = (here**2).sum(1)[:, None] + norms
+            square = np.maximum(size - 2 * (here @ self.partners.T), 0)
+            near = square <= self.width**2 + ROUNDING * size
             if most < len(self.partners):
-                edge = np.partition(square, most - 1, axis=1)[:, most - 1 : most]
-                near &= square <= edge + ROUNDING * (own + norms)
+                among = np.argpartition(square, most - 1, axis=1)[:, :most]
+                nearest = np.zeros_like(near)
+                np.put_along_axis(nearest, among, True, axis=1)
+                near &= nearest
             query, partner = np.nonzero(near)
-            distance = _distances(here, self.partners, query, partner)
-            kept = (distance <= self.width) & _among_nearest(query, distance, most)
+            square, size = square[near], size[near]
+            distance = np.sqrt(square)
+            rounded = square < UNSURE * size
+            rounded |= np.abs(square - self.width**2) <= ROUNDING * size
+            redo = query[rounded], partner[rounded]
+            distance[rounded] = _distances(here, self.partners, *redo)
+            kept = distance <= self.width
             yield FoundPairs(query[kept] + first, partner[kept], distance[kept])
 
 

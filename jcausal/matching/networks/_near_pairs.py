@@ -56,7 +56,7 @@ class NearPairs(NamedTuple):
 
 
 class PairsAsked(NamedTuple):
-    """OrderedUnits whose pairs are asked for: `queries` (q,) and `partners` (k,), places in a space.
+    """Units whose pairs are asked for: `queries` (q,) and `partners` (k,), places in a space.
 
     With `ratio` only the pairs that a matching without replacement can need: where all queries of
     a block take `ratio` partners each, one of as many nearest is always free. None keeps all.
@@ -64,10 +64,10 @@ class PairsAsked(NamedTuple):
 
     queries: Int[np.ndarray, " q"]
     partners: Int[np.ndarray, " k"]
-    ratio: int | None
+    ratio: int | None = None
 
 
-class _BlockOfPairs(NamedTuple):
+class BlockOfPairs(NamedTuple):
     """Queries and partners of one block: their places, who finds, how many each may need."""
 
     queries: Int[np.ndarray, " a"]
@@ -81,11 +81,7 @@ def near_pairs(space: PairSpace, ask: PairsAsked, room: PairRoom) -> NearPairs:
 
     **Raises:** `MatchError` when they are more than there is room for, before they are laid out.
     """
-    blocks = list(_blocks(space, ask))
-    count = _count(blocks)
-    if count * room.pair_bytes > room.max_bytes:
-        raise MatchError(_too_many(space, ask, count, room))
-    found = [(b, b.finder.pairs(b.most)) for b in blocks]
+    found = [(b, b.finder.pairs(b.most)) for b in blocks_within(space, ask, room)]
     none = np.zeros(0, np.int64)
     query = np.concatenate([none, *(b.queries[f.query] for b, f in found)])
     partner = np.concatenate([none, *(b.partners[f.partner] for b, f in found)])
@@ -95,7 +91,19 @@ def near_pairs(space: PairSpace, ask: PairsAsked, room: PairRoom) -> NearPairs:
     return NearPairs(start, partner[order].astype(np.int32), distance[order], ask.partners.size)
 
 
-def _blocks(space: PairSpace, ask: PairsAsked) -> Iterator[_BlockOfPairs]:
+def blocks_within(space: PairSpace, ask: PairsAsked, room: PairRoom) -> list[BlockOfPairs]:
+    """The blocks that hold queries and partners.
+
+    **Raises:** `MatchError` when their pairs are more than there is room for.
+    """
+    blocks = list(_blocks(space, ask))
+    count = _count(blocks)
+    if count * room.pair_bytes > room.max_bytes:
+        raise MatchError(_too_many(space, ask, count, room))
+    return blocks
+
+
+def _blocks(space: PairSpace, ask: PairsAsked) -> Iterator[BlockOfPairs]:
     """The blocks that hold both, with places among the queries and among the partners."""
     own_places, other_places = (
         dict(_runs(space.block[rows])) for rows in (ask.queries, ask.partners)
@@ -104,7 +112,7 @@ def _blocks(space: PairSpace, ask: PairsAsked) -> Iterator[_BlockOfPairs]:
         own, other = own_places[name], other_places[name]
         sides = (_side(space, ask.queries[own]), _side(space, ask.partners[other]))
         most = other.size if ask.ratio is None else min(other.size, own.size * ask.ratio)
-        yield _BlockOfPairs(own, other, finder(*sides, space.reach), most)
+        yield BlockOfPairs(own, other, finder(*sides, space.reach), most)
 
 
 def _runs(names: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -120,7 +128,7 @@ def _side(space: PairSpace, rows: np.ndarray) -> SideOfPairs:
     return SideOfPairs(space.points[rows], space.columns[rows])
 
 
-def _count(blocks: list[_BlockOfPairs]) -> int:
+def _count(blocks: list[BlockOfPairs]) -> int:
     return sum(int(np.minimum(b.finder.counts(), b.most).sum()) for b in blocks)
 
 

@@ -13,8 +13,8 @@ from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors import Pairs
 from jcausal.matching.neighbors._limits import Caliper, CaliperUnit
 from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
-from jcausal.matching.networks._assignment import bytes_a_pair, least_total
-from jcausal.matching.networks._near_pairs import PairRoom, PairsAsked, near_pairs
+from jcausal.matching.networks._assignment import best_partners
+from jcausal.matching.networks._near_pairs import PairsAsked
 from jcausal.matching.networks._pair_rules import (
     OrderedUnits,
     PairRules,
@@ -128,21 +128,20 @@ def _choose(
     units: OrderedUnits, queries: Int[np.ndarray, " q"], method: OptimalMatching
 ) -> _ChosenPartners:
     """Partners of all queries, one party after the other: those of an arm that count alike."""
-    ratio, room = method.ratio, PairRoom(method.max_bytes, bytes_a_pair(method.ratio))
+    ratio = method.ratio
     treated, counts, free = units.treated, units.counts, units.counts.copy()
     chosen = _ChosenPartners(np.full((treated.size, ratio), -1), np.zeros(treated.size, bool))
     for heavy, arm in ((True, True), (True, False), (False, True), (False, False)):
         mine = queries[(treated[queries] == arm) & (counts[queries] == heavy)]
         others = np.flatnonzero((treated != arm) & counts)
         open_ = others[free[others]]
-        pairs = near_pairs(units.space, PairsAsked(mine, open_, ratio), room)
-        place = least_total(pairs, ratio)
-        chosen.partner[mine] = np.where(place < 0, -1, np.append(open_, -1)[place])
-        chosen.near[mine] = np.diff(pairs.start) > 0
-        lone = mine[~chosen.near[mine]]
+        found = best_partners(units.space, PairsAsked(mine, open_), ratio, method.max_bytes)
+        chosen.partner[mine] = np.where(found.place < 0, -1, np.append(open_, -1)[found.place])
+        chosen.near[mine] = found.near
+        lone = mine[~found.near]
         if open_.size < others.size and lone.size:
-            again = near_pairs(units.space, PairsAsked(lone, others, 1), room)
-            chosen.near[lone] = np.diff(again.start) > 0
+            again = PairsAsked(lone, others)
+            chosen.near[lone] = best_partners(units.space, again, 1, method.max_bytes).near
         taken = chosen.partner[mine]
         free[taken[taken >= 0]] = False
     return chosen
