@@ -56,4 +56,5 @@ METHODS = [
         False,
         "test_optimal",
     ),
+    Row("full-matching", lambda f: jc.FullMatching(), ALL, False, False, False, False, "test_full"),
 ]

@@ -34,9 +34,12 @@ class SideOfPairs(NamedTuple):
 
 
 class PairReach(NamedTuple):
-    """The largest distance of partners, inf for any, and their largest gaps (g,) by column."""
+    """The largest distance of partners, inf for any, and their largest gaps (g,) by column.
 
-    distance: float
+    The distance is one for all, or one for each query (m,).
+    """
+
+    distance: float | Float[np.ndarray, " m"]
     gaps: Float[np.ndarray, " g"]
 
 
@@ -68,7 +71,7 @@ class OnLine(NamedTuple):
 
     queries: Float[np.ndarray, " m"]
     partners: Float[np.ndarray, " k"]
-    width: float
+    width: float | Float[np.ndarray, " m"]
 
     def counts(self) -> Int[np.ndarray, " m"]:
         """See `PairFinder`."""
@@ -112,11 +115,11 @@ class InTree(NamedTuple):
 
     queries: Float[np.ndarray, "m d"]
     partners: Float[np.ndarray, "k d"]
-    width: float
+    width: float | Float[np.ndarray, " m"]
 
     def counts(self) -> Int[np.ndarray, " m"]:
         """See `PairFinder`."""
-        if np.isinf(self.width):
+        if np.isinf(self.width).all():
             return np.full(len(self.queries), len(self.partners))
         tree = KDTree(self.partners)
         found = tree.query_ball_point(self.queries, self.width, return_length=True)
@@ -125,43 +128,56 @@ class InTree(NamedTuple):
     def pairs(self, most: int) -> FoundPairs:
         """See `PairFinder`."""
         tree, parts = KDTree(self.partners), [_NONE]
-        most = min(most, int(self.counts().max(initial=0)))
-        bound = np.nextafter(self.width, np.inf)
-        for first in range(0, len(self.queries) if most else 0, max(1, BLOCK // max(most, 1))):
-            here = self.queries[first : first + max(1, BLOCK // most)]
-            distance, partner = tree.query(here, most, distance_upper_bound=bound)
-            distance, partner = np.reshape(distance, (-1, most)), np.reshape(partner, (-1, most))
-            query, place = np.nonzero(np.isfinite(distance))
-            parts.append(FoundPairs(query + first, partner[query, place], distance[query, place]))
-        return _joined(parts)
+        counts = np.minimum(self.counts(), most)
+        width = np.broadcast_to(self.width, counts.shape)
+        order = np.argsort(-counts, kind="stable")
+        order = order[counts[order] > 0]
+        while order.size:
+            each = int(counts[order[0]])
+            here, order = order[: max(1, BLOCK // each)], order[max(1, BLOCK // each) :]
+            bound = float(np.nextafter(width[here].max(), np.inf))
+            distance, partner = tree.query(self.queries[here], each, distance_upper_bound=bound)
+            distance, partner = np.reshape(distance, (-1, each)), np.reshape(partner, (-1, each))
+            near = np.isfinite(distance) & (distance <= width[here][:, None])
+            query, place = np.nonzero(near)
+            parts.append(FoundPairs(here[query], partner[query, place], distance[query, place]))
+        found = _joined(parts)
+        turn = np.argsort(found.query, kind="stable")
+        return FoundPairs(*(each[turn] for each in found))
 
 
 class InBlocks(NamedTuple):
-    """Points in many dimensions: all distances, so many queries at a time."""
+    """Points in many dimensions: all distances, so many queries at a time.
+
+    A pair is near within the query's width and what the partner adds to it (0 or (k,)).
+    """
 
     queries: Float[np.ndarray, "m d"]
     partners: Float[np.ndarray, "k d"]
-    width: float
+    width: float | Float[np.ndarray, " m"]
+    more: float | Float[np.ndarray, " k"] = 0.0
 
     def counts(self) -> Int[np.ndarray, " m"]:
         """See `PairFinder`."""
-        if np.isinf(self.width):
+        if np.isinf(self.width).all():
             return np.full(len(self.queries), len(self.partners))
-        return _counted(self._near(len(self.partners)), len(self.queries))
+        return _counted(self.parts(len(self.partners)), len(self.queries))
 
     def pairs(self, most: int) -> FoundPairs:
         """See `PairFinder`."""
-        return _joined([_NONE, *self._near(most)])
+        return _joined([_NONE, *self.parts(most)])
 
-    def _near(self, most: int) -> Iterator[FoundPairs]:
+    def parts(self, most: int) -> Iterator[FoundPairs]:
         """Distances by products; by differences where those are too rounded to tell."""
         norms = (self.partners**2).sum(1)
+        widths = np.broadcast_to(self.width, len(self.queries))
         step = max(1, BLOCK // max(len(self.partners), 1))
         for first in range(0, len(self.queries), step):
             here = self.queries[first : first + step]
             size = (here**2).sum(1)[:, None] + norms
             square = np.maximum(size - 2 * (here @ self.partners.T), 0)
-            near = square <= self.width**2 + ROUNDING * size
+            width = widths[first : first + step, None] + self.more
+            near = square <= width**2 + ROUNDING * size
             if most < len(self.partners):
                 among = np.argpartition(square, most - 1, axis=1)[:, :most]
                 nearest = np.zeros_like(near)
@@ -169,12 +185,13 @@ class InBlocks(NamedTuple):
                 near &= nearest
             query, partner = np.nonzero(near)
             square, size = square[near], size[near]
+            width = np.broadcast_to(width, near.shape)[near]
             distance = np.sqrt(square)
             rounded = square < UNSURE * size
-            rounded |= np.abs(square - self.width**2) <= ROUNDING * size
+            rounded |= np.abs(square - width**2) <= ROUNDING * size
             redo = query[rounded], partner[rounded]
             distance[rounded] = _distances(here, self.partners, *redo)
-            kept = distance <= self.width
+            kept = distance <= width
             yield FoundPairs(query[kept] + first, partner[kept], distance[kept])
 
 
@@ -188,7 +205,7 @@ class InWindows(NamedTuple):
     def counts(self) -> Int[np.ndarray, " m"]:
         """See `PairFinder`."""
         _, _, first, last = self._narrowest()
-        if self.reach.gaps.size == 1 and np.isinf(self.reach.distance):
+        if self.reach.gaps.size == 1 and np.isinf(self.reach.distance).all():
             return last - first
         return _counted(self._near(len(self.partners.points)), len(self.queries.points))
 
@@ -221,9 +238,9 @@ class InWindows(NamedTuple):
             kept = self._within(query, partner, j)
             query, partner = query[kept], partner[kept]
             distance = _distances(self.queries.points, self.partners.points, query, partner)
-            kept = (distance <= self.reach.distance * ROUNDED) & (
-                _among_nearest(query, distance, most)
-            )
+            width = np.broadcast_to(self.reach.distance, first.size)[query] * ROUNDED
+            kept = distance <= width
+            kept[kept] = _among_nearest(query[kept], distance[kept], most)
             yield FoundPairs(query[kept], partner[kept], distance[kept])
             start = stop
 

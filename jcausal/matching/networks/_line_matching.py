@@ -49,7 +49,7 @@ class _Table:
     def __init__(self, line: OnLine, ratio: int) -> None:
         self.line, self.ratio = line, ratio
         ends = np.abs(line.queries[:, None] - line.partners[[0, -1]])
-        across = max(min(float(ends.max()), line.width), 1e-300)
+        across = max(min(float(ends.max()), float(np.max(line.width))), 1e-300)
         pairs = line.queries.size * ratio
         self.scale = np.floor(min(LARGEST / (8.0 * pairs**2), 2.0**40)) / across
         self.gain = int(np.ceil(across * self.scale) + 1) * pairs

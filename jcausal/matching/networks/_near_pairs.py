@@ -105,14 +105,21 @@ def blocks_within(space: PairSpace, ask: PairsAsked, room: PairRoom) -> list[Blo
 
 def _blocks(space: PairSpace, ask: PairsAsked) -> Iterator[BlockOfPairs]:
     """The blocks that hold both, with places among the queries and among the partners."""
+    for own, other, sides in sides_of_blocks(space, ask):
+        most = other.size if ask.ratio is None else min(other.size, own.size * ask.ratio)
+        yield BlockOfPairs(own, other, finder(*sides, space.reach), most)
+
+
+def sides_of_blocks(
+    space: PairSpace, ask: PairsAsked
+) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[SideOfPairs, SideOfPairs]]]:
+    """Each block that holds both: who of the queries, who of the partners, and their points."""
     own_places, other_places = (
         dict(_runs(space.block[rows])) for rows in (ask.queries, ask.partners)
     )
     for name in sorted(own_places.keys() & other_places.keys()):
         own, other = own_places[name], other_places[name]
-        sides = (_side(space, ask.queries[own]), _side(space, ask.partners[other]))
-        most = other.size if ask.ratio is None else min(other.size, own.size * ask.ratio)
-        yield BlockOfPairs(own, other, finder(*sides, space.reach), most)
+        yield own, other, (_side(space, ask.queries[own]), _side(space, ask.partners[other]))
 
 
 def _runs(names: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -168,7 +175,7 @@ def _within(space: PairSpace, caliper: float) -> PairSpace:
 def _widest(space: PairSpace) -> float:
     """A distance that no pair exceeds."""
     across = float(np.sqrt((np.ptp(space.points, axis=0) ** 2).sum()))
-    return min(space.reach.distance, across)
+    return min(float(space.reach.distance), across)
 
 
 def _rounded_down(value: float) -> float:
