@@ -61,8 +61,9 @@ class FullMatching(DesignMatcher):
 
     - `min_controls`: controls for each treated unit of a stratum, at least: 0 (no limit), a whole
       number, or 1 / k: up to k treated for a control. `max_controls`: at most; None (no limit), a
-      whole number, or 1 / k. Where there are not `min_controls` >= 2 for all, those treated units
-      are left out, one round after the other, that have fewer when the others have what they need.
+      whole number, or 1 / k. Where a stratum needs two or more of an arm and not all can have
+      them, who is left out is found by the table of the propensity as well; for other metrics those
+      are left out, one round after the other, that have fewest when all are served alike.
     - `metric`, `caliper`, `caliper_unit`, `exact`, `propensity`: as in `jc.OptimalMatching`.
     - `max_bytes`: what the edges that are looked at together may take.
 

@@ -83,7 +83,7 @@ class _StarTable:
         self.degrees = degrees
         self.best = np.arange(controls.size + 1) * self.lack_control
         most = degrees.controls[1]
-        self.sizes = 1 if np.isinf(most) else int(min(most, treated.size))
+        self.sizes = int(degrees.controls[0] if np.isinf(most) else most)
         self.ends = np.full((self.sizes, controls.size + 1), NEVER)
         self.grown = np.zeros(controls.size + 1, np.int32)
         self.reached = controls.size
@@ -101,7 +101,12 @@ class _StarTable:
         before = self.best[here]
         best, how = before + self.lack_treated, np.full(before.size, NONE)
         if last > first:
-            for found, size in (self._of_treated(before, cost), self._of_controls(here, cost)):
+            stars = []
+            if self.degrees.controls[0] == 1:
+                stars.append(self._of_treated(before, cost))
+            if self.degrees.treated[0] == 1:
+                stars.append(self._of_controls(here, cost))
+            for found, size in stars:
                 better = found < best[1:]
                 best[1:] = np.where(better, found, best[1:])
                 how[1:] = np.where(better, size, how[1:])
@@ -130,20 +135,22 @@ class _StarTable:
     def _of_controls(self, here: slice, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The last control with its last treated: least cost and how many (negative)."""
         least, most = self.degrees.controls
-        ends, inside = self.ends[:, here.start + 1 : here.stop], cost.size
+        ends = self.ends[:, here.start + 1 : here.stop]
         alone = self.best[here][:-1] + cost
-        if np.isinf(most) and least == 1:
-            grown = self.grown[here.start + 1 : here.stop]
-            further = ends[0] + cost
-            longer = further < alone
-            ends[0], grown[:] = np.where(longer, further, alone), np.where(longer, grown + 1, 1)
-            self._close(here)
-            return ends[0].copy(), -grown.astype(np.int64)
-        ends[1:] = np.where(ends[:-1] < NEVER, ends[:-1] + cost, NEVER)
+        entry = alone if least == 1 else _added(ends[least - 2], cost)
+        further = _added(ends[-1], cost)
+        ends[1:] = _added(ends[:-1], cost)
         ends[0] = alone
+        if np.isinf(most):
+            grown = self.grown[here.start + 1 : here.stop]
+            longer = further < entry
+            grown[:] = np.where(longer, grown + 1, least)
+            ends[-1] = np.where(longer, further, entry)
         self._close(here)
+        if np.isinf(most):
+            return ends[-1].copy(), -grown.astype(np.int64)
         size = np.argmin(ends[least - 1 :], axis=0) + least
-        return ends[size - 1, np.arange(inside)], -size
+        return ends[size - 1, np.arange(cost.size)], -size
 
     def _close(self, here: slice) -> None:
         """Controls out of reach of this treated unit can be the middle of no star that goes on."""
@@ -174,6 +181,11 @@ class _StarTable:
                 control += [j - 1] * -size
                 i, j = i + size, j - 1
         return np.array(treated, np.int64), np.array(control, np.int64)
+
+
+def _added(costs: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Sums that stay at `NEVER` where they are there."""
+    return np.where(costs < NEVER, costs + more, NEVER)
 
 
 def _sliding_least(values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
