@@ -32,6 +32,7 @@ from jcausal.matching import BOSS as BOSS
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
 from jcausal.matching import GeneticMatching as GeneticMatching
+from jcausal.matching import FullMatching as FullMatching
 from jcausal.matching import M5Match as M5Match
 from jcausal.matching import M5Model as M5Model
 from jcausal.matching import M5Tree as M5Tree
@@ -39,6 +40,7 @@ from jcausal.matching import MALTS as MALTS
 from jcausal.matching import MatchError as MatchError
 from jcausal.matching import NearestNeighbors as NearestNeighbors
 from jcausal.matching import PrognosticNeighbors as PrognosticNeighbors
+from jcausal.matching import OptimalMatching as OptimalMatching
 from jcausal.matching import RESULTS as RESULTS
 from jcausal.matching import Subclassification as Subclassification
 from jcausal.matching import Stretch as Stretch

@@ -142,4 +142,15 @@ METHODS = [
         False,
         "test_malts",
     ),
+    Row(
+        "optimal-matching",
+        lambda f: jc.OptimalMatching(),
+        ("att", "atc"),
+        False,
+        False,
+        False,
+        False,
+        "test_optimal",
+    ),
+    Row("full-matching", lambda f: jc.FullMatching(), ALL, False, False, False, False, "test_full"),
 ]

@@ -42,6 +42,8 @@ from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbor
 from jcausal.matching.strata import CEM as CEM
 from jcausal.matching.strata import DAME as DAME
 from jcausal.matching.strata import FLAME as FLAME
+from jcausal.matching.networks import FullMatching as FullMatching
+from jcausal.matching.networks import OptimalMatching as OptimalMatching
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.strata import Subclassification as Subclassification
 from jcausal.matching.trees import Leaves as Leaves

@@ -46,7 +46,9 @@ class Solution(NamedTuple):
 
     `objective` and `values` belong to the best solution found (NaN and None without one), `bound`
     is what no solution can fall below, `nodes` and `seconds` what it took. "stopped" programs were
-    at work upon Ctrl-C.
+    at work upon Ctrl-C. `prices` (r,) of an optimal program without whole numbers: by how much the
+    objective rises with each row's bound; a column that is not in the program would lower it only
+    if its cost is below the prices of its entries.
     """
 
     ended: Ended
@@ -55,6 +57,7 @@ class Solution(NamedTuple):
     values: Float[np.ndarray, " c"] | None
     nodes: int
     seconds: float
+    prices: Float[np.ndarray, " r"] | None = None
 
 
 class SolverError(RuntimeError):
