@@ -56,6 +56,12 @@ from jcausal.effects import TMLE as TMLE
 from jcausal.effects import IPTW as IPTW
 from jcausal.effects import EntropyBalance as EntropyBalance
 from jcausal.effects import CBPS as CBPS
+from jcausal.effects import DML as DML
+from jcausal.effects import SLearner as SLearner
+from jcausal.effects import TLearner as TLearner
+from jcausal.effects import XLearner as XLearner
+from jcausal.effects import RLearner as RLearner
+from jcausal.effects import DRLearner as DRLearner
 from jcausal.effects import estimate as estimate
 
 # inference: intervals

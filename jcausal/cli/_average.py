@@ -1,8 +1,5 @@
 """From an average without groups to what is printed and written."""
 
-import numpy as np
-import pandas as pd
-
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
 from jcausal.data import as_pandas
@@ -21,19 +18,6 @@ def average_report(found: jc.effects.Average, level: float) -> str:
 def average_tables(
     found: jc.effects.Average, level: float, text: str, *, parquet: bool
 ) -> dict[str, Writer]:
-    """The summary, the average, and what is predicted for every unit that counts."""
-    fold = np.asarray(found.fold)
-    predicted = np.asarray(found.predicted)
-    units = pd.DataFrame(
-        dict(
-            id=found.sample.id,
-            fold=fold,
-            treated=np.asarray(found.sample.t).astype(int),
-            propensity=np.asarray(found.propensity),
-            y0=predicted[:, 0],
-            y1=predicted[:, 1],
-            influence=np.asarray(found.influence),
-        )
-    )
-    made = dict(average=as_pandas(found.to_frame(level)), units=units.loc[fold >= 0])
+    """The summary, the average, and what is known of every unit that counts."""
+    made = dict(average=as_pandas(found.to_frame(level)), units=as_pandas(found.units_frame()))
     return table_writers(made, text, parquet)

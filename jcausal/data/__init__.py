@@ -1,5 +1,6 @@
 """Samples, frames in, honest splits."""
 
+from jcausal.data._binary_beside import with_binary as with_binary
 from jcausal.data._check import check_digits as check_digits
 from jcausal.data._check import check_finite as check_finite
 from jcausal.data._check import check_scale as check_scale
@@ -42,6 +43,7 @@ from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
 from jcausal.data._moments import weighted_moments as weighted_moments
+from jcausal.data._new_points import new_points as new_points
 from jcausal.data._numbers import as_array as as_array
 from jcausal.data._numbers import as_numbers as as_numbers
 from jcausal.data._options import May as May

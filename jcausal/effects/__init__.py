@@ -11,8 +11,14 @@ from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects.estimators import AIPW as AIPW
 from jcausal.effects.estimators import CBPS as CBPS
+from jcausal.effects.estimators import DML as DML
 from jcausal.effects.estimators import IPTW as IPTW
 from jcausal.effects.estimators import TMLE as TMLE
+from jcausal.effects.estimators import DRLearner as DRLearner
 from jcausal.effects.estimators import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators import Estimator as Estimator
 from jcausal.effects.estimators import OverlapWeights as OverlapWeights
+from jcausal.effects.estimators import RLearner as RLearner
+from jcausal.effects.estimators import SLearner as SLearner
+from jcausal.effects.estimators import TLearner as TLearner
+from jcausal.effects.estimators import XLearner as XLearner

@@ -8,7 +8,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from jcausal.data import Sample, Shown, check_share, like, number_in_words, on_host
+from jcausal.data import (
+    Sample,
+    Shown,
+    check_share,
+    is_traced,
+    like,
+    new_points,
+    number_in_words,
+    on_host,
+    to_device,
+)
+from jcausal.effects._learned import Learned, mean_of
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
@@ -38,7 +49,10 @@ class Average(Shown, eqx.Module):
 
     None where a method has none: `predicted` (n, 2) outcomes without and with the treatment;
     `unit_weight` (n,) what each unit counts in the mean of its arm; `clipped`, how many units'
-    chance was held at `clip`. `whose`: to whom trimming restricts the average, in words.
+    chance was held at `clip`. `ite` (n,): the effect at each unit's covariates by models that have
+    not seen the outcomes of its fold, 0 for rows that count nothing; `learned`: these models, one
+    a fold, which `predict` asks. `whose`: to whom trimming restricts the average, in words;
+    `aside`: what else the summary says.
     """
 
     average: Float[Array, ""]
@@ -56,7 +70,10 @@ class Average(Shown, eqx.Module):
     predicted: Float[Array, "n 2"] | None = None
     unit_weight: Float[Array, " n"] | None = None
     clipped: Int[Array, ""] | None = None
+    ite: Float[Array, " n"] | None = None
+    learned: tuple[Learned, ...] | None = None
     whose: str = eqx.field(static=True, default="")
+    aside: tuple[str, ...] = eqx.field(static=True, default=())
 
     def bounds(self, level: float = 0.95) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
@@ -77,7 +94,61 @@ class Average(Shown, eqx.Module):
                 f"{int(self.clipped):,} units stand for so many others that the chance of their "
                 "arm was held at the bound (clip)"
             )
-        return lines + apart_words(self.sample, self.estimand, self.beyond, self.slope)
+        apart = apart_words(self.sample, self.estimand, self.beyond, self.slope)
+        return [*lines, *self.aside, *apart]
+
+    def predict(self, x: Float[Array, "m p"] | Any) -> Float[Array, " m"]:
+        """The effect at new points: the mean of the folds' models.
+
+        **Arguments:** `x`: points (m, p) as `sample.x`, or a frame with the sample's covariates,
+        levels by their labels. Under jit and vmap an array.
+
+        **Raises:** ValueError for a method that learns no effects of units; `DataError` for points
+        of other columns or levels, and for missing numbers.
+        """
+        if self.learned is None:
+            raise ValueError(
+                f"{self.method} gives an average and no effect of a unit: use a learner, such as "
+                "jc.DRLearner()."
+            )
+        if not is_traced(x, self.learned):
+            x = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+        return mean_of(*(one.at(x).effect for one in self.learned))
+
+    def units_frame(self) -> Any:
+        """One row a unit that counts: id, fold, treated, propensity, influence.
+
+        A frame of the sample's kind. Where the method has them also y0, y1 (outcomes foretold
+        without and with the treatment), ite, and weight (what the unit counts in the mean of its
+        arm).
+
+        **Returns:** a frame.
+        """
+        return like(self.sample.home, self._units())
+
+    def _units(self) -> pd.DataFrame:
+        columns = dict(
+            id=self.sample.id,
+            fold=self.fold,
+            treated=np.asarray(self.sample.t).astype(int),
+            propensity=self.propensity,
+        )
+        if self.predicted is not None:
+            y0, y1 = np.asarray(self.predicted).T
+            columns |= dict(y0=y0, y1=y1)
+        more = dict(ite=self.ite, weight=self.unit_weight, influence=self.influence)
+        columns |= {name: values for name, values in more.items() if values is not None}
+        frame = pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
+        return frame.loc[np.asarray(self.fold) >= 0].reset_index(drop=True)
+
+    def _spread(self) -> list[str]:
+        """How the effects of the units differ, in words."""
+        if self.ite is None:
+            return []
+        counts = (np.asarray(self.fold) >= 0) & (np.asarray(self.sample.weight) > 0)
+        low, middle, high = np.quantile(np.asarray(self.ite)[counts], (0.1, 0.5, 0.9)).tolist()
+        words = [number_in_words(value) for value in (middle, low, high)]
+        return ["effects at the units: median {}, eight of ten from {} to {}".format(*words)]
 
     def summary(self, level: float = 0.95) -> str:
         """The average, its interval, the units behind it and what to beware of, in words."""
@@ -89,7 +160,8 @@ class Average(Shown, eqx.Module):
         behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
         whose = f" of units {self.whose}" if self.whose else ""
         first = f"{self.estimand.upper()}{whose}: {self.line(level)}"
-        return "\n".join([first, behind, *self.notes(), *flat_words(self.sample)])
+        said = [first, *self._spread(), behind, *self.notes(), *flat_words(self.sample)]
+        return "\n".join(said)
 
     @property
     def _single(self) -> bool:

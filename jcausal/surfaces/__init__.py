@@ -12,6 +12,8 @@ from jcausal.surfaces._cross_fitting import fold_surface as fold_surface
 from jcausal.surfaces._cross_fitting import most_of_fold as most_of_fold
 from jcausal.surfaces._encoding import Encoding as Encoding
 from jcausal.surfaces._fit import fit as fit
+from jcausal.surfaces._fitted_propensity import FittedPropensity as FittedPropensity
+from jcausal.surfaces._fitted_propensity import fit_propensity as fit_propensity
 from jcausal.surfaces._function import Function as Function
 from jcausal.surfaces._function import as_surface as as_surface
 from jcausal.surfaces._logistic import standardised as standardised
@@ -20,6 +22,7 @@ from jcausal.surfaces._mlp import MLPSurface as MLPSurface
 from jcausal.surfaces._propensity import LOGISTIC as LOGISTIC
 from jcausal.surfaces._propensity import Chances as Chances
 from jcausal.surfaces._propensity import Propensity as Propensity
+from jcausal.surfaces._propensity import chances_by_folds as chances_by_folds
 from jcausal.surfaces._propensity import chances_of as chances_of
 from jcausal.surfaces._propensity import fitted_chances as fitted_chances
 from jcausal.surfaces._propensity import placed as placed
@@ -29,8 +32,12 @@ from jcausal.surfaces._quality import by_blocks as by_blocks
 from jcausal.surfaces._quality import counted as counted
 from jcausal.surfaces._quality import predicted as predicted
 from jcausal.surfaces._quality import share_explained as share_explained
+from jcausal.surfaces._quality import values_at as values_at
 from jcausal.surfaces._reach import shares_beyond as shares_beyond
 from jcausal.surfaces._reach import tells_apart as tells_apart
+from jcausal.surfaces._regressor import Regressor as Regressor
+from jcausal.surfaces._regressor import RegressorSurface as RegressorSurface
+from jcausal.surfaces._regressor import as_outcome_model as as_outcome_model
 from jcausal.surfaces._ridge import Ridge as Ridge
 from jcausal.surfaces._ridge import RidgeSurface as RidgeSurface
 from jcausal.surfaces._separation import check_separation as check_separation

@@ -1,7 +1,7 @@
 """Classifiers of scikit-learn's kind as models of the treatment, on the host."""
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -54,34 +54,61 @@ class Classifier(Options, eqx.Module):
         self, sample: Sample, train: Bool[np.ndarray, " n"], key: PRNGKeyArray | None
     ) -> Float[np.ndarray, " n"]:
         """The chance of treatment of every row by a clone that is fitted to the rows `train`."""
+        features = np.asarray(Encoding(sample.schema)(sample.x))
+        return self.fitted(sample, train, key)(features, np.asarray(sample.valid))
+
+    def fitted(
+        self, sample: Sample, train: Bool[np.ndarray, " n"], key: PRNGKeyArray | None
+    ) -> "FittedClassifier":
+        """A clone that is fitted to the rows `train`."""
         from sklearn.base import clone
 
         model: Any = clone(self.estimator)
         if model.get_params().get("random_state", 0) is None:
-            model.set_params(random_state=_seed(key))
+            model.set_params(random_state=seed_of(key))
         features = np.asarray(Encoding(sample.schema)(sample.x))
-        weight = np.asarray(sample.weight)[train]
-        given = {}
-        if (weight != weight[0]).any():
-            _check_takes_weights(model)
-            given = dict(sample_weight=weight)
+        given = weights_taken(model, np.asarray(sample.weight)[train])
         model.fit(features[train], np.asarray(sample.t)[train], **given)
-        found = np.asarray(model.predict_proba(features), np.float64)
-        chance = found[:, np.flatnonzero(np.asarray(model.classes_, bool))[0]]
-        _check_chances(chance, np.asarray(sample.valid), type(model).__name__)
+        return FittedClassifier(model)
+
+
+class FittedClassifier(NamedTuple):
+    """A fitted classifier: features (m, f) to the chance of treatment."""
+
+    model: Any
+
+    def __call__(
+        self, features: Float[np.ndarray, "m f"], counts: Bool[np.ndarray, " m"] | None = None
+    ) -> Float[np.ndarray, " m"]:
+        """The chance at each point; those that count are checked, by default all."""
+        found = np.asarray(self.model.predict_proba(features), np.float64)
+        chance = found[:, np.flatnonzero(np.asarray(self.model.classes_, bool))[0]]
+        valid = np.ones(len(chance), bool) if counts is None else counts
+        _check_chances(chance, valid, type(self.model).__name__)
         return chance
 
 
-def _seed(key: PRNGKeyArray | None) -> int:
+def seed_of(key: PRNGKeyArray | None) -> int:
+    """A seed for another library."""
     return 0 if key is None else int(jax.random.randint(key, (), 0, 2**31 - 1))
 
 
-def _check_takes_weights(model: Any) -> None:
-    if "sample_weight" not in inspect.signature(model.fit).parameters:
+def weights_taken(model: Any, weight: Float[np.ndarray, " m"]) -> dict[str, np.ndarray]:
+    """What `fit` of an estimator, or of the last step of a pipeline, gets: weights that differ.
+
+    **Raises:** ValueError where it takes none.
+    """
+    if not (weight != weight[0]).any():
+        return {}
+    steps = getattr(model, "steps", None)
+    last, name = (model, "") if steps is None else (steps[-1][1], f"{steps[-1][0]}__")
+    if "sample_weight" not in inspect.signature(last.fit).parameters:
         raise ValueError(
-            f"{type(model).__name__} takes no sample_weight, and the sampling weights differ: give "
-            "a classifier whose fit takes them, or a sample without weights."
+            f"{type(last).__name__} takes no sample_weight, and the sampling weights differ (or "
+            "those that a method gives the units): give one whose fit takes them, or a sample and "
+            "a method without weights."
         )
+    return {f"{name}sample_weight": weight}
 
 
 def _check_chances(

@@ -1,26 +1,55 @@
 """Logistic regression by Newton's method, of features that are standardised or made orthogonal."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jcausal.data import Values
 from jcausal.surfaces._arrays import product
 
 STEPS = 50
 HALVINGS = 20
 
 
+class Standard(NamedTuple):
+    """What standardises features of f columns.
+
+    - `centre` (f,): their weighted means, as rounded, and `left` (f,) what these leave of them.
+    - `scale` (f,): their sd by weight; 0 for a constant.
+    """
+
+    centre: Float[Array, " f"]
+    left: Float[Array, " f"]
+    scale: Float[Array, " f"]
+
+
+def standard_of(
+    features: Float[Array, "n f"], share: Float[Array, " n"], train: Bool[Array, " n"]
+) -> Standard:
+    """Means and sds, by weight, of the training rows."""
+    centre = product(share, features)
+    z = features - centre
+    left = product(share, z)  # the mean of what is left: the first was rounded
+    scale = jnp.sqrt(product(share, jnp.square(z - left)))
+    largest = jnp.max(jnp.where(train[:, None], jnp.abs(features), 0), axis=0)
+    varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
+    return Standard(centre, left, jnp.where(varies, scale, 0))
+
+
+def in_standard(lib: Any, features: Values, standard: Standard) -> Any:
+    """Features less their mean over their sd; constants are 0. `lib` is `numpy` or `jax.numpy`."""
+    z, varies = features - standard.centre - standard.left, standard.scale > 0
+    return lib.where(varies, z / lib.where(varies, standard.scale, 1), 0)
+
+
 def standardised(
     features: Float[Array, "n f"], share: Float[Array, " n"], train: Bool[Array, " n"]
 ) -> Float[Array, "n f"]:
     """Features less their mean over their sd, by weight, of the training rows; constants are 0."""
-    z = features - product(share, features)
-    z = z - product(share, z)  # the mean of what is left: the first was rounded
-    scale = jnp.sqrt(product(share, jnp.square(z)))
-    largest = jnp.max(jnp.where(train[:, None], jnp.abs(features), 0), axis=0)
-    varies = scale > 16 * jnp.finfo(z.dtype).eps * largest
-    return jnp.where(varies, z / jnp.where(varies, scale, 1), 0)
+    return in_standard(jnp, features, standard_of(features, share, train))
 
 
 def with_ones(z: Float[Array, "n f"]) -> Float[Array, "n g"]:

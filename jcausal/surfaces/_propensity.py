@@ -158,12 +158,26 @@ def propensity_scores(
 
 def chances_of(sample: Sample, propensity: Propensity, key: PRNGKeyArray | None) -> Chances:
     """The chances with the slopes of every fold; see `propensity_scores`."""
-    folds, classifier = propensity.folds, propensity.classifier
+    folds = propensity.folds
     if folds > 1 and key is None:
         raise ValueError("a propensity by folds draws at random: give key= a JAX key or an int.")
     fold = deal_folds(sample, folds, key, least=0)  # what counts is who is outside of a fold
-    if classifier is not None:
-        return _classified(sample, classifier, fold, folds, key)
+    return chances_by_folds(sample, propensity, fold, folds, key)
+
+
+def chances_by_folds(
+    sample: Sample,
+    propensity: Propensity,
+    fold: Int[Array, " n"],
+    folds: int,
+    key: PRNGKeyArray | None,
+) -> Chances:
+    """The chances by a fit to the rows of the other folds, of folds that are dealt; else as above.
+
+    `fold` (n,) from 0, -1 for rows that count nothing. The `folds` of the propensity are not used.
+    """
+    if propensity.classifier is not None:
+        return _classified(sample, propensity.classifier, fold, folds, key)
     return fitted_chances(sample, fold, folds, propensity.penalty)
 
 
@@ -184,7 +198,7 @@ def fitted_chances(
     **Source:** Cox (1958), JRSS B 20(2).
     """
     arrays = sample.x, sample.t, sample.weight, sample.valid, fold
-    slight = _in_dtype(PENALTY if penalty is None else penalty, sample.x.dtype)
+    slight = as_penalty(penalty, sample.x.dtype)
     if is_traced(arrays, penalty):
         ours = jnp.where(sample.valid, fold, -1)
         rows = DealtRows(sample.x, sample.t, sample.weight, ours)
@@ -192,7 +206,7 @@ def fitted_chances(
         return found._replace(chance=jnp.where(_sound(rows), found.chance, jnp.nan))
     x, t, weight, valid, fold_ = (np.asarray(a) for a in arrays)
     fold_ = np.where(valid, fold_, -1)
-    _check_arms(t, weight, fold_, folds)
+    check_arms_outside(t, weight, fold_, folds)
     used = np.flatnonzero(fold_ >= 0)
     size = bucket(len(used))
     x, t, weight = (pad_rows(a[used], size) for a in (x, t, weight))
@@ -212,7 +226,7 @@ def fitted_chances(
     return out
 
 
-def _coefficients(
+def coefficients(
     z: Float[Array, "n f"], t: Bool[Array, " n"], share: Float[Array, " n"], penalty: Array | None
 ) -> Float[Array, " g"]:
     """Intercept and slopes of standardised features; without a penalty the shortest slopes."""
@@ -224,11 +238,12 @@ def _coefficients(
     return jnp.concatenate([b[:1], product(turn, b[1:])])
 
 
-def _in_dtype(penalty: float | Array, dtype: np.dtype) -> Array | None:
-    """The penalty as an array; None for 0, which is another program."""
+def as_penalty(penalty: float | Array | None, dtype: np.dtype) -> Array | None:
+    """The penalty as an array, that of None by default; None for 0, which is another program."""
     if is_traced(penalty):
         return jnp.asarray(penalty, dtype)
-    return to_device(np.asarray(penalty, dtype)) if penalty > 0 else None
+    held = PENALTY if penalty is None else penalty
+    return to_device(np.asarray(held, dtype)) if held > 0 else None
 
 
 def _sound(rows: DealtRows) -> Bool[Array, ""]:
@@ -237,7 +252,7 @@ def _sound(rows: DealtRows) -> Bool[Array, ""]:
     return (finite | (rows.fold < 0)).all()
 
 
-def _training(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.ndarray:
+def training_rows(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> np.ndarray:
     """The rows that fold k's model is trained on."""
     return (fold >= 0) & ((fold != k) | (folds == 1)) & (weight > 0)
 
@@ -248,7 +263,7 @@ def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, fold
     if folds == 1 and (far[fold >= 0] >= NEAR).all():
         return
     for k in range(folds):
-        check_separation(sample, _training(fold, np.asarray(sample.weight), k, folds))
+        check_separation(sample, training_rows(fold, np.asarray(sample.weight), k, folds))
 
 
 def _classified(
@@ -262,11 +277,11 @@ def _classified(
     if is_traced(sample, fold, key):
         raise ValueError("a classifier runs on the host and cannot be used under jit.")
     dealt, weight = np.asarray(fold), np.asarray(sample.weight)
-    _check_arms(np.asarray(sample.t), weight, dealt, folds)
+    check_arms_outside(np.asarray(sample.t), weight, dealt, folds)
     chance = np.full(sample.n, np.nan)
     for k in range(folds):
         one = None if key is None else jax.random.fold_in(step_key(key, "chance"), k)
-        found = classifier.chances(sample, _training(dealt, weight, k, folds), one)
+        found = classifier.chances(sample, training_rows(dealt, weight, k, folds), one)
         chance = np.where(dealt == k, found, chance)
     features = np.asarray(Encoding(sample.schema)(sample.x), np.float64)
     pull = _correlations(features, chance, np.where(dealt >= 0, weight, 0))
@@ -294,10 +309,10 @@ def placed(
     return to_device(into)
 
 
-def _check_arms(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int) -> None:
+def check_arms_outside(t: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Every fold needs both arms outside of it."""
     for k in range(folds):
-        train = _training(fold, weight, k, folds)
+        train = training_rows(fold, weight, k, folds)
         for arm, word in ((False, "controls"), (True, "treated")):
             if not (train & (t == arm)).any():
                 units = int(((fold >= 0) & (weight > 0) & (t == arm)).sum())
@@ -320,7 +335,7 @@ def _regressed(
         w = jnp.where(train, weight, 0)
         share = w / jnp.where(w.sum() > 0, w.sum(), 1)
         z = standardised(features, share, train)
-        b = _coefficients(z, t, share, penalty)
+        b = coefficients(z, t, share, penalty)
         both = (train & t).any() & (train & ~t).any()
         b = jnp.where(both, b, jnp.nan)
         return Chances(jax.nn.sigmoid(product(with_ones(z), b)), b[1:])

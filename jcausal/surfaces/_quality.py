@@ -94,3 +94,12 @@ def by_blocks(
 ) -> Float[Array, "n 2"]:
     """Evaluate block by block of rows, so that no more than one block's work is held."""
     return in_blocks(surface, (x,), BLOCK)
+
+
+def values_at(
+    surface: Callable[[Float[Array, "m p"]], Float[Array, "m 2"]], x: Float[Array, "m p"]
+) -> Float[Array, "m 2"]:
+    """Both outcomes at every point, in blocks: a part of a traced program, or on the host."""
+    if is_traced(surface, x):
+        return by_blocks(surface, x)
+    return to_device(predicted(surface, np.asarray(x)))
