@@ -39,11 +39,11 @@ from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbors
+from jcausal.matching.networks import FullMatching as FullMatching
+from jcausal.matching.networks import OptimalMatching as OptimalMatching
 from jcausal.matching.strata import CEM as CEM
 from jcausal.matching.strata import DAME as DAME
 from jcausal.matching.strata import FLAME as FLAME
-from jcausal.matching.networks import FullMatching as FullMatching
-from jcausal.matching.networks import OptimalMatching as OptimalMatching
 from jcausal.matching.strata import Strata as Strata
 from jcausal.matching.strata import Subclassification as Subclassification
 from jcausal.matching.trees import Leaves as Leaves
