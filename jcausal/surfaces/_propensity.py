@@ -97,6 +97,7 @@ class Propensity(Options, eqx.Module):
 
 
 LOGISTIC = Propensity()
+LIKELIEST = Propensity(penalty=1e-6)  # scores of maximum likelihood, and a fit where it has none
 
 
 class DealtRows(NamedTuple):

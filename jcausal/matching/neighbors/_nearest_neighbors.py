@@ -24,7 +24,7 @@ from jcausal.matching.neighbors._pairs import Pairs
 from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._traced_neighbors import traced_pairs
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
-from jcausal.surfaces import Propensity, propensity_scores
+from jcausal.surfaces import LIKELIEST, Propensity, propensity_scores
 
 NeighborMetric = (
     Literal["mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean", "propensity"]
@@ -72,7 +72,9 @@ class NearestNeighbors(DesignMatcher):
     - `order`, without replacement: "largest" takes the largest propensities first for treated
       queries, the smallest for controls, and for other metrics the order of the covariates' values;
       "closest" the closest pair of all; "data" the order of the rows, which then decide.
-    - `propensity`: the model of the chance of treatment.
+    - `propensity`: the model of the chance of treatment; by default a logistic regression
+      with so small a penalty (1e-6) that it is maximum likelihood as far as anyone can see, and
+      has a fit also where units are told apart (penalty=0 refuses those).
     - `max_bytes`: memory for lists of candidates, and for ties.
 
     **Returns** (by `jc.match` and in `effects.matching`): `Pairs`. Queries without a partner have
@@ -113,7 +115,7 @@ class NearestNeighbors(DesignMatcher):
     exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
 
     def __check_init__(self) -> None:

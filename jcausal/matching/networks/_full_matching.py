@@ -35,7 +35,7 @@ from jcausal.matching.networks._pair_rules import (
 )
 from jcausal.matching.strata import Strata
 from jcausal.matching.strata._strata import strata_of
-from jcausal.surfaces import Propensity, ResponseSurface
+from jcausal.surfaces import LIKELIEST, Propensity, ResponseSurface
 
 
 class FullMatching(DesignMatcher):
@@ -90,7 +90,7 @@ class FullMatching(DesignMatcher):
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
     exact: tuple[str, ...] = eqx.field(converter=as_names, static=True, default=())
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
 
     def __check_init__(self) -> None:

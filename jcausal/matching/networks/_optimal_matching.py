@@ -24,7 +24,7 @@ from jcausal.matching.networks._pair_rules import (
     metric_words,
     units_of,
 )
-from jcausal.surfaces import Propensity, ResponseSurface
+from jcausal.surfaces import LIKELIEST, Propensity, ResponseSurface
 
 
 class OptimalMatching(DesignMatcher):
@@ -56,7 +56,9 @@ class OptimalMatching(DesignMatcher):
       Mahalanobis within propensity calipers is
       `OptimalMatching(metric="mahalanobis", caliper={"propensity": 0.2})`.
     - `exact`: names of covariates in which partners agree; a missing value is alike to others.
-    - `propensity`: how chances of treatment are estimated.
+    - `propensity`: how chances of treatment are estimated; by default a logistic regression
+      with so small a penalty (1e-6) that it is maximum likelihood as far as anyone can see, and
+      has a fit also where units are told apart (penalty=0 refuses those).
     - `max_bytes`: what pairs may take; more is refused before it is laid out.
 
     **Returns** (by `jc.match` and in `effects.matching`): `Pairs`.
@@ -80,7 +82,7 @@ class OptimalMatching(DesignMatcher):
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
     exact: tuple[str, ...] = eqx.field(converter=as_names, static=True, default=())
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
 
     def __check_init__(self) -> None:

@@ -13,7 +13,7 @@ from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import Prognosis, foretell
 from jcausal.matching._results import RESULTS, code
-from jcausal.matching.strata._cells import Cells, Grouped, Level, cells_of, grouped, level_of
+from jcausal.matching.strata._cells import CoarseCells, Grouped, Level, cells_of, grouped, level_of
 from jcausal.matching.strata._coarse_columns import CoarseColumn, coarse_columns
 from jcausal.matching.strata._coarsening import Bins, check_bins
 from jcausal.matching.strata._predictive_errors import (
@@ -45,7 +45,7 @@ class AlmostExactSearch:
     """The state of one fold's search: which cells are unmatched, and the groups made so far."""
 
     def __init__(
-        self, cells: Cells, errors: PredictiveErrors, repeats: bool, stop: StopRules
+        self, cells: CoarseCells, errors: PredictiveErrors, repeats: bool, stop: StopRules
     ) -> None:
         self.cells, self.errors, self.repeats, self.stop = cells, errors, repeats, stop
         self.unmatched = np.ones(cells.asked.size, bool)
@@ -196,7 +196,7 @@ def _foretold(
     )
 
 
-Part = tuple[Cells, list[Level]]
+Part = tuple[CoarseCells, list[Level]]
 
 
 def _strata(
@@ -245,7 +245,7 @@ def _joined(parts: list[Any]) -> Int[np.ndarray, " m"]:
     return np.concatenate(parts) if parts else np.zeros(0, int)
 
 
-def _levels(cells: Cells, level: Level) -> Int[np.ndarray, "k c"]:
+def _levels(cells: CoarseCells, level: Level) -> Int[np.ndarray, "k c"]:
     """What each group of a level asks of every covariate, -1 where it was given up."""
     held = np.flatnonzero(level.group >= 0)
     one = np.zeros(level.groups, int)

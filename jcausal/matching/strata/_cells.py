@@ -10,7 +10,7 @@ from jcausal.matching._order import groups_of, packed_columns
 from jcausal.matching.strata._coarse_columns import CoarseColumn
 
 
-class Cells(NamedTuple):
+class CoarseCells(NamedTuple):
     """The distinct rows of c coarse covariates among m units of a fold.
 
     - `rows` (m,), `cell` (m,): the units, and the cell of each.
@@ -48,7 +48,7 @@ def cells_of(
     columns: list[CoarseColumn],
     rows: Int[np.ndarray, " m"],
     asked: Bool[np.ndarray, " n"],
-) -> Cells:
+) -> CoarseCells:
     """The cells of some rows; `asked` says which rows are queries."""
     cell, first = groups_of(packed_columns(column.code[rows] for column in columns))
     codes = np.stack([c.code[rows[first]].astype(np.int32) for c in columns], axis=1)
@@ -56,11 +56,11 @@ def cells_of(
     treated, partner = np.asarray(sample.t)[rows], np.asarray(sample.weight)[rows] > 0
     counts = [np.bincount(cell[partner & (treated == a)], minlength=first.size) for a in (0, 1)]
     queried = np.bincount(cell[asked[rows]], minlength=first.size) > 0
-    return Cells(rows, cell, codes, missing, np.stack(counts, axis=1), queried)
+    return CoarseCells(rows, cell, codes, missing, np.stack(counts, axis=1), queried)
 
 
 class Grouped(NamedTuple):
-    """Cells grouped by some covariates.
+    """CoarseCells grouped by some covariates.
 
     - `cells` (f,): those that take part.
     - `group` (f,): the group of each, from 0.
@@ -72,7 +72,9 @@ class Grouped(NamedTuple):
     both: Bool[np.ndarray, " f"]
 
 
-def grouped(cells: Cells, kept: Bool[np.ndarray, " c"], free: Bool[np.ndarray, " g"]) -> Grouped:
+def grouped(
+    cells: CoarseCells, kept: Bool[np.ndarray, " c"], free: Bool[np.ndarray, " g"]
+) -> Grouped:
     """Group the free cells by the covariates kept; a cell that lacks one of them takes no part."""
     inside = np.flatnonzero(free & ~cells.missing[:, kept].any(1))
     group, first = groups_of(packed_columns(cells.codes[inside][:, kept].T))
@@ -84,7 +86,10 @@ def grouped(cells: Cells, kept: Bool[np.ndarray, " c"], free: Bool[np.ndarray, "
 
 
 def level_of(
-    cells: Cells, kept: Bool[np.ndarray, " c"], found: Grouped, unmatched: Bool[np.ndarray, " g"]
+    cells: CoarseCells,
+    kept: Bool[np.ndarray, " c"],
+    found: Grouped,
+    unmatched: Bool[np.ndarray, " g"],
 ) -> Level:
     """The groups with both arms that hold a query which was not matched before."""
     served = np.zeros(cells.asked.size, bool)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jcausal.matching.strata._cells import Cells
+from jcausal.matching.strata._cells import CoarseCells
 
 MOST_LEVELS = 16  # of a covariate in a regression; of more, those that predict alike are one
 
@@ -63,13 +63,13 @@ class PredictiveErrors(NamedTuple):
         return np.round(error / whole, 12) if whole > 0 else np.where(np.isinf(error), error, 0.0)
 
 
-def predictive_errors(cells: Cells, rows: ForetoldRows, penalty: float) -> PredictiveErrors:
+def predictive_errors(cells: CoarseCells, rows: ForetoldRows, penalty: float) -> PredictiveErrors:
     """Sum up the normal equations of both arms, cell by cell."""
     arms = [_sums_of_arm(cells, rows, arm) for arm in (0, 1)]
     return PredictiveErrors(tuple(arm for arm in arms if arm is not None), penalty)
 
 
-def _sums_of_arm(cells: Cells, rows: ForetoldRows, arm: int) -> ArmSums | None:
+def _sums_of_arm(cells: CoarseCells, rows: ForetoldRows, arm: int) -> ArmSums | None:
     """One arm's; None where it has no unit of weight."""
     weight = np.where(rows.treated == arm, rows.weight, 0)
     units = int((weight > 0).sum())

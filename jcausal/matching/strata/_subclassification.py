@@ -18,7 +18,7 @@ from jcausal.data import (
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching.strata._strata import Strata, hold_both_arms, strata_of, stratum_status
-from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
+from jcausal.surfaces import LIKELIEST, Propensity, ResponseSurface, propensity_scores
 
 APART = 0.1  # of the score: by how much arms of one group may differ before it is said
 
@@ -48,7 +48,9 @@ class Subclassification(DesignMatcher):
     **Arguments:**
 
     - `groups`: k, the number of groups.
-    - `propensity`: where the chances come from.
+    - `propensity`: where the chances come from; by default a logistic regression
+      with so small a penalty (1e-6) that it is maximum likelihood as far as anyone can see, and
+      has a fit also where units are told apart (penalty=0 refuses those).
 
     **Source:** Rosenbaum and Rubin (1984), JASA 79; quantiles by estimand as in R MatchIt.
 
@@ -62,7 +64,7 @@ class Subclassification(DesignMatcher):
     """
 
     groups: int = eqx.field(converter=whole, static=True, default=6)
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
 
     def __check_init__(self) -> None:
         check_kind(self.propensity, Propensity, "Subclassification(propensity=)", "jc.Propensity()")
