@@ -50,7 +50,7 @@ class AlmostExactSearch:
         self.cells, self.errors, self.repeats, self.stop = cells, errors, repeats, stop
         self.unmatched = np.ones(cells.asked.size, bool)
         self.levels: list[Level] = []
-        self.drops = 0
+        self.drops, self.stopped = 0, False
         every = np.ones(cells.codes.shape[1], bool)
         self.first_error = errors.of(every)
         self.match(every)
@@ -81,12 +81,13 @@ class AlmostExactSearch:
         alone = not self.repeats and not self.left().all()
         enough = self.stop.controls and share[0] <= self.stop.controls
         enough = enough or (self.stop.treated and share[1] <= self.stop.treated)
-        return bool(nobody or alone or enough or self.drops == self.stop.drops)
+        return bool(self.stopped or nobody or alone or enough or self.drops == self.stop.drops)
 
     def too_far(self, error: float) -> bool:
-        """Whether a drop would raise the predictive error too much."""
+        """Whether a drop would raise the predictive error too much, which ends the search."""
         most = self.stop.error
-        return most is not None and error > (1 + most) * max(self.first_error, 1e-12)
+        self.stopped = most is not None and error > (1 + most) * max(self.first_error, 1e-12)
+        return self.stopped
 
 
 class AlmostExactMatcher(Matcher):

@@ -96,7 +96,6 @@ def drop_one_by_one(
         gain = [_share_matched(state, one) for one in found] if balance else np.zeros(len(tried))
         best = int(np.round(balance * np.asarray(gain) - error, 12).argmax())
         if state.too_far(float(error[best])):
-            state.stop = state.stop._replace(drops=state.drops)
             break
         kept, state.drops = tried[best], state.drops + 1
         state.match(kept, found[best] if balance else None)
