@@ -28,12 +28,14 @@ class SwapProblem(NamedTuple):
     """What is to be balanced.
 
     - `cell` (c, k): the bins of each unit; `price` (b,): 1 / expected count of each bin.
-    - `size`: units of a subset; `warmth`: the first temperature; `steps`: in all.
+    - `size`: units of a subset; `units`: in all, behind which is padding.
+    - `warmth`: the first temperature; `steps`: in all.
     """
 
     cell: Int[Array, "c k"]
     price: Float[Array, " b"]
     size: Int[Array, ""]
+    units: Int[Array, ""]
     warmth: Float[Array, ""]
     steps: Int[Array, ""]
 
@@ -44,8 +46,13 @@ def start_chains(
 ) -> SwapChains:
     """Subsets at random."""
     c = len(problem.cell)
-    keys = jax.random.split(key, chains)
-    order = lax.map(lambda one: jax.random.permutation(one, c).astype(jnp.int32), keys)
+
+    def mixed(key: Array) -> Int[Array, " c"]:
+        draw = jax.random.uniform(key, (c,))
+        draw = jnp.where(jnp.arange(c) < problem.units, draw, 2)
+        return jnp.argsort(draw, stable=True).astype(jnp.int32)
+
+    order = lax.map(mixed, jax.random.split(key, chains))
 
     def counted(order: Int[Array, " c"]) -> Float[Array, " b"]:
         inside = (jnp.arange(c) < problem.size).astype(wanted.dtype)
@@ -61,7 +68,7 @@ def anneal(
     chains: SwapChains, problem: SwapProblem, first: Int[Array, ""], many: int, key: PRNGKeyArray
 ) -> SwapChains:
     """`many` steps more, of which the first is the step `first` of all."""
-    rows, others = jnp.arange(len(chains.order)), len(problem.cell) - problem.size
+    rows, others = jnp.arange(len(chains.order)), problem.units - problem.size
 
     def step(n: Array, chains: SwapChains) -> SwapChains:
         order, excess = chains

@@ -6,7 +6,16 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Int
 
-from jcausal.data import DataError, number_in_words, row_draws, step_key, to_device, whole
+from jcausal.data import (
+    DataError,
+    bucket,
+    number_in_words,
+    pad_rows,
+    row_draws,
+    step_key,
+    to_device,
+    whole,
+)
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.learned._annealing import (
@@ -157,13 +166,14 @@ class BOSS(DesignMatcher):
         price = 1 / np.maximum(found.wanted, 1)
         cell = found.bins.cell[controls]
         problem = SwapProblem(
-            cell=to_device(cell),
-            price=to_device(price.astype(dtype)),
+            cell=to_device(pad_rows(cell, bucket(len(cell)))),
+            price=to_device(pad_rows(price.astype(dtype), bucket(price.size))),
             size=to_device(np.asarray(size, np.int32)),
+            units=to_device(np.asarray(len(cell), np.int32)),
             warmth=to_device(np.asarray(2 * price[cell].sum(1).mean(), dtype)),
             steps=to_device(np.asarray(self.steps, np.int32)),
         )
-        wanted = to_device(found.wanted.astype(dtype))
+        wanted = to_device(pad_rows(found.wanted.astype(dtype), bucket(price.size)))
         chains = start_chains(problem, wanted, self.chains, step_key(task.key, "start"))
         many = -(-self.steps // ROUNDS)
         for n in range(0, self.steps, many):
@@ -188,7 +198,7 @@ class _BestSubset:
 
     def look(self, chains: SwapChains, controls: Int[np.ndarray, " c"]) -> None:
         """Keep the best of the chains if it is better."""
-        excess = np.asarray(chains.excess, np.float64)
+        excess = np.asarray(chains.excess, np.float64)[:, : self.wanted.size]
         costs = (excess**2 / np.maximum(self.wanted, 1)).sum(1)
         best = int(costs.argmin())
         if costs[best] < self.cost:

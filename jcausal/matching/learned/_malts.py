@@ -19,6 +19,7 @@ from jcausal.surfaces import Arms, ResponseSurface
 from jcausal_kernels import MISSING
 
 NAMED = 5  # covariates that are told
+CAUTION = "not honest: the metric was learnt from the outcomes that are averaged"
 
 
 class MALTS(Matcher):
@@ -99,8 +100,8 @@ class MALTS(Matcher):
         space = search_space(task, _points(task, learnt), limits, None, None)
         rule = NearestRule(self.k, True, "first", "data", self.max_bytes)
         prognosis = foretell(sample.plain(), task.fold, task.query, learnt, adjusts=task.honest)
-        told = dict(caution=_told(learnt, sample), prognosis=prognosis)
-        return neighbor_pairs((space, space), task, rule, **told)
+        told = _told(learnt, sample) if task.honest else f"{CAUTION}; {_told(learnt, sample)}"
+        return neighbor_pairs((space, space), task, rule, caution=told, prognosis=prognosis)
 
 
 def _check_task(task: Task) -> None:

@@ -51,7 +51,8 @@ class StretchSurface(EvaluatedSurface):
     - `stretch` (f,): M of the covariate that each feature is of.
     - `scale` (f,): what each feature is multiplied by, M_j / sd_j or M_j / sqrt 2; `centre` (f,):
       the feature's mean.
-    - `points` (r, f), `arm` (r,), `y` (r,), `weight` (r,): the units that taught.
+    - `points` (r, f), `arm` (r,), `y` (r,), `weight` (r,): the units that taught;
+      the arm -1 and weight 0 in padding.
     - `noise` (2,): mean squared error of each arm's units by the others; NaN for one not learnt.
     """
 
@@ -189,17 +190,22 @@ class Stretch(OutcomeModel):
         stretch = stretch[encoding.column]
         scale = stretch * taught.unit
 
+        size = bucket(len(taught.y))
+
         def put(values: np.ndarray) -> Array:
             return to_device(values.astype(dtype))
+
+        def padded(values: np.ndarray) -> Array:
+            return put(pad_rows(values, size))
 
         return StretchSurface(
             stretch=put(stretch),
             scale=put(scale),
             centre=put(taught.centre),
-            points=put((taught.raw - taught.centre) * scale),
-            arm=to_device(taught.arm.astype(np.int32)),
-            y=put(taught.y),
-            weight=put(taught.weight),
+            points=padded((taught.raw - taught.centre) * scale),
+            arm=to_device(pad_rows(taught.arm.astype(np.int32), size, -1)),
+            y=padded(taught.y),
+            weight=padded(taught.weight),
             noise=noise.astype(dtype),
             encoding=encoding,
             trained=trained_on(sample, np.flatnonzero(used)),
