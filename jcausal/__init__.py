@@ -27,6 +27,7 @@ from jcausal import matching as matching
 from jcausal.matching import AHB as AHB
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
+from jcausal.matching import CardinalityMatching as CardinalityMatching
 from jcausal.matching import FullMatching as FullMatching
 from jcausal.matching import M5Match as M5Match
 from jcausal.matching import M5Model as M5Model

@@ -57,4 +57,14 @@ METHODS = [
         "test_optimal",
     ),
     Row("full-matching", lambda f: jc.FullMatching(), ALL, False, False, False, False, "test_full"),
+    Row(
+        "cardinality-matching",
+        lambda f: jc.CardinalityMatching(balance=0.2),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_cardinality",
+    ),
 ]

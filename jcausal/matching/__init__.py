@@ -32,6 +32,7 @@ from jcausal.matching.boxes import Tuning as Tuning
 from jcausal.matching.boxes import tune as tune
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
+from jcausal.matching.networks import CardinalityMatching as CardinalityMatching
 from jcausal.matching.networks import FullMatching as FullMatching
 from jcausal.matching.networks import OptimalMatching as OptimalMatching
 from jcausal.matching.strata import Strata as Strata
