@@ -32,6 +32,7 @@ from jcausal.matching import BOSS as BOSS
 from jcausal.matching import ExactAHB as ExactAHB
 from jcausal.matching import FastAHB as FastAHB
 from jcausal.matching import GeneticMatching as GeneticMatching
+from jcausal.matching import CardinalityMatching as CardinalityMatching
 from jcausal.matching import FullMatching as FullMatching
 from jcausal.matching import M5Match as M5Match
 from jcausal.matching import M5Model as M5Model

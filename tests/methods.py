@@ -214,4 +214,14 @@ METHODS = [
         False,
         "test_dml",
     ),
+    Row(
+        "cardinality-matching",
+        lambda f: jc.CardinalityMatching(balance=0.2),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_cardinality",
+    ),
 ]

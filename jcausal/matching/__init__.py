@@ -39,6 +39,7 @@ from jcausal.matching.neighbors import BestCounterfactual as BestCounterfactual
 from jcausal.matching.neighbors import NearestNeighbors as NearestNeighbors
 from jcausal.matching.neighbors import Pairs as Pairs
 from jcausal.matching.neighbors import PrognosticNeighbors as PrognosticNeighbors
+from jcausal.matching.networks import CardinalityMatching as CardinalityMatching
 from jcausal.matching.networks import FullMatching as FullMatching
 from jcausal.matching.networks import OptimalMatching as OptimalMatching
 from jcausal.matching.strata import CEM as CEM

@@ -141,8 +141,8 @@ class _StarTable:
         further = _added(ends[-1], cost)
         ends[1:] = _added(ends[:-1], cost)
         ends[0] = alone
+        grown = self.grown[here.start + 1 : here.stop]
         if np.isinf(most):
-            grown = self.grown[here.start + 1 : here.stop]
             longer = further < entry
             grown[:] = np.where(longer, grown + 1, least)
             ends[-1] = np.where(longer, further, entry)
