@@ -15,3 +15,4 @@ from jcausal.effects.estimators.learners import RLearner as RLearner
 from jcausal.effects.estimators.learners import SLearner as SLearner
 from jcausal.effects.estimators.learners import TLearner as TLearner
 from jcausal.effects.estimators.learners import XLearner as XLearner
+from jcausal.effects.estimators.learners import partial_linear_of as partial_linear_of

@@ -15,7 +15,7 @@ from jcausal.effects.estimators._aipw import ARMS, aipw_of, check_clip
 from jcausal.effects.estimators._estimator import Estimator
 from jcausal.effects.estimators._moves import effective_units, variance_of
 from jcausal.effects.estimators._predictions import cross_fitted
-from jcausal.effects.estimators.learners._learner import check_several, check_trainable
+from jcausal.effects.estimators.learners._learner import check_several, check_trainable, dealt
 from jcausal.effects.estimators.learners._regressions import one_armed
 from jcausal.matching import Progress, foretell
 from jcausal.surfaces import (
@@ -26,7 +26,6 @@ from jcausal.surfaces import (
     Propensity,
     as_outcome_model,
     chances_by_folds,
-    deal_folds,
     fold_surface,
     placed,
     shares_beyond,
@@ -123,7 +122,7 @@ class DML(Estimator):
         self, sample: Sample, folds: int, key: PRNGKeyArray, progress: Progress | None
     ) -> Average:
         """The mean outcome of both arms together, and what is left of it."""
-        fold, surfaces, rows = deal_folds(sample, folds, key), [], one_armed(sample)
+        fold, surfaces, rows = dealt(sample, folds, key), [], one_armed(sample)
         for k in range(folds):
             if progress is not None:
                 progress("training the surface", k, folds)

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import HonestyError, Sample, check_kind, is_traced, on_host, step_key, to_device
+from jcausal.data import (
+    FoldError,
+    FoldWords,
+    HonestyError,
+    Sample,
+    check_kind,
+    is_traced,
+    on_host,
+    step_key,
+    to_device,
+)
 from jcausal.effects._average import Average, Population
 from jcausal.effects._learned import Foretold, Learned
 from jcausal.effects.estimators._aipw import aipw_of, check_clip
@@ -20,6 +30,7 @@ from jcausal.matching import Progress
 from jcausal.surfaces import OutcomeModel, Propensity, chances_of, check_model, deal_folds
 
 Averaged = Literal["doubly_robust", "plug_in"]
+WORDS = FoldWords(more="give more rows of that arm")
 PLUG_IN = (
     "the average is the plain mean of the units' effects, and its error that of the doubly robust "
     "average: what the learner itself is wrong by is not in it, so that intervals may be too short"
@@ -86,7 +97,7 @@ class Learner(Estimator):
         assert estimand != "ato"
         check_several(folds)
         assert key is not None
-        fold, learned = deal_folds(sample, folds, key), []
+        fold, learned = dealt(sample, folds, key), []
         for k in range(folds):
             if progress is not None:
                 progress("training the learner", k, folds)
@@ -100,6 +111,18 @@ class Learner(Estimator):
             mean = _mean_effect(found.effect, fold, sample.t, sample.weight, estimand)
             known |= dict(average=mean, aside=(PLUG_IN,))
         return dataclasses.replace(made, **known)
+
+
+def dealt(sample: Sample, folds: int, key: PRNGKeyArray) -> Int[Array, " n"]:
+    """A fold for each row that counts.
+
+    **Raises:** `DataError` when a fold lacks an arm.
+    """
+    try:
+        return deal_folds(sample, folds, key)
+    except FoldError as error:
+        units, _, least, clusters = error.counts
+        raise FoldError(error.fact, units, folds, least, WORDS, clusters) from error
 
 
 def check_several(folds: int) -> None:

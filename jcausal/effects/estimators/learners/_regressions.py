@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import Sample, on_host, step_key, to_device
+from jcausal.data import DataError, FoldError, Sample, on_host, step_key, to_device
 from jcausal.matching import foretell
 from jcausal.surfaces import (
     Arms,
@@ -81,7 +81,7 @@ def cross_nuisances(train: Sample, ask: InnerFit, arms: Arms, key: PRNGKeyArray)
     **Raises:** `DataError` when a part lacks an arm.
     """
     dealt = step_key(key, "inner")
-    fold = deal_folds(train, ask.parts, dealt)
+    fold = _parts(train, ask.parts, dealt)
     rows = one_armed(train) if arms == "control" else train
     surfaces = [
         fold_surface(rows, ask.outcome, arms, fold, j, dealt).lean() for j in range(ask.parts)
@@ -89,6 +89,17 @@ def cross_nuisances(train: Sample, ask: InnerFit, arms: Arms, key: PRNGKeyArray)
     found = foretell(rows, fold, to_device(np.zeros(0, np.int32)), surfaces).units
     chance = chances_by_folds(train, ask.propensity, fold, ask.parts, dealt).chance
     return Nuisances(found, _held(chance, fold, ask.clip), tuple(surfaces))
+
+
+def _parts(train: Sample, parts: int, key: PRNGKeyArray) -> Int[Array, " n"]:
+    try:
+        return deal_folds(train, parts, key)
+    except FoldError as error:
+        raise DataError(
+            f"of the rows outside of a fold, dealt to inner={parts} parts for the models of outcome "
+            f"and treatment, {error.fact}: give more rows of that arm, or use jc.TLearner or "
+            "jc.XLearner, which need no parts."
+        ) from error
 
 
 @on_host
