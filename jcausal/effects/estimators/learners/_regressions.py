@@ -97,8 +97,8 @@ def _parts(train: Sample, parts: int, key: PRNGKeyArray) -> Int[Array, " n"]:
     except FoldError as error:
         raise DataError(
             f"of the rows outside of a fold, dealt to inner={parts} parts for the models of "
-            f"outcome and treatment, {error.fact}: give more rows of that arm, or use jc.TLearner or "
-            "jc.XLearner, which need no parts."
+            f"outcome and treatment, {error.fact}: give more rows of that arm, or use "
+            "jc.TLearner or jc.XLearner, which need no parts."
         ) from error
 
 
