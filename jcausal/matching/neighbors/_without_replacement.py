@@ -12,7 +12,8 @@ from jcausal.matching.neighbors._nearest_lists import TIED, Lists, NearestLists
 from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 from jcausal.matching.neighbors._with_replacement import NearestRule, Partners
 
-LISTED = 24  # candidates that a query is given at first
+LISTED, AGAIN = 24, 96  # candidates of a query, at first and where others have taken them
+SOON = 1024  # queries that ask anew beside the one whose list has ended, at most
 NOBODY = -1
 
 
@@ -33,7 +34,7 @@ class _Wishes:
         self.rows: list[list[int]] = [[]] * q
         self.square: list[list[float]] = [[]] * q
         self.next = [0] * q
-        self.whole = np.zeros(q, bool)
+        self.whole, self.asked = np.zeros(q, bool), False
         self.ask(np.arange(q))
         self.hopeless = np.array([not one for one in self.rows]) & self.whole
 
@@ -74,7 +75,8 @@ class _Wishes:
             return
         points, columns = self.points[those], self.columns[those]
         lists = NearestLists(self.units.points[cells], self.rule.max_bytes)
-        left, m = np.ones(those.size, bool), LISTED
+        left, m = np.ones(those.size, bool), AGAIN if self.asked else LISTED
+        self.asked = True
         windows = CaliperWindows(self.space, self.units.columns[cells])
         for some, found in windows.lists(lists, points, columns):
             left[some] = False
@@ -155,7 +157,7 @@ def _in_turn(wishes: _Wishes, turn: Int[np.ndarray, " q"]) -> Iterator[tuple[int
     """Each query in turn and the cell that it takes a unit of, -1 for none."""
     order = turn.tolist()
     for k, i in enumerate(order):
-        yield i, wishes.best(i, lambda: order[k + 1 :])  # noqa: B023
+        yield i, wishes.best(i, lambda: order[k + 1 : k + 1 + SOON])  # noqa: B023
 
 
 def _closest_first(wishes: _Wishes, queries: Int[np.ndarray, " q"]) -> Iterator[tuple[int, int]]:
@@ -163,7 +165,7 @@ def _closest_first(wishes: _Wishes, queries: Int[np.ndarray, " q"]) -> Iterator[
     heap: list[tuple[float, int, int]] = []
 
     def waiting() -> list[int]:
-        return [i for _, i, _ in heap]
+        return [i for _, i, _ in heap[:SOON]]  # the closest, about
 
     def enter(i: int) -> bool:
         cell = wishes.best(i, waiting)
