@@ -53,7 +53,7 @@ class GeneticMatching(DesignMatcher):
       so many without gain.
     - `ratio`: partners of a query; `replace`: whether a partner may serve several queries.
     - `caliper`: partners lie within so many standard deviations in every column; None for any.
-    - `exact`: names of covariates in which partners agree.
+    - `exact`: names of covariates in which partners agree, or None.
     - `scaling`: "sd" or "cholesky".
     - `propensity`: a `jc.Propensity`, whose score is one more column, the first; None for none.
     - `max_bytes`: what tables of distances may take.
@@ -83,7 +83,7 @@ class GeneticMatching(DesignMatcher):
     ratio: int = eqx.field(converter=whole, static=True, default=1)
     replace: bool = eqx.field(static=True, default=True)
     caliper: float | None = eqx.field(static=True, default=None)
-    exact: Exact = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     scaling: Scaling = eqx.field(static=True, default="sd")
     propensity: Propensity | None = None
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**28)
