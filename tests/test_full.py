@@ -81,7 +81,8 @@ def test_brute_force_on_few(limits):
         if trial % 3 == 0:
             treated, controls = treated.round(), controls.round()
         width = rng.choice([0.7, 1.5, np.inf])
-        degrees = degrees_of(*limits)._replace(treated_first=bool(trial % 4))
+        degrees = degrees_of(*limits)
+        degrees = degrees if trial % 4 else degrees.turned()
         distance = allowed_distances(treated, controls, width)
         found = checked(cover(treated, controls, width, degrees), distance, degrees)
         lack = degrees.weights[0] * found[0] + degrees.weights[1] * found[1]

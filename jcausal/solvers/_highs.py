@@ -129,11 +129,10 @@ def _solution(solver: highspy.Highs, program: IntegerProgram, seconds: float) ->
     if status not in _ENDED:
         raise SolverError(f"HiGHS ended with {word!r}.")
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    bound, prices = info.mip_dual_bound, None
+    bound = info.mip_dual_bound
     if not program.integer.any():
         optimal = status == kinds.kOptimal
         bound = info.objective_function_value if optimal else -math.inf
-        prices = np.array(solver.getSolution().row_dual) if optimal else None
     values = np.array(solver.getSolution().col_value)
     return Solution(
         ended=_ENDED[status],
@@ -142,7 +141,6 @@ def _solution(solver: highspy.Highs, program: IntegerProgram, seconds: float) ->
         values=np.where(program.integer, np.rint(values), values) + 0.0 if found else None,
         nodes=nodes,
         seconds=seconds,
-        prices=prices,
     )
 
 

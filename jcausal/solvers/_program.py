@@ -46,9 +46,7 @@ class Solution(NamedTuple):
 
     `objective` and `values` belong to the best solution found (NaN and None without one), `bound`
     is what no solution can fall below, `nodes` and `seconds` what it took. "stopped" programs were
-    at work upon Ctrl-C. `prices` (r,) of an optimal program without whole numbers: by how much the
-    objective rises with each row's bound; a column that is not in the program would lower it only
-    if its cost is below the prices of its entries.
+    at work upon Ctrl-C.
     """
 
     ended: Ended
@@ -57,7 +55,6 @@ class Solution(NamedTuple):
     values: Float[np.ndarray, " c"] | None
     nodes: int
     seconds: float
-    prices: Float[np.ndarray, " r"] | None = None
 
 
 class SolverError(RuntimeError):

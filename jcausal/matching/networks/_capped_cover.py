@@ -1,33 +1,27 @@
-"""Covers by stars whose sizes are limited: a flow, as a linear program on the edges that matter."""
+"""Covers by stars whose sizes are limited: a table on a line, else an assignment of slots."""
 
 import numpy as np
+from jaxtyping import Float
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from jcausal.matching._matching import MatchError
-from jcausal.matching.networks._edge_cover import (
-    EDGE_BYTES,
-    Edges,
-    TwoSides,
-    short_edges,
-    without_middles,
-)
-from jcausal.matching.networks._finders import OnLine, SideOfPairs, finder
+from jcausal.matching.networks._assignment import EXACT
+from jcausal.matching.networks._edge_cover import NO_EDGES, Edges, TwoSides, without_middles
+from jcausal.matching.networks._finders import FoundPairs, OnLine, SideOfPairs, finder
 from jcausal.matching.networks._limits_of_strata import Degrees
 from jcausal.matching.networks._line_cover import line_cover
-from jcausal.solvers import IntegerProgram, SolverError, SolverPool
 
-FIRST = 8  # partners of a unit that come into the program together
-TOLERANCE = 1e-6  # of the mean distance: an edge that would save less stays out
+SLOT_BYTES = 64  # what an edge between two slots takes while it is laid out and solved
 
 
 def capped_cover(sides: TwoSides, degrees: Degrees, max_bytes: int) -> Edges:
     """The edges of least total distance within the limits, that touch as many units as can be.
 
-    The program of `_Flow`, on a few edges first; those that its prices show to be worth while
-    come in, until there is none. Its corners are whole. Treated (or controls) that need several
-    partners and have some but not enough go out, those with the fewest first, and it is solved
-    again.
+    On a line by a table, else by an assignment (`_Slots`). There units that need several partners
+    and have some but not enough go out, those with the fewest first, and it is solved again.
 
-    **Raises:** `MatchError` when edges take more than `max_bytes`; `SolverError`.
+    **Raises:** `MatchError` when edges take more than `max_bytes`.
     """
     if sides.treated.points.shape[1] == 1 and not sides.reach.gaps.size:
         line = finder(*sides)
@@ -63,93 +57,109 @@ def _too_short(edges: Edges, degrees: Degrees) -> tuple[int, np.ndarray] | None:
 
 
 def _solved(sides: TwoSides, degrees: Degrees, max_bytes: int) -> Edges:
-    """The best flow over all edges in reach."""
-    flow = _Flow(sides, degrees)
-    edges = _first_edges(sides)
-    while edges.treated.size:
-        if edges.treated.size * EDGE_BYTES > max_bytes:
-            raise MatchError(
-                f"{edges.treated.size:,} edges are worth while in strata with such limits, "
-                f"{edges.treated.size * EDGE_BYTES:,} bytes, and max_bytes is {max_bytes:,}: raise "
-                "it, or set a narrower caliper."
-            )
-        chosen, treated, controls = flow.solve(edges)
-        more = _worth_while(sides, edges, treated, controls)
-        if not more.treated.size:
-            return Edges(*(each[chosen] for each in edges))
-        edges = Edges(*(np.concatenate(each) for each in zip(edges, more)))
-    return edges
+    """The best cover over all edges in reach."""
+    near = finder(*sides)
+    slots = _Slots(degrees, len(sides.treated.points), len(sides.controls.points))
+    count = int(near.counts().sum()) * slots.copies
+    if count * SLOT_BYTES > max_bytes:
+        raise MatchError(
+            f"{count:,} edges would be laid out ({slots.copies} for each pair under such limits), "
+            f"{count * SLOT_BYTES:,} bytes, and max_bytes is {max_bytes:,}: raise it, set a "
+            "narrower caliper, or a smaller max_controls."
+        )
+    pairs = near.pairs(len(sides.controls.points))
+    return slots.filled(pairs) if pairs.query.size else NO_EDGES
 
 
-def _first_edges(sides: TwoSides) -> Edges:
-    """The nearest few partners of every unit."""
-    one = finder(sides.treated, sides.controls, sides.reach).pairs(FIRST)
-    other = finder(sides.controls, sides.treated, sides.reach).pairs(FIRST)
-    k = max(len(sides.controls.points), 1)
-    key = np.concatenate([one.query * k + one.partner, other.partner * k + other.query])
-    key, first = np.unique(key, return_index=True)
-    return Edges(key // k, key % k, np.concatenate([one.distance, other.distance])[first])
+class _Slots:
+    """Each unit as slots that must be filled and slots that may be: what the limits say.
 
-
-def _worth_while(sides: TwoSides, edges: Edges, treated: np.ndarray, controls: np.ndarray) -> Edges:
-    """Edges that cost less than the prices of their ends, of each unit the few that save most."""
-    k, found = max(len(sides.controls.points), 1), []
-    there = np.sort(edges.treated * k + edges.control)
-    slack = TOLERANCE * max(edges.distance.mean(), 1e-300)
-    for part in short_edges(sides, treated, controls):
-        cost = part.distance - treated[part.treated] - controls[part.control]
-        key = part.treated * k + part.control
-        kept = (cost < -slack) & (there[np.searchsorted(there, key) % there.size] != key)
-        order = np.lexsort((cost[kept], part.treated[kept]))
-        mine = part.treated[kept][order]
-        few = np.arange(mine.size) - np.searchsorted(mine, mine) < FIRST
-        found.append(Edges(*(each[kept][order][few] for each in part)))
-    if not found:
-        return Edges(edges.treated[:0], edges.control[:0], edges.distance[:0])
-    return Edges(*(np.concatenate(each) for each in zip(*found)))
-
-
-class _Flow:
-    """The program of a cover within limits, over edges e = (i, j) and what units v lack.
-
-        min sum_e d_e x_e + sum_v P_v s_v,   l_v <= sum_{e at v} x_e + s_v <= u_v,   0 <= x, s
-
-    A unit that lacks a partner costs more than any change of distances could save; one of the side
-    that comes first twice that.
+    An edge joins two slots of which one at least must be filled. A slot that must be filled and
+    is not costs more than all distances together; where the other side has no limit it costs the
+    distance of the nearest instead, whose stratum is always open. So each treated slot takes a slot
+    of a control or a place of its own, and the least total tells.
     """
 
-    def __init__(self, sides: TwoSides, degrees: Degrees) -> None:
-        self.sizes = tuple(len(side.points) for side in sides[:2])
-        self.least = np.repeat([degrees.treated[0], degrees.controls[0]], self.sizes)
-        self.most = np.repeat([degrees.treated[1], degrees.controls[1]], self.sizes)
-        self.twice = np.repeat(np.array(degrees.weights, float), self.sizes)
-        every = np.concatenate([sides.treated.points, sides.controls.points])
-        across = float(np.sqrt((np.ptp(every, axis=0) ** 2).sum()))
-        self.lack = 2.0 * min(self.sizes) * min(across, float(sides.reach.distance)) or 1.0
-
-    def solve(self, edges: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which edges are taken, and the prices of treated and of controls."""
-        count, units = edges.treated.size, self.least.size
-        scale = float(edges.distance.mean()) or 1.0
-        ends = np.concatenate([edges.treated, self.sizes[0] + edges.control])
-        row = np.concatenate([ends, np.arange(units)])
-        column = np.concatenate([np.tile(np.arange(count), 2), count + np.arange(units)])
-        order = np.argsort(row, kind="stable")
-        columns = count + units
-        program = IntegerProgram(
-            cost=np.concatenate([edges.distance, self.lack * self.twice]) / scale,
-            lower=np.zeros(columns),
-            upper=np.concatenate([np.ones(count), self.least.astype(float)]),
-            integer=np.zeros(columns, bool),
-            start=np.searchsorted(row[order], np.arange(units + 1)),
-            column=column[order],
-            value=np.ones(row.size),
-            row_lower=self.least.astype(float),
-            row_upper=self.most,
+    def __init__(self, degrees: Degrees, treated: int, controls: int) -> None:
+        self.degrees, self.treated, self.controls = degrees, treated, controls
+        self.open = tuple(np.isinf(most) for _, most in (degrees.controls, degrees.treated))
+        self.must = degrees.treated[0], degrees.controls[0]
+        self.all = tuple(
+            min(int(least if np.isinf(most) else most), others)
+            for (least, most), others in (
+                (degrees.treated, max(controls, degrees.treated[0])),
+                (degrees.controls, max(treated, degrees.controls[0])),
+            )
         )
-        with SolverPool(workers=1) as pool:
-            [found] = pool.solve([program])
-        if found.ended != "optimal" or found.values is None or found.prices is None:
-            raise SolverError(f"the program of full matching ended with {found.ended!r}.")
-        treated, controls = np.split(found.prices * scale, [self.sizes[0]])
-        return found.values[:count] > 0.5, treated, controls
+
+    @property
+    def kinds(self) -> list[tuple[int, int]]:
+        """The slots that an edge may join."""
+        (must, needed), (slots, others) = self.must, self.all
+        return [(a, b) for a in range(slots) for b in range(others) if a < must or b < needed]
+
+    @property
+    def copies(self) -> int:
+        """How often each pair is laid out."""
+        return len(self.kinds)
+
+    def filled(self, pairs: FoundPairs) -> Edges:
+        """The edges of the best filling."""
+        m, k = self.treated, self.controls
+        nearest = [np.full(size, np.inf) for size in (m, k)]
+        for least, ends in zip(nearest, (pairs.query, pairs.partner)):
+            np.minimum.at(least, ends, pairs.distance)
+        units = EXACT / (64 * (m + k)) / (pairs.distance.max() or 1.0)
+        cost = np.rint(pairs.distance * min(units, 2.0**40))
+        lack = (cost.max() + 1) * (m + k)
+        left = [
+            np.where(np.isfinite(least), np.rint(least * min(units, 2.0**40)), 0.0)
+            if open_
+            else np.full(least.size, lack * weight)
+            for least, open_, weight in zip(nearest, self.open, self.degrees.weights)
+        ]
+        place = self._assigned(pairs, cost, left)
+        return self._edges(pairs, place, nearest)
+
+    def _assigned(
+        self, pairs: FoundPairs, cost: Float[np.ndarray, " e"], left: list[np.ndarray]
+    ) -> np.ndarray:
+        """For each slot of the treated that have an edge the slot that it takes, by number."""
+        m, k, (must, needed), kinds = self.treated, self.controls, self.must, self.kinds
+        rows = np.concatenate([a * m + pairs.query for a, _ in kinds])
+        columns = np.concatenate([b * k + pairs.partner for _, b in kinds])
+        gain = [left[1][pairs.partner] if b < needed else 0.0 for _, b in kinds]
+        values = np.concatenate([cost - each for each in gain])
+        own, slot = np.unique(rows, return_inverse=True)
+        alone = np.where(own < must * m, left[0][own % m], 0.0)
+        shift = 1 + left[1].max(initial=0)
+        matrix = coo_array(
+            (
+                np.concatenate([values, alone]) + shift,
+                (
+                    np.concatenate([slot, np.arange(own.size)]),
+                    np.concatenate([columns, self.all[1] * k + np.arange(own.size)]),
+                ),
+            ),
+            shape=(own.size, self.all[1] * k + own.size),
+        )
+        place = np.full(self.all[0] * m, -1)
+        found = min_weight_full_bipartite_matching(matrix.tocsr())[1]
+        place[own] = np.where(found < self.all[1] * k, found, -1)
+        return place
+
+    def _edges(self, pairs: FoundPairs, place: np.ndarray, nearest: list[np.ndarray]) -> Edges:
+        """The edges of slots, and those to the nearest of units left to an open side."""
+        m, k = self.treated, self.controls
+        chosen = np.zeros(pairs.query.size, bool)
+        key = pairs.query * k + pairs.partner
+        order = np.argsort(key)
+        held = np.flatnonzero(place >= 0)
+        wanted = (held % m) * k + place[held] % k
+        chosen[order[np.searchsorted(key[order], wanted)]] = True
+        for open_, least, ends in zip(self.open, nearest, (pairs.query, pairs.partner)):
+            lone = np.setdiff1d(ends, ends[chosen])
+            if open_:
+                at = np.flatnonzero(np.isin(ends, lone) & (pairs.distance == least[ends]))
+                chosen[at[np.unique(ends[at], return_index=True)[1]]] = True
+        return Edges(pairs.query[chosen], pairs.partner[chosen], pairs.distance[chosen])

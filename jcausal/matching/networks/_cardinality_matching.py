@@ -23,7 +23,8 @@ from jcausal.surfaces import ResponseSurface
 class CardinalityMatching(DesignMatcher):
     """Keep the largest subset of treated and controls whose means agree in every covariate.
 
-    Of all subsets with `ratio` controls for each treated unit and, for every column f (a number, or
+    Of all subsets with `ratio` units of the other arm for each query (treated units, for ATC
+    controls) and, for every column f (a number, or
     a level as 0/1),
 
         |mean of f over its controls - mean of f over its treated| <= tolerance_f sd_f
@@ -48,7 +49,7 @@ class CardinalityMatching(DesignMatcher):
 
     - `balance`: the tolerance in sd, or {covariate: tolerance}; covariates that are not named are
       free.
-    - `ratio`: controls for each treated unit.
+    - `ratio`: units of the other arm for each query.
     - `exact`: names of covariates; each of their blocks is balanced by itself, at the same ratio.
     - `time_limit`: seconds, shared by the blocks.
 
@@ -98,7 +99,8 @@ class CardinalityMatching(DesignMatcher):
         self.check_rows(task)
         sample = task.sample
         rows = np.flatnonzero(np.asarray(sample.valid) & (np.asarray(sample.weight) > 0))
-        rows = rows[value_order(sample, rows, np.asarray(sample.t)[rows].astype(np.int64))]
+        queried = np.asarray(sample.t)[rows] == (task.estimand != "atc")
+        rows = rows[value_order(sample, rows, queried.astype(np.int64))]
         columns = _columns(sample.take(rows), self.balance, task.estimand)
         block = exact_blocks(sample, self.exact)[rows]
         blocks, seconds = np.unique(block), float(self.time_limit)
@@ -114,18 +116,18 @@ class CardinalityMatching(DesignMatcher):
 class _Columns(NamedTuple):
     """What is balanced of m units.
 
-    - `values` (m, f): in sd, centred; `tolerance` (f,): in sd; `treated` (m,).
+    - `values` (m, f): in sd, centred; `tolerance` (f,): in sd; `queried` (m,): of that arm.
     - `filled`: how many missing values stand at a mean.
     """
 
     values: Float[np.ndarray, "m f"]
     tolerance: Float[np.ndarray, " f"]
-    treated: Bool[np.ndarray, " m"]
+    queried: Bool[np.ndarray, " m"]
     filled: int
 
 
 class _Kept(NamedTuple):
-    """The subset of a block: who is in it, its treated, and how many treated none exceeds."""
+    """The subset of a block: who is in it, its queries, and how many queries none exceeds."""
 
     chosen: Bool[np.ndarray, " b"]
     size: int
@@ -144,7 +146,9 @@ def _columns(sample: Sample, balance: float | Mapping, estimand: Estimand) -> _C
     sd = np.sqrt(np.where(own > 0, own, values.var(0)))
     tolerance = _tolerances(sample, columns.labels, balance)
     kept = (sd > 0) & np.isfinite(tolerance)
-    return _Columns(values[:, kept] / sd[kept], tolerance[kept], treated, columns.filled)
+    return _Columns(
+        values[:, kept] / sd[kept], tolerance[kept], treated == (estimand != "atc"), columns.filled
+    )
 
 
 def _tolerances(
@@ -166,12 +170,12 @@ def _tolerances(
 
 def _kept(columns: _Columns, mine: Int[np.ndarray, " b"], ratio: int, seconds: float) -> _Kept:
     """The largest subset of some units."""
-    treated = columns.treated[mine]
-    if not treated.any() or (~treated).sum() < ratio:
+    queried = columns.queried[mine]
+    if not queried.any() or (~queried).sum() < ratio:
         return _Kept(np.zeros(mine.size, bool), 0, 0)
-    task = Balanced(columns.values[mine], treated, columns.tolerance, ratio)
+    task = Balanced(columns.values[mine], queried, columns.tolerance, ratio)
     chosen, bound = largest_subset(task, seconds)
-    return _Kept(chosen, int((chosen & treated).sum()), bound)
+    return _Kept(chosen, int((chosen & queried).sum()), bound)
 
 
 def _as_strata(
@@ -205,6 +209,6 @@ def _told(sample: Sample, stratum: Int[np.ndarray, " n"], found: list[_Kept]) ->
         return words + "; none is larger"
     share = 100 * (bound - size) / bound
     return words + (
-        f"; the time limit stopped the search: none holds more than {bound:,} treated (a gap of "
+        f"; the time limit stopped the search: none holds more than {bound:,} queries (a gap of "
         f"{share:.2g}%)"
     )

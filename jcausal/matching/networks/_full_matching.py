@@ -111,9 +111,12 @@ class FullMatching(DesignMatcher):
     ) -> Strata:
         """Stratify all units, and compare each query with its stratum."""
         self.check_rows(task)
-        units = units_of(task.sample, self._rules, task.key)
+        queried = task.estimand != "atc"
+        units = units_of(task.sample, self._rules, task.key, queried)
         degrees = degrees_of(self.min_controls, self.max_controls)
-        degrees = degrees._replace(treated_first=task.estimand != "atc")
+        if not queried:  # controls stand where treated units do elsewhere
+            degrees = degrees.turned()
+            units = units._replace(treated=~units.treated)
         found = _cover(units, degrees, self.max_bytes)
         return _as_strata(task, units, found, self._rules)
 

@@ -8,17 +8,21 @@ import numpy as np
 class Degrees(NamedTuple):
     """How many edges a unit has that is in a stratum: least and most, of treated and of controls.
 
-    `treated_first`: where not all can be in one, treated units are before controls.
+    Where not all can be in a stratum, leaving out a treated unit costs as much as two controls;
+    `turned` is the same with the arms changed.
     """
 
     treated: tuple[int, float]
     controls: tuple[int, float]
-    treated_first: bool = True
 
     @property
     def weights(self) -> tuple[int, int]:
         """What it costs to leave out a treated unit, and a control."""
-        return (2, 1) if self.treated_first else (1, 2)
+        return 2, 1
+
+    def turned(self) -> "Degrees":
+        """The limits of controls for treated units and the other way round."""
+        return Degrees(self.controls, self.treated)
 
     @property
     def unlimited(self) -> bool:

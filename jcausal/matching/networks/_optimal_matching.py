@@ -109,7 +109,7 @@ class OptimalMatching(DesignMatcher):
                 "OptimalMatching pairs the units of one arm: use estimand='att' or 'atc', or "
                 "jc.FullMatching() for 'ate'."
             )
-        units = units_of(task.sample, self._rules, task.key)
+        units = units_of(task.sample, self._rules, task.key, task.estimand != "atc")
         query = units.places(np.asarray(task.query))
         chosen = _choose(units, np.unique(query), self)
         return _as_pairs(task, units, chosen, query, self)

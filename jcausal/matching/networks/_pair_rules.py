@@ -38,7 +38,7 @@ class PairRules(NamedTuple):
 class OrderedUnits(NamedTuple):
     """The m valid units of a sample in an order that the order of its rows does not change.
 
-    - `rows` (m,): their rows: controls first, by covariates column by column, then by id.
+    - `rows` (m,): the queried arm last, by covariates column by column, then by id.
     - `treated` (m,); `counts` (m,): who has weight.
     - `space`: where they stand.
     - `filled`: how many missing values stand at a mean.
@@ -79,16 +79,19 @@ def check_rules(rules: PairRules, max_bytes: int) -> None:
         raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
 
 
-def units_of(sample: Sample, rules: PairRules, key: Any) -> OrderedUnits:
+def units_of(
+    sample: Sample, rules: PairRules, key: Any = None, queried: bool = True
+) -> OrderedUnits:
     """The units with points, blocks and calipers.
 
     All is computed on the rows in that order, so that no sum depends, in its last bit, on the order
-    in which they came.
+    in which they came. `queried`: the arm of the queries, which stands last and to the right on the
+    line of the propensity, so that changing the arms changes no group.
 
     **Raises:** ValueError for names that are no covariate's; `MatchError` for points that are NaN.
     """
     rows = np.flatnonzero(np.asarray(sample.valid))
-    rows = rows[value_order(sample, rows, np.asarray(sample.t)[rows].astype(np.int64))]
+    rows = rows[value_order(sample, rows, (np.asarray(sample.t)[rows] == queried).astype(np.int64))]
     ordered = sample.take(rows)
     score, filled = None, 0
     if rules.by_propensity or (
@@ -96,7 +99,7 @@ def units_of(sample: Sample, rules: PairRules, key: Any) -> OrderedUnits:
     ):
         score = _logits(ordered, rules.propensity, key)
     if score is not None and rules.by_propensity:
-        points = score[:, None]
+        points = score[:, None] if queried else -score[:, None]
     else:
         points, filled = metric_points(ordered, rules.metric)
     lost = rows[~np.isfinite(points).all(1)]
