@@ -299,7 +299,7 @@ def test_bad_input_is_one_sentence(unchecked):
     strict = jc.XLearner(propensity=jc.Propensity(penalty=0), **BOTH)
     with pytest.raises(jc.DataError, match="told apart without error"):
         run(apart, strict)
-    assert "units stand for so many others" in run(apart, jc.DRLearner(**BOTH)).summary()
+    assert "rests on the outcome model alone" in run(apart, jc.DRLearner(**BOTH)).summary()
 
 
 def test_a_part_that_lacks_an_arm_is_named():

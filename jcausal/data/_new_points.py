@@ -56,6 +56,8 @@ def _of_array(sample: Sample, points: Any) -> Float[np.ndarray, "m p"]:
             f"covariates {', '.join(sample.schema.names)}."
         )
     _check_known(np.asarray(~np.isfinite(found).all(1)), "points", "are no finite numbers")
+    whole = np.asarray(np.isfinite(found).all(1))
+    _check_known(~whole, "points", "are no finite numbers")
     for j in sample.schema.categories:
         codes, height = found[:, j], len(sample.schema.levels[j])
         _check_known(

@@ -96,9 +96,9 @@ def _parts(train: Sample, parts: int, key: PRNGKeyArray) -> Int[Array, " n"]:
         return deal_folds(train, parts, key)
     except FoldError as error:
         raise DataError(
-            f"of the rows outside of a fold, dealt to inner={parts} parts for the models of "
-            f"outcome and treatment, {error.fact}: give more rows of that arm, or use "
-            "jc.TLearner or jc.XLearner, which need no parts."
+            f"of the rows outside of a fold, dealt to inner={parts} parts for models of outcome "
+            f"and treatment, {error.fact}: give more rows of that arm, or use jc.TLearner or "
+            "jc.XLearner, which need no parts."
         ) from error
 
 
