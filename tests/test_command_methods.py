@@ -111,7 +111,7 @@ def test_help_lists_the_options_with_defaults_that_the_command_takes(word, capsy
 
 
 def test_names_of_columns_have_commas_between_them():
-    for text, names in (("none", ()), ("race", ("race",)), ("race, sex", ("race", "sex"))):
+    for text, names in (("none", None), ("race", ("race",)), ("race, sex", ("race", "sex"))):
         method = make_method("nearest-neighbors", None, [f"exact={text}"])
         assert method == jc.NearestNeighbors(exact=names)
 

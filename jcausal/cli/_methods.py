@@ -48,9 +48,8 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
             raise UserError(f"{told if sign else _no_value(setting)}; {_listed(word)}.")
         if name in flat:
             raise UserError(f"--option {name} is given twice.")
-        may, default = known[name]
-        names = isinstance(default, tuple)
-        flat[name] = _names(text) if names else _parsed(setting, text.strip(), may, word)
+        may = known[name][0]
+        flat[name] = _names(text) if may.names else _parsed(setting, text.strip(), may, word)
     try:
         return kind(**said, **_nested(kind, flat))
     except ValueError as error:
@@ -76,15 +75,17 @@ def _no_value(setting: str) -> str:
     return f"--option {setting} has no value, write NAME=VALUE"
 
 
-def _settable(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[May, Any]]]:
-    """Names, what each may be, and its default; those of a part as tree.max_depth."""
+def _settable(
+    kind: type, prefix: str = "", given: Options | None = None
+) -> Iterator[tuple[str, tuple[May, Any]]]:
+    """Names, what each may be, and its default; those of a part, `given`, as tree.max_depth."""
     fields: Any = dataclasses.fields(kind)
-    defaults = {field.name: field.default for field in fields}
+    defaults = {field.name: getattr(given, field.name, field.default) for field in fields}
     for name, may in options_of(kind).items():
         default = defaults[name]
         if isinstance(default, Options):
             if name != "outcome":  # of which --surface says the kind
-                yield from _settable(type(default), f"{prefix}{name}.")
+                yield from _settable(type(default), f"{prefix}{name}.", default)
         elif may.words or may.switch or may.whole or may.real or may.text:
             yield prefix + name, (may, default)
 
@@ -95,8 +96,8 @@ def _nested(kind: type, flat: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     for part in {name.split(".")[0] for name in flat if "." in name}:
         own = {n.partition(".")[2]: v for n, v in flat.items() if n.startswith(f"{part}.")}
-        made = type(defaults[part])
-        found[part] = made(**_nested(made, own))
+        default: Any = defaults[part]
+        found[part] = dataclasses.replace(default, **_nested(type(default), own))
     return found
 
 
@@ -120,16 +121,14 @@ def _parsed(setting: str, text: str, may: May, word: str) -> Any:
     raise UserError(f"--option {setting} is of the wrong kind, write {wanted}; {_listed(word)}.")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _names(text: str) -> tuple[str, ...] | None:
     """Names of columns with commas between them; "none" for no name."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    return () if names == ("none",) else names
+    return None if names == ("none",) else names
 
 
 def _written(value: Any) -> str:
     """A default as the command takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

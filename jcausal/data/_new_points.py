@@ -55,7 +55,6 @@ def _of_array(sample: Sample, points: Any) -> Float[np.ndarray, "m p"]:
             f"points has shape {found.shape}: give (m, {sample.p}), one row a point and the "
             f"covariates {', '.join(sample.schema.names)}."
         )
-    _check_known(np.asarray(~np.isfinite(found).all(1)), "points", "are no finite numbers")
     whole = np.asarray(np.isfinite(found).all(1))
     _check_known(~whole, "points", "are no finite numbers")
     for j in sample.schema.categories:
