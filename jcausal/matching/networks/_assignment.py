@@ -23,7 +23,7 @@ LINE_BYTES = 8  # what each copy takes on a line
 EXACT = 2.0**52  # float64 adds whole numbers up to here without rounding
 
 
-class Partners(NamedTuple):
+class BestPartners(NamedTuple):
     """Whom each of m queries is given, and whether any partner was near enough to it.
 
     - `place` (m, r): places among the partners, nearest first, -1 where there is none.
@@ -34,7 +34,7 @@ class Partners(NamedTuple):
     near: Bool[np.ndarray, " m"]
 
 
-def best_partners(space: PairSpace, ask: PairsAsked, ratio: int, max_bytes: int) -> Partners:
+def best_partners(space: PairSpace, ask: PairsAsked, ratio: int, max_bytes: int) -> BestPartners:
     """Up to `ratio` partners of each query, none taken twice: most pairs, then least total.
 
     On a line without calipers by column the pairs need not be laid out.
@@ -45,14 +45,14 @@ def best_partners(space: PairSpace, ask: PairsAsked, ratio: int, max_bytes: int)
     if space.points.shape[1] > 1 or space.reach.gaps.size:
         room = PairRoom(max_bytes, FOUND_BYTES + COPY_BYTES * ratio)
         pairs = near_pairs(space, ask, room)
-        return Partners(least_total(pairs, ratio), np.diff(pairs.start) > 0)
+        return BestPartners(least_total(pairs, ratio), np.diff(pairs.start) > 0)
     place, near = np.full((ask.queries.size, ratio), -1), np.zeros(ask.queries.size, bool)
     for block in blocks_within(space, ask, PairRoom(max_bytes, LINE_BYTES * ratio)):
         assert isinstance(block.finder, OnLine)
         found = least_total_on_line(block.finder, ratio, block.most)
         place[block.queries] = np.where(found < 0, -1, block.partners[found])
         near[block.queries] = block.finder.counts() > 0
-    return Partners(place, near)
+    return BestPartners(place, near)
 
 
 def least_total(pairs: NearPairs, ratio: int) -> Int[np.ndarray, "m r"]:

@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from jcausal.matching._matching import MatchError
 from jcausal.matching.networks._assignment import EXACT
-from jcausal.matching.networks._edge_cover import NO_EDGES, Edges, TwoSides, without_middles
+from jcausal.matching.networks._edge_cover import NO_EDGES, StarEdges, TwoSides, without_middles
 from jcausal.matching.networks._finders import FoundPairs, OnLine, SideOfPairs, finder
 from jcausal.matching.networks._limits_of_strata import Degrees
 from jcausal.matching.networks._line_cover import line_cover
@@ -15,7 +15,7 @@ from jcausal.matching.networks._line_cover import line_cover
 SLOT_BYTES = 64  # what an edge between two slots takes while it is laid out and solved
 
 
-def capped_cover(sides: TwoSides, degrees: Degrees, max_bytes: int) -> Edges:
+def capped_cover(sides: TwoSides, degrees: Degrees, max_bytes: int) -> StarEdges:
     """The edges of least total distance within the limits, that touch as many units as can be.
 
     On a line by a table, else by an assignment (`_Slots`). There units that need several partners
@@ -32,7 +32,7 @@ def capped_cover(sides: TwoSides, degrees: Degrees, max_bytes: int) -> Edges:
         places = [np.flatnonzero(each) for each in inside]
         here = TwoSides(_of(sides.treated, places[0]), _of(sides.controls, places[1]), sides.reach)
         found = _solved(here, degrees, max_bytes)
-        edges = Edges(places[0][found.treated], places[1][found.control], found.distance)
+        edges = StarEdges(places[0][found.treated], places[1][found.control], found.distance)
         short = _too_short(edges, degrees)
         if short is None:
             return without_middles(edges)
@@ -43,7 +43,7 @@ def _of(side: SideOfPairs, places: np.ndarray) -> SideOfPairs:
     return SideOfPairs(side.points[places], side.columns[places])
 
 
-def _too_short(edges: Edges, degrees: Degrees) -> tuple[int, np.ndarray] | None:
+def _too_short(edges: StarEdges, degrees: Degrees) -> tuple[int, np.ndarray] | None:
     """The side and the units that go out, since the others could use what they have; or None."""
     for side, (ends, (least, _)) in enumerate(
         zip((edges.treated, edges.control), (degrees.treated, degrees.controls))
@@ -56,7 +56,7 @@ def _too_short(edges: Edges, degrees: Degrees) -> tuple[int, np.ndarray] | None:
     return None
 
 
-def _solved(sides: TwoSides, degrees: Degrees, max_bytes: int) -> Edges:
+def _solved(sides: TwoSides, degrees: Degrees, max_bytes: int) -> StarEdges:
     """The best cover over all edges in reach."""
     near = finder(*sides)
     slots = _Slots(degrees, len(sides.treated.points), len(sides.controls.points))
@@ -103,7 +103,7 @@ class _Slots:
         """How often each pair is laid out."""
         return len(self.kinds)
 
-    def filled(self, pairs: FoundPairs) -> Edges:
+    def filled(self, pairs: FoundPairs) -> StarEdges:
         """The edges of the best filling."""
         m, k = self.treated, self.controls
         nearest = [np.full(size, np.inf) for size in (m, k)]
@@ -148,7 +148,7 @@ class _Slots:
         place[own] = np.where(found < self.all[1] * k, found, -1)
         return place
 
-    def _edges(self, pairs: FoundPairs, place: np.ndarray, nearest: list[np.ndarray]) -> Edges:
+    def _edges(self, pairs: FoundPairs, place: np.ndarray, nearest: list[np.ndarray]) -> StarEdges:
         """The edges of slots, and those to the nearest of units left to an open side."""
         m, k = self.treated, self.controls
         chosen = np.zeros(pairs.query.size, bool)
@@ -162,4 +162,4 @@ class _Slots:
             if open_:
                 at = np.flatnonzero(np.isin(ends, lone) & (pairs.distance == least[ends]))
                 chosen[at[np.unique(ends[at], return_index=True)[1]]] = True
-        return Edges(pairs.query[chosen], pairs.partner[chosen], pairs.distance[chosen])
+        return StarEdges(pairs.query[chosen], pairs.partner[chosen], pairs.distance[chosen])

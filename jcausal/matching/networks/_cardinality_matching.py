@@ -113,7 +113,7 @@ class CardinalityMatching(DesignMatcher):
         return _as_strata(task, stratum, found, columns.filled)
 
 
-class _Columns(NamedTuple):
+class _BalancedColumns(NamedTuple):
     """What is balanced of m units.
 
     - `values` (m, f): in sd, centred; `tolerance` (f,): in sd; `queried` (m,): of that arm.
@@ -134,7 +134,7 @@ class _Kept(NamedTuple):
     bound: int
 
 
-def _columns(sample: Sample, balance: float | Mapping, estimand: Estimand) -> _Columns:
+def _columns(sample: Sample, balance: float | Mapping, estimand: Estimand) -> _BalancedColumns:
     """The columns that are balanced, those that do not vary apart."""
     columns, treated = columns_of(sample), np.asarray(sample.t)
     values = columns.values - columns.values.mean(0)
@@ -146,7 +146,7 @@ def _columns(sample: Sample, balance: float | Mapping, estimand: Estimand) -> _C
     sd = np.sqrt(np.where(own > 0, own, values.var(0)))
     tolerance = _tolerances(sample, columns.labels, balance)
     kept = (sd > 0) & np.isfinite(tolerance)
-    return _Columns(
+    return _BalancedColumns(
         values[:, kept] / sd[kept], tolerance[kept], treated == (estimand != "atc"), columns.filled
     )
 
@@ -168,7 +168,9 @@ def _tolerances(
     )
 
 
-def _kept(columns: _Columns, mine: Int[np.ndarray, " b"], ratio: int, seconds: float) -> _Kept:
+def _kept(
+    columns: _BalancedColumns, mine: Int[np.ndarray, " b"], ratio: int, seconds: float
+) -> _Kept:
     """The largest subset of some units."""
     queried = columns.queried[mine]
     if not queried.any() or (~queried).sum() < ratio:

@@ -22,7 +22,7 @@ from jcausal.matching.networks._finders import (
 EDGE_BYTES = 96  # what an edge that could help takes while it is found, laid out and solved
 
 
-class Edges(NamedTuple):
+class StarEdges(NamedTuple):
     """Edges between treated and controls of a block.
 
     - `treated` (e,), `control` (e,): places on their sides; `distance` (e,).
@@ -33,7 +33,7 @@ class Edges(NamedTuple):
     distance: Float[np.ndarray, " e"]
 
 
-NO_EDGES = Edges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+NO_EDGES = StarEdges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 class TwoSides(NamedTuple):
@@ -55,7 +55,7 @@ class NearestOnSide(NamedTuple):
     distance: Float[np.ndarray, " m"]
 
 
-def least_cover(sides: TwoSides, max_bytes: int) -> Edges:
+def least_cover(sides: TwoSides, max_bytes: int) -> StarEdges:
     """The edges of least total distance that touch every unit with a partner in reach.
 
     Each unit u could take its nearest partner, at the distance n(u). An edge (i, j) in place of the
@@ -75,7 +75,7 @@ def least_cover(sides: TwoSides, max_bytes: int) -> Edges:
     chosen = _most_saved(saving, near.distance, back.distance)
     one = np.setdiff1d(np.flatnonzero(near.partner >= 0), chosen.treated)
     other = np.setdiff1d(np.flatnonzero(back.partner >= 0), chosen.control)
-    edges = Edges(
+    edges = StarEdges(
         np.concatenate([chosen.treated, one, back.partner[other]]),
         np.concatenate([chosen.control, near.partner[one], other]),
         np.concatenate([chosen.distance, near.distance[one], back.distance[other]]),
@@ -115,7 +115,7 @@ def _rank(group: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
     return rank
 
 
-def _saving_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray, max_bytes: int) -> Edges:
+def _saving_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray, max_bytes: int) -> StarEdges:
     """Edges shorter than the two nearest of their ends together.
 
     Such an edge is at most twice as long as the longer of the two: it is within that of one end.
@@ -123,7 +123,7 @@ def _saving_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray, max_bytes
     parts, bytes_ = [NO_EDGES], 0
     for edges in short_edges(sides, near, back):
         kept = edges.distance < near[edges.treated] + back[edges.control]
-        parts.append(Edges(*(each[kept] for each in edges)))
+        parts.append(StarEdges(*(each[kept] for each in edges)))
         bytes_ += int(kept.sum()) * EDGE_BYTES
         if bytes_ > max_bytes:
             raise MatchError(
@@ -131,25 +131,27 @@ def _saving_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray, max_bytes
                 f"{bytes_:,} bytes or more, and max_bytes is {max_bytes:,}: raise it, set a "
                 "narrower caliper, or match a column exactly."
             )
-    edges = Edges(*(np.concatenate(each) for each in zip(*parts)))
+    edges = StarEdges(*(np.concatenate(each) for each in zip(*parts)))
     order = np.lexsort((edges.control, edges.treated))
-    return Edges(*(each[order] for each in edges))
+    return StarEdges(*(each[order] for each in edges))
 
 
-def short_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray) -> Iterator[Edges]:
+def short_edges(sides: TwoSides, near: np.ndarray, back: np.ndarray) -> Iterator[StarEdges]:
     """Edges that may be shorter, so many at a time, each once."""
     if sides.reach.gaps.size or sides.treated.points.shape[1] == 1:
         for turned, own in ((False, near), (True, back)):
             for one, other, distance in _within_twice(sides.turned() if turned else sides, own):
-                edges = Edges(other, one, distance) if turned else Edges(one, other, distance)
+                edges = (
+                    StarEdges(other, one, distance) if turned else StarEdges(one, other, distance)
+                )
                 longer = near[edges.treated] >= back[edges.control]
-                yield Edges(*(each[longer != turned] for each in edges))
+                yield StarEdges(*(each[longer != turned] for each in edges))
         return
     one, other = np.flatnonzero(np.isfinite(near)), np.flatnonzero(np.isfinite(back))
     points = sides.treated.points[one], sides.controls.points[other]
     for found in InBlocks(*points, near[one], back[other]).parts(other.size):
         kept = found.distance <= sides.reach.distance * ROUNDED
-        yield Edges(one[found.query[kept]], other[found.partner[kept]], found.distance[kept])
+        yield StarEdges(one[found.query[kept]], other[found.partner[kept]], found.distance[kept])
 
 
 def _within_twice(
@@ -172,7 +174,7 @@ def _within_twice(
         start = stop
 
 
-def _most_saved(edges: Edges, near: np.ndarray, back: np.ndarray) -> Edges:
+def _most_saved(edges: StarEdges, near: np.ndarray, back: np.ndarray) -> StarEdges:
     """Edges at different units that save most together: an assignment with a way out for each."""
     if not edges.treated.size:
         return edges
@@ -191,16 +193,16 @@ def _most_saved(edges: Edges, near: np.ndarray, back: np.ndarray) -> Edges:
     held = np.flatnonzero(place < back.size)
     key = row * back.size + edges.control
     kept[np.searchsorted(key, held * back.size + place[held])] = True
-    return Edges(*(each[kept] for each in edges))
+    return StarEdges(*(each[kept] for each in edges))
 
 
-def without_middles(edges: Edges) -> Edges:
+def without_middles(edges: StarEdges) -> StarEdges:
     """Without edges both of whose ends have another one: what is left are stars.
 
     The longest go first. Every edge that goes makes the total smaller, or is of length 0.
     """
     key = np.unique(np.stack([edges.treated, edges.control], axis=1), axis=0, return_index=True)[1]
-    edges = Edges(*(each[key] for each in edges))
+    edges = StarEdges(*(each[key] for each in edges))
     degree = [np.bincount(a) for a in (edges.treated, edges.control)]
     middle = (degree[0][edges.treated] > 1) & (degree[1][edges.control] > 1)
     kept = np.ones(edges.treated.size, bool)
@@ -211,4 +213,4 @@ def without_middles(edges: Edges) -> Edges:
             kept[e] = False
             degree[0][i] -= 1
             degree[1][j] -= 1
-    return Edges(*(each[kept] for each in edges))
+    return StarEdges(*(each[kept] for each in edges))

@@ -17,7 +17,7 @@ from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
 from jcausal.matching.networks._capped_cover import capped_cover
 from jcausal.matching.networks._edge_cover import (
     NO_EDGES,
-    Edges,
+    StarEdges,
     TwoSides,
     least_cover,
     nearest_in_turn,
@@ -81,7 +81,7 @@ class FullMatching(DesignMatcher):
         >>> sample = jc.datasets.lalonde("experiment")
         >>> matching = jc.match(sample, jc.FullMatching(caliper=0.2))
         >>> int(matching.matched.sum())
-        185
+        184
     """
 
     min_controls: float | int = 0
@@ -129,7 +129,7 @@ class _Cover(NamedTuple):
     - `near` (m,): whether any partner is near enough.
     """
 
-    edges: Edges
+    edges: StarEdges
     stratum: Int[np.ndarray, " m"]
     strata: int
     near: Bool[np.ndarray, " m"]
@@ -149,14 +149,14 @@ def _cover(units: OrderedUnits, degrees: Degrees, max_bytes: int) -> _Cover:
             edges = capped_cover(both, degrees, max_bytes)
         near[own[nearest_in_turn(both).partner >= 0]] = True
         near[other[nearest_in_turn(both.turned()).partner >= 0]] = True
-        parts.append(Edges(own[edges.treated], other[edges.control], edges.distance))
-    edges = Edges(*(np.concatenate(each) for each in zip(*parts)))
+        parts.append(StarEdges(own[edges.treated], other[edges.control], edges.distance))
+    edges = StarEdges(*(np.concatenate(each) for each in zip(*parts)))
     stratum, count = _labels(edges, treated.size)
     _attach(units, stratum, near)
     return _Cover(edges, stratum, count, near)
 
 
-def _labels(edges: Edges, units: int) -> tuple[Int[np.ndarray, " m"], int]:
+def _labels(edges: StarEdges, units: int) -> tuple[Int[np.ndarray, " m"], int]:
     """The connected parts, numbered by their first unit; -1 for units without an edge."""
     ones = np.ones(edges.treated.size, bool)
     graph = coo_array((ones, (edges.treated, edges.control)), shape=(units, units))

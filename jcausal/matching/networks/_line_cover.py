@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jcausal.matching._matching import MatchError
-from jcausal.matching.networks._edge_cover import Edges
+from jcausal.matching.networks._edge_cover import StarEdges
 from jcausal.matching.networks._finders import OnLine
 from jcausal.matching.networks._limits_of_strata import Degrees
 
@@ -30,7 +30,7 @@ class _Step(NamedTuple):
 NONE = np.int32(2**31 - 1)
 
 
-def line_cover(line: OnLine, degrees: Degrees, max_bytes: int) -> Edges:
+def line_cover(line: OnLine, degrees: Degrees, max_bytes: int) -> StarEdges:
     """The edges of least total distance within the limits, that touch as many units as can be.
 
     `line` holds the treated as queries and the controls as partners. Crossing edges can be
@@ -60,7 +60,7 @@ def line_cover(line: OnLine, degrees: Degrees, max_bytes: int) -> Edges:
         table.add(i, int(first[i]), int(last[i]))
     treated, control = table.traced_back()
     distance = np.abs(table.treated[treated] - table.controls[control])
-    return Edges(order[treated], turn[control], distance)
+    return StarEdges(order[treated], turn[control], distance)
 
 
 class _StarTable:
