@@ -213,13 +213,13 @@ def fitted_chances(
     rows = DealtRows(x, t, weight, pad_rows(fold_[used], size, -1))
     found = _regressed(Encoding(sample.schema), rows, slight, folds)
     out = Chances(placed(found.chance, used, np.full(sample.n, np.nan, x.dtype)), found.slope)
+    if slight is None:
+        _check_separation(sample, np.asarray(out.chance), fold_, folds)
     if not np.isfinite(np.asarray(out.chance)[used]).all():
         raise ValueError(
             f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
             "likelihood, or a larger one."
         )
-    if slight is None:
-        _check_separation(sample, np.asarray(out.chance), fold_, folds)
     return out
 
 
@@ -257,7 +257,7 @@ def training_rows(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> n
 def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
     far = np.minimum(chance, 1 - chance)
-    if folds == 1 and not (far[fold >= 0] < NEAR).any():
+    if folds == 1 and (far[fold >= 0] >= NEAR).all():  # what is NaN is not
         return
     for k in range(folds):
         check_separation(sample, training_rows(fold, np.asarray(sample.weight), k, folds))
