@@ -87,7 +87,7 @@ def fit_propensity(
     made = LogisticPropensity(encoding, *_fitted(encoding, rows, penalty))
     if penalty is None:
         chance = np.asarray(made(sample.x))[train]
-        if np.minimum(chance, 1 - chance).min() < NEAR:
+        if not (np.minimum(chance, 1 - chance) >= NEAR).all():
             check_separation(sample, train)
     return made
 

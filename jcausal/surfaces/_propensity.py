@@ -223,6 +223,8 @@ def fitted_chances(
         raise ValueError(
             f"with the penalty {penalty} the regression for the chance of treatment does not "
             f"settle in {x.dtype}: use {instead}."
+            f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
+            "likelihood, or a larger one."
         )
     return out
 
@@ -262,6 +264,7 @@ def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, fold
     """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
     far = np.minimum(chance, 1 - chance)
     if folds == 1 and (far[fold >= 0] >= NEAR).all():
+    if folds == 1 and (far[fold >= 0] >= NEAR).all():  # what is NaN is not
         return
     for k in range(folds):
         check_separation(sample, training_rows(fold, np.asarray(sample.weight), k, folds))
