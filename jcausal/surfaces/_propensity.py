@@ -263,7 +263,6 @@ def training_rows(fold: np.ndarray, weight: np.ndarray, k: int, folds: int) -> n
 def _check_separation(sample: Sample, chance: np.ndarray, fold: np.ndarray, folds: int) -> None:
     """Look closer where some chance is so near 0 or 1 that the fit may not exist."""
     far = np.minimum(chance, 1 - chance)
-    if folds == 1 and (far[fold >= 0] >= NEAR).all():
     if folds == 1 and (far[fold >= 0] >= NEAR).all():  # what is NaN is not
         return
     for k in range(folds):

@@ -12,9 +12,10 @@ from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching._order import value_order
 from jcausal.matching._results import RESULTS, code
+from jcausal.matching.neighbors._limits import Exact, exact_blocks
 from jcausal.matching.neighbors._space import columns_of
 from jcausal.matching.networks._largest_subset import Balanced, largest_subset
-from jcausal.matching.networks._pair_rules import as_names, exact_blocks, filled_words
+from jcausal.matching.networks._pair_rules import filled_words
 from jcausal.matching.strata import Strata
 from jcausal.matching.strata._strata import strata_of
 from jcausal.surfaces import ResponseSurface
@@ -71,7 +72,7 @@ class CardinalityMatching(DesignMatcher):
 
     balance: float | int | Mapping = 0.05
     ratio: int = eqx.field(converter=whole, static=True, default=1)
-    exact: tuple[str, ...] = eqx.field(converter=as_names, static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     time_limit: float | int = 30.0
 
     def __check_init__(self) -> None:
@@ -84,7 +85,8 @@ class CardinalityMatching(DesignMatcher):
             where = f"balance[{name!r}]" if name else "balance"
             if not isinstance(width, int | float | np.number) or not 0 <= float(width) < np.inf:
                 raise ValueError(f"{where} is {width!r}: it must be a finite number of at least 0.")
-        if not isinstance(self.exact, tuple) or not all(isinstance(n, str) for n in self.exact):
+        names = as_names(self.exact)
+        if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"exact is {self.exact!r}: it must be names of covariates.")
 
     @property
@@ -102,7 +104,7 @@ class CardinalityMatching(DesignMatcher):
         queried = np.asarray(sample.t)[rows] == (task.estimand != "atc")
         rows = rows[value_order(sample, rows, queried.astype(np.int64))]
         columns = _columns(sample.take(rows), self.balance, task.estimand)
-        block = exact_blocks(sample, self.exact)[rows]
+        block = exact_blocks(sample, np.asarray(task.fold), as_names(self.exact))[rows]
         blocks, seconds = np.unique(block), float(self.time_limit)
         stratum, found = np.full(sample.n, -1), []
         for name in blocks:

@@ -11,7 +11,7 @@ from jcausal.data import to_device, whole
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors import Pairs
-from jcausal.matching.neighbors._limits import Caliper, CaliperUnit
+from jcausal.matching.neighbors._limits import Caliper, CaliperUnit, Exact
 from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
 from jcausal.matching.networks._assignment import best_partners
 from jcausal.matching.networks._near_pairs import PairsAsked
@@ -81,7 +81,7 @@ class OptimalMatching(DesignMatcher):
     metric: NeighborMetric = "propensity"
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: tuple[str, ...] = eqx.field(converter=as_names, static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     propensity: Propensity = LIKELIEST
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
 
@@ -92,7 +92,9 @@ class OptimalMatching(DesignMatcher):
 
     @property
     def _rules(self) -> PairRules:
-        return PairRules(self.metric, self.propensity, self.caliper, self.caliper_unit, self.exact)
+        return PairRules(
+            self.metric, self.propensity, self.caliper, self.caliper_unit, as_names(self.exact)
+        )
 
     @property
     def traceable(self) -> bool:

@@ -8,14 +8,19 @@ from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Sample, rows_in_words
 from jcausal.matching._matching import MatchError
-from jcausal.matching._order import groups_of, packed, value_order
-from jcausal.matching.neighbors._limits import Caliper, CaliperUnit, check_caliper, limits_of
+from jcausal.matching._order import value_order
+from jcausal.matching.neighbors._limits import (
+    Caliper,
+    CaliperUnit,
+    check_caliper,
+    exact_blocks,
+    limits_of,
+)
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._nearest_neighbors import NeighborMetric
 from jcausal.matching.networks._finders import PairReach
 from jcausal.matching.networks._near_pairs import PairSpace
 from jcausal.surfaces import Propensity, propensity_scores
-from jcausal_kernels import MISSING
 
 NAMES = ("propensity", "mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean")
 
@@ -58,7 +63,9 @@ class OrderedUnits(NamedTuple):
 
 
 def as_names(exact: Any) -> Any:
-    """One name as a tuple, a list as a tuple; anything else as it is."""
+    """No, one or several names as a tuple; anything else as it is."""
+    if exact is None:
+        return ()
     if isinstance(exact, str):
         return (exact,)
     return tuple(exact) if isinstance(exact, list) else exact
@@ -112,22 +119,15 @@ def units_of(
     limits = limits_of(ordered, rules.caliper, unit, own, score)
     one = limits_of(ordered, 1.0, unit, own, score).reach
     reach = PairReach(float(limits.reach), np.asarray(limits.widths))
-    space = PairSpace(points, limits.columns, exact_blocks(ordered, rules.exact), reach, one or 1.0)
+    space = PairSpace(
+        points,
+        limits.columns,
+        exact_blocks(ordered, np.zeros(ordered.n, int), rules.exact),
+        reach,
+        one or 1.0,
+    )
     counts = np.asarray(ordered.weight) > 0
     return OrderedUnits(rows, np.asarray(ordered.t), counts, space, filled)
-
-
-def exact_blocks(sample: Sample, exact: tuple[str, ...]) -> Int[np.ndarray, " n"]:
-    """The block of every unit: units that agree in all exact columns; missing is a value."""
-    names = sample.schema.names
-    for name in exact:
-        if name not in names:
-            raise ValueError(f"exact names {name!r}, which is no covariate: {', '.join(names)}.")
-    if not exact:
-        return np.zeros(sample.n, np.int64)
-    codes = np.asarray(sample.codes)[:, [names.index(name) for name in exact]]
-    known = codes != MISSING
-    return groups_of(packed(np.where(known, codes, codes.max(where=known, initial=0) + 1)))[0]
 
 
 def filled_words(filled: int) -> str:
