@@ -63,12 +63,12 @@ def search_space(
     """The rows of a task as a search for partners sees them."""
     sample = task.sample
     names = (exact,) if isinstance(exact, str) else tuple(exact or ())
-    block = _exact_blocks(sample, np.asarray(task.fold), names)
+    block = exact_blocks(sample, np.asarray(task.fold), names)
     able = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
     return SearchSpace(points, block, able, row_order(sample), *limits, pull)
 
 
-def _exact_blocks(
+def exact_blocks(
     sample: Sample, fold: Int[np.ndarray, " n"], exact: Sequence[str]
 ) -> Int[np.ndarray, " n"]:
     """A label of the rows that agree in their fold and in some columns; -1 for rows of no fold.

@@ -15,7 +15,7 @@ from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors._limits import Exact, exact_blocks
 from jcausal.matching.neighbors._space import columns_of
 from jcausal.matching.networks._largest_subset import Balanced, largest_subset
-from jcausal.matching.networks._pair_rules import filled_words
+from jcausal.matching.networks._pair_rules import as_names, filled_words
 from jcausal.matching.strata import Strata
 from jcausal.matching.strata._strata import strata_of
 from jcausal.surfaces import ResponseSurface
