@@ -8,10 +8,12 @@ import pandas as pd
 
 from bench._keep import keep, markdown
 
-PARTS = ("nearest", "strata", "networks", "learned", "real")
+PARTS = ("nearest", "statspai", "strata", "networks", "learned", "real")
 SAID = {
     "nearest": "Nearest neighbours: seconds of one call, the first and the next; peak memory of "
-    "the process. Peers are scikit-learn's on two processes and StatsPAI.",
+    "the process. Peers are scikit-learn and, without replacement, R MatchIt (measured once).",
+    "statspai": "1-NN with replacement, all ties, Mahalanobis by the whole sample: each in a "
+    "process of its own.",
     "strata": "Coarsened exact matching and FLAME: seconds of one call, the first and the next.",
     "networks": "Optimal pairs and full matching: seconds and peak memory beside "
     "pymatchit-causal, which holds all distances.",
