@@ -22,7 +22,7 @@ def methods(data: Simulated) -> dict[str, list[jc.matching.Matcher]]:
     """The settings of each comparator, of which the best counts; all match the whole sample."""
     truth = np.stack([np.asarray(data.y0), np.asarray(data.y1)], axis=1)
     return {
-        "best CF": [jc.BestCounterfactual(truth, ratio=k) for k in PARTNERS],
+        "best CF": [jc.simulate.BestCounterfactual(truth, ratio=k) for k in PARTNERS],
         "CEM": [jc.CEM()],
         "full": [jc.FullMatching()],
         "genetic": [jc.GeneticMatching(ratio=k, **GENETIC) for k in PARTNERS],

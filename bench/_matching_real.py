@@ -12,6 +12,7 @@ from jcausal.cli import METHODS
 
 SETS = ("psid", "nhefs", "rhc")
 LONG = ("exact-ahb", "fast-ahb")  # in `bench real`, in processes of their own
+MANY = 5_000  # rows, from which a search for balance takes minutes
 REFUSED = (ValueError, jc.DataError, jc.HonestyError, jc.MatchError)
 
 
@@ -23,7 +24,9 @@ def run(quick: bool) -> pd.DataFrame:
             continue
         for word, kind in METHODS.items():
             if issubclass(kind, jc.matching.Matcher) and word not in LONG:
-                line = dict(data=question.name, method=word, **_asked(question.sample, kind))
+                many = word == "genetic-matching" and question.sample.n > MANY
+                found = dict(note="minutes: not run") if many else _asked(question.sample, kind)
+                line = dict(data=question.name, method=word, **found)
                 print(f"  {line}", flush=True)
                 lines.append(line)
     return pd.DataFrame(lines).fillna({"note": ""})

@@ -159,3 +159,16 @@ def test_subclasses_and_their_weights(name, lalonde, points):
     y = np.asarray(lalonde.re78)
     effect = np.average(y[t], weights=weight[t]) - np.average(y[~t], weights=weight[~t])
     np.testing.assert_allclose(effect, theirs["estimate"], rtol=1e-10)
+
+
+def test_a_caliper_on_the_score_itself_is_truncated_there(lalonde, points):
+    """Why the matches above go by mahvars: differences under 1 count as 0, and all are allowed."""
+    theirs, t = golden("nearest")["truncated"]["linear caliper"], treated_of(lalonde)
+    focal, partners = np.array(theirs["focal"]), np.flatnonzero(~t)
+    distance = rules.distances(points["linear"], focal, partners)
+    rows = np.array(theirs["rows"])
+    places = np.where(rows < 0, -1, np.searchsorted(partners, rows))
+    order = rules.order_of(points["linear"][focal, 0], "largest")
+    allowed = np.where(distance < 1, 0, np.inf)  # not which partner: only who could have one
+    assert rules.excess(allowed, places, order, False) == 0
+    assert theirs["caliper"]["distance"] < 0.4

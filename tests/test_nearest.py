@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors as SklearnNeighbors
 import jcausal as jc
 from jcausal import kernels
 from jcausal.data import readable_columns
-from jcausal.matching.neighbors import _nearest_lists
+from jcausal.matching.neighbors import _caliper_windows, _nearest_lists
 from jcausal.matching.neighbors._nearest_lists import NearestLists
 from jcausal_kernels.specs import POINT_SPECS
 
@@ -340,10 +340,12 @@ def test_matches_do_not_hang_on_the_way(way, monkeypatch):
         jc.NearestNeighbors(ratio=3),
         jc.NearestNeighbors(ratio=2, ties="first", caliper={"b": 0.5}),
         jc.NearestNeighbors(replace=False, order="closest"),
+        jc.NearestNeighbors(replace=False, ratio=2, caliper={"b": 0.5, "a": 1.0}),
         jc.NearestNeighbors(replace=False, ratio=2, max_bytes=1),
     ]
     expected = [[partners(jc.match(s, m, throw=False)) for m in methods] for s in samples]
     forced(monkeypatch, way)
+    monkeypatch.setattr(_caliper_windows, "NARROW", 3)
     assert [[partners(jc.match(s, m, throw=False)) for m in methods] for s in samples] == expected
 
 
@@ -361,7 +363,7 @@ def test_the_kernel_finds_the_nearest(spec, implementation):
     values[~able & (rng.random(spec.n) < 0.5)] = np.nan
     arrays = jnp.asarray(values), jnp.asarray(able), jnp.asarray(at.astype(float))
     options = dict(max_bytes=spec.max_bytes, implementation=implementation)
-    rows, near = kernels.nearest_points(*arrays, spec.k, **options)
+    rows, near = map(np.asarray, kernels.nearest_points(*arrays, spec.k, **options))
     assert rows.shape == near.shape == (spec.q, spec.k)
     square = ((at[:, None] - np.nan_to_num(values)) ** 2).sum(-1)
     square = np.where(able, square, np.inf)
@@ -415,6 +417,34 @@ def test_the_order_of_rows_changes_no_group(metric, replace):
             for q, rows in zip(np.asarray(two.query).tolist(), partners(two))
         }
         assert turned == expected
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_padding_changes_no_group(replace):
+    sample = odd_sample(18, missing=True)
+    held = np.random.default_rng(2).random(sample.n) < 0.8
+    few, padded = sample.take(np.flatnonzero(held)), sample.with_valid(jnp.asarray(held))
+    for metric in METRICS[:-1]:  # the padded sample's propensity is padded to another size
+        method = jc.NearestNeighbors(metric=metric, ratio=2, replace=replace, exact="kind")
+        one, two = (jc.match(each, method, throw=False) for each in (few, padded))
+        place = np.flatnonzero(held)
+        assert [{int(place[r]) for r in rows} for rows in partners(one)] == partners(two)
+
+
+def test_twins_are_at_no_distance_however_points_are_rounded():
+    rng = np.random.default_rng(3)
+    x = np.repeat(rng.normal(size=(301, 9)), 2, axis=0)
+    turn = rng.permutation(len(x))
+    sample = jc.Sample(x[turn], np.tile([1, 0], 301)[turn])
+
+    def rounded(columns):  # as a matmul may do it, row by row
+        return columns + 1e-13 * rng.normal(size=columns.shape)
+
+    for metric in ("mahalanobis", rounded):
+        found = jc.match(sample, jc.NearestNeighbors(metric=metric, caliper=0))
+        assert found.matched.all()
+        partner, query = np.asarray(found.rows)[:, 0], np.asarray(found.query)
+        assert (turn[partner] // 2 == turn[query] // 2).all()
 
 
 def test_one_control_and_nobody_inside_the_caliper():
@@ -489,6 +519,8 @@ def test_jit_finds_the_partners_of_the_host(metric, estimand):
     method = jc.NearestNeighbors(metric=metric, ratio=2, ties="first")
     assert method.traceable and not jc.NearestNeighbors(metric="propensity", ties="first").traceable
     sample = draw_sample(14, n=80, weight=np.arange(80) % 4)
+    twins = np.repeat(np.arange(40), 2)
+    sample = jc.Sample(np.asarray(sample.x)[twins], sample.t, weight=sample.weight)
 
     @jax.jit
     def go(x, t, weight):

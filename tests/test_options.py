@@ -23,6 +23,7 @@ NEEDED = {
     jc.allocation.EffectKMeans: (jc.Ridge(),),
     jc.Knapsack: (5.0,),
     jc.LEA: (0.1,),
+    jc.matching.BestCounterfactual: (np.zeros((1, 2)),),
     jc.allocation.Quantiles: ("x0",),
     jc.allocation.TheoremGamma: (0.5, 1.0),
     jc.TopK: (2,),

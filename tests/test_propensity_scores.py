@@ -118,8 +118,11 @@ def test_a_fit_that_comes_out_as_nan_is_refused(monkeypatch):
         return jnp.full_like(b, jnp.nan)
 
     monkeypatch.setattr(jnp.linalg, "solve", solved)
-    with pytest.raises(ValueError, match="penalty is 1e-09, too near to 0 for float"):
-        propensity_scores(draw_sample(12, n=43, p=7), jc.Propensity(penalty=1e-9))
+    sample = draw_sample(12, n=83, p=7)
+    with pytest.raises(ValueError, match="the penalty 1e-09 .* does not settle in float.*: use 0"):
+        propensity_scores(sample, jc.Propensity(penalty=1e-9))
+    with pytest.raises(ValueError, match="the penalty 0 .* does not settle .*: use a small one"):
+        propensity_scores(sample, LIKELIHOOD)
 
 
 @pytest.mark.x64

@@ -48,7 +48,8 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
             raise UserError(f"{told if sign else _no_value(setting)}; {_listed(word)}.")
         if name in flat:
             raise UserError(f"--option {name} is given twice.")
-        flat[name] = _parsed(setting, text.strip(), known[name][0], word)
+        may = known[name][0]
+        flat[name] = _names(text) if may.names else _parsed(setting, text.strip(), may, word)
     try:
         return kind(**said, **_nested(kind, flat))
     except ValueError as error:
@@ -57,7 +58,8 @@ def make_method(word: str, outcome: Any, settings: Sequence[str]) -> Method:
 
 def options_in_words(word: str) -> str:
     """The options of a method that the command can set, with their defaults."""
-    return ", ".join(f"{n}={_written(default)}" for n, (_, default) in _settable(METHODS[word]))
+    every = [f"{n}={_written(default)}" for n, (_, default) in _settable(METHODS[word])]
+    return ", ".join(every) or "none"
 
 
 def settable(word: str) -> list[str]:
@@ -73,15 +75,17 @@ def _no_value(setting: str) -> str:
     return f"--option {setting} has no value, write NAME=VALUE"
 
 
-def _settable(kind: type, prefix: str = "") -> Iterator[tuple[str, tuple[May, Any]]]:
-    """Names, what each may be, and its default; those of a part as tree.max_depth."""
+def _settable(
+    kind: type, prefix: str = "", given: Options | None = None
+) -> Iterator[tuple[str, tuple[May, Any]]]:
+    """Names, what each may be, and its default; those of a part, `given`, as tree.max_depth."""
     fields: Any = dataclasses.fields(kind)
-    defaults = {field.name: field.default for field in fields}
+    defaults = {field.name: getattr(given, field.name, field.default) for field in fields}
     for name, may in options_of(kind).items():
         default = defaults[name]
         if isinstance(default, Options):
             if name != "outcome":  # of which --surface says the kind
-                yield from _settable(type(default), f"{prefix}{name}.")
+                yield from _settable(type(default), f"{prefix}{name}.", default)
         elif may.words or may.switch or may.whole or may.real or may.text:
             yield prefix + name, (may, default)
 
@@ -92,8 +96,8 @@ def _nested(kind: type, flat: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     for part in {name.split(".")[0] for name in flat if "." in name}:
         own = {n.partition(".")[2]: v for n, v in flat.items() if n.startswith(f"{part}.")}
-        made = type(defaults[part])
-        found[part] = made(**_nested(made, own))
+        default: Any = defaults[part]
+        found[part] = dataclasses.replace(default, **_nested(type(default), own))
     return found
 
 
@@ -115,6 +119,12 @@ def _parsed(setting: str, text: str, may: May, word: str) -> Any:
     *others, last = [*kinds, *plain]
     wanted = f"{', '.join(others)} or {last}" if others else last
     raise UserError(f"--option {setting} is of the wrong kind, write {wanted}; {_listed(word)}.")
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    """Names of columns with commas between them; "none" for no name."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return None if names == ("none",) else names
 
 
 def _written(value: Any) -> str:

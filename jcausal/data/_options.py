@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import numbers
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 import jax
@@ -47,6 +47,7 @@ class May(NamedTuple):
     column: bool
     none: bool
     text: bool
+    names: bool
     other: bool
 
 
@@ -80,6 +81,7 @@ def _read(annotation: Any) -> May:
         column=any(one is not jax.Array and one.dims for one in arrays),
         none=type(None) in plain,
         text=str in plain,
+        names=Sequence[str] in plain,
         other=any(one not in (bool, int, float, type(None)) for one in plain),
     )
 

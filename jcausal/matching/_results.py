@@ -41,7 +41,8 @@ class RESULTS(eqx.Enumeration):
         "smaller ratio, or give more units of the other arm"
     )
     no_stratum_partner = (
-        "its stratum holds no unit of the other arm: make the strata coarser, or give more units"
+        "its stratum holds no unit of the other arm: make the strata coarser, match on fewer "
+        "covariates, or give more units"
     )
     left_out = "left out: it is in no balanced subset of the size that was found"
 

@@ -19,6 +19,7 @@ from jcausal.surfaces._function import as_surface as as_surface
 from jcausal.surfaces._logistic import standardised as standardised
 from jcausal.surfaces._mlp import MLP as MLP
 from jcausal.surfaces._mlp import MLPSurface as MLPSurface
+from jcausal.surfaces._propensity import LIKELIEST as LIKELIEST
 from jcausal.surfaces._propensity import LOGISTIC as LOGISTIC
 from jcausal.surfaces._propensity import Chances as Chances
 from jcausal.surfaces._propensity import Propensity as Propensity

@@ -97,6 +97,7 @@ class Propensity(Options, eqx.Module):
 
 
 LOGISTIC = Propensity()
+LIKELIEST = Propensity(penalty=1e-6)  # scores of maximum likelihood, and a fit where it has none
 
 
 class DealtRows(NamedTuple):
@@ -193,7 +194,7 @@ def fitted_chances(
     some row that counts is not finite.
 
     **Raises:** `DataError` when the rows of the other folds lack an arm, or without a penalty are
-    told apart; ValueError for a penalty within rounding errors of 0 that is not 0.
+    told apart; ValueError where a penalty is lost in rounding errors, so that nothing is found.
 
     **Source:** Cox (1958), JRSS B 20(2).
     """
@@ -216,7 +217,12 @@ def fitted_chances(
     if slight is None:
         _check_separation(sample, np.asarray(out.chance), fold_, folds)
     if not np.isfinite(np.asarray(out.chance)[used]).all():
+        instead = (
+            "a small one" if slight is None else "0, which is maximum likelihood, or a larger one"
+        )
         raise ValueError(
+            f"with the penalty {penalty} the regression for the chance of treatment does not "
+            f"settle in {x.dtype}: use {instead}."
             f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
             "likelihood, or a larger one."
         )

@@ -4,17 +4,17 @@
     distance[i, k] = sum_f (at[i, f] - values[k, f])^2
     out[i]         = the k units with the smallest distance, nearest first; of equal ones, those of
                      the lower row
-n units, q queries, f features. Units stand in strips. A first pass takes the least
-distance of every strip by |v|^2 - 2 <a, v>, one matmul: 2 (f + 1) q n operations, at the rate of a
-matmul. The k nearest units stand in the k strips of the least distances, so that a second pass
-looks only into these, by direct differences: 3 f operations a unit of them. Strips are so wide
-that both passes take about as long. Bytes: a tile of
-queries beside a block of units at a time, and beside one number a strip; tiles are cut so that all
-this stays within `max_bytes`. Nothing is ever q x n.
+n units, q queries, f features. Units stand in strips. A first pass takes the least distance of
+every strip by |v|^2 - 2 <a, v>, one matmul: 2 (f + 1) q n operations, at the rate of a matmul. The
+k nearest units stand in the k strips of the least distances, so that a second pass looks only into
+these, by direct differences: 3 f operations a unit. Strips are so wide that both passes take about
+as long. Bytes: a tile of queries beside a block of units at a time, and beside one number a strip;
+tiles are cut so that this stays within `max_bytes`. Nothing is ever q x n.
 
-The first pass rounds: with u the unit roundoff, c = (f + 6) u and a unit at the distance d^2, its
-number is off by at most 4 c (|a| + d)^2. A unit that is among the k nearest by less than that may
-be missed; a caller who must not miss it asks for one more than he needs, and looks at the gap.
+The first pass rounds: with u the unit roundoff and c = (2 f + 6) u, the number of a unit at the
+distance d from a query a is off by at most 3 c (|a| + d)^2, the cast to this dtype included. A unit
+that is among the k nearest by less than that may be missed: a caller who must not miss it asks for
+one more than he needs, and looks at the gap.
 """
 
 from functools import partial

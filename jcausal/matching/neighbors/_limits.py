@@ -14,6 +14,7 @@ from jcausal_kernels import MISSING
 
 Caliper = float | int | Mapping | None
 CaliperUnit = Literal["sd", "raw"]
+Exact = Sequence[str] | str | None
 
 
 class Limits(NamedTuple):
@@ -39,7 +40,7 @@ def check_caliper(caliper: Caliper) -> None:
             raise ValueError(f"{where} is {width!r}: it must be a finite number of at least 0.")
 
 
-def check_rule(ratio: int, exact: Sequence[str] | str, max_bytes: int) -> None:
+def check_rule(ratio: int, exact: Exact, max_bytes: int) -> None:
     """Refuse no partners, names that are no text and no memory.
 
     **Raises:** ValueError.
@@ -48,7 +49,7 @@ def check_rule(ratio: int, exact: Sequence[str] | str, max_bytes: int) -> None:
         raise ValueError(f"ratio is {ratio}: it must be at least 1.")
     if max_bytes < 1:
         raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1.")
-    if not isinstance(exact, str) and not all(isinstance(name, str) for name in exact):
+    if not all(isinstance(name, str) for name in exact or ()):
         raise ValueError(f"exact is {exact!r}: it must be names of covariates.")
 
 
@@ -56,18 +57,18 @@ def search_space(
     task: Task,
     points: Float[np.ndarray, "n r"],
     limits: Limits,
-    exact: Sequence[str] | str,
+    exact: Exact,
     pull: Float[np.ndarray, " n"] | None,
 ) -> SearchSpace:
     """The rows of a task as a search for partners sees them."""
     sample = task.sample
-    names = (exact,) if isinstance(exact, str) else tuple(exact)
-    block = _exact_blocks(sample, np.asarray(task.fold), names)
+    names = (exact,) if isinstance(exact, str) else tuple(exact or ())
+    block = exact_blocks(sample, np.asarray(task.fold), names)
     able = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
     return SearchSpace(points, block, able, row_order(sample), *limits, pull)
 
 
-def _exact_blocks(
+def exact_blocks(
     sample: Sample, fold: Int[np.ndarray, " n"], exact: Sequence[str]
 ) -> Int[np.ndarray, " n"]:
     """A label of the rows that agree in their fold and in some columns; -1 for rows of no fold.

@@ -13,6 +13,7 @@ from jcausal_kernels import nearest_points
 TIED = 1e-9  # of a squared distance: two that differ by less are the same number, rounded
 FEW_FEATURES = 6  # up to so many a tree looks at fewer units than there are
 FEW_PAIRS = 2**24  # of a query and a unit: up to so many no program is worth its compilation
+BLURRED = 0.5  # of the last distance: if less is proven, float32 does not tell units apart
 SINGLE, DOUBLE = 2.0**-24, 2.0**-53  # unit roundoffs
 
 
@@ -47,8 +48,7 @@ class NearestLists:
 
     def ask(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
         """The m nearest units to each query, at least; fewer where there are not so many."""
-        if not self.features or at.shape[1] != self.features:
-            at = np.zeros((at.shape[0], self.features))
+        at = self._seen(at)
         m = min(m, self.size)
         if self.features == 1:
             rows, beyond = self._in_windows(at[:, 0], m)
@@ -60,6 +60,14 @@ class NearestLists:
         else:
             return self._by_matmul(at, m)
         return self._in_order(at, rows)._replace(beyond=beyond)
+
+    def among(self, at: Float[np.ndarray, "q r"], rows: Int[np.ndarray, "q m"]) -> Lists:
+        """Lists of given units (-1 for none), taken to be all that count."""
+        return self._in_order(self._seen(at), rows)
+
+    def _seen(self, at: Float[np.ndarray, "q r"]) -> Float[np.ndarray, "q r"]:
+        """Points of as many features as the units have here."""
+        return at if at.shape[1] == self.features else np.zeros((at.shape[0], self.features))
 
     def rows_at_once(self, m: int) -> int:
         """Queries whose lists of m fit into a part of the memory."""
@@ -103,7 +111,7 @@ class NearestLists:
         return KDTree(self.points, leafsize=32)
 
     def _in_tree(self, at: Float[np.ndarray, "q r"], m: int) -> tuple[np.ndarray, np.ndarray]:
-        distance, rows = self._tree.query(at, k=np.arange(1, m + 2), workers=-1)
+        distance, rows = map(np.asarray, self._tree.query(at, k=m + 1, workers=-1))
         return rows, distance[:, -1] ** 2 * (1 - 16 * self.features * DOUBLE)
 
     @cached_property
@@ -113,14 +121,30 @@ class NearestLists:
         return mean, self.points - mean
 
     def _by_matmul(self, at: Float[np.ndarray, "q r"], m: int) -> Lists:
-        mean, _ = self._centred
-        few = at.shape[0] * self.size <= FEW_PAIRS
-        rows = self._on_host(at - mean, m + 1) if few else self._by_kernel(at - mean, m + 1)
+        """By the kernel where pairs are many, in float64 where float32 cannot tell them apart."""
+        centred = at - self._centred[0]
+        if at.shape[0] * self.size <= FEW_PAIRS:
+            return self._proven(at, self._on_host(centred, m + 1), DOUBLE)
+        found = self._proven(at, self._by_kernel(centred, m + 1), SINGLE)
+        blurred = found.beyond < BLURRED * found.square.max(1, initial=0)
+        if blurred.any():
+            again = self._proven(at[blurred], self._on_host(centred[blurred], m + 1), DOUBLE)
+            for old, new in zip(found, again):
+                old[blurred] = new
+        return found
+
+    def _proven(
+        self, at: Float[np.ndarray, "q r"], rows: Int[np.ndarray, "q m"], roundoff: float
+    ) -> Lists:
+        """In order, with what is sure of the others: four times a number's error off the last.
+
+        The error is that of `nearest_points`.
+        """
         found = self._in_order(at, rows)
-        off = (self.features + 6) * (DOUBLE if few else SINGLE)
-        reach = np.sqrt(found.square.max(1, initial=0))
-        wrong = 4 * 4 * off * (np.sqrt(((at - mean) ** 2).sum(1)) + reach) ** 2
-        return found._replace(beyond=np.maximum(reach**2 - wrong, 0))
+        size = np.sqrt(((at - self._centred[0]) ** 2).sum(1))
+        last = found.square.max(1, initial=0)
+        error = 3 * (2 * self.features + 6) * roundoff * (size + np.sqrt(last)) ** 2
+        return found._replace(beyond=np.maximum(last - 4 * error, 0))
 
     def _on_host(self, at: Float[np.ndarray, "q r"], m: int) -> Int[np.ndarray, "q m"]:
         _, units = self._centred

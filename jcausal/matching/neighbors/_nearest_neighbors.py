@@ -12,6 +12,7 @@ from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching.neighbors._limits import (
     Caliper,
     CaliperUnit,
+    Exact,
     check_caliper,
     check_rule,
     limits_of,
@@ -20,10 +21,10 @@ from jcausal.matching.neighbors._limits import (
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal.matching.neighbors._search_space import SearchSpace
+from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._traced_neighbors import traced_pairs
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
-from jcausal.surfaces import Propensity, propensity_scores
+from jcausal.surfaces import LIKELIEST, Propensity, propensity_scores
 
 NeighborMetric = (
     Literal["mahalanobis", "robust_mahalanobis", "scaled_euclidean", "euclidean", "propensity"]
@@ -67,11 +68,13 @@ class NearestNeighbors(DesignMatcher):
       metric's own unit whatever `caliper_unit` says. Or {name: width} by covariate, in sd or raw;
       the name "propensity" stands for the logit: Mahalanobis within propensity calipers is
       `NearestNeighbors(caliper={"propensity": 0.2})`. Missing is as near as missing only.
-    - `exact`: names of covariates in which partners agree; missing agrees with missing.
+    - `exact`: a name or names of covariates in which partners agree; missing agrees with missing.
     - `order`, without replacement: "largest" takes the largest propensities first for treated
       queries, the smallest for controls, and for other metrics the order of the covariates' values;
       "closest" the closest pair of all; "data" the order of the rows, which then decide.
-    - `propensity`: the model of the chance of treatment.
+    - `propensity`: the model of the chance of treatment; by default a logistic regression
+      with so small a penalty (1e-6) that it is maximum likelihood as far as anyone can see, and
+      has a fit also where units are told apart (penalty=0 refuses those).
     - `max_bytes`: memory for lists of candidates, and for ties.
 
     **Returns** (by `jc.match` and in `effects.matching`): `Pairs`. Queries without a partner have
@@ -80,9 +83,12 @@ class NearestNeighbors(DesignMatcher):
     **Raises:** ValueError for bad options, names that are no covariate's, and ties that take more
     than `max_bytes`.
 
-    **Cost:** nothing is ever n x n. One feature (a score): a sort and a window. Up to six: a tree.
-    More: every pair by a matmul in float32, the candidates again by differences in float64, with a
-    proof from the rounding that none was missed.
+    **Cost:** nothing is ever n x n. One feature (a score): a sort and a window. Up to six: scipy's
+    tree. More: every pair by a matmul in float32 (the kernel `nearest_points`), the candidates
+    again by differences in float64, with a proof from the rounding that none was missed. On two
+    busy cores, where scikit-learn's brute force took 18 s and its tree 40 s: 5.4 s for 20,000
+    queries x 180,000 units x 10 numbers. 100,000 x 900,000 x 10: 93 s in 1.4 GB, a third of the
+    matmul rate. Without replacement, 3,087 of 20,000 units: 0.6 to 1.1 s.
 
     May run under jit and vmap with replacement, `ties="first"`, without calipers and exact columns,
     for "mahalanobis", "scaled_euclidean", "euclidean", matrices and functions in JAX.
@@ -106,10 +112,10 @@ class NearestNeighbors(DesignMatcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
 
     def __check_init__(self) -> None:
@@ -142,7 +148,7 @@ class NearestNeighbors(DesignMatcher):
             return traced_pairs(task, self.metric, self.ratio, self.max_bytes)
         space, filled = self._space(task)
         rule = NearestRule(self.ratio, self.replace, self.ties, self.order, self.max_bytes)
-        return neighbor_pairs((space, space), task, rule, caution=_filled_in_words(filled))
+        return neighbor_pairs((space, space), task, rule, caution=filled_in_words(filled))
 
     def _space(self, task: Task) -> tuple[SearchSpace, int]:
         """Where partners are looked for, and how many missing values stand at a mean."""
@@ -156,13 +162,14 @@ class NearestNeighbors(DesignMatcher):
         if isinstance(self.caliper, Mapping) and score is None and "propensity" in self.caliper:
             score = _logit(task, self.propensity)
         limits = limits_of(sample, self.caliper, self.caliper_unit, logit, score)
-        return search_space(task, points, limits, self.exact, logit), filled
+        space = search_space(task, points, limits, self.exact, logit)
+        return with_equal_twins(sample, space), filled
 
 
 MORE = ("robust_mahalanobis", "propensity")
 
 
-def _filled_in_words(filled: int) -> str:
+def filled_in_words(filled: int) -> str:
     """A sentence on missing values, where there are some."""
     if not filled:
         return ""

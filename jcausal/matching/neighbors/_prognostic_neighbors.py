@@ -14,6 +14,7 @@ from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors._limits import (
     Caliper,
     CaliperUnit,
+    Exact,
     check_caliper,
     check_rule,
     limits_of,
@@ -21,7 +22,7 @@ from jcausal.matching.neighbors._limits import (
 )
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
-from jcausal.matching.neighbors._search_space import SearchSpace
+from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
 from jcausal.surfaces import Arms, BoostedTrees, OutcomeModel, ResponseSurface, check_model
 
@@ -62,7 +63,7 @@ class PrognosticNeighbors(Matcher):
     replace: bool = eqx.field(static=True, default=True)
     caliper: Caliper = None
     caliper_unit: CaliperUnit = eqx.field(static=True, default="sd")
-    exact: Sequence[str] | str = eqx.field(static=True, default=())
+    exact: Exact = eqx.field(static=True, default=None)
     ties: Ties = eqx.field(static=True, default="all")
     order: Order = eqx.field(static=True, default="largest")
     max_bytes: int = eqx.field(converter=whole, static=True, default=2**30)
@@ -117,6 +118,7 @@ class PrognosticNeighbors(Matcher):
         missing = np.where(np.isfinite(score), score, np.nan)
         limits = limits_of(task.sample, self.caliper, self.caliper_unit, missing)
         space = search_space(task, known[:, None], limits, self.exact, known)
+        space = with_equal_twins(task.sample, space)
         return space._replace(block=np.where(np.isfinite(score), space.block, -1))
 
 

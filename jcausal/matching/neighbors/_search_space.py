@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Sample
 from jcausal.matching._matcher import Task
-from jcausal.matching._order import value_order
+from jcausal.matching._order import packed_codes, value_order
 
 ROUNDED = 1 + 1e-9  # a difference that equals a caliper is allowed, however it was rounded
 
@@ -111,6 +111,21 @@ def admissible(
     gap = np.abs(other - one[:, None])
     none = np.isnan(other) & np.isnan(one)[:, None]
     return keeps & ((gap <= space.widths * ROUNDED) | none).all(2)
+
+
+def with_equal_twins(sample: Sample, space: SearchSpace) -> SearchSpace:
+    """The points of twins of a block made equal to the last digit, whatever a matmul made of them.
+
+    Twins agree in every covariate.
+    """
+    order = space.order[np.argsort(space.block[space.order], kind="stable")]
+    new = np.zeros(order.size, bool)
+    for word in (space.block[order], *packed_codes(sample, order)):
+        new[1:] |= word[1:] != word[:-1]
+    first = np.maximum.accumulate(np.where(new, np.arange(order.size), 0))
+    points = np.empty_like(space.points)
+    points[order] = space.points[order[first]]
+    return space._replace(points=points)
 
 
 def row_order(sample: Sample) -> Int[np.ndarray, " n"]:

@@ -22,6 +22,7 @@ def traced_pairs(task: Task, metric: Any, ratio: int, max_bytes: int) -> Pairs:
     able = sample.valid & (sample.weight > 0) & (task.fold >= 0)
     points = _points(sample, columns, able, metric)
     order = jnp.lexsort(columns.T[::-1])
+    points = _with_equal_twins(columns, order, points)
 
     def among(arm: Bool[Array, " n"]) -> Int[Array, "q k"]:
         return _nearest(points, able & arm, order, task.query, ratio, max_bytes)
@@ -32,6 +33,16 @@ def traced_pairs(task: Task, metric: Any, ratio: int, max_bytes: int) -> Pairs:
     else:
         rows = among(~sample.t if task.estimand == "att" else sample.t)
     return _pairs(task, rows, jnp.isfinite(points).all(1)[task.query])
+
+
+def _with_equal_twins(
+    columns: Float[Array, "n f"], order: Int[Array, " n"], points: Float[Array, "n r"]
+) -> Float[Array, "n r"]:
+    """The points of rows that agree in every column made equal, whatever a matmul made of them."""
+    turned = columns[order]
+    new = jnp.append(False, (turned[1:] != turned[:-1]).any(1))
+    first = lax.cummax(jnp.where(new, jnp.arange(order.size), 0))
+    return points[order[first]][jnp.argsort(order)]
 
 
 def _columns(sample: Sample) -> Float[Array, "n f"]:

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
+from jcausal.matching.neighbors._caliper_windows import CaliperWindows
+from jcausal.matching.neighbors._nearest_lists import TIED, Lists, NearestLists
 from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 
 Ties = Literal["all", "first"]
@@ -80,17 +81,23 @@ def _check_memory(chosen: Chosen, each: Int[np.ndarray, " e"], rule: NearestRule
 
 def _nearest(space: SearchSpace, block: SearchBlock, rule: NearestRule) -> Chosen:
     """Cells of units for every cell of queries."""
-    lists = NearestLists(block.units.points, rule.max_bytes)
-    left, m, parts = np.arange(block.queries.first.size), rule.ratio + 1, []
-    while left.size:
+    queries, units = block
+    lists = NearestLists(units.points, rule.max_bytes)
+    left, m, parts = np.ones(queries.first.size, bool), rule.ratio + 1, []
+    windows = CaliperWindows(space, units.columns)
+    for some, found in windows.lists(lists, queries.points, queries.columns):
+        left[some] = False
+        parts.append(_settle(space, block, found, some, rule)[1])
+    while left.any():
         m = min(m, lists.size)
-        open_, step = [], lists.rows_at_once(m)
-        for i in range(0, left.size, step):
-            some = left[i : i + step]
-            done, chosen = _settle(space, block, lists, some, m, rule)
+        step, waiting = lists.rows_at_once(m), np.flatnonzero(left)
+        for i in range(0, waiting.size, step):
+            some = waiting[i : i + step]
+            found = lists.ask(queries.points[some], m)
+            done, chosen = _settle(space, block, found, some, rule)
             parts.append(chosen)
-            open_.append(some[~done])
-        left, m = np.concatenate(open_), 4 * m
+            left[some[done]] = False
+        m *= 4
     if not parts:
         return Chosen(*(np.zeros(0, int) for _ in Chosen._fields))
     return Chosen(*(np.concatenate(each) for each in zip(*parts)))
@@ -99,13 +106,11 @@ def _nearest(space: SearchSpace, block: SearchBlock, rule: NearestRule) -> Chose
 def _settle(
     space: SearchSpace,
     block: SearchBlock,
-    lists: NearestLists,
+    found: Lists,
     some: Int[np.ndarray, " q"],
-    m: int,
     rule: NearestRule,
 ) -> tuple[Bool[np.ndarray, " q"], Chosen]:
-    """Of lists of m units the partners of those queries that need no longer list."""
-    found = lists.ask(block.queries.points[some], m)
+    """The partners of those of some queries that need no longer list than was found."""
     rows, square = found.rows, found.square
     keeps = admissible(space, block.queries.columns[some], block.units.columns[rows], square)
     count = np.where(keeps, block.units.size[rows], 0)

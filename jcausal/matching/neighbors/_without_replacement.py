@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jcausal.matching._matcher import Task
-from jcausal.matching.neighbors._nearest_lists import TIED, NearestLists
+from jcausal.matching.neighbors._caliper_windows import CaliperWindows
+from jcausal.matching.neighbors._nearest_lists import TIED, Lists, NearestLists
 from jcausal.matching.neighbors._search_space import ROUNDED, SearchBlock, SearchSpace, admissible
 from jcausal.matching.neighbors._with_replacement import NearestRule, Partners
 
-LISTED = 24  # candidates that a query is given at first
+LISTED, AGAIN = 24, 96  # candidates of a query, at first and where others have taken them
+SOON = 1024  # queries that ask anew beside the one whose list has ended, at most
 NOBODY = -1
 
 
@@ -32,7 +34,7 @@ class _Wishes:
         self.rows: list[list[int]] = [[]] * q
         self.square: list[list[float]] = [[]] * q
         self.next = [0] * q
-        self.whole = np.zeros(q, bool)
+        self.whole, self.asked = np.zeros(q, bool), False
         self.ask(np.arange(q))
         self.hopeless = np.array([not one for one in self.rows]) & self.whole
 
@@ -65,38 +67,40 @@ class _Wishes:
         self.free[cell] -= 1
         return int(self.units.rows[self.units.first[cell] + taken])
 
-    def ask(self, left: Int[np.ndarray, " a"]) -> None:
+    def ask(self, those: Int[np.ndarray, " a"]) -> None:
         """New lists of the units that are free now, as long as it takes to name one."""
         cells = np.flatnonzero(self.free)
-        lists, m = NearestLists(self.units.points[cells], self.rule.max_bytes), LISTED
+        self.whole[those] = cells.size == 0
         if not cells.size:
-            self._write(left, np.zeros((left.size, 0), int), np.zeros((left.size, 0)))
-            self.whole[left] = True
             return
-        while left.size:
-            open_, step = [], lists.rows_at_once(m)
-            for i in range(0, left.size, step):
-                open_.append(self._settle(lists, cells, left[i : i + step], m))
-            left, m = np.concatenate(open_), 4 * m
+        points, columns = self.points[those], self.columns[those]
+        lists = NearestLists(self.units.points[cells], self.rule.max_bytes)
+        left, m = np.ones(those.size, bool), AGAIN if self.asked else LISTED
+        self.asked = True
+        windows = CaliperWindows(self.space, self.units.columns[cells])
+        for some, found in windows.lists(lists, points, columns):
+            left[some] = False
+            self._settle(those[some], found, cells)
+        while left.any():
+            waiting, step = np.flatnonzero(left), lists.rows_at_once(m)
+            for i in range(0, waiting.size, step):
+                some = waiting[i : i + step]
+                done = self._settle(those[some], lists.ask(points[some], m), cells)
+                left[some[done]] = False
+            m *= 4
 
     def _settle(
-        self,
-        lists: NearestLists,
-        cells: Int[np.ndarray, " f"],
-        some: Int[np.ndarray, " a"],
-        m: int,
-    ) -> Int[np.ndarray, " b"]:
-        """Write down the lists of m that name a unit or are all that there is; the others."""
-        found = lists.ask(self.points[some], m)
+        self, some: Int[np.ndarray, " a"], found: Lists, cells: Int[np.ndarray, " f"]
+    ) -> Bool[np.ndarray, " a"]:
+        """Write down the lists that name a unit or are all that there is, and tell which."""
         rows = np.where(found.rows >= 0, cells[found.rows], NOBODY)
-        keeps = admissible(
-            self.space, self.columns[some], self.units.columns[rows], found.square
-        ) & (found.square * (1 + TIED) < found.beyond[:, None])
+        keeps = admissible(self.space, self.columns[some], self.units.columns[rows], found.square)
+        keeps &= found.square * (1 + TIED) < found.beyond[:, None]
         whole = (found.beyond > self.space.reach**2 * ROUNDED) | (found.beyond == np.inf)
         done = keeps.any(1) | whole
         self._write(some[done], np.where(keeps, rows, NOBODY)[done], found.square[done])
         self.whole[some[done]] = whole[done]
-        return some[~done]
+        return done
 
     def _write(
         self,
@@ -153,7 +157,7 @@ def _in_turn(wishes: _Wishes, turn: Int[np.ndarray, " q"]) -> Iterator[tuple[int
     """Each query in turn and the cell that it takes a unit of, -1 for none."""
     order = turn.tolist()
     for k, i in enumerate(order):
-        yield i, wishes.best(i, lambda: order[k + 1 :])  # noqa: B023
+        yield i, wishes.best(i, lambda: order[k + 1 : k + 1 + SOON])  # noqa: B023
 
 
 def _closest_first(wishes: _Wishes, queries: Int[np.ndarray, " q"]) -> Iterator[tuple[int, int]]:
@@ -161,7 +165,7 @@ def _closest_first(wishes: _Wishes, queries: Int[np.ndarray, " q"]) -> Iterator[
     heap: list[tuple[float, int, int]] = []
 
     def waiting() -> list[int]:
-        return [i for _, i, _ in heap]
+        return [i for _, i, _ in heap[:SOON]]  # the closest, about
 
     def enter(i: int) -> bool:
         cell = wishes.best(i, waiting)

@@ -45,8 +45,8 @@ class CEM(DesignMatcher):
         >>> import jcausal as jc
         >>> sample = jc.datasets.lalonde("experiment")
         >>> effects = jc.estimate(sample, jc.CEM(bins={"income 1974": [1, 5000]}))
-        >>> effects.matching.describe(0).split(", ")[0]
-        'age 36 to 39 years'
+        >>> effects.matching.describe(2).split(", ")[0]
+        'age 29 to 32 years'
     """
 
     bins: Bins = "sturges"

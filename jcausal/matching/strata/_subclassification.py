@@ -18,9 +18,21 @@ from jcausal.data import (
 from jcausal.matching._matcher import DesignMatcher, Progress, Task
 from jcausal.matching._matching import Estimand
 from jcausal.matching.strata._strata import Strata, hold_both_arms, strata_of, stratum_status
-from jcausal.surfaces import Propensity, ResponseSurface, propensity_scores
+from jcausal.surfaces import LIKELIEST, Propensity, ResponseSurface, propensity_scores
 
-APART = 0.05  # of the score: what arms of one group may differ by before it is said
+APART = 0.1  # of the score: by how much arms of one group may differ before it is said
+
+
+class ScoreRanges(NamedTuple):
+    """The least and the largest score (s,) of each group."""
+
+    low: Float[np.ndarray, " s"]
+    high: Float[np.ndarray, " s"]
+
+    def rule(self, stratum: int) -> str:
+        """What a group asks of a unit: "propensity 0.12 to 0.25"."""
+        low, high = (number_in_words(round(float(end[stratum]), 4)) for end in self)
+        return f"propensity {low}" if low == high else f"propensity {low} to {high}"
 
 
 class Subclassification(DesignMatcher):
@@ -36,7 +48,9 @@ class Subclassification(DesignMatcher):
     **Arguments:**
 
     - `groups`: k, the number of groups.
-    - `propensity`: where the chances come from.
+    - `propensity`: where the chances come from; by default a logistic regression
+      with so small a penalty (1e-6) that it is maximum likelihood as far as anyone can see, and
+      has a fit also where units are told apart (penalty=0 refuses those).
 
     **Source:** Rosenbaum and Rubin (1984), JASA 79; quantiles by estimand as in R MatchIt.
 
@@ -50,7 +64,7 @@ class Subclassification(DesignMatcher):
     """
 
     groups: int = eqx.field(converter=whole, static=True, default=6)
-    propensity: Propensity = Propensity()
+    propensity: Propensity = LIKELIEST
 
     def __check_init__(self) -> None:
         check_kind(self.propensity, Propensity, "Subclassification(propensity=)", "jc.Propensity()")
@@ -72,9 +86,8 @@ class Subclassification(DesignMatcher):
         self.check_rows(task)
         sample = task.sample
         rows = np.flatnonzero(np.asarray(task.fold) >= 0)
-        score = np.asarray(propensity_scores(sample, self.propensity, key=task.key), np.float64)[
-            rows
-        ]
+        score = propensity_scores(sample, self.propensity, key=task.key)
+        score = np.asarray(score, np.float64)[rows]
         _check_scores(score, rows)
         base = _base(task.estimand, np.asarray(sample.t)[rows])
         base &= np.asarray(sample.weight)[rows] > 0
@@ -84,6 +97,7 @@ class Subclassification(DesignMatcher):
         label[rows] = stratum
         place = label[np.asarray(task.query)]
         count = int(stratum.max(initial=-1)) + 1
+        ranges = _score_ranges(score, stratum, count)
         there = hold_both_arms(sample, rows, stratum, count)[place]
         return Strata(
             sample=sample,
@@ -93,23 +107,27 @@ class Subclassification(DesignMatcher):
             estimand=task.estimand,
             place=to_device(place),
             status=to_device(stratum_status(np, there, np.asarray(task.asked))),
-            guide=_score_ranges(score, stratum, count),
-            caution=self._caution(count, _apart(score, stratum, np.asarray(sample.t)[rows], base)),
+            guide=ranges,
+            caution=self._caution(
+                ranges, _apart(score, stratum, np.asarray(sample.t)[rows], count)
+            ),
             **strata_of(stratum, rows, count),
         )
 
-    def _caution(self, count: int, apart: float) -> str:
-        """How many groups are left, and how far their arms are apart."""
-        parts = []
+    def _caution(self, ranges: ScoreRanges, apart: Float[np.ndarray, " s"]) -> str:
+        """How many groups are left, and in which the arms are apart."""
+        parts, count = [], apart.size
         if count < self.groups:
             parts.append(
                 f"{count} of {self.groups} groups of the propensity score are left: those that "
                 "lacked an arm, or had no score of their own, joined a neighbour"
             )
-        if apart > APART:
+        worst = int(np.abs(apart).argmax())
+        if abs(apart[worst]) > APART:
             parts.append(
-                f"inside the groups the treated still have a higher propensity, by "
-                f"{number_in_words(apart)} on average: take more groups, or adjust=jc.Ridge()"
+                f"in the group {ranges.rule(worst)} the treated still have a mean propensity "
+                f"{number_in_words(abs(apart[worst]))} {'above' if apart[worst] > 0 else 'below'} "
+                "that of their controls: take more groups, or adjust=jc.Ridge()"
             )
         return "; ".join(parts)
 
@@ -118,28 +136,15 @@ def _apart(
     score: Float[np.ndarray, " m"],
     stratum: Int[np.ndarray, " m"],
     treated: Bool[np.ndarray, " m"],
-    base: Bool[np.ndarray, " m"],
-) -> float:
-    """By how much the treated of a group exceed its controls in the score; a mean over `base`."""
-    count = int(stratum.max(initial=-1)) + 1
+    count: int,
+) -> Float[np.ndarray, " s"]:
+    """By how much the mean score of each group's treated exceeds that of its controls."""
     means = []
     for arm in (False, True):
         own = np.bincount(stratum[treated == arm], minlength=count)
         total = np.bincount(stratum[treated == arm], score[treated == arm], minlength=count)
-        means.append(total / np.where(own > 0, own, np.nan))
-    return float(np.nanmean((means[1] - means[0])[stratum[base]]))
-
-
-class ScoreRanges(NamedTuple):
-    """The least and the largest score (s,) of each group."""
-
-    low: Float[np.ndarray, " s"]
-    high: Float[np.ndarray, " s"]
-
-    def rule(self, stratum: int) -> str:
-        """What a group asks of a unit: "propensity 0.12 to 0.25"."""
-        low, high = (number_in_words(float(end[stratum])) for end in self)
-        return f"propensity {low}" if low == high else f"propensity {low} to {high}"
+        means.append(total / np.where(own > 0, own, 1))
+    return means[1] - means[0]
 
 
 def _check_scores(score: Float[np.ndarray, " m"], rows: Int[np.ndarray, " m"]) -> None:
