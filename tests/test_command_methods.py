@@ -17,7 +17,12 @@ FILES = {"summary.txt", "effects.csv", "balance.csv", "effects.png", "love.png"}
 FILES |= {"matched.csv", "groups.csv"}
 BOXES = FILES | {"boxes.png"}
 WRITTEN = dict.fromkeys(("ahb", "exact-ahb", "fast-ahb"), BOXES)
-WRITTEN["aipw"] = {"summary.txt", "average.csv", "units.csv"}
+WRITTEN |= {
+    word: {"summary.txt", "average.csv", "units.csv"}
+    for word, kind in METHODS.items()
+    if issubclass(kind, jc.effects.Estimator)
+}
+OTHERS = {"overlap-weights": "ato"}  # what is averaged over where it is not the treated
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +59,12 @@ def test_every_public_method_is_known_by_its_name():
 @pytest.mark.parametrize("word", METHODS)
 def test_every_method_runs_at_its_defaults(word, file, sample, tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main(["estimate", file, *ROLES, "--method", word, "--out", str(out)]) == 0
+    asked = ["--method", word, "--estimand", OTHERS.get(word, "att"), "--out", str(out)]
+    assert cli.main(["estimate", file, *ROLES, *asked]) == 0
     told = capsys.readouterr().out
     assert METHODS[word].__name__ in told and "95% interval" in told
     assert {f.name for f in out.iterdir()} == WRITTEN.get(word, FILES)
-    expected = jc.estimate(sample, METHODS[word](), key=0)
+    expected = jc.estimate(sample, METHODS[word](), key=0, estimand=OTHERS.get(word, "att"))
     if isinstance(expected, jc.effects.Average):
         assert "This method makes no groups" in told and expected.line() in told
         written = pd.read_csv(out / "average.csv")

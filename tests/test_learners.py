@@ -12,7 +12,7 @@ import pytest
 from conftest import close, draw_sample
 from scipy.stats import binom
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import LassoCV, LinearRegression
+from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression
 from sklearn.linear_model import Ridge as Penalised
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -256,6 +256,21 @@ def test_regressors_of_scikit_learn_and_pipelines_are_taken():
         jc.estimate(sample, jc.RLearner(outcome=LINEAR, effect=KNeighborsRegressor()), key=0)
     with pytest.raises(ValueError, match="KNeighborsRegressor predicts on the host"):
         jc.estimate(sample, jc.AHB(outcome=jc.surfaces.Regressor(KNeighborsRegressor())), key=0)
+
+
+@pytest.mark.parametrize("name", ["x", "r", "dr"])
+def test_a_classifier_tells_the_chance_also_at_new_points(name):
+    sample = confounded()
+    kind, same = type(LEARNERS[name]), jc.Propensity(penalty=0)
+    other = jc.Propensity(classifier=LogisticRegression(C=np.inf, tol=1e-8))
+    one, two = (
+        jc.estimate(sample, kind(propensity=p, **BOTH), key=0, estimand="ate")
+        for p in (same, other)
+    )
+    close(two.average, one.average, rtol=1e-3)
+    close(two.ite, one.ite, rtol=2e-2, atol=5e-3)
+    close(two.predict(sample.x), one.predict(sample.x), rtol=2e-2, atol=5e-3)
+    assert not kind(propensity=other).traceable
 
 
 class Broken(RegressorMixin, BaseEstimator):

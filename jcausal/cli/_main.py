@@ -211,7 +211,13 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--surface", choices=tuple(SURFACES), help="outcome model (default: the method's own)"
     )
-    one.add_argument("--estimand", choices=("att", "atc", "ate"), default="att")
+    one.add_argument(
+        "--estimand",
+        choices=("att", "atc", "ate", "ato"),
+        default="att",
+        help="of the treated (default), the controls, all, or those alike in both arms (of "
+        "overlap-weights and of dml with kind=partial_linear)",
+    )
     one.add_argument(
         "--adjust",
         choices=("auto", "surface", "none"),

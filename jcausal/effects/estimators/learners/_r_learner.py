@@ -37,7 +37,8 @@ class RLearner(Learner):
     are cross-fitted on parts of the rows that are trained on. Both outcomes of a fold follow as
     m - e tau and m + (1 - e) tau, with the mean of the parts' m and an e of all these rows.
 
-    **Arguments:** as in `DRLearner`; `outcome` is the model of m, of both arms together.
+    **Arguments:** as in `DRLearner`; `outcome` is the model of m, of both arms together, and e is
+    held within clip and 1 - clip in the regression.
 
     **Source:** Nie and Wager (2021), Biometrika 108(2).
 
