@@ -50,7 +50,7 @@ def squares(sample, metric):
     if isinstance(metric, np.ndarray):
         inverse = metric
     elif metric == "propensity":
-        e = jc.surfaces.propensity_scores(sample, jc.Propensity())
+        e = jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST)
         return np.subtract.outer(np.log(e / (1 - e)), np.log(e / (1 - e))) ** 2
     elif metric == "robust_mahalanobis":
         inside = np.asarray(sample.weight) > 0
@@ -210,7 +210,7 @@ def test_calipers_and_exact_columns(ratio):
 def test_calipers_of_the_propensity():
     sample = odd_sample(5, integers=False)
     square = squares(sample, "propensity")
-    logit = np.log(jc.surfaces.propensity_scores(sample, jc.Propensity()))
+    logit = np.log(jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST))
     logit -= np.log1p(-np.exp(logit))
     weight = np.asarray(sample.weight, float)
     mass = weight / weight[weight > 0].mean()
@@ -269,7 +269,7 @@ def test_without_replacement_against_a_brute_force(metric, order, ratio):
         queries = np.flatnonzero(np.asarray(sample.t) == arm).tolist()
         turn = queries if order == "data" else by_value(sample, queries)
         if order == "largest" and metric == "propensity":
-            score = jc.surfaces.propensity_scores(sample, jc.Propensity())
+            score = jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST)
             turn = sorted(turn, key=lambda i: -score[i] if arm else score[i])
         expected = brute_greedy(
             sample, square, ratio, tuple(turn) if order == "closest" else turn, arm=arm

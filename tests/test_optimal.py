@@ -210,7 +210,7 @@ def test_mahalanobis_within_calipers_of_the_propensity():
     found = jc.match(sample, method)
     distance, t = distances(sample, "mahalanobis"), np.asarray(sample.t)
     logit, x0 = distances(sample, "propensity"), np.asarray(sample.points)[:, 0]
-    score = np.asarray(jc.surfaces.propensity_scores(sample), float)
+    score = np.asarray(jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST), float)
     sd = np.std(np.log(score / (1 - score)), ddof=1)
     near = (logit <= 0.3 * sd) & (np.abs(x0[:, None] - x0) <= np.std(x0, ddof=1))
     wanted = best_total(np.where(near, distance, np.inf)[np.ix_(t, ~t)], 1)
