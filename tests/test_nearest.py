@@ -50,7 +50,7 @@ def squares(sample, metric):
     if isinstance(metric, np.ndarray):
         inverse = metric
     elif metric == "propensity":
-        e = jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST)
+        e = np.asarray(jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST), float)
         return np.subtract.outer(np.log(e / (1 - e)), np.log(e / (1 - e))) ** 2
     elif metric == "robust_mahalanobis":
         inside = np.asarray(sample.weight) > 0
