@@ -88,16 +88,20 @@ def _plain(method: jc.matching.Matcher) -> Callable[[jc.Sample, int], Found]:
     return lambda sample, seed: found(jc.estimate(sample, method, key=seed, adjust=None))
 
 
-def _doubly_robust(sample: jc.Sample, seed: int) -> Found:
-    """AIPW with the default surface."""
-    one = jc.estimate(sample, jc.AIPW(), key=seed)
-    return Found(float(one.average), *(float(bound) for bound in one.bounds()))
+def _average(method: jc.effects.Estimator) -> Callable[[jc.Sample, int], Found]:
+    """An estimator without groups, with its own interval."""
+
+    def ask(sample: jc.Sample, seed: int) -> Found:
+        one = jc.estimate(sample, method, key=seed)
+        return Found(float(one.average), *(float(bound) for bound in one.bounds()))
+
+    return ask
 
 
 METHODS: dict[str, Callable[[jc.Sample, int], Found]] = {
     "AHB": _by(jc.AHB()),
     "AHB, plain means": _plain(jc.AHB()),
-    "AIPW": _doubly_robust,
+    "AIPW": _average(jc.AIPW()),
     "M5Match": _by(jc.M5Match(tree=PASSING)),
     "M5Match, plain means": _plain(jc.M5Match(tree=PASSING)),
     "M5Match, euclidean": _plain(jc.M5Match(tree=PASSING, metric="euclidean")),
@@ -107,6 +111,11 @@ METHODS: dict[str, Callable[[jc.Sample, int], Found]] = {
     "M5Model, best": _by(jc.M5Model(tree=BEST)),
     "Fast AHB, Ridge": _plain(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.Ridge())),
     "Fast AHB, MLP": _plain(jc.FastAHB(gamma1=0.0, levels=LEVELS, outcome=jc.MLP())),
+    "IPTW": _average(jc.IPTW()),
+    "1-NN propensity": _plain(jc.NearestNeighbors(metric="propensity")),
+    "genetic matching": _plain(jc.GeneticMatching(population=50, generations=10)),
+    "FLAME": _by(jc.FLAME()),
+    "R-learner": _average(jc.RLearner()),
     "IPTW (the bench's own)": weighting,
     "1-NN propensity (the bench's own)": nearest_propensity,
 }
