@@ -206,3 +206,24 @@ def test_all_levels_of_a_category_do_no_harm():
         found.append(jc.estimate(one, jc.IPTW(), estimand="ate"))
     close(found[0].average, found[1].average, rtol=1e-3)
     close(found[0].std_error, found[1].std_error, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "estimand"), [(jc.EntropyBalance(), "att"), (jc.OverlapWeights(), "ato")]
+)
+def test_balance_of_weights(method, estimand):
+    sample = confounded(6)
+    found = jc.estimate(sample, method, estimand=estimand)
+    table = jc.balance(sample, found)
+    weight, t = np.asarray(found.unit_weight, float), np.asarray(sample.t)
+    x = sample.points
+    for j, name in enumerate(sample.schema.names):
+        one, two = (np.average(x[t == arm, j], weights=weight[t == arm]) for arm in (True, False))
+        close(table.loc[name, "mean_treated_matched"], one, rtol=1e-5, atol=1e-6)
+        close(table.loc[name, "mean_control_matched"], two, rtol=1e-5, atol=1e-6)
+        assert abs(table.loc[name, "smd_after"]) < 1e-4 < abs(table.loc[name, "smd_before"])
+    close(table.attrs["ess_control_after"], found.effective[0], rtol=1e-4)
+    with pytest.raises(ValueError, match="AIPW is no difference of two weighted means"):
+        jc.balance(sample, jc.estimate(sample, jc.AIPW(outcome=jc.Ridge()), key=0))
+    with pytest.raises(ValueError, match="on other rows"):
+        jc.balance(sample.take(np.arange(100)), found)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import (
     FROM_FRAME,
@@ -18,8 +18,8 @@ from jcausal.data import (
 )
 from jcausal.diagnostics._overlap import common_area, largest_gap
 from jcausal.diagnostics._worth import worth
-from jcausal.effects import Effects
-from jcausal.matching import Estimand, Matching, Prognosis, check_same_rows
+from jcausal.effects import Average, Effects, Population
+from jcausal.matching import Matching, Prognosis, check_same_rows
 
 
 class Moments(NamedTuple):
@@ -29,7 +29,21 @@ class Moments(NamedTuple):
     variance: Float[np.ndarray, " r"]
 
 
-def balance(test: Sample, matching: Matching | Effects) -> Any:
+class _Compared(NamedTuple):
+    """What is compared: weights (n,) after, whom they stand for, and what a model foretells.
+
+    `fold` (n,), -1 for rows that count nothing; `share`: of the queries that are matched.
+    """
+
+    after: Float[np.ndarray, " n"]
+    estimand: Population
+    fold: Int[Array, " n"]
+    share: float
+    prognosis: Prognosis | None
+    effects: Effects | None
+
+
+def balance(test: Sample, matching: Matching | Effects | Average) -> Any:
     """How alike the two arms are in each covariate, before and after matching.
 
     The standardised mean difference (SMD) is (mean treated - mean control) over a standard
@@ -42,7 +56,8 @@ def balance(test: Sample, matching: Matching | Effects) -> Any:
     prediction, the prognostic score, which sums up the covariates by what they are worth for the
     outcome: without the treatment for ATT, with it for ATC, a row each for ATE.
 
-    **Arguments:** `test` the sample that was matched; `matching`, or effects made from one.
+    **Arguments:** `test` the sample that was matched; `matching`, or effects made from one, or the
+    average of a weighting such as `jc.IPTW()`.
 
     **Returns:** a frame, one row a covariate (or level), of the kind that the sample was read from
     (the covariate is the index of a pandas frame, else the first column): means before and after,
@@ -54,7 +69,8 @@ def balance(test: Sample, matching: Matching | Effects) -> Any:
     outcome units); and `ok` where |SMD| < 0.1 and VR within 0.5 to 2. `attrs`, which pandas alone
     has, hold `estimand`, `share_matched` and the effective sample sizes by arm, before and after.
 
-    **Raises:** ValueError for other objects, and when the matching was made on other rows.
+    **Raises:** ValueError for other objects, for an average that is no difference of weighted means
+    (`jc.AIPW()`), and when the matching was made on other rows.
 
     **Source:** Stuart (2010); denominators as in MatchIt and cobalt; prognostic scores: Hansen
     (2008), Biometrika 95(2); Stuart, Lee and Leacy (2013), J Clin Epidemiol 66(8).
@@ -68,21 +84,15 @@ def balance(test: Sample, matching: Matching | Effects) -> Any:
         ['vr_before', 'vr_after', 'ok']
     """
     check_kind(test, Sample, "balance", FROM_FRAME)
-    effects, mass = None, None
-    if isinstance(matching, Effects):
-        effects, mass = matching, to_device(np.asarray(matching.totals)[..., 0])
-        prognosis, matching = matching.prognosis, matching.matching
-    else:
-        check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects")
-        prognosis = matching.prognosis
-    check_same_rows(test, matching)
-    labels, columns, shares = _columns(test, matching, prognosis)
+    weighted = isinstance(matching, Average)
+    of = _of_average(test, matching) if weighted else _of_matching(test, matching)
+    effects, after = of.effects, of.after
+    labels, columns, shares = _columns(test, of)
     treated, valid = np.asarray(test.t), np.asarray(test.valid)
     before = np.where(valid, np.asarray(test.weight, np.float64), 0)
-    after = np.asarray(matching.matched_weights(mass), np.float64)
     raw = [_moments(columns, before * (treated == arm)) for arm in (False, True)]
     new = [_moments(columns, after * (treated == arm)) for arm in (False, True)]
-    scale = _scale(raw, shares, matching.estimand)
+    scale = _scale(raw, shares, of.estimand)
     frame = pd.DataFrame(
         dict(
             mean_treated=raw[1].mean,
@@ -98,15 +108,14 @@ def balance(test: Sample, matching: Matching | Effects) -> Any:
         index=pd.Index(labels, name="covariate"),
     )
     if effects is not None and effects.surfaces:
-        of = covariate_of_columns(test.schema)
-        scores = len(labels) - len(of)
-        frame["worth"] = np.r_[np.full(scores, np.nan), worth(effects, after)[of]]
+        place = covariate_of_columns(test.schema)
+        scores = len(labels) - len(place)
+        frame["worth"] = np.r_[np.full(scores, np.nan), worth(effects, after)[place]]
     inside = frame["vr_after"].between(0.5, 2) | frame["vr_after"].isna()
     frame["ok"] = (frame["smd_after"].abs() < 0.1) & inside
-    asked = np.asarray(matching.asked)
     frame.attrs.update(
-        estimand=matching.estimand,
-        share_matched=float(np.asarray(matching.matched)[asked].mean()),
+        estimand=of.estimand,
+        share_matched=of.share,
         **{
             f"ess_{word}_{when}": effective_size(weights[treated == arm])
             for word, arm in (("control", False), ("treated", True))
@@ -116,16 +125,44 @@ def balance(test: Sample, matching: Matching | Effects) -> Any:
     return like(test.home, frame)
 
 
+def _of_matching(test: Sample, matching: Matching | Effects) -> _Compared:
+    """The matched data's weights."""
+    effects, mass = None, None
+    if isinstance(matching, Effects):
+        effects, mass = matching, to_device(np.asarray(matching.totals)[..., 0])
+        prognosis, matching = matching.prognosis, matching.matching
+    else:
+        check_kind(matching, Matching, "balance", "pass what jc.match returns, or effects")
+        prognosis = matching.prognosis
+    check_same_rows(test, matching)
+    after = np.asarray(matching.matched_weights(mass), np.float64)
+    share = float(np.asarray(matching.matched)[np.asarray(matching.asked)].mean())
+    return _Compared(after, matching.estimand, matching.fold, share, prognosis, effects)
+
+
+def _of_average(test: Sample, average: Average) -> _Compared:
+    """What each unit counts in the mean of its arm."""
+    if average.unit_weight is None:
+        raise ValueError(
+            f"balance: {average.method} is no difference of two weighted means, so that no weights "
+            "could be balanced; jc.overlap(sample) shows the arms."
+        )
+    if average.sample.n != test.n or not np.array_equal(average.sample.row, test.row):
+        raise ValueError("the average was made on other rows than those given: pass its sample.")
+    after = np.asarray(average.unit_weight, np.float64)
+    return _Compared(after, average.estimand, average.fold, 1.0, None, None)
+
+
 def _columns(
-    test: Sample, matching: Matching, prognosis: Prognosis | None
+    test: Sample, of: _Compared
 ) -> tuple[list[str], Float[np.ndarray, "n r"], Bool[np.ndarray, " r"]]:
     """Rows of the table: prognostic scores, then covariates; and which rows are shares."""
     labels, columns, shares = readable_columns(test)
-    if prognosis is None:
+    if of.prognosis is None:
         return labels, columns, shares
-    scores = np.asarray(prognosis.units, np.float64)
-    use = np.asarray(test.valid) & (np.asarray(matching.fold) >= 0)
-    names = dict(att=(0,), atc=(1,), ate=(0, 1))[matching.estimand]
+    scores = np.asarray(of.prognosis.units, np.float64)
+    use = np.asarray(test.valid) & (np.asarray(of.fold) >= 0)
+    names = dict(att=(0,), atc=(1,), ate=(0, 1))[of.estimand]
     words = ("prognostic score, untreated", "prognostic score, treated")
     found = [a for a in names if np.isfinite(scores[use, a]).all()]
     score_labels = ["prognostic score"] if len(names) == 1 else [words[a] for a in found]
@@ -171,10 +208,11 @@ def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"])
     return Moments(mean, np.where(able, spread / np.where(able, freedom, 1), np.nan))
 
 
-def _scale(raw: list[Moments], shares: np.ndarray, estimand: Estimand) -> np.ndarray:
+def _scale(raw: list[Moments], shares: np.ndarray, estimand: Population) -> np.ndarray:
     """The SMD's denominator: of the unadjusted sample, 1 for shares."""
     control, treated = raw[0].variance, raw[1].variance
-    chosen = dict(att=treated, atc=control, ate=(treated + control) / 2)[estimand]
+    pooled = (treated + control) / 2
+    chosen = dict(att=treated, atc=control, ate=pooled, ato=pooled)[estimand]
     return np.where(shares, 1.0, np.sqrt(np.where(chosen > 0, chosen, np.nan)))
 
 
