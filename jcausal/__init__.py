@@ -81,6 +81,7 @@ from jcausal.inference import placebo as placebo
 # diagnostics: balance, overlap
 from jcausal import diagnostics as diagnostics
 from jcausal.diagnostics import balance as balance
+from jcausal.diagnostics import compare as compare
 from jcausal.diagnostics import describe as describe
 from jcausal.diagnostics import overlap as overlap
 

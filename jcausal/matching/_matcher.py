@@ -75,10 +75,9 @@ class DesignMatcher(Matcher):
     means unless `jc.estimate(adjust=)` names an outcome model.
     """
 
-    @property
-    def outcome(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """No surface guides it."""
-        return None
+    outcome: None = eqx.field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        static=True, init=False, repr=False, default=None
+    )
 
     @property
     def cross_fits(self) -> bool:

@@ -3,6 +3,7 @@
 from jcausal.plot._allocation import allocation as allocation
 from jcausal.plot._boxes import bounding as bounding
 from jcausal.plot._boxes import boxes as boxes
+from jcausal.plot._compare import compare as compare
 from jcausal.plot._overlap import overlap as overlap
 from jcausal.plot._panel import panel as panel
 from jcausal.plot._plots import effects as effects
