@@ -115,3 +115,16 @@ def test_overlap_of_normals_with_and_without_an_outlier():
         assert found == pytest.approx(expected, abs=0.04)
         values[0] = 1e6
         assert common_area(values, treated, weight) == pytest.approx(found, abs=0.005)
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("treated", [13, 26, 37])
+def test_equal_values_of_an_arm_have_no_variance(treated):
+    """The mean of 26 equal numbers is off by rounding, which is no spread to divide by."""
+    t = np.arange(80) < treated
+    draws = np.random.default_rng(0).normal(size=(2, 80))
+    sample = jc.Sample(np.stack([draws[0], np.where(t, 3.3, draws[1])], 1), t, draws[0])
+    table = jc.balance(sample, jc.match(sample, jc.NearestNeighbors()))
+    assert table.loc["x1", ["smd_before", "smd_after"]].isna().all()
+    assert (table.loc["x1", ["vr_before", "vr_after"]] == 0).all()
+    assert not table.loc["x1", "ok"]

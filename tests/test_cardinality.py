@@ -160,3 +160,17 @@ def test_bad_options_are_one_sentence(unchecked):
         jc.match(sample, jc.CardinalityMatching(), at=np.zeros((1, 3)))
     with pytest.raises(ValueError, match="exact names 'race', which is no covariate"):
         jc.match(sample, jc.CardinalityMatching(exact="race"))
+
+
+@pytest.mark.parametrize("value", [3.3, 0.7])
+def test_a_column_that_is_the_same_in_all_of_an_arm(value):
+    """Its sd is that of all units: rounding errors of its mean are no spread."""
+    t = np.arange(60) < 26
+    draws = np.random.default_rng(0).normal(size=(2, 60))
+    near = np.where(t, value, value + 0.01 * draws[0])
+    sample = jc.Sample(np.stack([near, draws[1]], 1), t, draws[0])
+    found = jc.match(sample, jc.CardinalityMatching(balance=0.1))
+    assert int(np.asarray(found.matched).sum()) > 5
+    apart = jc.Sample(np.stack([np.where(t, value, 1.0), draws[1]], 1), t, draws[0])
+    with pytest.raises(jc.MatchError, match="no balanced subset .*; a larger tolerance"):
+        jc.estimate(apart, jc.CardinalityMatching(balance=0.1))

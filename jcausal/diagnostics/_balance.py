@@ -198,13 +198,19 @@ def effective_size(weights: Float[np.ndarray, " n"]) -> float:
 
 
 def _moments(columns: Float[np.ndarray, "n r"], weight: Float[np.ndarray, " n"]) -> Moments:
-    """Weighted mean, and variance sum w (x - m)^2 / (sum w - sum w^2 / sum w); NaN if undefined."""
+    """Weighted mean, and variance sum w (x - m)^2 / (sum w - sum w^2 / sum w); NaN if undefined.
+
+    That of equal values is 0, not what rounding leaves of it.
+    """
     known = ~np.isnan(columns)
     total, squares = weight @ known, weight**2 @ known
     mean = observed_means(columns, weight)
     freedom = total - squares / np.where(total > 0, total, 1)
     spread = weight @ np.where(known, (columns - mean) ** 2, 0)
     able = freedom > 1e-12 * total
+    counted = known & (weight > 0)[:, None]
+    low, high = (np.where(counted, columns, far) for far in (np.inf, -np.inf))
+    spread = np.where(low.min(0) < high.max(0), spread, 0)
     return Moments(mean, np.where(able, spread / np.where(able, freedom, 1), np.nan))
 
 

@@ -44,7 +44,10 @@ class RESULTS(eqx.Enumeration):
         "its stratum holds no unit of the other arm: make the strata coarser, match on fewer "
         "covariates, or give more units"
     )
-    left_out = "left out: it is in no balanced subset of the size that was found"
+    left_out = (
+        "left out: it is in no balanced subset of the size that was found; a larger tolerance "
+        "(balance) keeps more"
+    )
 
 
 def code(result: Any) -> np.int32:

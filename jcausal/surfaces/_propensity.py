@@ -223,8 +223,6 @@ def fitted_chances(
         raise ValueError(
             f"with the penalty {penalty} the regression for the chance of treatment does not "
             f"settle in {x.dtype}: use {instead}."
-            f"penalty is {penalty}, too near to 0 for {x.dtype} numbers: use 0, which is maximum "
-            "likelihood, or a larger one."
         )
     return out
 

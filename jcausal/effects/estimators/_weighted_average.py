@@ -238,7 +238,8 @@ def _check(
         raise DataError(
             f"{ask.name}: no weights make the arms' means alike, and "
             f"{sample.schema.names[int(column[worst])]!r} stays apart the most: leave it out, or "
-            "ask for the units that have their like in both arms, by jc.OverlapWeights()."
+            "ask for the units that have their like in both arms, by "
+            "jc.OverlapWeights(penalty=0.001)."
         )
     worst = tells_apart(sample.schema, np.asarray(found.slope))
     stands = np.asarray(found.unit_weight)[: kept.size] / np.asarray(sample.weight)[kept]

@@ -131,8 +131,8 @@ class BOSS(DesignMatcher):
         controls = np.flatnonzero(able)
         if controls.size < treated.size:
             raise DataError(
-                f"BOSS takes as many controls as there are treated, and there are "
-                f"{controls.size:,} controls of positive weight for {treated.size:,} treated: "
+                "BOSS takes as many controls as there are treated, and too few have a positive "
+                f"weight ({controls.size:,} for {treated.size:,} treated): "
                 "query fewer with query=, or use jc.NearestNeighbors()."
             )
         assert task.key is not None

@@ -140,17 +140,20 @@ def _columns(sample: Sample, balance: float | Mapping, estimand: Estimand) -> _B
     """The columns that are balanced, those that do not vary apart."""
     columns, treated = columns_of(sample), np.asarray(sample.t)
     values = columns.values - columns.values.mean(0)
-    variance = [
-        values[treated == arm].var(0, ddof=1 if (treated == arm).sum() > 1 else 0)
-        for arm in (False, True)
-    ]
+    variance = [_variance(values[treated == arm]) for arm in (False, True)]
     own = dict(att=variance[1], atc=variance[0], ate=(variance[0] + variance[1]) / 2)[estimand]
-    sd = np.sqrt(np.where(own > 0, own, values.var(0)))
+    sd = np.sqrt(np.where(own > 0, own, _variance(values)))
     tolerance = _tolerances(sample, columns.labels, balance)
     kept = (sd > 0) & np.isfinite(tolerance)
     return _BalancedColumns(
         values[:, kept] / sd[kept], tolerance[kept], treated == (estimand != "atc"), columns.filled
     )
+
+
+def _variance(values: Float[np.ndarray, "a f"]) -> Float[np.ndarray, " f"]:
+    """Of each column; of equal values 0, not what rounding leaves of it."""
+    varies = values.min(0) < values.max(0)
+    return np.where(varies, values.var(0, ddof=min(1, len(values) - 1)), 0)
 
 
 def _tolerances(
