@@ -148,7 +148,7 @@ def test_one_control_and_too_few():
     one = jc.Sample([[1.0], [2.0]], [1, 0], [3.0, 1.0])
     assert float(jc.estimate(one, jc.BOSS(steps=3), key=0).att) == 2
     few = jc.Sample([[1.0], [2.0], [3.0]], [1, 1, 0], [3.0, 1.0, 2.0])
-    with pytest.raises(jc.DataError, match="1 controls of positive weight for 2 treated"):
+    with pytest.raises(jc.DataError, match="too few have a positive weight .1 for 2 treated"):
         jc.match(few, jc.BOSS(), key=0)
     assert jc.match(few, jc.BOSS(steps=3), query=[0], key=0).matched.all()
 
@@ -171,3 +171,18 @@ def test_bad_options_and_progress(unchecked):
         jc.match(sample, jc.BOSS(), estimand="ate", key=0)
     jc.match(sample, jc.BOSS(steps=40), key=0, progress=lambda *each: told.append(each))
     assert told[-1][1:] == (40, 40) and told[0][0].startswith("swaps, imbalance")
+
+
+def test_treated_of_weight_0_ask_for_no_control():
+    """The subset is balanced against those who count, whatever the others' values are."""
+    base = draw_sample(4, n=60, p=3)
+    x, t, y = (np.asarray(a) for a in (base.points, base.t, base.y))
+    none = t & (np.cumsum(t) % 3 == 0)
+    found = [
+        jc.estimate(jc.Sample(points, t, y, weight=~none), jc.BOSS(steps=200), key=0)
+        for points in (x, np.where(none[:, None], 9.0, x))
+    ]
+    close(found[1].att, found[0].att, rtol=1e-6)
+    assert found[0].sizes[0].tolist() == [int((t & ~none).sum())] * 2
+    with pytest.raises(jc.DataError, match="no treated unit that is asked for has a weight"):
+        jc.match(found[0].matching.sample, jc.BOSS(), query=np.flatnonzero(none), key=0)

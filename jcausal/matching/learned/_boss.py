@@ -57,7 +57,7 @@ class BOSS(DesignMatcher):
     of them begin at random and swap one control for another, `steps` times, at a temperature that
     falls; the best at the end wins. Draws follow the units' ids, not the order of the rows.
 
-    Counts are of units; means of outcomes are weighted by sampling weights. Controls of weight 0
+    Counts are of units; means of outcomes are weighted by sampling weights. Units of weight 0
     are left out. The groups' common mean is an average effect: there are no effects of single
     units beyond it.
 
@@ -118,7 +118,10 @@ class BOSS(DesignMatcher):
         return _strata(task, treated, found)
 
     def _units(self, task: Task) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " c"]]:
-        """Rows of the treated that are asked for, and of controls in the order of their draws."""
+        """Rows of the treated that are asked for, and of controls in the order of their draws.
+
+        Units of weight 0 are neither.
+        """
         sample, t = task.sample, np.asarray(task.sample.t)
         asked = np.asarray(task.query)[np.asarray(task.asked)]
         if not t[asked].all():
@@ -126,9 +129,10 @@ class BOSS(DesignMatcher):
                 f"{(~t[asked]).sum()} of {asked.size} queries are controls, and BOSS chooses "
                 "controls for the treated: use estimand='att' and treated rows."
             )
-        treated = np.unique(asked)
-        able = np.asarray(sample.valid) & ~t & (np.asarray(sample.weight) > 0)
-        controls = np.flatnonzero(able)
+        counts = np.asarray(sample.valid) & (np.asarray(sample.weight) > 0)
+        treated, controls = np.unique(asked[counts[asked]]), np.flatnonzero(counts & ~t)
+        if not treated.size:
+            raise DataError("no treated unit that is asked for has a weight above 0: query others.")
         if controls.size < treated.size:
             raise DataError(
                 "BOSS takes as many controls as there are treated, and too few have a positive "
