@@ -88,7 +88,7 @@ def measured(call: Any, repeats: int = 2) -> tuple[Any, dict[str, Any]]:
 
 def logits(sample: jc.Sample) -> np.ndarray:
     """What both are to match on, in the order of the rows."""
-    chance = np.asarray(jc.surfaces.propensity_scores(sample, jc.Propensity()), np.float64)
+    chance = np.asarray(jc.surfaces.propensity_scores(sample, jc.surfaces.LIKELIEST), np.float64)
     return np.log(chance) - np.log1p(-chance)
 
 
