@@ -10,7 +10,7 @@ import pandas as pd
 import jcausal as jc
 from bench import _lalonde
 from bench._published import COMPARED, LALONDE
-from bench._table2 import MODEL, READINGS, errors, over_rows
+from bench._table2 import MODEL, READINGS, Run, divide, errors, over_rows
 from bench._tables import ROWS
 from jcausal.simulate import Simulated
 
@@ -38,26 +38,30 @@ def row_of_runs(name: str, reading: Any, runs: int) -> list[dict[str, Any]]:
     for seed in range(runs):
         data = ROWS[name].draw(key=seed, reading=reading)
         about = dict(reading=reading, row=name, seed=seed)
+        halves = None if name.startswith("5:") else divide(data, seed)
         for method, settings in methods(data).items():
             if name.startswith("5:") and method != "CEM":
                 continue  # the paper's table 5 has CEM alone
             for place, one in enumerate(settings):
-                records.append(dict(about, method=method, setting=place, **asked(data, one, seed)))
+                records.append(
+                    dict(about, method=method, setting=place, **asked(data, one, seed, halves))
+                )
     jax.clear_caches()
     return records
 
 
-def asked(data: Simulated, method: jc.matching.Matcher, seed: int) -> dict[str, float]:
+def asked(
+    data: Simulated, method: jc.matching.Matcher, seed: int, halves: Run | None = None
+) -> dict[str, float]:
     """The errors of the treated's effects over |ATT|; NaN where nobody is matched."""
     sample = data.sample
     ite = np.asarray(data.ite)[np.asarray(sample.t)]
     plain: dict[str, Any] = dict(effect="group", adjust=None, throw=False)
-    if isinstance(method, jc.PrognosticNeighbors):  # the paper's halves: 400 for the surface
-        train, test = jc.split(sample, train_size=2 / 3, key=seed)
-        ite = np.asarray(data.ite)[np.asarray(test.row[:, 1])[np.asarray(test.t)]]
-        surface = jc.fit(train, method.outcome, key=seed)
-        matching = jc.match(test, method, surface=surface, throw=False)
-        effects = jc.estimate(test, matching, **plain)
+    if isinstance(method, jc.PrognosticNeighbors):
+        run = halves or divide(data, seed)  # 400 units for the surface, as in the paper
+        ite = run.ite
+        matching = jc.match(run.test, method, surface=run.surface, throw=False)
+        effects = jc.estimate(run.test, matching, **plain)
     else:
         effects = jc.estimate(sample, method, key=seed, **plain)
     matched = np.asarray(effects.matched)
