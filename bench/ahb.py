@@ -45,7 +45,7 @@ def _command(options: argparse.Namespace, part: str) -> str:
     words = ["python -m bench ahb --parts", part]
     if options.quick:
         words.append("--quick")
-    elif part in ("levels", "table2", "settings") and options.runs != 100:
+    elif part in ("levels", *TABLES, "settings") and options.runs != 100:
         words.append(f"--runs {options.runs}")
     elif part == "lalonde" and options.partitions != 20:
         words.append(f"--partitions {options.partitions}")
