@@ -1,5 +1,7 @@
 """Averages by weighting: inverse probabilities, overlap weights, entropy balancing, CBPS."""
 
+from abc import abstractmethod
+
 from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.data import Sample, is_traced
@@ -21,6 +23,21 @@ class Weighting(Estimator):
     def cross_fits(self) -> bool:
         """Never: weights see no outcome."""
         return False
+
+    @abstractmethod
+    def asked(self, estimand: Population) -> WeightingAsk:
+        """What weights are to be had."""
+
+    def run(
+        self,
+        sample: Sample,
+        estimand: Population,
+        folds: int,
+        key: PRNGKeyArray | None,
+        progress: Progress | None,
+    ) -> Average:
+        """The weighted average."""
+        return average_by_weights(sample, self.asked(estimand))
 
 
 class IPTW(Weighting):
@@ -68,18 +85,9 @@ class IPTW(Weighting):
         """Whom it can average over."""
         return "att", "atc", "ate"
 
-    def run(
-        self,
-        sample: Sample,
-        estimand: Population,
-        folds: int,
-        key: PRNGKeyArray | None,
-        progress: Progress | None,
-    ) -> Average:
-        """The weighted average."""
-        return average_by_weights(
-            sample, WeightingAsk("inverse", estimand, "IPTW", self.penalty, self.trim)
-        )
+    def asked(self, estimand: Population) -> WeightingAsk:
+        """What weights are to be had."""
+        return WeightingAsk("inverse", estimand, "IPTW", self.penalty, self.trim)
 
 
 class OverlapWeights(Weighting):
@@ -113,17 +121,9 @@ class OverlapWeights(Weighting):
         """Only one."""
         return ("ato",)
 
-    def run(
-        self,
-        sample: Sample,
-        estimand: Population,
-        folds: int,
-        key: PRNGKeyArray | None,
-        progress: Progress | None,
-    ) -> Average:
-        """The weighted average."""
-        ask = WeightingAsk("overlap", estimand, "OverlapWeights", self.penalty)
-        return average_by_weights(sample, ask)
+    def asked(self, estimand: Population) -> WeightingAsk:
+        """What weights are to be had."""
+        return WeightingAsk("overlap", estimand, "OverlapWeights", self.penalty)
 
 
 class EntropyBalance(Weighting):
@@ -154,16 +154,9 @@ class EntropyBalance(Weighting):
         """Whom it can average over."""
         return "att", "atc", "ate"
 
-    def run(
-        self,
-        sample: Sample,
-        estimand: Population,
-        folds: int,
-        key: PRNGKeyArray | None,
-        progress: Progress | None,
-    ) -> Average:
-        """The weighted average."""
-        return average_by_weights(sample, WeightingAsk("entropy", estimand, "EntropyBalance"))
+    def asked(self, estimand: Population) -> WeightingAsk:
+        """What weights are to be had."""
+        return WeightingAsk("entropy", estimand, "EntropyBalance")
 
 
 class CBPS(Weighting):
@@ -192,16 +185,9 @@ class CBPS(Weighting):
         """Whom it can average over."""
         return "att", "atc", "ate"
 
-    def run(
-        self,
-        sample: Sample,
-        estimand: Population,
-        folds: int,
-        key: PRNGKeyArray | None,
-        progress: Progress | None,
-    ) -> Average:
-        """The weighted average."""
-        return average_by_weights(sample, WeightingAsk("moments", estimand, "CBPS"))
+    def asked(self, estimand: Population) -> WeightingAsk:
+        """What weights are to be had."""
+        return WeightingAsk("moments", estimand, "CBPS")
 
 
 def _check_penalty(penalty: float | int | Array) -> None:
