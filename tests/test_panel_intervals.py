@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import shared
 
 import jcausal as jc
 
@@ -209,10 +209,9 @@ def test_proposition_99():
 def test_the_package_holds_the_shared_copy():
     import pandas as pd
 
-    file = DATA / "california_prop99.csv"
-    if not file.exists():
-        pytest.skip(f"the shared data sets are not here: {file.name}")
-    wide = pd.read_csv(file).pivot(index="State", columns="Year", values="PacksPerCapita")
+    wide = pd.read_csv(shared("california_prop99.csv")).pivot(
+        index="State", columns="Year", values="PacksPerCapita"
+    )
     panel = jc.datasets.prop99()
     assert panel.unit.tolist() == wide.index.tolist()
     np.testing.assert_allclose(panel.y, wide.to_numpy(), rtol=1e-6)
@@ -230,9 +229,7 @@ def test_panels_by_path(name, file, shape, words):
     read = getattr(jc.datasets, name)
     with pytest.raises(jc.DataError, match="is not the file of"):
         read(jc.datasets.__path__[0] + "/lalonde_psid.csv.gz")
-    if not (DATA / file).exists():
-        pytest.skip(f"the shared data sets are not here: {file}")
-    panel = read(DATA / file)
+    panel = read(shared(file))
     assert panel.y.shape == shape and bool(panel.mask.all())
     import re
 

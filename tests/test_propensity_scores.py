@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 from oracles import match_rules
 from scipy.optimize import linprog
 from sklearn.ensemble import RandomForestClassifier
@@ -22,8 +22,7 @@ from jcausal.surfaces._separation import separated
 
 LIKELIHOOD = jc.Propensity(penalty=0)
 GOLDEN = Path(__file__).parent / "goldens" / "matching" / "propensity.json"
-LALONDE = DATA / "lalonde_matchit.csv"
-VOTES = DATA / "gerber_green_imai.csv.gz"
+LALONDE = "lalonde_matchit.csv"
 COVARIATES = ["age", "educ", "race", "married", "nodegree", "re74", "re75"]
 
 
@@ -34,10 +33,8 @@ def exact(low=1e-4, high=1e-6):
 
 @pytest.fixture(scope="module")
 def lalonde():
-    if not LALONDE.exists():
-        pytest.skip(f"{LALONDE.name} is not here")
     roles = dict(treatment="treat", outcome="re78", covariates=COVARIATES, categorical=["race"])
-    return jc.Sample.from_frame(pd.read_csv(LALONDE), **roles)
+    return jc.Sample.from_frame(pd.read_csv(shared(LALONDE)), **roles)
 
 
 def features_of(sample):
@@ -57,9 +54,7 @@ def test_without_a_penalty_the_scores_are_those_of_glm_in_r(lalonde):
 def test_votes_have_the_scores_matches_and_estimate_of_r():
     """Ward 22 has no treated unit, of which R's glm says nothing: its scores there tend to 0."""
     theirs = json.loads(GOLDEN.with_name("match_gerber.json").read_text())
-    if not VOTES.exists():
-        pytest.skip(f"{VOTES.name} is not here")
-    frame = pd.read_csv(VOTES)
+    frame = pd.read_csv(shared("gerber_green_imai.csv.gz"))
     frame["one"], frame["two"] = frame.PERSONS * frame.VOTE96_1, frame.PERSONS * frame.NEW
     names = ["PERSONS", "VOTE96_1", "NEW", "MAJORPTY", "AGE", "AGE2", "WARD", "one", "two"]
     roles = dict(treatment="PHN_C1", covariates=names, categorical=["WARD"])
@@ -140,7 +135,7 @@ def test_a_weight_of_two_is_two_units_and_of_none_a_unit_that_is_only_scored(pen
 
 
 def test_missing_values_have_their_own_feature(lalonde):
-    frame = pd.read_csv(LALONDE)[["treat", "age", "re74"]]
+    frame = pd.read_csv(shared(LALONDE))[["treat", "age", "re74"]]
     frame.loc[::4, "age"] = np.nan
     sample = jc.Sample.from_frame(frame, treatment="treat", missing="indicator")
     gap = frame["age"].isna()

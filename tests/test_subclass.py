@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA, close, draw_sample
+from conftest import close, draw_sample, shared
 from oracles.matchit_rules import strata_weights, subclass_strata
 from test_cem import same_groups
 
@@ -32,7 +32,7 @@ def score():
 
 @pytest.fixture(scope="module")
 def lalonde():
-    frame = pd.read_csv(DATA / "lalonde_matchit.csv").drop(columns="rownames", errors="ignore")
+    frame = pd.read_csv(shared("lalonde_matchit.csv")).drop(columns="rownames", errors="ignore")
     columns = ["age", "educ", "race", "married", "nodegree", "re74", "re75"]
     return jc.Sample.from_frame(
         frame, treatment="treat", outcome="re78", covariates=columns, categorical=["race"]

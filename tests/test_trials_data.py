@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA
+from conftest import shared
 
 import jcausal as jc
 
@@ -23,9 +23,7 @@ data = pytest.importorskip("bench._allocation_data", reason="the bench is not pa
     ],
 )
 def test_published_numbers(name, file, controls, treated, difference):
-    if not (DATA / file).exists():
-        pytest.skip(f"the shared data sets are not here: {file}")
-    sample = getattr(jc.datasets, name)(DATA / file)
+    sample = getattr(jc.datasets, name)(shared(file))
     t, y = np.asarray(sample.t), np.asarray(sample.y, float)
     if controls is not None:
         assert ((~t).sum(), t.sum()) == (controls, treated)
