@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, allocation, exact, kernels, m5, matching, panel, real
+from bench import ahb, allocation, exact, kernels, m5, matching, methods, panel, real
 
 HERE = Path(__file__).parent
 
@@ -64,7 +64,16 @@ def main() -> int:
     eight = names.add_parser("matching", help="every matching method beside its peers, seconds")
     eight.add_argument("--quick", action="store_true", help="a small version of each part")
     eight.add_argument("--parts", nargs="+", choices=matching.PARTS, default=matching.PARTS)
-    for each in (one, two, three, four, five, six, seven, eight):
+    nine = names.add_parser("methods", help="every method beside the others: errors, coverage ...")
+    nine.add_argument("--quick", action="store_true", help="one small data set, every method")
+    nine.add_argument("--parts", nargs="+", choices=methods.PARTS, default=methods.PARTS)
+    nine.add_argument("--methods", nargs="+", choices=methods.ROSTER, help="default: all")
+    nine.add_argument("--rows", nargs="+", help="of the part, as its page names them")
+    nine.add_argument("--runs", type=int, help="data sets (or partitions) of each row")
+    nine.add_argument("--workers", type=int, default=1, help="processes (never for sizes, grf)")
+    nine.add_argument("--limit", type=float, default=methods.LIMIT, help="seconds (sizes, grf)")
+    nine.add_argument("--resume", action="store_true", help="ask only what the page lacks")
+    for each in (one, two, three, four, five, six, seven, eight, nine):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     others = dict(
@@ -75,6 +84,7 @@ def main() -> int:
         panel=panel,
         real=real,
         matching=matching,
+        methods=methods,
     )
     if options.name in others:
         others[options.name].main(options)
