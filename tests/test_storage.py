@@ -76,15 +76,18 @@ def test_every_method_comes_back(row, tmp_path):
     assert made.matching.describe(0) == found.matching.describe(0)
 
 
+BART = jc.BART(trees=50, chains=2, burn=60, draws=20, thin=2)
+
+
 @pytest.mark.parametrize(
     "model",
     [
         jc.Ridge(),
         jc.MLP(epochs=3),
-        jc.BART(trees=50, chains=2, burn=60, draws=20, thin=2),
         jc.BoostedTrees(),
+        pytest.param(BART, marks=pytest.mark.extended),
     ],
-    ids=lambda one: type(one).__name__,
+    ids=["Ridge", "MLP", "BoostedTrees", "BART"],
 )
 def test_surfaces_foretell_the_same(model, tmp_path):
     sample = draw_sample(1, n=N, p=2)
@@ -115,8 +118,9 @@ def test_fitted_forests_and_a_learner_foretell_the_same(tmp_path):
         pd.date_range("2020-01-01", periods=60, tz="Europe/Berlin"),
         pd.MultiIndex.from_product([range(6), list("abcdefghij")], names=["town", "street"]),
         pd.Index(np.arange(60) * 0.5, name="half"),
+        pd.CategoricalIndex([f"row {k}" for k in range(60)]),
     ],
-    ids=["none", "words", "zone", "multi", "numbers"],
+    ids=["none", "words", "zone", "multi", "numbers", "category"],
 )
 def test_samples_keep_their_names_levels_and_gaps(labels, tmp_path):
     rng = np.random.default_rng(0)
@@ -143,12 +147,11 @@ def test_samples_keep_their_names_levels_and_gaps(labels, tmp_path):
     assert isinstance(again(other, tmp_path).to_frame(), pl.DataFrame)
 
 
-def test_names_that_cannot_be_the_same_again_are_told(tmp_path):
-    frame = pd.DataFrame(
-        dict(a=[1.0, 2, 3, 4], t=[0, 1, 0, 1]), index=pd.CategoricalIndex(list("abcd"))
-    )
+def test_labels_that_no_file_can_hold_are_told(tmp_path):
+    months = pd.period_range("2020-01", periods=4, freq="M")
+    frame = pd.DataFrame(dict(a=[1.0, 2, 3, 4], t=[0, 1, 0, 1]), index=months)
     sample = jc.Sample.from_frame(frame, treatment="t")
-    with pytest.raises(ValueError, match="labels of the kind category cannot be kept"):
+    with pytest.raises(ValueError, match="Period, which a file cannot hold"):
         jc.save(sample, tmp_path / "x")
 
 
@@ -191,6 +194,10 @@ def test_what_no_file_can_hold_is_named(tmp_path):
         jc.save([object()], tmp_path / "x")
     with pytest.raises(ValueError, match="traced: save outside"):
         jax.jit(lambda x: jc.save(x, tmp_path / "x"))(sample.x)
+    with pytest.raises(OSError, match="in a folder that does not exist"):
+        jc.save(sample, tmp_path / "none" / "x")
+    with pytest.raises(OSError, match="is a folder"):
+        jc.save(sample, tmp_path)
     assert list(tmp_path.iterdir()) == []
     jc.save(effects, tmp_path / "x", parts=PARTS)
     with pytest.raises(jc.DataError, match=r"without its part 'truth': give load parts="):

@@ -39,7 +39,8 @@ def save(thing: Any, path: str | os.PathLike, *, parts: Mapping[str, Any] | None
 
     **Returns:** nothing.
 
-    **Raises:** ValueError that names the part which a file cannot hold.
+    **Raises:** ValueError that names the part which a file cannot hold; OSError where no file can
+    be written.
 
     **Example:**
 
@@ -61,6 +62,9 @@ def save(thing: Any, path: str | os.PathLike, *, parts: Mapping[str, Any] | None
         on_device=written.on_device,
     )
     place = Path(path)
+    if place.is_dir() or not place.parent.is_dir():
+        said = "is a folder" if place.is_dir() else "is in a folder that does not exist"
+        raise OSError(f"{path} {said}: name a file in a folder that does.")
     number, name = tempfile.mkstemp(dir=place.parent, prefix=".writing-")
     try:
         with (

@@ -42,8 +42,6 @@ class Written:
             return value
         if type(value) is float:
             return value if math.isfinite(value) else dict(float=repr(value))
-        if is_traced(value):
-            raise ValueError(f"{path} is traced: save outside of jit, vmap and grad.")
         if id(value) not in self._places:
             self._alive.append(value)
             self._places[id(value)] = self._first(value, path)
@@ -80,6 +78,8 @@ class Written:
         return dict(object=len(self.objects) - 1)
 
     def _array(self, value: Any, path: str) -> dict[str, Any]:
+        if is_traced(value):
+            raise ValueError(f"{path} is traced: save outside of jit, vmap and grad.")
         if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
             raise ValueError(f"{path} is a random key, which a file cannot hold: keep its number.")
         array = np.asarray(value)
