@@ -6,8 +6,9 @@ import pytest
 
 import jcausal as jc
 from jcausal import cli
-from jcausal.cli._compare import named_methods
+from jcausal.cli._compare import _late, _listed, named_methods
 from jcausal.cli._compared import agreement, printed
+from jcausal.cli._terminal import UserError
 
 ROLES = ("--treatment", "treat", "--outcome", "earnings")
 
@@ -69,8 +70,19 @@ def test_names_of_methods():
         ("zzz", "say default, all, ahb"),
         (",", "names no method"),
     ):
-        with pytest.raises(cli._terminal.UserError, match=hint):
+        with pytest.raises(UserError, match=hint):
             named_methods(words)
+
+
+def test_what_takes_many_minutes_is_listed_and_asked_by_name_alone(people):
+    sample = jc.Sample.from_frame(people, treatment="treat", outcome="earnings")
+    many = sample.take(np.resize(np.arange(sample.n), 4_001))
+    assert _late("all", sample) == [] == _late("default", many)
+    assert _late("all", many) == ["exact-ahb", "fast-ahb"]
+    assert _late("all, exact-ahb", many) == ["fast-ahb"]
+    table = _listed(["fast-ahb"], many)
+    assert table["note"].item().endswith("on 4,001 rows: add it by --methods all,fast-ahb")
+    assert not len(_listed([], many))
 
 
 def test_mistakes_end_with_2_and_write_nothing(file, tmp_path, capsys):

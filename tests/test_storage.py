@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zipfile
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +138,7 @@ def test_samples_keep_their_names_levels_and_gaps(labels, tmp_path):
         ),
         index=labels,
     )
-    options = dict(treatment="t", outcome="y", weight="w", cluster="c", missing="indicator")
+    options: Any = dict(treatment="t", outcome="y", weight="w", cluster="c", missing="indicator")
     made = jc.Sample.from_frame(frame, categorical=["town"], **options)
     found = again(made, tmp_path)
     assert list(found.id) == list(made.id) and found.schema == made.schema

@@ -21,7 +21,7 @@ from jcausal.data import as_pandas
 from jcausal.diagnostics import usual_methods
 from jcausal.matching import Progress
 
-MINUTES = {"exact-ahb": 4_000}  # rows beyond which a method of `all` takes many minutes
+MINUTES = {"exact-ahb": 4_000, "fast-ahb": 4_000}  # rows beyond which they take many minutes
 
 
 def compare(options: argparse.Namespace, bar: Bar) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def _legend(arms: Sequence[str]) -> str:
 
 def agreement(table: pd.DataFrame) -> str:
     """Whether the methods agree, and which rest on few units, on some queries, on unlike arms."""
-    known: pd.DataFrame = table.loc[np.isfinite(table["estimate"])]
+    known: Any = table.loc[np.isfinite(table["estimate"])]
     if not len(known):
         return "No method gives an estimate: the notes say why."
     fewest = known[["effective_controls", "effective_treated"]].min(axis=1)
@@ -76,8 +77,8 @@ def agreement(table: pd.DataFrame) -> str:
 
 def _intervals(known: pd.DataFrame) -> list[str]:
     """The range of the estimates, and which intervals meet that of AHB, or of the first."""
-    bounded = known[np.isfinite(known["lower"])]
-    ends = [known.loc[getattr(known["estimate"], end)()] for end in ("idxmin", "idxmax")]
+    bounded: Any = known[np.isfinite(known["lower"])]
+    ends: Any = [known.loc[getattr(known["estimate"], end)()] for end in ("idxmin", "idxmax")]
     low, high = (f"{number_in_words(one['estimate'])} ({one['method']})" for one in ends)
     told = [f"Estimates go from {low} to {high}."] if len(known) > 1 else []
     if len(bounded) < 2:
@@ -87,7 +88,8 @@ def _intervals(known: pd.DataFrame) -> list[str]:
     others = bounded[bounded["method"] != first["method"]]
     meets = (others["lower"] <= first["upper"]) & (others["upper"] >= first["lower"])
     clear = ((bounded["lower"] > 0) | (bounded["upper"] < 0)).sum()
-    words = f"{meets.sum()} of the {len(others)} other intervals overlap that of {first['method']}"
+    count = f"All {len(others)}" if meets.all() else f"{meets.sum()} of the {len(others)}"
+    words = f"{count} other intervals overlap that of {first['method']}"
     apart = _names(list(others.loc[~meets, "method"]))
     words += f", not {apart}" if apart else ""
     return [*told, f"{words}. {clear} of all {len(bounded)} leave out 0."]

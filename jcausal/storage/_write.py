@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -80,7 +81,7 @@ class Written:
     def _array(self, value: Any, path: str) -> dict[str, Any]:
         if is_traced(value):
             raise ValueError(f"{path} is traced: save outside of jit, vmap and grad.")
-        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
             raise ValueError(f"{path} is a random key, which a file cannot hold: keep its number.")
         array = np.asarray(value)
         if array.dtype.kind == "O":
