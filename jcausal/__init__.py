@@ -115,6 +115,11 @@ from jcausal import solvers as solvers
 from jcausal.solvers import Interrupted as Interrupted
 from jcausal.solvers import SolverError as SolverError
 
+# storage: what was made, in a file
+from jcausal import storage as storage
+from jcausal.storage import load as load
+from jcausal.storage import save as save
+
 # beside the way: data sets, simulated data with known effects, pictures, the hot loops
 from jcausal import datasets as datasets
 from jcausal import kernels as kernels

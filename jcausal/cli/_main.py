@@ -15,6 +15,7 @@ from typing import Any
 
 import jcausal as jc
 from jcausal.cli._cache import cache_place, kept_programs
+from jcausal.cli._compare import compare
 from jcausal.cli._demo import demo
 from jcausal.cli._describe import describe
 from jcausal.cli._estimate import estimate
@@ -59,7 +60,7 @@ def _run(options: argparse.Namespace, bar: Bar) -> str | None:
     if options.command == "describe":
         describe(options, bar)
         return None
-    return demo(options, bar) if options.command == "demo" else estimate(options, bar)
+    return dict(demo=demo, estimate=estimate, compare=compare)[options.command](options, bar)
 
 
 @contextmanager
@@ -122,6 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _columns(one, required=True)
     _estimate_options(one)
+    several = commands.add_parser(
+        "compare",
+        help="ask several methods the same question of a file",
+        description="Estimate one effect by several methods, each at its own settings, and set "
+        "them side by side.",
+        epilog=fill(f"methods: {', '.join(METHODS)}", 79),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _columns(several, required=True)
+    _compare_options(several)
     two = commands.add_parser(
         "describe",
         help="show what a file holds: kinds, missing values, arms, overlap",
@@ -193,8 +204,34 @@ def _columns(one: argparse.ArgumentParser, required: bool) -> None:
     one.add_argument("--id", metavar="COLUMN", help="names of the units")
 
 
-def _estimate_options(one: argparse.ArgumentParser) -> None:
+def _compare_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--methods",
+        default="default",
+        metavar="NAMES",
+        help="default: a usual choice; all: every method, which may take minutes; or names with "
+        "commas between them, such as ahb,iptw",
+    )
+    _question(one)
+    _common(one, Path("jcausal-compare"))
+
+
+def _question(one: argparse.ArgumentParser) -> None:
+    """What is asked of any method."""
     one.add_argument("--missing", choices=("error", "drop", "indicator"), default="error")
+    one.add_argument(
+        "--estimand",
+        choices=("att", "atc", "ate", "ato"),
+        default="att",
+        help="of the treated (default), the controls, all, or those alike in both arms (of "
+        "overlap-weights and of dml with kind=partial_linear)",
+    )
+    one.add_argument("--level", type=_level, default=0.95, help="of intervals (default 0.95)")
+    one.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of the tables")
+
+
+def _estimate_options(one: argparse.ArgumentParser) -> None:
+    _question(one)
     one.add_argument(
         "--method",
         choices=tuple(METHODS),
@@ -212,13 +249,6 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
         "--surface", choices=tuple(SURFACES), help="outcome model (default: the method's own)"
     )
     one.add_argument(
-        "--estimand",
-        choices=("att", "atc", "ate", "ato"),
-        default="att",
-        help="of the treated (default), the controls, all, or those alike in both arms (of "
-        "overlap-weights and of dml with kind=partial_linear)",
-    )
-    one.add_argument(
         "--adjust",
         choices=("auto", "surface", "none"),
         default="auto",
@@ -232,9 +262,7 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--folds", type=_count, default=2, help="honest folds (default 2)")
     one.add_argument("--repeats", type=_count, default=1, help="partitions, the median is shown")
-    one.add_argument("--level", type=_level, default=0.95, help="of intervals (default 0.95)")
     one.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="effects by group")
-    one.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of the tables")
     _common(one, Path("jcausal-estimate"))
 
 

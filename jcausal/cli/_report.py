@@ -15,7 +15,6 @@ from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
-LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
 
 class Results(NamedTuple):
@@ -33,9 +32,7 @@ def measure(
     effects: jc.effects.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
 ) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
-    shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
-    method = jc.Bootstrap(level=level) if shared else jc.AbadieImbens(level=level)
-    notes = []
+    method, notes = jc.inference.usual_interval(effects.sample, level), []
     bar("intervals", 0, 4)
     try:
         units = jc.interval(effects, jc.ConservativeNormal(level=level))
@@ -97,7 +94,7 @@ def pictures(results: Results, *, unit: str) -> dict[str, Writer]:
         which, pair = _drawn_boxes(effects)
         if which:
             found["boxes"] = lambda: jc.plot.boxes(matching, which=which, covariates=pair)
-    return {f"{name}.png": _picture(draw) for name, draw in found.items()}
+    return {f"{name}.png": picture_writer(draw) for name, draw in found.items()}
 
 
 def _file_name(wanted: str, taken: Iterable[str]) -> str:
@@ -109,7 +106,7 @@ def _file_name(wanted: str, taken: Iterable[str]) -> str:
     return next(name for name in tried if name.casefold() not in others)
 
 
-def _picture(draw: Callable[[], object]) -> Writer:
+def picture_writer(draw: Callable[[], object]) -> Writer:
     """Draw without a screen and save as PNG; no figure stays open, also of a picture that fails."""
 
     def write(path: Path) -> None:

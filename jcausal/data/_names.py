@@ -2,6 +2,7 @@
 
 import hashlib
 import weakref
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,8 @@ class RowNames:
     function therefore gives every result the names that it was traced with: `mark`, which goes
     through it as an array, finds those of the sample that came in.
     """
+
+    made_of: ClassVar = ("ids", "labels")
 
     def __init__(
         self, ids: Shaped[np.ndarray, " n"] | None = None, labels: RowLabels | None = None

@@ -1,6 +1,6 @@
 """Rows in one order: pandas objects are laid beside each other by their labels."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,11 @@ class RowLabels:
     `index` None stands for the numbers of the rows, 0, 1, ..., which are all alike.
     """
 
-    def __init__(self, index: pd.Index) -> None:
-        self.index = None if index.equals(pd.RangeIndex(len(index))) else index
+    made_of: ClassVar = ("index",)
+
+    def __init__(self, index: pd.Index | None) -> None:
+        counted = index is None or index.equals(pd.RangeIndex(len(index)))
+        self.index = None if counted else index
 
     def of(self, rows: int) -> pd.Index:
         """The labels of so many rows."""

@@ -17,6 +17,7 @@ from jcausal.data import (
     check_kind,
     check_share,
     like,
+    readable_columns,
 )
 from jcausal.diagnostics._balance import balance, effective_size
 from jcausal.effects import (
@@ -29,7 +30,7 @@ from jcausal.effects import (
     Population,
     estimate,
 )
-from jcausal.inference import AbadieImbens, Bootstrap, interval
+from jcausal.inference import interval, usual_interval
 from jcausal.matching import (
     AHB,
     CEM,
@@ -38,12 +39,14 @@ from jcausal.matching import (
     Matcher,
     MatchError,
     NearestNeighbors,
+    Progress,
+    prefixed,
 )
+from jcausal.solvers import SolverError
 
 Method = Matcher | Estimator
-LARGE = 50_000  # rows, from which Abadie and Imbens' neighbours take minutes: the bootstrap
 UNBALANCED = 0.1  # |SMD|
-REFUSED = (ValueError, DataError, HonestyError, MatchError)
+REFUSED = (ValueError, DataError, HonestyError, MatchError, SolverError, ImportError)
 
 
 @runtime_checkable
@@ -96,17 +99,19 @@ def compare(
     - `given`: a sample, or one with its truth (`jc.simulate`, `jc.datasets.ihdp`).
     - `methods`: {name: method}, matchers and estimators; None for a usual choice of nine.
     - `estimand`, `key` as in `jc.estimate`; `level` of the intervals.
-    - `progress`: called with (name, done, total).
+    - `progress`: called with (name, done, total) before each method, and while it runs with its
+      own steps, as ("NAME: step", done, total).
 
     **Returns:** a frame, one row a method, of the kind that the sample was read from: `method`,
-    `estimate`, `lower`, `upper`, `std_error` (of matchings by `jc.AbadieImbens()`, of 50,000 rows
-    and more by `jc.Bootstrap()`; of estimators their own), `plain` (of adjusted matchings the plain
-    means), `matched` (share of the queries), `effective_controls` and `effective_treated` (units by
-    the weights), `largest_smd` and `unbalanced` (covariates of |SMD| 0.1 and more; NaN where there
-    are no weights), `drift` (mean |drift| of the groups, in sd), `seconds` of the estimate, `note`
-    (the sentence of a method that refuses). With a truth also `truth`, `error`, `covers` and
-    `unit_error`, the mean absolute error of single effects of the queries that are matched; not
-    for "ato", whose truth is that of its weights.
+    `estimate`, `lower`, `upper`, `std_error` (of matchings by `jc.AbadieImbens()`, with clusters or
+    50,000 rows and more by `jc.Bootstrap()`; of estimators their own), `plain` (of adjusted
+    matchings the plain means), `matched` (share of the queries), `effective_controls` and
+    `effective_treated` (units by the weights), `largest_smd` and `unbalanced` (covariates of |SMD|
+    0.1 and more; NaN where there are no weights), `drift` (mean |drift| of the groups, in sd),
+    `seconds` of the estimate, `note` (why a method gives no estimate, or no interval; the other
+    methods stand). With a truth also `truth`, `error`, `covers` and `unit_error`, the mean absolute
+    error of single effects of the queries that are matched; not for "ato", whose truth is that of
+    its weights.
 
     **Raises:** ValueError for what is no method, and for samples without outcomes `DataError`.
 
@@ -130,11 +135,12 @@ def compare(
                 f"methods[{name!r}] is no method: give {{name: method}}, such as "
                 "{'AHB': jc.AHB(), 'IPTW': jc.IPTW()}."
             )
-    question, rows = Question(sample, estimand, level, key, truth), []
+    shown = len(readable_columns(sample)[0])
+    question, rows = Question(sample, estimand, level, key, truth, shown), []
     for done, (name, method) in enumerate(asked.items()):
         if progress is not None:
             progress(name, done, len(asked))
-        rows.append(dict(method=name) | _answer(question, method))
+        rows.append(dict(method=name) | _answer(question, method, prefixed(progress, f"{name}: ")))
     columns = [c for c in COLUMNS if truth is not None or c not in OF_TRUTH]
     return like(sample.home, pd.DataFrame(rows, columns=columns))
 
@@ -149,13 +155,18 @@ COLUMNS = (
 
 
 class Question(NamedTuple):
-    """What every method is asked; `truth` (n,) the effects of units where they are known."""
+    """What every method is asked.
+
+    `truth` (n,): the effects of units where they are known; `shown`: how many rows of a table of
+    balance are covariates.
+    """
 
     sample: Sample
     estimand: Population
     level: float
     key: PRNGKeyArray | Any
     truth: Float[np.ndarray, " n"] | None
+    shown: int
 
 
 def _with_truth(given: Sample | WithTruth) -> tuple[Sample, Float[np.ndarray, " n"] | None]:
@@ -167,18 +178,24 @@ def _with_truth(given: Sample | WithTruth) -> tuple[Sample, Float[np.ndarray, " 
     raise AssertionError("check_kind refuses what is no sample")
 
 
-def _answer(question: Question, method: Method) -> dict[str, Any]:
+def _answer(question: Question, method: Method, progress: Progress | None) -> dict[str, Any]:
     """A row of the table; a refusal is its note."""
     began = time.perf_counter()
     try:
         asked: Any = question.sample, method
-        found = estimate(*asked, estimand=question.estimand, key=question.key)
-        seconds = time.perf_counter() - began
+        options = dict(estimand=question.estimand, key=question.key, progress=progress)
+        found = estimate(*asked, **options)
+        seconds = dict(seconds=time.perf_counter() - began, note="")
         groups = isinstance(found, Effects)
         row = _of_groups(question, found) if groups else _of_average(question, found)
     except REFUSED as error:
-        return dict(note=str(error).splitlines()[0])
-    return row | dict(seconds=seconds, note="")
+        return dict(note=_sentence(error))
+    return seconds | row
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of what an error says; of one without words its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _of_average(question: Question, found: Average) -> dict[str, Any]:
@@ -188,7 +205,7 @@ def _of_average(question: Question, found: Average) -> dict[str, Any]:
     controls, treated = np.asarray(found.effective, np.float64)
     row |= dict(effective_controls=controls, effective_treated=treated)
     if found.unit_weight is not None:
-        row |= _imbalance(question.sample, found)
+        row |= _imbalance(question, found)
     units = None if found.ite is None else np.asarray(found.ite, np.float64)
     counts = np.asarray(found.fold) >= 0
     return row | _against_truth(question, row, counts, units)
@@ -196,17 +213,14 @@ def _of_average(question: Question, found: Average) -> dict[str, Any]:
 
 def _of_groups(question: Question, found: Effects) -> dict[str, Any]:
     sample = question.sample
-    rule = Bootstrap if sample.n >= LARGE else AbadieImbens
-    bounds = interval(found, rule(level=question.level), key=question.key)
-    names = ("estimate", "lower", "upper", "std_error")
-    row: dict[str, Any] = {name: float(getattr(bounds, name)) for name in names}
+    row: dict[str, Any] = dict(estimate=float(found.average)) | _interval(question, found)
     row["matched"] = found.share_matched
     if found.adjusted:
         row["plain"] = float(found.unadjusted.average)
     weight, t = np.asarray(found.matching.matched_weights(), np.float64), np.asarray(sample.t)
     for word, arm in (("controls", False), ("treated", True)):
         row[f"effective_{word}"] = effective_size(weight[t == arm])
-    row |= _imbalance(sample, found)
+    row |= _imbalance(question, found)
     if found.prognosis is not None:
         row["drift"] = float(np.nanmean(np.abs(np.asarray(found.drift, np.float64))))
     units, counts = np.full(sample.n, np.nan), np.zeros(sample.n, bool)
@@ -216,14 +230,24 @@ def _of_groups(question: Question, found: Effects) -> dict[str, Any]:
     return row | _against_truth(question, row, counts, units)
 
 
-def _imbalance(sample: Sample, found: Effects | Average) -> dict[str, Any]:
+def _interval(question: Question, found: Effects) -> dict[str, Any]:
+    """The usual interval; why there is none is a note."""
+    method = usual_interval(question.sample, question.level)
+    try:
+        bounds = interval(found, method, key=question.key)
+    except REFUSED as error:
+        return dict(lower=np.nan, upper=np.nan, note=f"no interval: {_sentence(error)}")
+    row: dict[str, Any] = {n: float(getattr(bounds, n)) for n in ("lower", "upper", "std_error")}
+    return row | (dict(note=f"no interval: {bounds.absent}") if bool(bounds.unbounded) else {})
+
+
+def _imbalance(question: Question, found: Effects | Average) -> dict[str, Any]:
     """The largest |SMD| of a covariate that is left, and how many there are of 0.1 and more."""
-    table = as_pandas(balance(sample, found))
-    names: Any = table.get("covariate", table.index)
-    covariates = ~np.array([str(name).startswith("prognostic score") for name in names])
-    smd = np.abs(table["smd_after"].to_numpy(np.float64)[covariates])
+    table = as_pandas(balance(question.sample, found))
+    smd = np.abs(table["smd_after"].to_numpy(np.float64)[-question.shown :])
     known = smd[np.isfinite(smd)]
-    return dict(largest_smd=known.max(initial=0.0), unbalanced=int((known >= UNBALANCED).sum()))
+    largest = known.max() if known.size else np.nan
+    return dict(largest_smd=largest, unbalanced=int((known >= UNBALANCED).sum()))
 
 
 def _against_truth(
@@ -241,7 +265,8 @@ def _against_truth(
     inside = counts & whose & (weight > 0)
     average = float(np.average(truth[inside], weights=weight[inside]))
     found: dict[str, Any] = dict(truth=average, error=row["estimate"] - average)
-    found["covers"] = bool(row["lower"] <= average <= row["upper"])
+    if np.isfinite(row["lower"]):
+        found["covers"] = bool(row["lower"] <= average <= row["upper"])
     known = inside & np.isfinite(units if units is not None else np.full(sample.n, np.nan))
     if units is not None and known.any():
         found["unit_error"] = float(np.abs(units - truth)[known].mean())

@@ -16,4 +16,5 @@ from jcausal.inference._panel import PanelJackknife as PanelJackknife
 from jcausal.inference._panel import PanelMethod as PanelMethod
 from jcausal.inference._placebo import Placebos as Placebos
 from jcausal.inference._placebo import placebo as placebo
+from jcausal.inference._usual import usual_interval as usual_interval
 from jcausal.inference._verb import interval as interval

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ SHOWN = 100  # labels that are printed
 
 class Labels:
     """Names of units or times, compared by identity so that they never enter a trace's key."""
+
+    made_of: ClassVar = ("values",)
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values

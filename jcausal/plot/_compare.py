@@ -8,10 +8,12 @@ import numpy as np
 
 from jcausal.data import DataError, as_pandas
 from jcausal.plot._plots import BLUE, ORANGE, _axes
+from jcausal.plot._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WHOLE = 0.995  # share of the queries that is all of them, rounded
 NEEDED = ("method", "estimate", "lower", "upper")
 
 
@@ -20,8 +22,9 @@ def compare(
 ) -> Axes:
     """One line a method, in the table's order: its estimate and its interval.
 
-    **Arguments:** `table` as `jc.compare` gives it; methods that refused are named without a line;
-    `truth` draws a line (default: the table's own, where it has one); `unit` of the outcome; `ax`.
+    **Arguments:** `table` as `jc.compare` gives it; methods that refused are named without a line,
+    those that average a part of the queries with that share; `truth` draws a line (default: the
+    table's own, where it has one); `unit` of the outcome; `ax`.
 
     **Returns:** the axes. `DataError` for a table without the columns of `jc.compare`.
     """
@@ -43,10 +46,22 @@ def compare(
     if truth is not None:
         ax.axvline(truth, color=ORANGE, lw=1.2, ls="--", label="truth")
         ax.legend(loc="best", fontsize="small")
+    shares = frame["matched"].to_numpy(float) if "matched" in frame else np.ones(len(frame))
     words = [
-        f"{name}{'' if np.isfinite(value) else ' (none)'}"
-        for name, value in zip(frame["method"], middle)
+        plain(f"{name}{_aside(value, share)}", 50)
+        for name, value, share in zip(frame["method"], middle, shares)
     ]
     ax.set_yticks(place, words)
-    ax.set(xlabel=f"effect{f', {unit}' if unit else ''}", title="The same question by each method")
+    ax.xaxis.set_major_formatter("{x:,.10g}")
+    ax.set(
+        xlabel=plain(f"effect{f', {unit}' if unit else ''}"),
+        title="The same question by each method",
+    )
     return ax
+
+
+def _aside(estimate: float, share: float) -> str:
+    """What a reader must know of a method before its line."""
+    if not np.isfinite(estimate):
+        return " (none)"
+    return f" ({100 * share:.0f}% matched)" if share < WHOLE else ""
