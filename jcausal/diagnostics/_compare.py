@@ -18,7 +18,9 @@ from jcausal.data import (
     check_share,
     like,
 )
-from jcausal.diagnostics._balance import balance, effective_size
+from jcausal.diagnostics._balance import balance
+from jcausal.diagnostics._compared import effective_size
+from jcausal.diagnostics._usual_interval import usual_interval
 from jcausal.effects import (
     AIPW,
     IPTW,
@@ -29,7 +31,7 @@ from jcausal.effects import (
     Population,
     estimate,
 )
-from jcausal.inference import AbadieImbens, Bootstrap, interval
+from jcausal.inference import interval
 from jcausal.matching import (
     AHB,
     CEM,
@@ -41,7 +43,6 @@ from jcausal.matching import (
 )
 
 Method = Matcher | Estimator
-LARGE = 50_000  # rows, from which Abadie and Imbens' neighbours take minutes: the bootstrap
 UNBALANCED = 0.1  # |SMD|
 REFUSED = (ValueError, DataError, HonestyError, MatchError)
 
@@ -196,8 +197,7 @@ def _of_average(question: Question, found: Average) -> dict[str, Any]:
 
 def _of_groups(question: Question, found: Effects) -> dict[str, Any]:
     sample = question.sample
-    rule = Bootstrap if sample.n >= LARGE else AbadieImbens
-    bounds = interval(found, rule(level=question.level), key=question.key)
+    bounds = interval(found, usual_interval(found, question.level), key=question.key)
     names = ("estimate", "lower", "upper", "std_error")
     row: dict[str, Any] = {name: float(getattr(bounds, name)) for name in names}
     row["matched"] = found.share_matched
