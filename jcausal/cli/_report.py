@@ -15,7 +15,6 @@ from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
-LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
 
 class Results(NamedTuple):
@@ -33,8 +32,7 @@ def measure(
     effects: jc.effects.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
 ) -> Results:
     """Intervals, balance, and effects by group; what cannot be had is a note."""
-    shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
-    method = jc.Bootstrap(level=level) if shared else jc.AbadieImbens(level=level)
+    method = jc.diagnostics.usual_interval(effects, level)
     notes = []
     bar("intervals", 0, 4)
     try:
@@ -44,8 +42,23 @@ def measure(
         notes.append(f"no intervals for single units: {error}")
     average = jc.interval(effects, method, key=seed)
     groups = {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by}
+    notes += sensitivity_words(effects, level, average)
     bar("balance", 1, 4)
     return Results(effects, average, units, jc.balance(effects.sample, effects), groups, notes)
+
+
+def sensitivity_words(
+    effects: jc.effects.Effects | jc.effects.Average,
+    level: float,
+    average: jc.inference.Interval | None = None,
+) -> list[str]:
+    """How much a variable that was left out must explain, in one line."""
+    try:
+        found = jc.sensitivity(effects, jc.OmittedVariable(level=level), interval=average)
+    except (ValueError, jc.DataError) as error:
+        return [f"no sensitivity to a variable that was left out: {error}"]
+    more = f"; {found.strongest}" if found.strongest else ""
+    return [f"sensitivity: {found.line}{more}"]
 
 
 def report(results: Results, after: Sequence[str] = ()) -> str:

@@ -180,7 +180,11 @@ class EValues(Shown, eqx.Module):
         )
 
     def to_frame(self) -> Any:
-        """Two rows, of the estimate and of the bound: `of`, `ratio`, `e_value`, `scale`, `level`."""
+        """Two rows, of the estimate and of the bound nearer to 1.
+
+        **Returns:** a frame of the kind that the sample was read from: `of`, `ratio`, `e_value`,
+        `scale`, `level`.
+        """
         return like(self.home, self._shown())
 
     def summary(self) -> str:
@@ -189,14 +193,15 @@ class EValues(Shown, eqx.Module):
         about = "" if self.scale == "risk ratio" else " (approximated from the standardised effect)"
         strong = number_in_words(round(self.estimate, 2))
         lines = [
-            f"{self.title}: risk ratio {ratio}, {100 * self.level:g}% interval {low} to {high}{about}",
-            f"E-value {strong}: a confounder must make both treatment and outcome {strong} times as "
-            "likely, given the covariates, to explain the estimate away",
+            f"{self.title}: risk ratio {ratio}, {100 * self.level:g}% interval {low} to {high}"
+            f"{about}",
+            f"E-value {strong}: a confounder must be tied to treatment and to outcome by a risk "
+            f"ratio of {strong} each, given the covariates, to explain the estimate away",
         ]
         if self.bound == 1:
             return "\n".join([*lines, "the interval holds no effect already: E-value 1"])
         least = number_in_words(round(self.bound, 2))
-        return "\n".join([*lines, f"{least} times for the interval to include no effect"])
+        return "\n".join([*lines, f"{least} each for the interval to include no effect"])
 
     def _said(self) -> str:
         return self.summary()

@@ -74,7 +74,7 @@ class OmittedBounds(Shown, eqx.Module):
     def bias(
         self, treatment: Float[np.ndarray, "*m"] | float, outcome: Float[np.ndarray, "*m"] | float
     ) -> Float[np.ndarray, "*m"]:
-        """The largest bias of a confounder that explains such shares: sqrt(R_y R_d / (1 - R_d)) S."""
+        """The largest bias of one that explains such shares: sqrt(R_y R_d / (1 - R_d)) S."""
         d, y = np.asarray(treatment, float), np.asarray(outcome, float)
         return np.sqrt(y * d / (1 - d)) * self.scale
 
@@ -170,17 +170,45 @@ class OmittedBounds(Shown, eqx.Module):
 
     @property
     def line(self) -> str:
-        """The robustness value in one sentence."""
-        value, least = (_percent(v) for v in (self.robustness_value, self._least))
+        """The robustness value in one sentence, and what the strongest benchmark would leave."""
         goal = "to 0" if self.share == 1 else f"down by {_percent(self.share)}"
         return (
-            f"robustness value {value}: a confounder must explain that much of what the covariates "
-            f"leave of both treatment and outcome to bring the estimate {goal}" + least_words(least)
+            f"robustness value {_percent(self.robustness_value)}: a confounder must explain that "
+            "much of what the covariates leave of both treatment and outcome to bring the estimate "
+            f"{goal}; {self._significance_words()}"
         )
 
+    def _significance_words(self) -> str:
+        value = self.robustness_value_significant
+        if np.isnan(value):
+            return "there is no interval"
+        if value == 0:
+            return "the interval includes 0 as it is"
+        return f"{_percent(value)} for the interval to include 0"
+
     @property
-    def _least(self) -> float:
-        return self.robustness_value_significant
+    def strongest(self) -> str:
+        """What a confounder as strong as the strongest benchmark would leave, in words; or none."""
+        table = self._ranked()
+        if not len(table) or np.isnan(table["adjusted"].iloc[0]):
+            return ""
+        value = number_in_words(float(table["adjusted"].iloc[0]))
+        times = float(table["times"].iloc[0])
+        often = "" if times == 1 else f"{times:g} times "
+        return f"one {often}as strong as {table['benchmark'].iloc[0]!r} would leave {value}"
+
+    @property
+    def strongest_names(self) -> tuple[str, ...]:
+        """The benchmarks, the one that leaves least of the estimate first."""
+        return tuple(self._ranked()["benchmark"])
+
+    def _ranked(self) -> pd.DataFrame:
+        """The benchmarks at the least multiple, the one that leaves least first."""
+        table = self._table()
+        first = table[table["times"] == table["times"].min()]
+        side = 1.0 if self.estimate >= 0 else -1.0
+        order = (side * first["adjusted"]).sort_values(na_position="last", kind="stable").index
+        return first.loc[order]
 
     def summary(self) -> str:
         """The robustness values, and the benchmarks that would do most, in words."""
@@ -195,11 +223,8 @@ class OmittedBounds(Shown, eqx.Module):
 
     def _benchmark_words(self) -> list[str]:
         table = self._table()
-        first = table[table["times"] == table["times"].min()]
-        side = 1.0 if self.estimate >= 0 else -1.0
-        order = (side * first["adjusted"]).sort_values(na_position="last", kind="stable").index
         lines = []
-        for name in first.loc[order[:NAMED], "benchmark"]:
+        for name in self._ranked()["benchmark"].head(NAMED):
             rows = table[table["benchmark"] == name].dropna()
             told = [
                 f"{k:g} times {number_in_words(float(v))}"
@@ -218,10 +243,6 @@ class OmittedBounds(Shown, eqx.Module):
 
     def _said(self) -> str:
         return self.summary()
-
-
-def least_words(least: str) -> str:
-    return f", {least} for the interval to include 0"
 
 
 def _percent(share: float) -> str:

@@ -20,8 +20,8 @@ class OmittedVariable(SensitivityMethod):
         sqrt(R_y R_d / (1 - R_d)) S,    S^2 = sum_k w_k r_k^2  sum_k c_k^2 / w_k.
 
     R_y is the share of the residual outcome that the confounder explains. R_d is the share by which
-    it raises E[alpha^2], where alpha_k = c_k / w_k stands for the estimand's Riesz representer; in a
-    linear regression it is the share of the residual treatment. r_k are the residuals of the
+    it raises E[alpha^2], where alpha_k = c_k / w_k stands for the estimand's Riesz representer; in
+    a linear regression it is the share of the residual treatment. r_k are the residuals of the
     surface that adjusts the effects, or of a linear regression where none does. Averages without
     weights of their own (`jc.AIPW()`, learners) take those of the inverse chance of treatment.
     Weights of single neighbours scatter around alpha, so that S is rather too large. The sampling

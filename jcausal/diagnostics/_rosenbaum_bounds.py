@@ -121,10 +121,10 @@ class GammaBounds(Shown, eqx.Module):
         )
         return (
             f"{first}: significant at {alpha} up to Gamma {lost}\n"
-            f"bias that makes one of two alike units {lost} times as likely to be treated, in odds, "
-            "could explain the effect away\n"
-            f"such as a confounder that makes treatment and the higher outcome {size} times as "
-            "likely each, in odds"
+            f"hidden bias that makes the odds of treatment of two alike units {lost} times as "
+            "different could explain the effect away\n"
+            f"such as a confounder that multiplies the odds of treatment, and those of the higher "
+            f"outcome, by {size}"
         )
 
     def _said(self) -> str:
