@@ -238,10 +238,10 @@ def _laid_out(
     if several:
         for one, frame in zip(of, frames):
             frame.insert(0, "method", one.name)
-    frame = pd.concat(frames, ignore_index=True)
-    if "ok" in frame:
-        frame = frame[[*frame.columns.drop("ok"), "ok"]]
-    return frame.drop(columns="group") if by is None else frame
+    table: Any = pd.concat(frames, ignore_index=True)
+    if "ok" in table:
+        table = table[[*table.columns.drop("ok"), "ok"]]
+    return table.drop(columns="group") if by is None else table
 
 
 def _sizes(test: Sample, of: Compared) -> dict[str, float]:

@@ -19,7 +19,7 @@ SLOPE = 0.91  # of the log risk ratio in the standardised difference
 Scale = Literal["risk ratio", "standardised difference"]
 
 
-def e_value(ratio: Float[np.ndarray, "*m"] | float) -> Float[np.ndarray, "*m"]:
+def e_value(ratio: Float[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
     """R + sqrt(R (R - 1)) of risk ratios R; of those below 1 their inverse is taken.
 
     **Returns:** the least risk ratio that a confounder must have with treatment and with outcome,

@@ -116,7 +116,7 @@ def partial_r2(sample: Sample, mass: Float[np.ndarray, " n"]) -> PartialR2:
 def _explained(
     among: Float[np.ndarray, "f f"],
     target: Float[np.ndarray, " f"],
-    groups: list[Int[np.ndarray, " g"]],
+    groups: list[np.ndarray],
 ) -> tuple[Float[np.ndarray, " k"], float]:
     """Each group's partial R2 in a regression, and the residual variance, of correlations."""
     inverse = np.linalg.inv(among + RIDGE * np.eye(len(among)))

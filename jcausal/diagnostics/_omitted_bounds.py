@@ -72,27 +72,27 @@ class OmittedBounds(Shown, eqx.Module):
     home: FrameKind = eqx.field(static=True, default="pandas")
 
     def bias(
-        self, treatment: Float[np.ndarray, "*m"] | float, outcome: Float[np.ndarray, "*m"] | float
-    ) -> Float[np.ndarray, "*m"]:
+        self, treatment: Float[np.ndarray, "..."] | float, outcome: Float[np.ndarray, "..."] | float
+    ) -> Float[np.ndarray, "..."]:
         """The largest bias of one that explains such shares: sqrt(R_y R_d / (1 - R_d)) S."""
         d, y = np.asarray(treatment, float), np.asarray(outcome, float)
-        return np.sqrt(y * d / (1 - d)) * self.scale
+        return np.asarray(np.sqrt(y * d / (1 - d)) * self.scale)
 
     def adjusted(
-        self, treatment: Float[np.ndarray, "*m"] | float, outcome: Float[np.ndarray, "*m"] | float
-    ) -> Float[np.ndarray, "*m"]:
+        self, treatment: Float[np.ndarray, "..."] | float, outcome: Float[np.ndarray, "..."] | float
+    ) -> Float[np.ndarray, "..."]:
         """The estimate when that bias had made it look larger, beyond 0 where it was all bias."""
         side = 1.0 if self.estimate >= 0 else -1.0
-        return self.estimate - side * self.bias(treatment, outcome)
+        return np.asarray(self.estimate - side * self.bias(treatment, outcome))
 
     def adjusted_error(
-        self, treatment: Float[np.ndarray, "*m"] | float, outcome: Float[np.ndarray, "*m"] | float
-    ) -> Float[np.ndarray, "*m"]:
+        self, treatment: Float[np.ndarray, "..."] | float, outcome: Float[np.ndarray, "..."] | float
+    ) -> Float[np.ndarray, "..."]:
         """The standard error then: of a regression it changes, of others it is held."""
         d, y = np.asarray(treatment, float), np.asarray(outcome, float)
         if np.isinf(self.df):
             return np.full(np.broadcast(d, y).shape, self.std_error)
-        return self.std_error * np.sqrt((1 - y) / (1 - d) * self.df / (self.df - 1))
+        return np.asarray(self.std_error * np.sqrt((1 - y) / (1 - d) * self.df / (self.df - 1)))
 
     @property
     def critical(self) -> float:
@@ -205,7 +205,7 @@ class OmittedBounds(Shown, eqx.Module):
     def _ranked(self) -> pd.DataFrame:
         """The benchmarks at the least multiple, the one that leaves least first."""
         table = self._table()
-        first = table[table["times"] == table["times"].min()]
+        first: Any = table[table["times"] == table["times"].min()]
         side = 1.0 if self.estimate >= 0 else -1.0
         order = (side * first["adjusted"]).sort_values(na_position="last", kind="stable").index
         return first.loc[order]

@@ -61,7 +61,7 @@ class OmittedVariable(SensitivityMethod):
         return OmittedBounds(
             estimate=float(found.average),
             std_error=ask.std_error(self.level),
-            scale=scale_of(parts, r2),
+            scale=scale_of(parts, r2.left),
             df=np.inf,
             benchmarks=self._benchmarks(r2),
             share=self.share,
@@ -82,9 +82,9 @@ class OmittedVariable(SensitivityMethod):
         return benchmarks_of(names, r2.treatment[places], r2.outcome[places], self.times)
 
 
-def scale_of(parts: LinearParts, r2: PartialR2) -> float:
-    """S: the root of E[residual^2] E[alpha^2]."""
-    mass, left = parts.mass, r2.left
+def scale_of(parts: LinearParts, left: float) -> float:
+    """S: the root of E[residual^2] E[alpha^2]; `left` is the first where no model gives it."""
+    mass = parts.mass
     if parts.residual is not None:
         left = float(mass @ parts.residual**2)
     held = mass > 0

@@ -67,7 +67,7 @@ def love(table: Any, *, threshold: float = 0.1, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _by_covariate(held: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+def _by_covariate(held: Any) -> tuple[pd.Series, pd.DataFrame]:
     """|SMD| before, and after: a column a matching or group; a single one is called ""."""
     keys = [key for key in ("method", "group") if key in held.columns]
     if len(keys) == 2:
@@ -75,7 +75,7 @@ def _by_covariate(held: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
             "the table is of several matchings by groups: draw the rows of one group, such as "
             "table[table['group'] == ...], without that column."
         )
-    size = held[["smd_before", "smd_after"]].abs()
+    size: Any = held[["smd_before", "smd_after"]].abs()
     if not keys:
         return size["smd_before"], size[["smd_after"]].set_axis([""], axis=1)
     of = held[keys[0]].astype(str)

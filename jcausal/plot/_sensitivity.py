@@ -67,8 +67,12 @@ def sensitivity(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     legend(ax, beside=owned)
-    said = plain(f"contours: what is left ({unit})" if unit else "contours: what is left")
-    ax.get_legend().set_title(said, prop=dict(size="small"))
+    told = ax.get_legend()
+    if told is not None:
+        told.set_title(
+            plain(f"contours: what is left ({unit})" if unit else "contours: what is left")
+        )
+        told.get_title().set_fontsize("small")
     return ax
 
 
