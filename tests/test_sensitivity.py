@@ -23,8 +23,8 @@ from jcausal.diagnostics._omitted_variable import scale_of
 from jcausal.diagnostics._rosenbaum_bounds import gamma_bounds
 
 # lead in the blood of children whose fathers work with it, and of neighbours (Rosenbaum 2002)
-EXPOSED = """38 23 41 18 37 36 23 62 31 34 24 14 21 17 16 20 15 10 45 39 22 35 49 48 44 35 43 39 34 13
-73 25 27"""
+EXPOSED = """38 23 41 18 37 36 23 62 31 34 24 14 21 17 16 20 15 10 45 39 22 35 49 48 44 35 43 39 34
+13 73 25 27"""
 NEIGHBOURS = """16 18 18 24 19 11 10 15 16 18 18 13 19 10 16 16 24 13 9 14 21 19 7 18 19 12 11 22 25
 16 13 11 13"""
 
