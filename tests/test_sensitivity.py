@@ -116,12 +116,6 @@ def test_sets_of_a_matching_are_its_groups():
     effects = jc.estimate(sample, matcher)
     sets = matched_sets(effects)
     y, t = np.asarray(sample.y), np.asarray(sample.t)
-    ours = sorted(
-        (float(sets.y[a]), *sorted(sets.y[a + 1 : b].tolist()))
-        if sets.alone[a]
-        else tuple(sets.y[a:b])
-        for a, b in zip(sets.start, np.append(sets.start[1:], sets.y.size))
-    )
     members = [
         sorted([float(v) for v in sets.y[a:b]])
         for a, b in zip(sets.start, np.append(sets.start[1:], sets.y.size))
@@ -130,7 +124,7 @@ def test_sets_of_a_matching_are_its_groups():
         sorted(np.asarray(y[effects.matching.group(i)[0]], float).tolist())
         for i in np.flatnonzero(np.asarray(effects.matched))
     ]
-    assert sorted(members) == sorted(theirs) and len(ours) == len(theirs)
+    assert sorted(members) == sorted(theirs)
     alone = np.asarray(effects.matching.query)[np.asarray(effects.matched)]
     close(np.sort(sets.y[sets.alone]), np.sort(y[alone]))
     found = jc.sensitivity(effects, jc.RosenbaumBounds(gamma=(1.0, 2.0)))
@@ -143,6 +137,31 @@ def test_sets_of_a_matching_are_its_groups():
     )
     close(turned.p_upper, found.p_upper, rtol=1e-5)
     close(turned.estimate, found.estimate, rtol=1e-4)
+
+
+def test_strata_of_full_matching_are_sets():
+    """Each has one unit of an arm: outcomes of sets around a control are turned round."""
+    sample = draw_sample(2, n=50)
+    effects = jc.estimate(sample, jc.FullMatching())
+    sets = matched_sets(effects)
+    stratum, t = effects.matching.unit_columns()["stratum"], np.asarray(sample.t)
+    y, found = np.asarray(sample.y, float), []
+    for k in np.unique(stratum[stratum >= 0]):
+        rows = stratum == k
+        side = 1 if t[rows].sum() == 1 else -1
+        alone = rows & (t == (side == 1))
+        assert alone.sum() == 1
+        found.append((side * y[alone][0], sorted(side * y[rows & ~alone])))
+    ends = np.append(sets.start[1:], sets.y.size)
+    told = [
+        (sets.y[a:b][sets.alone[a:b]][0], sorted(sets.y[a:b][~sets.alone[a:b]]))
+        for a, b in zip(sets.start, ends)
+    ]
+    assert sorted(told) == sorted(found) and len({len(rest) for _, rest in told}) > 1
+    assert jc.sensitivity(effects, jc.RosenbaumBounds()).gamma_lost > 1
+    coarse = jc.estimate(sample, jc.Subclassification(groups=3))
+    with pytest.raises(ValueError, match="sets are of several of both"):
+        jc.sensitivity(coarse, jc.RosenbaumBounds())
 
 
 def test_e_values_of_the_paper():

@@ -146,12 +146,14 @@ def _correlations(
         features = np.asarray(encoding(to_device(x[some])), np.float64)
         return np.column_stack([features, t[some].astype(float), y[some].astype(float)])
 
-    mean = sum((mass[some] @ values(some) for some in parts), np.zeros(wide))
-    square = np.zeros((wide, wide))
+    near = values(parts[0]).mean(0)  # about the mean, so that squares keep their digits
+    away, square = np.zeros(wide), np.zeros((wide, wide))
     for some in parts:
-        apart = values(some) - mean
+        apart = values(some) - near
+        away += mass[some] @ apart
         square += apart.T @ (mass[some, None] * apart)
-    spread = np.sqrt(np.diag(square))
+    mean, square = near + away, square - np.outer(away, away)
+    spread = np.sqrt(np.maximum(np.diag(square), 0))
     varies = spread > 1e-7 * np.maximum(np.abs(mean), 1e-30)
     varies[-2:] = True
     kept = np.ix_(varies, varies)

@@ -38,26 +38,28 @@ class MatchedSets(NamedTuple):
 
 
 def matched_sets(effects: Effects) -> MatchedSets:
-    """The sets of a matching whose groups share no unit.
+    """The sets of a matching: its groups where they share no unit, or its strata.
 
-    **Raises:** ValueError for groups that overlap, units of unequal weight, clusters, and
-    regressions, with the reason.
+    **Raises:** ValueError for groups that overlap, sets of several units of both arms, units of
+    unequal weight, clusters, and regressions, with the reason.
     """
-    matching, sample = effects.matching, effects.sample
     _check(effects)
-    query = np.asarray(matching.query)
-    matched = np.flatnonzero(np.asarray(matching.matched))
-    label = _set_of_units(effects, matched)
+    label = _labels(effects)
     rows = np.flatnonzero(label >= 0)
-    order = np.argsort(label[rows], kind="stable")
-    rows = rows[order]
+    rows = rows[np.argsort(label[rows], kind="stable")]
     start = np.flatnonzero(np.diff(label[rows], prepend=-1))
-    alone = np.zeros(sample.n, bool)
-    alone[query[matched]] = True
-    treated = np.asarray(sample.t)[query[matched]]
-    side = np.where(treated, 1.0, -1.0)[label[rows]]
-    y = np.asarray(effects.residual, np.float64)
-    return MatchedSets(side * y[rows], alone[rows], start)
+    size = np.diff(np.append(start, rows.size))
+    t = np.asarray(effects.sample.t)[rows]
+    treated = np.add.reduceat(t.astype(int), start)
+    if (np.minimum(treated, size - treated) != 1).any():
+        several = int((np.minimum(treated, size - treated) != 1).sum())
+        raise ValueError(
+            "Rosenbaum bounds are of sets of one unit of an arm and some of the other, and "
+            f"{several:,} of {start.size:,} sets are of several of both{INSTEAD}"
+        )
+    arm = treated == 1  # whom one stands alone of; of a pair the treated
+    y = np.asarray(effects.residual, np.float64)[rows] * np.repeat(np.where(arm, 1.0, -1.0), size)
+    return MatchedSets(y, t == np.repeat(arm, size), start)
 
 
 def _check(effects: Effects) -> None:
@@ -65,35 +67,43 @@ def _check(effects: Effects) -> None:
     smoother = matching.smoother()
     if smoother is not None:
         raise ValueError(f"Rosenbaum bounds are of matched sets, and these are {smoother}{INSTEAD}")
-    if effects.effect != "own" or not matching.pairs_are_disjoint:
-        raise ValueError(
-            "Rosenbaum bounds need sets that share no unit, and here units are in several groups, "
-            "so that the assignments of groups are no separate draws: match without replacement "
-            f"(jc.NearestNeighbors(replace=False), jc.OptimalMatching()){INSTEAD}"
-        )
     if effects.sample.cluster is not None:
         raise ValueError(
             "Rosenbaum bounds take assignments of units for separate draws, and the sample has "
             f"clusters{INSTEAD}"
         )
-    if matching.has_weights or np.ptp(np.asarray(matching.query_weight)[_matched(effects)]) > 0:
+    matched = np.asarray(matching.matched)
+    if matching.has_weights or np.ptp(np.asarray(matching.query_weight)[matched]) > 0:
         raise ValueError(
             "Rosenbaum bounds count units alike, and here they have unequal weights: use a sample "
             f"without weight={INSTEAD}"
         )
 
 
+def _labels(effects: Effects) -> Int[np.ndarray, " n"]:
+    """The number of each unit's set, -1 for units of none."""
+    matching = effects.matching
+    if matching.pairs_are_disjoint:
+        return _groups(effects)
+    stratum = matching.unit_columns().get("stratum")
+    if stratum is None:
+        raise ValueError(
+            "Rosenbaum bounds need sets that share no unit, and here units are in several groups, "
+            "so that the assignments of groups are no separate draws: match without replacement "
+            f"(jc.NearestNeighbors(replace=False), jc.OptimalMatching()){INSTEAD}"
+        )
+    held = np.asarray(matching.matched_weights()) != 0
+    return np.where(held, stratum, -1)
+
+
 INSTEAD = ", or use jc.OmittedVariable()."
 
 
-def _matched(effects: Effects) -> Bool[np.ndarray, " q"]:
-    return np.asarray(effects.matched)
-
-
-def _set_of_units(effects: Effects, matched: Int[np.ndarray, " s"]) -> Int[np.ndarray, " n"]:
-    """The number of each unit's set, -1 for units of none: partners by the adjoint of the sums."""
-    matching, sample = effects.matching, effects.sample
-    number = np.zeros(len(matching.query), sample.x.dtype)
+def _groups(effects: Effects) -> Int[np.ndarray, " n"]:
+    """The number of the one group that a unit is in, by the adjoint of the sums."""
+    matching = effects.matching
+    matched = np.flatnonzero(np.asarray(matching.matched))
+    number = np.zeros(len(matching.query), effects.sample.x.dtype)
     number[matched] = np.arange(1, matched.size + 1)
     ones = (number > 0).astype(number.dtype)
     carried = np.asarray(matching.unit_weights(to_device(number)), np.float64)

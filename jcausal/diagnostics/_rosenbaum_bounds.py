@@ -31,8 +31,9 @@ class RosenbaumBounds(SensitivityMethod):
     Two units alike in the covariates may differ in their odds of treatment by a factor of Gamma at
     most. The largest p-value under any such bias is that of the largest mean of the statistic: of
     pairs Wilcoxon's signed ranks, each of probability Gamma / (1 + Gamma) (exact up to 50 pairs
-    that differ, else normal); of one unit against several, ranks of outcomes less their set's mean;
-    of outcomes 0 and 1 McNemar's and Mantel and Haenszel's counts. Estimates are Hodges and
+    that differ, else normal); of one unit against several of the other arm (as in full matching),
+    ranks of outcomes less their set's mean; of outcomes 0 and 1 McNemar's and Mantel and Haenszel's
+    counts. Estimates are Hodges and
     Lehmann's shifts, with bounds. Effects that are adjusted give residuals in place of outcomes.
 
     **Arguments:**
@@ -43,7 +44,8 @@ class RosenbaumBounds(SensitivityMethod):
     - `exact`: False takes the normal law for few pairs too.
     - `level`: 1 - level is the significance; of the bounds of the estimate too.
 
-    **Raises:** ValueError for groups that share units, sampling weights and clusters.
+    **Raises:** ValueError for groups that share units, sets of several of both arms, sampling
+    weights and clusters.
 
     **Source:** Rosenbaum (2002), Observational Studies, chapter 4; sets: Gastwirth, Krieger and
     Rosenbaum (2000), JRSS B 62(3); residuals: Rosenbaum (2002), Statistical Science 17(3).
@@ -68,7 +70,7 @@ class RosenbaumBounds(SensitivityMethod):
                 "use jc.OmittedVariable() or jc.EValue()."
             )
         sets = matched_sets(found)
-        binary = bool(np.isin(sets.y, (0, 1)).all() or np.isin(sets.y, (0, -1)).all())
+        binary = bool(found.binary) and not found.adjusted
         return gamma_bounds(sets, self, binary, found.estimand.upper(), found.sample.home)
 
 
@@ -128,7 +130,7 @@ class GammaBounds(Shown, eqx.Module):
         )
 
     def _said(self) -> str:
-        table = self._shown().map(lambda v: f"{v:.4g}")
+        table = self._shown().dropna(axis=1, how="all").map(lambda v: f"{v:.4g}")
         return f"{self.summary()}\n{table.to_string(index=False)}"
 
 
