@@ -247,6 +247,7 @@ def test_a_regression_is_biased_by_its_bound():
     close(found.bias(r_d, r_y), abs(short[0] - long[0]), rtol=1e-9)
 
 
+@pytest.mark.x64
 def test_a_weighting_is_biased_within_its_bound():
     """Exact cells of x, ATT: the bias of leaving out u against Riesz representers and means."""
     rng = np.random.default_rng(3)
@@ -318,6 +319,7 @@ METHODS = {
 }
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("name", METHODS)
 def test_every_kind_of_effects_has_bounds(experiment, name):
     found = jc.estimate(experiment, METHODS[name], key=0)
@@ -441,3 +443,14 @@ def test_pictures(experiment, unchecked):
     with pytest.raises(ValueError, match="of several matchings by groups"):
         jc.plot.love(jc.balance(experiment, {"pairs": effects}, by="black"))
     plt.close("all")
+
+
+def test_the_command_tells_it_in_a_line(experiment):
+    from jcausal.cli._report import sensitivity_words
+
+    found = jc.estimate(experiment, jc.IPTW())
+    [line] = sensitivity_words(found, 0.95)
+    assert line.startswith("sensitivity: robustness value ") and "as strong as" in line
+    flat = jc.estimate(experiment.with_outcome(np.ones(experiment.n)), jc.NearestNeighbors())
+    [line] = sensitivity_words(flat, 0.95, jc.interval(flat, jc.AbadieImbens()))
+    assert line.startswith("no sensitivity to a variable that was left out: the outcome never")
