@@ -78,12 +78,16 @@ from jcausal.inference import heterogeneity as heterogeneity
 from jcausal.inference import interval as interval
 from jcausal.inference import placebo as placebo
 
-# diagnostics: balance, overlap
+# diagnostics: balance, overlap, sensitivity to what nobody measured
 from jcausal import diagnostics as diagnostics
+from jcausal.diagnostics import EValue as EValue
+from jcausal.diagnostics import OmittedVariable as OmittedVariable
+from jcausal.diagnostics import RosenbaumBounds as RosenbaumBounds
 from jcausal.diagnostics import balance as balance
 from jcausal.diagnostics import compare as compare
 from jcausal.diagnostics import describe as describe
 from jcausal.diagnostics import overlap as overlap
+from jcausal.diagnostics import sensitivity as sensitivity
 
 # panels: units over times, both outcomes completed
 from jcausal import panels as panels

@@ -201,3 +201,17 @@ def test_it_prints(row):
     assert "<" in found._repr_html_()
     if not isinstance(found, jc.effects.Average):
         assert f"{type(found.matching).__name__} for ATT" in str(found.matching)
+
+
+@every
+@pytest.mark.extended
+def test_it_has_bounds_for_a_variable_that_was_left_out(row):
+    """Of every estimand: finite shares, and a bias that is the estimate at the robustness value."""
+    for estimand in row.estimands:
+        found = jc.estimate(sample_of(), row.make(SURFACE), key=3, estimand=estimand)
+        bounds = jc.sensitivity(found, jc.OmittedVariable())
+        value = bounds.robustness_value
+        assert 0 < value < 1
+        close(bounds.adjusted(value, value), 0, atol=1e-6 * abs(bounds.estimate))
+        assert np.isfinite(bounds.to_frame()["adjusted"]).any()
+        assert jc.sensitivity(found, jc.EValue()).estimate > 1

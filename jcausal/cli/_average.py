@@ -2,6 +2,7 @@
 
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
+from jcausal.cli._report import sensitivity_words
 from jcausal.data import as_pandas
 
 NO_GROUPS = (
@@ -12,7 +13,8 @@ NO_GROUPS = (
 
 def average_report(found: jc.effects.Average, level: float) -> str:
     """The average with its interval and what to beware of, in words."""
-    return f"{found.summary(level)}\n\n{NO_GROUPS}"
+    told = "\n".join([found.summary(level), *sensitivity_words(found, level)])
+    return f"{told}\n\n{NO_GROUPS}"
 
 
 def average_tables(

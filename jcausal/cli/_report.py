@@ -41,8 +41,23 @@ def measure(
         notes.append(f"no intervals for single units: {error}")
     average = jc.interval(effects, method, key=seed)
     groups = {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by}
+    notes += sensitivity_words(effects, level, average)
     bar("balance", 1, 4)
     return Results(effects, average, units, jc.balance(effects.sample, effects), groups, notes)
+
+
+def sensitivity_words(
+    effects: jc.effects.Effects | jc.effects.Average,
+    level: float,
+    average: jc.inference.Interval | None = None,
+) -> list[str]:
+    """How much a variable that was left out must explain, in one line."""
+    try:
+        found = jc.sensitivity(effects, jc.OmittedVariable(level=level), interval=average)
+    except (ValueError, jc.DataError) as error:
+        return [f"no sensitivity to a variable that was left out: {error}"]
+    more = f"; {found.strongest}" if found.strongest else ""
+    return [f"sensitivity: {found.line}{more}"]
 
 
 def report(results: Results, after: Sequence[str] = ()) -> str:

@@ -19,7 +19,8 @@ from jcausal.data import (
     like,
     readable_columns,
 )
-from jcausal.diagnostics._balance import balance, effective_size
+from jcausal.diagnostics._balance import balance
+from jcausal.diagnostics._compared import effective_size
 from jcausal.effects import (
     AIPW,
     IPTW,

@@ -19,18 +19,26 @@ def common_area(
     bandwidths; what lies further out is kept apart as two values, so that an outlier cannot
     coarsen the grid.
     """
+    order = np.argsort(values, kind="stable")
+    return sorted_area(values[order], treated[order], weight[order])
+
+
+def sorted_area(
+    values: Float[np.ndarray, " n"],
+    treated: Bool[np.ndarray, " n"],
+    weight: Float[np.ndarray, " n"],
+) -> float:
+    """`common_area` of values in rising order."""
     arms = [(values[treated == arm], weight[treated == arm]) for arm in (False, True)]
     if any(w.sum() <= 0 for _, w in arms):
         return float("nan")
-    found, place = np.unique(values, return_inverse=True)
-    if len(found) <= DISCRETE:
-        both = [
-            np.bincount(place, np.where(treated == arm, weight, 0), len(found))
-            for arm in (False, True)
-        ]
+    step = np.diff(values) > 0
+    if step.sum() < DISCRETE:
+        first = np.flatnonzero(np.append(True, step))
+        both = [np.add.reduceat(np.where(treated == arm, weight, 0), first) for arm in (0, 1)]
         return float(np.minimum(*(mass / mass.sum() for mass in both)).sum())
     widths = [_bandwidth(v, w) for v, w in arms]
-    ends = np.array([weighted_quantiles(v, w, [0.005, 0.995]) for v, w in arms])
+    ends = np.array([_quantiles(v, w, [0.005, 0.995]) for v, w in arms])
     low, high = ends[:, 0].min() - 3 * max(widths), ends[:, 1].max() + 3 * max(widths)
     smooth = [_density(v, w, h, low, high) for (v, w), h in zip(arms, widths)]
     return float(np.minimum(*smooth).sum())
@@ -40,7 +48,7 @@ def _bandwidth(values: np.ndarray, weight: np.ndarray) -> float:
     """Silverman's rule with the smaller of sd and IQR / 1.34, for an effective sample size."""
     mean = np.average(values, weights=weight)
     sd = float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
-    low, high = weighted_quantiles(values, weight, [0.25, 0.75])
+    low, high = _quantiles(values, weight, [0.25, 0.75])
     spread = min(s for s in (sd, (high - low) / 1.34, np.inf) if s > 0)
     size = weight.sum() ** 2 / (weight**2).sum()
     return 0.0 if np.isinf(spread) else 0.9 * spread * float(size) ** -0.2
@@ -51,8 +59,13 @@ def weighted_quantiles(
 ) -> Float[np.ndarray, " k"]:
     """The least values that so large shares of the weight do not exceed."""
     order = np.argsort(values)
-    share = np.cumsum(weight[order]) / weight.sum()
-    return values[order][np.minimum(np.searchsorted(share, at), len(values) - 1)]
+    return _quantiles(values[order], weight[order], at)
+
+
+def _quantiles(values: np.ndarray, weight: np.ndarray, at: list[float]) -> np.ndarray:
+    """The same of values in rising order."""
+    share = np.cumsum(weight) / weight.sum()
+    return values[np.minimum(np.searchsorted(share, at), len(values) - 1)]
 
 
 def _density(
@@ -67,20 +80,3 @@ def _density(
     inside = smooth * mass.sum() / smooth.sum() if mass.sum() > 0 else smooth
     beyond = weight[values < low].sum(), weight[values > high].sum()
     return np.concatenate([inside, beyond]) / weight.sum()
-
-
-def largest_gap(
-    values: Float[np.ndarray, " n"],
-    treated: Bool[np.ndarray, " n"],
-    weight: Float[np.ndarray, " n"],
-) -> float:
-    """Kolmogorov-Smirnov: the largest gap between the arms' weighted distribution functions."""
-    order = np.argsort(values, kind="stable")
-    last = np.append(np.diff(values[order]) > 0, True)
-    shares = []
-    for arm in (False, True):
-        mass = np.cumsum(np.where(treated == arm, weight, 0)[order])
-        if mass[-1] <= 0:
-            return float("nan")
-        shares.append(mass[last] / mass[-1])
-    return float(np.abs(shares[1] - shares[0]).max())

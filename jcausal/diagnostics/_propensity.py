@@ -21,7 +21,7 @@ from jcausal.data import (
     rows_in_words,
     step_key,
 )
-from jcausal.diagnostics._balance import effective_size
+from jcausal.diagnostics._compared import effective_size
 from jcausal.diagnostics._overlap import common_area, weighted_quantiles
 from jcausal.effects import apart_words
 from jcausal.matching import Estimand

@@ -1,13 +1,12 @@
-"""Pictures: boxes over two covariates, effects in order, balance before and after."""
+"""Pictures: effects in order; what all pictures share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from jcausal.data import DataError, Schema, as_pandas, check_kind, number_in_words
+from jcausal.data import Schema, check_kind, number_in_words
 from jcausal.effects import Effects
 from jcausal.inference import Interval
 from jcausal.plot._text import plain
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#8c8c8c"
 DRAWN = 20_000  # points of an arm: more are one blot, and slow
-ROWS = 120  # of a love plot: more are no picture, and matplotlib refuses thousands
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -93,51 +91,3 @@ def effects(
     )
     ax.legend(loc="best", fontsize="small")
     return ax
-
-
-def love(table: Any, *, threshold: float = 0.1, ax: Axes | None = None) -> Axes:
-    """Love plot: absolute standardised mean differences before and after matching.
-
-    Of a table of more than 120 rows those that differ most are drawn, and the title says so.
-
-    **Arguments:** `table` as `jc.balance` gives it, of any kind of frame; `threshold` to mark;
-    `ax`.
-
-    **Returns:** the axes. ValueError for another table.
-    """
-    held = _balance_table(table)
-    worst = held[["smd_before", "smd_after"]].abs().max(axis=1).fillna(0).to_numpy()
-    rows = held.iloc[np.sort(np.argsort(worst, kind="stable")[-ROWS:])]
-    ordered = rows.assign(size=rows["smd_before"].abs()).sort_values("size")
-    few = f" ({ROWS} of {len(held):,} rows)" if len(held) > ROWS else ""
-    names = [plain(name, 40) for name in ordered.index]
-    wide = max(map(len, names), default=0)
-    ax = _axes(ax, (7 + 0.08 * max(wide - 22, 0), 1.2 + 0.32 * len(ordered)))
-    place = np.arange(len(ordered))
-    before, after = ordered["smd_before"].abs(), ordered["smd_after"].abs()
-    ax.hlines(place, np.minimum(before, after), np.maximum(before, after), color=GREY, lw=0.8)
-    ax.scatter(before, place, facecolors="none", edgecolors=GREY, s=42, label="before")
-    ax.scatter(after, place, c=BLUE, s=42, label="after", zorder=3)
-    ax.axvline(threshold, color="black", ls="--", lw=0.8, label=f"threshold {threshold:g}")
-    ax.axvline(0, color="black", lw=0.8)
-    ax.set_yticks(place, names)
-    name = str(held.attrs.get("estimand", "")).upper()
-    ax.set(
-        xlabel="absolute mean difference (standard deviations; shares: raw)",
-        title=f"Balance before and after matching {name}".strip() + few,
-    )
-    ax.legend(loc="best", fontsize="small")
-    return ax
-
-
-def _balance_table(table: Any) -> pd.DataFrame:
-    """The table of `jc.balance` with the covariates as its index."""
-    try:
-        held = as_pandas(table)
-    except DataError as error:
-        said = f"plot.love takes jc.balance's table, not {type(table).__name__}."
-        raise ValueError(said) from error
-    missing = {"smd_before", "smd_after"} - set(held.columns)
-    if missing:
-        raise ValueError(f"the table lacks {sorted(missing)}: pass what jc.balance returns.")
-    return held.set_index("covariate") if "covariate" in held.columns else held
