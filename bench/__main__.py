@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import ahb, allocation, exact, kernels, m5, matching, methods, panel, real
+from bench import ahb, allocation, coverage, exact, kernels, m5, matching, methods, panel, real
 
 HERE = Path(__file__).parent
 
@@ -52,14 +52,12 @@ def main() -> int:
     six.add_argument("--quick", action="store_true", help="a small version of each part")
     six.add_argument("--parts", nargs="+", choices=panel.PARTS, default=panel.PARTS)
     six.add_argument("--runs", type=int, help="runs of each row (default: 10; coverage 200)")
-    seven = names.add_parser("real", help="real data beside other estimators, coverage, seconds")
+    seven = names.add_parser("real", help="real data beside other estimators, seconds")
     seven.add_argument("--quick", action="store_true", help="a small version of a few parts")
-    seven.add_argument("--parts", nargs="+", choices=real.WORDS, help="default: all")
+    seven.add_argument("--parts", nargs="+", choices=real.PARTS, default=real.PARTS)
     seven.add_argument("--sets", nargs="+", choices=real.SETS, default=list(real.SETS))
     seven.add_argument("--partitions", type=int, default=20, help="random partitions (estimates)")
     seven.add_argument("--methods", nargs="+", choices=real.METHODS, default=list(real.METHODS))
-    seven.add_argument("--runs", type=int, help="data sets of each row (coverage)")
-    seven.add_argument("--workers", type=int, default=1, help="processes (coverage)")
     seven.add_argument("--limit", type=float, default=real.LIMIT, help="seconds of a slow method")
     eight = names.add_parser("matching", help="every matching method beside its peers, seconds")
     eight.add_argument("--quick", action="store_true", help="a small version of each part")
@@ -73,7 +71,12 @@ def main() -> int:
     nine.add_argument("--workers", type=int, default=1, help="processes (never for sizes, grf)")
     nine.add_argument("--limit", type=float, default=methods.LIMIT, help="seconds (sizes, grf)")
     nine.add_argument("--resume", action="store_true", help="ask only what the page lacks")
-    for each in (one, two, three, four, five, six, seven, eight, nine):
+    ten = names.add_parser("coverage", help="of intervals: units (the AHB paper's Figure 9), ATT")
+    ten.add_argument("--quick", action="store_true", help="few runs of a few parts")
+    ten.add_argument("--parts", nargs="+", choices=coverage.WORDS, help="default: all")
+    ten.add_argument("--runs", type=int, help="data sets of each row")
+    ten.add_argument("--workers", type=int, default=1, help="processes")
+    for each in (one, two, three, four, five, six, seven, eight, nine, ten):
         each.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     others = dict(
@@ -85,6 +88,7 @@ def main() -> int:
         real=real,
         matching=matching,
         methods=methods,
+        coverage=coverage,
     )
     if options.name in others:
         others[options.name].main(options)

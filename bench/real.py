@@ -1,55 +1,25 @@
-"""Real data beside other estimators, surfaces, seconds of the command, coverage of intervals."""
+"""Real data beside other estimators, surfaces, seconds of the command."""
 
 import argparse
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-import jcausal as jc
-from bench import _coverage, _m5_simulated, _real_data, _real_peers, _real_speed
+from bench import _real_data, _real_peers, _real_speed
 from bench._keep import keep, markdown
-from bench._published import PAPER
 
-SIMULATED = {
-    "coverage-ridge-300": ("AHB", "Ridge", 300),
-    "coverage-ridge-1000": ("AHB", "Ridge", 1000),
-    "coverage-trees-300": ("AHB", "BoostedTrees", 300),
-    "coverage-trees-1000": ("AHB", "BoostedTrees", 1000),
-    "coverage-fast-ridge-300": ("Fast AHB", "Ridge", 300),
-    "coverage-fast-ridge-1000": ("Fast AHB", "Ridge", 1000),
-    "coverage-fast-trees-300": ("Fast AHB", "BoostedTrees", 300),
-    "coverage-fast-trees-1000": ("Fast AHB", "BoostedTrees", 1000),
-}
-READINGS = {"coverage-table2-paper": "paper", "coverage-table2-scripts": "scripts"}
-ROWS = {f"coverage-m5-{row.process.split('/')[-1]}": row.process for row in _m5_simulated.ROWS}
-PARTS = ("estimates", "surfaces", "speed", *SIMULATED, *READINGS, *ROWS)
-QUICK = ("estimates", "surfaces", "speed", "coverage-ridge-300", "coverage-table2-scripts")
-WORDS = (*PARTS, "coverage", "coverage-table2", "coverage-m5")  # every part that begins so
+PARTS = ("estimates", "surfaces", "speed")
 SETS = tuple(_real_data.ASK)
 METHODS = tuple(_real_peers.methods())
-RUNS = {"table2": 100, "m5": 30}
 LIMIT = 300.0  # seconds of a slow method's run; the command has twice that
 
 
 def main(options: argparse.Namespace) -> None:
     """Run the parts that are asked for."""
-    warnings.simplefilter("ignore", jc.FitWarning)  # such data sets are among the simulated ones
-    warnings.simplefilter("ignore", jc.TreeWarning)
-    for part in chosen(options.parts, options.quick):
-        run = dict(estimates=_estimates, surfaces=_surfaces, speed=_speed)
-        if part in run:
-            run[part](options)
-        else:
-            _coverage_part(part, options)
-
-
-def chosen(words: list[str] | None, quick: bool) -> list[str]:
-    """The parts that words name or begin; without words all, or quick ones."""
-    if words is None:
-        return list(QUICK if quick else PARTS)
-    return [p for p in PARTS if any(p == word or p.startswith(f"{word}-") for word in words)]
+    run = dict(estimates=_estimates, surfaces=_surfaces, speed=_speed)
+    for part in options.parts:
+        run[part](options)
 
 
 def command(options: argparse.Namespace, part: str) -> str:
@@ -66,8 +36,6 @@ def command(options: argparse.Namespace, part: str) -> str:
             words.append("--methods " + " ".join(map(repr, options.methods)))
     if part in ("estimates", "speed") and options.limit != LIMIT:
         words.append(f"--limit {options.limit:g}")
-    if part.startswith("coverage") and options.runs and not options.quick:
-        words.append(f"--runs {options.runs}")
     return " ".join(words)
 
 
@@ -151,38 +119,3 @@ def _speed(options: argparse.Namespace) -> None:
     )
     works = _real_speed.QUICK if options.quick else _real_speed.WORKS
     _shown(options, "speed", head, _real_speed.timed(works, 2 * options.limit))
-
-
-COVERED = (
-    "In brackets: Monte-Carlo errors. 93% to 97%: whether the coverage agrees with that range "
-    f"(Holm over the rows, {_coverage.ERROR:.0%} in all). Mean error / sd: stated over true "
-    "standard error. Plain means: the matched groups without adjustment by the surface."
-)
-
-
-def _coverage_part(part: str, options: argparse.Namespace) -> None:
-    head, job, columns = _jobs(part, options)
-    records = _coverage.collect(job, columns, options.workers)
-    text = f"# Coverage of 95% intervals of the ATT: {head}\n\n{COVERED}"
-    _shown(options, part, text, map(_coverage.table, records))
-
-
-def _jobs(part: str, options: argparse.Namespace) -> tuple[str, Callable, list[list[Any]]]:
-    """What a part is about, its job, and the columns of the job's arguments."""
-    quick = options.quick
-    if part in SIMULATED:
-        method, surface, n = SIMULATED[part]
-        names = list(_coverage.PROCESSES)[: 2 if quick else None]
-        sets = 20 if quick else options.runs or _coverage.SETS
-        head = f"{method} with {surface}, two folds, at the defaults, {n:,} units"
-        columns = _coverage.grid(names, [n], [method], [surface], [sets])
-        return head, _coverage.of_process, columns
-    if part in READINGS:
-        runs, rows = 3 if quick else options.runs or RUNS["table2"], list(PAPER)
-        reading = READINGS[part]
-        head = f'Table 2 of the AHB paper, reading "{reading}", AHB at its defaults, 600 units'
-        columns = _coverage.grid(rows[: 2 if quick else None], [reading], [runs])
-        return head, _coverage.of_table2, columns
-    runs, row = 1 if quick else options.runs or RUNS["m5"], ROWS[part]
-    head = f"`jc.simulate.m5`, {row}, AHB at its defaults, 200 of 20,000 treated"
-    return head, _coverage.of_m5, _coverage.grid([row], [runs])

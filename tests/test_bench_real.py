@@ -17,6 +17,8 @@ import jcausal as jc
 data = pytest.importorskip("bench._real_data", reason="the bench is not part of the wheel")
 peers = pytest.importorskip("bench._real_peers", reason="the bench is not part of the wheel")
 coverage = pytest.importorskip("bench._coverage", reason="the bench is not part of the wheel")
+averages = pytest.importorskip("bench.coverage", reason="the bench is not part of the wheel")
+units = pytest.importorskip("bench._coverage_units", reason="the bench is not part of the wheel")
 real = pytest.importorskip("bench.real", reason="the bench is not part of the wheel")
 speed = pytest.importorskip("bench._real_speed", reason="the bench is not part of the wheel")
 
@@ -259,6 +261,14 @@ def test_the_table_of_coverage_by_hand():
     assert (line["sets"], line["93% to 97%"]) == (160, "no")
 
 
+def test_coverage_of_units_goes_by_runs():
+    covered = np.array([1.0, 1.0, 0.0, 1.0, np.nan])
+    seen = pd.DataFrame(dict(seed=[0, 0, 1, 1, 1], covered=covered))
+    mean, error = units.clustered(seen)
+    assert mean == 0.75
+    assert error == pytest.approx(np.sqrt(2 * (0.5**2 + 0.5**2)) / 4)  # sums .5 and -.5
+
+
 def test_coverage_is_refused_on_either_side_and_over_all_rows():
     assert coverage.outside(950, 1000) == 1
     assert coverage.outside(890, 1000) < 1e-4 > coverage.outside(1000, 1000)
@@ -270,22 +280,21 @@ def test_coverage_is_refused_on_either_side_and_over_all_rows():
 
 
 def test_parts_are_chosen_by_name_or_by_beginning():
-    assert real.chosen(None, False) == list(real.PARTS)
-    assert real.chosen(["coverage"], False) == [p for p in real.PARTS if p.startswith("coverage")]
-    assert real.chosen(["speed", "estimates"], True) == ["estimates", "speed"]
-    assert set(real.QUICK) < set(real.PARTS)
-    assert real.chosen(["coverage-m5"], False) == list(real.ROWS)
-    assert list(real.ROWS.values()) == ["s1/conf", "s1/rand", "s2", "s3"]
+    assert averages.chosen(None, False) == list(averages.PARTS)
+    assert averages.chosen(["trees-300", "figure9"], True) == ["figure9", "trees-300"]
+    assert set(averages.QUICK) < set(averages.PARTS)
+    assert averages.chosen(["m5"], False) == list(averages.ROWS)
+    assert list(averages.ROWS.values()) == ["s1/conf", "s1/rand", "s2", "s3"]
 
 
 def test_a_part_is_run_alone_with_all_its_rows():
     asked = argparse.Namespace(quick=False, runs=None, partitions=20, limit=60, sets=["nhefs"])
     asked.methods = list(real.METHODS)
-    for part in real.PARTS[3:]:
-        head, job, columns = real._jobs(part, asked)
+    for part in averages.AVERAGES:
+        head, job, columns = averages._jobs(part, asked)
         assert head and callable(job) and len({len(column) for column in columns}) == 1, part
-    assert len(real._jobs("coverage-table2-paper", asked)[2][0]) == 9
-    assert real._jobs("coverage-trees-1000", asked)[2][1] == [1000] * 5
+    assert len(averages._jobs("table2-paper", asked)[2][0]) == 9
+    assert averages._jobs("trees-1000", asked)[2][1] == [1000] * 5
     words = "python -m bench real --parts estimates --sets nhefs --limit 60"
     assert real.command(asked, "estimates") == words
 
