@@ -18,6 +18,7 @@ from jcausal.surfaces._fitted_propensity import fit_propensity as fit_propensity
 from jcausal.surfaces._function import Function as Function
 from jcausal.surfaces._function import as_surface as as_surface
 from jcausal.surfaces._logistic import standardised as standardised
+from jcausal.surfaces._lone_arm import for_both_arms as for_both_arms
 from jcausal.surfaces._mlp import MLP as MLP
 from jcausal.surfaces._mlp import MLPSurface as MLPSurface
 from jcausal.surfaces._propensity import LIKELIEST as LIKELIEST
