@@ -253,6 +253,12 @@ def check_weights(
         arm = "controls" if counts[0] == 0 else "treated"
         more = "make trim smaller, or " if ask.trim else ""
         raise DataError(f"{ask.name}: no {arm} are left: {more}give units of both arms.")
+    if (counts == 1).any():
+        arm = "control" if counts[0] == 1 else "treated unit"
+        raise DataError(
+            f"{ask.name}: there is one {arm}, whose outcome tells no spread, and so no error: give "
+            "at least two units of each arm."
+        )
     gap = np.asarray(found.gap)
     if ask.family in ("entropy", "moments") and not gap.max(initial=0) < BALANCED:
         worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
