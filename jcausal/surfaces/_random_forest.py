@@ -12,7 +12,7 @@ from jcausal.surfaces._quality import counted
 from jcausal.surfaces._regressor import Regressor, RegressorSurface
 from jcausal.surfaces._surface import Arms, OutcomeModel
 
-MaxFeatures = float | int | Literal["sqrt", "log2"]
+MaxFeatures = float | int | Literal["sqrt", "log2"] | None
 
 
 class RandomForest(OutcomeModel):
@@ -23,8 +23,8 @@ class RandomForest(OutcomeModel):
     **Arguments:**
 
     - `trees`: how many; `min_leaf`: the fewest units of a leaf.
-    - `max_features`: how many features a split chooses among: a share of them, a count, or "sqrt"
-      or "log2" of their number. A category is one feature a level.
+    - `max_features`: how many features a split chooses among: a share of them, a count, "sqrt" or
+      "log2" of their number, or None for all. A category is one feature a level.
 
     **Raises:** ImportError that names the extra; ValueError for options out of range.
 
@@ -33,7 +33,7 @@ class RandomForest(OutcomeModel):
 
     trees: int = eqx.field(static=True, default=500)
     min_leaf: int = eqx.field(static=True, default=5)
-    max_features: MaxFeatures = eqx.field(static=True, default=1 / 3)
+    max_features: MaxFeatures = eqx.field(static=True, default=0.33)
     traceable: bool = eqx.field(static=True, init=False, default=False)
     needs_key: bool = eqx.field(static=True, init=False, default=True)
 
@@ -75,13 +75,13 @@ def check_forest(trees: int, min_leaf: int, max_features: MaxFeatures) -> None:
     """
     check_count("trees", trees)
     check_count("min_leaf", min_leaf)
-    if isinstance(max_features, str):
+    if max_features is None or isinstance(max_features, str):
         return
     most = 1 if isinstance(max_features, float) else np.inf
     if not 0 < max_features <= most:
         raise ValueError(
             f"max_features is {max_features}: give a share above 0 up to 1.0, a count from 1, "
-            "'sqrt' or 'log2'."
+            "'sqrt', 'log2' or None for all."
         )
 
 

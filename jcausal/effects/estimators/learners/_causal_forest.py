@@ -17,6 +17,7 @@ from jcausal.surfaces import (
     BoostedTrees,
     Encoding,
     FittedPropensity,
+    MaxFeatures,
     OutcomeModel,
     Propensity,
     ResponseSurface,
@@ -49,7 +50,7 @@ class CausalForest(Learner):
 
     - `trees`: how many, a multiple of 4; `min_leaf`: the fewest units of a leaf.
     - `max_features`: how many features a split chooses among: a share of them, a count, "sqrt" or
-      "log2" of their number. A category is one feature a level.
+      "log2" of their number, or None for all. A category is one feature a level.
     - `criterion`: what splits look for, "mse" or "het" (as in econml).
     - `outcome`, `propensity`, `clip`, `average`, `inner`: as in `RLearner`.
 
@@ -69,7 +70,7 @@ class CausalForest(Learner):
 
     trees: int = eqx.field(static=True, default=500)
     min_leaf: int = eqx.field(static=True, default=5)
-    max_features: float | int | Literal["sqrt", "log2"] = eqx.field(static=True, default=1.0)
+    max_features: MaxFeatures = eqx.field(static=True, default=None)
     criterion: Literal["mse", "het"] = eqx.field(static=True, default="mse")
     outcome: OutcomeModel = eqx.field(default=BoostedTrees(), converter=as_outcome_model)
     propensity: Propensity = LOGISTIC

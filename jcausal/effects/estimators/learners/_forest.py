@@ -45,7 +45,7 @@ class Forest(Learner):
 
     trees: int = eqx.field(static=True, default=500)
     min_leaf: int = eqx.field(static=True, default=5)
-    max_features: MaxFeatures = eqx.field(static=True, default=1 / 3)
+    max_features: MaxFeatures = eqx.field(static=True, default=0.33)
     propensity: Propensity = LOGISTIC
     clip: float | Array = 0.01
     average: Averaged = eqx.field(static=True, default="doubly_robust")
