@@ -57,7 +57,8 @@ class LoneArm(ResponseSurface):
 
     def lean(self) -> "LoneArm":
         """With what its evaluation needs."""
-        return LoneArm(self.noise, None, self.surface.lean(), self.arm)
+        lean = self.surface.lean()
+        return LoneArm(noise=self.noise, trained=None, surface=lean, arm=self.arm)
 
 
 def for_both_arms(surface: ResponseSurface) -> ResponseSurface:
@@ -67,7 +68,7 @@ def for_both_arms(surface: ResponseSurface) -> ResponseSurface:
         return surface
     arm = int(np.argmax(known))
     noise = np.full(2, np.asarray(surface.noise)[arm])
-    return LoneArm(noise, surface.trained, surface, arm)
+    return LoneArm(noise=noise, trained=surface.trained, surface=surface, arm=arm)
 
 
 @on_host

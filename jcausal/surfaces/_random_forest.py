@@ -59,10 +59,11 @@ class RandomForest(OutcomeModel):
             raise ImportError(
                 'random forests need scikit-learn: pip install "jcausal[sklearn]".'
             ) from error
+        features: Any = self.max_features
         return RandomForestRegressor(
             n_estimators=self.trees,
             min_samples_leaf=self.min_leaf,
-            max_features=self.max_features,
+            max_features=features,
             n_jobs=-1,
             random_state=seed,
         )

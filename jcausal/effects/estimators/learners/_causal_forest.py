@@ -122,12 +122,13 @@ class CausalForest(Learner):
             raise ImportError(
                 'jc.CausalForest needs econml: pip install "jcausal[forest]".'
             ) from error
+        features: Any = self.max_features
         return Grown(
             n_estimators=self.trees,
             criterion=self.criterion,
             min_samples_leaf=self.min_leaf,
             min_samples_split=2 * self.min_leaf,
-            max_features=self.max_features,
+            max_features=features,
             subforest_size=BAG,
             random_state=seed,
         )

@@ -54,7 +54,7 @@ class Forest(Learner):
         check_forest(self.trees, self.min_leaf, self.max_features)
 
     @property
-    def outcome(self) -> OutcomeModel:
+    def outcome(self) -> OutcomeModel:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The forest of an arm."""
         return RandomForest(self.trees, self.min_leaf, self.max_features)
 
