@@ -63,6 +63,8 @@ from jcausal.effects import TLearner as TLearner
 from jcausal.effects import XLearner as XLearner
 from jcausal.effects import RLearner as RLearner
 from jcausal.effects import DRLearner as DRLearner
+from jcausal.effects import Forest as Forest
+from jcausal.effects import CausalForest as CausalForest
 from jcausal.effects import estimate as estimate
 
 # inference: intervals

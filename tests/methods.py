@@ -203,6 +203,17 @@ METHODS = [
         False,
         "test_learners",
     ),
+    Row("forest", lambda f: jc.Forest(trees=8), ALL, False, False, False, False, "test_forests"),
+    Row(
+        "causal-forest",
+        lambda f: jc.CausalForest(outcome=jc.Ridge(), trees=8),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_forests",
+    ),
     Row("dml", lambda f: jc.DML(outcome=jc.Ridge()), ALL, True, False, False, False, "test_dml"),
     Row(
         "dml",

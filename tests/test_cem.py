@@ -260,8 +260,8 @@ def test_rules_of_columns_that_are_not_there():
         jc.match(sample, jc.CEM(bins={"age": 3}))
     with pytest.raises(jc.DataError, match="bins names 'x3', a category"):
         jc.match(sample, jc.CEM(bins={"x3": 3}))
-    with pytest.raises(ValueError, match="CEM matches rows of the sample"):
-        jc.match(sample, jc.CEM(), at=[[0.0, 0.0, 0.0, 0.0]])
+    with pytest.raises(jc.DataError, match=r"points has shape \(1, 2\): give \(m, 4\)"):
+        jc.match(sample, jc.CEM(), at=[[0.0, 0.0]])
 
 
 def test_wide_bins_are_named():

@@ -61,11 +61,15 @@ def confounded(seed=0, n=300, **options):
         ("t", jc.TLearner(**EXACT)),
         ("x", jc.XLearner(effect=TREE, **EXACT)),
         ("r", jc.RLearner(effect=LINEAR, **EXACT)),
-        ("dr", jc.DRLearner(effect=LINEAR, **EXACT)),
+        ("dr", jc.DRLearner(effect=LINEAR, score_clip=0.01, **EXACT)),
         ("t", jc.TLearner(outcome=LinearRegression())),
         (
             "dr",
-            jc.DRLearner(effect=LinearRegression(), **(EXACT | dict(outcome=LinearRegression()))),
+            jc.DRLearner(
+                effect=LinearRegression(),
+                score_clip=0.01,
+                **(EXACT | dict(outcome=LinearRegression())),
+            ),
         ),
     ],
 )

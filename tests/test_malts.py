@@ -184,5 +184,5 @@ def test_bad_options(unchecked):
     with pytest.raises(ValueError, match="a surface is needed"):
         jc.match(sample, jc.MALTS())
     surface = jc.fit(sample, jc.Stretch(steps=2), key=0)
-    with pytest.raises(ValueError, match="MALTS matches rows of the sample"):
-        jc.match(sample, jc.MALTS(), surface=surface, honest=False, at=np.zeros((1, 3)))
+    with pytest.raises(jc.DataError, match="points has shape"):
+        jc.match(sample, jc.MALTS(), surface=surface, honest=False, at=np.zeros((1, 2)))

@@ -496,7 +496,7 @@ def test_options_that_cannot_be_are_refused_in_a_sentence(unchecked):
         with pytest.raises(ValueError, match=message):
             jc.match(sample, jc.NearestNeighbors(**options))
     with pytest.raises(ValueError, match="at= does not"):
-        jc.match(sample, jc.NearestNeighbors(), at=sample.points[:2])
+        jc.match(sample, jc.NearestNeighbors(replace=False), at=sample.points[:2])
 
 
 def test_bias_is_corrected_by_an_outcome_model():

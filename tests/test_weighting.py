@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from conftest import close, draw_sample
 from scipy.optimize import root
+from sklearn.linear_model import LogisticRegression
+from statsmodels.api import WLS
 
 import jcausal as jc
 
@@ -194,7 +196,87 @@ def test_bad_input_is_one_sentence():
     with pytest.raises(ValueError, match="trim is 0.6"):
         jc.IPTW(trim=0.6)
     with pytest.raises(ValueError, match="penalty is -1"):
-        jc.IPTW(penalty=-1.0)
+        jc.IPTW(propensity=jc.Propensity(penalty=-1.0))
+
+
+@pytest.mark.parametrize("method", [jc.IPTW, jc.OverlapWeights])
+def test_a_bare_classifier_is_no_propensity(method, unchecked):
+    with pytest.raises(ValueError, match=r"write propensity=jc.Propensity\(\)"):
+        method(propensity=LogisticRegression())
+
+
+SMOOTH = jc.Propensity(classifier=LogisticRegression(C=0.05))
+
+
+@pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize(
+    ("method", "estimand"),
+    [
+        (jc.IPTW(propensity=SMOOTH), "att"),
+        (jc.IPTW(propensity=SMOOTH), "atc"),
+        (jc.IPTW(propensity=SMOOTH), "ate"),
+        (jc.IPTW(propensity=SMOOTH, trim=0.3), "ate"),
+        (jc.OverlapWeights(propensity=SMOOTH), "ato"),
+    ],
+)
+def test_known_chances_are_a_weighted_regression_of_statsmodels(method, estimand, weight):
+    sample = confounded(weight=weight)
+    found = jc.estimate(sample, method, estimand=estimand)
+    x, t, y, w = (np.asarray(a, float) for a in (sample.points, sample.t, sample.y, sample.weight))
+    given = dict(sample_weight=w) if weight else {}
+    model = LogisticRegression(C=0.05).fit(x, t, **given)
+    kept = np.ones(len(t), bool)
+    if getattr(method, "trim", 0):
+        chance = model.predict_proba(x)[:, 1]
+        kept = (chance >= 0.3) & (chance <= 0.7)
+        given = {name: a[kept] for name, a in given.items()}
+        model = LogisticRegression(C=0.05).fit(x[kept], t[kept], **given)
+    e = model.predict_proba(x)[:, 1]
+    treated = dict(att=1 + 0 * e, atc=(1 - e) / e, ate=1 / e, ato=1 - e)[estimand]
+    control = dict(att=e / (1 - e), atc=1 + 0 * e, ate=1 / (1 - e), ato=e)[estimand]
+    stands = w * np.where(t == 1, treated, control)
+    design = np.column_stack([np.ones(len(t)), t])[kept]
+    line = WLS(y[kept], design, weights=stands[kept]).fit(cov_type="HC0")
+    close(found.average, line.params[1], rtol=1e-4)
+    close(found.std_error, line.bse[1], rtol=1e-4)
+    assert "taken as known" in found.summary()
+    assert "taken as known" not in jc.estimate(sample, jc.IPTW(), estimand="ate").summary()
+
+
+def test_a_propensity_by_folds_or_with_a_penalty_is_that_of_propensity_scores():
+    sample = confounded()
+    held = jc.Propensity(penalty=0.2)
+    found = jc.estimate(sample, jc.IPTW(propensity=held), estimand="ate")
+    close(found.propensity, jc.surfaces.propensity_scores(sample, held), rtol=1e-4, atol=1e-5)
+    by_folds = jc.IPTW(propensity=jc.Propensity(folds=4))
+    one, two = (jc.estimate(sample, by_folds, estimand="ate", key=0) for _ in range(2))
+    assert one.average == two.average
+    plain = jc.estimate(sample, jc.IPTW(), estimand="ate")
+    assert abs(float(one.average - plain.average)) < 0.3 and one.std_error > plain.std_error
+    with pytest.raises(ValueError, match="a propensity by folds draws at random: give key="):
+        jc.estimate(sample, by_folds)
+    with pytest.raises(ValueError, match="runs on the host and cannot be used under jit"):
+        jax.jit(
+            lambda y: (
+                jc.estimate(sample.with_outcome(y), jc.IPTW(propensity=SMOOTH), throw=False).average
+            )
+        )(sample.y)
+
+
+class Certain(LogisticRegression):
+    """A classifier that is sure of everything."""
+
+    def predict_proba(self, X):
+        sure = super().predict(X).astype(float)
+        return np.column_stack([1 - sure, sure])
+
+
+def test_chances_of_0_and_1_are_refused_where_a_unit_is_divided_by_them():
+    sample, certain = confounded(), jc.Propensity(classifier=Certain())
+    with pytest.raises(jc.DataError, match="units would stand for more than 1,000,000 others"):
+        jc.estimate(sample, jc.IPTW(propensity=certain), estimand="ate")
+    held = jc.estimate(sample, jc.AIPW(outcome=jc.Ridge(), propensity=certain), key=0)
+    assert np.isfinite(held.average) and "was held at the bound (clip)" in held.summary()
 
 
 def test_all_levels_of_a_category_do_no_harm():

@@ -43,6 +43,7 @@ from jcausal.data._like import FrameKind as FrameKind
 from jcausal.data._like import beside_covariates as beside_covariates
 from jcausal.data._like import like as like
 from jcausal.data._moments import weighted_moments as weighted_moments
+from jcausal.data._more_rows import with_points as with_points
 from jcausal.data._new_points import new_points as new_points
 from jcausal.data._numbers import as_array as as_array
 from jcausal.data._numbers import as_numbers as as_numbers

@@ -19,7 +19,7 @@ from jcausal.data import (
     on_host,
     to_device,
 )
-from jcausal.effects._learned import Learned, mean_of
+from jcausal.effects._learned import Learned, mean_of, mean_told, unit_bounds
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
@@ -50,9 +50,9 @@ class Average(Shown, eqx.Module):
     None where a method has none: `predicted` (n, 2) outcomes without and with the treatment;
     `unit_weight` (n,) what each unit counts in the mean of its arm; `clipped`, how many units'
     chance was held at `clip`. `ite` (n,): the effect at each unit's covariates by models that have
-    not seen the outcomes of its fold, 0 for rows that count nothing; `learned`: these models, one
-    a fold, which `predict` asks. `whose`: to whom trimming restricts the average, in words;
-    `aside`: what else the summary says.
+    not seen the outcomes of its fold, 0 for rows that count nothing; `ite_error` (n,): its standard
+    error; `learned`: these models, one a fold, which `predict` asks. `whose`: to whom trimming
+    restricts the average, in words; `aside`: what else the summary says.
     """
 
     average: Float[Array, ""]
@@ -71,6 +71,7 @@ class Average(Shown, eqx.Module):
     unit_weight: Float[Array, " n"] | None = None
     clipped: Int[Array, ""] | None = None
     ite: Float[Array, " n"] | None = None
+    ite_error: Float[Array, " n"] | None = None
     learned: tuple[Learned, ...] | None = None
     whose: str = eqx.field(static=True, default="")
     aside: tuple[str, ...] = eqx.field(static=True, default=())
@@ -106,27 +107,55 @@ class Average(Shown, eqx.Module):
         **Raises:** ValueError for a method that learns no effects of units; `DataError` for points
         of other columns or levels, and for missing numbers.
         """
+        learned = self._learners()
+        if not is_traced(x, learned):
+            x = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+        return mean_of(*(one.at(x).effect for one in learned))
+
+    def predict_frame(self, x: Float[Array, "m p"] | Any, level: float = 0.95) -> Any:
+        """What `predict` says of new points, with all that is known of it: one row a point.
+
+        Columns effect, its interval (lower, upper: of a causal forest, with the mean of the folds'
+        standard errors) and y0, y1, means of the folds' models too. Not under jit.
+
+        **Returns:** a frame of the sample's kind.
+
+        **Raises:** as `predict`, and ValueError for a wrong level.
+        """
+        points = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+        found = mean_told(self._learners(), points)
+        columns = dict(effect=np.asarray(found.effect))
+        if found.error is not None:
+            columns |= unit_bounds(columns["effect"], np.asarray(found.error), level)
+        y0, y1 = np.asarray(found.outcomes).T
+        return like(self.sample.home, pd.DataFrame(columns | dict(y0=y0, y1=y1)))
+
+    def _learners(self) -> tuple[Learned, ...]:
         if self.learned is None:
             raise ValueError(
                 f"{self.method} gives an average and no effect of a unit: use a learner, such as "
                 "jc.DRLearner()."
             )
-        if not is_traced(x, self.learned):
-            x = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
-        return mean_of(*(one.at(x).effect for one in self.learned))
+        return self.learned
 
-    def units_frame(self) -> Any:
+    def units_frame(self, level: float = 0.95) -> Any:
         """One row a unit that counts: id, fold, treated, propensity, influence.
 
         A frame of the sample's kind. Where the method has them also y0, y1 (outcomes foretold
-        without and with the treatment), ite, and weight (what the unit counts in the mean of its
-        arm).
+        without and with the treatment), ite, its interval (lower, upper), and weight (what the unit
+        counts in the mean of its arm).
 
-        **Returns:** a frame.
+        **Returns:** a frame. ValueError for a wrong level.
         """
-        return like(self.sample.home, self._units())
+        return like(self.sample.home, self._units(level))
 
-    def _units(self) -> pd.DataFrame:
+    def _unit_bounds(self, level: float) -> dict[str, np.ndarray]:
+        """Lower and upper end of each unit's effect, where its error is known."""
+        if self.ite is None or self.ite_error is None:
+            return {}
+        return unit_bounds(np.asarray(self.ite), np.asarray(self.ite_error), level)
+
+    def _units(self, level: float) -> pd.DataFrame:
         columns = dict(
             id=self.sample.id,
             fold=self.fold,
@@ -136,7 +165,8 @@ class Average(Shown, eqx.Module):
         if self.predicted is not None:
             y0, y1 = np.asarray(self.predicted).T
             columns |= dict(y0=y0, y1=y1)
-        more = dict(ite=self.ite, weight=self.unit_weight, influence=self.influence)
+        more = dict(ite=self.ite, **self._unit_bounds(level))
+        more |= dict(weight=self.unit_weight, influence=self.influence)
         columns |= {name: values for name, values in more.items() if values is not None}
         frame = pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
         return frame.loc[np.asarray(self.fold) >= 0].reset_index(drop=True)

@@ -1,5 +1,6 @@
 """Effects from a matching, with their words and frames."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -9,8 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from jcausal.data import By, column, like, to_device
 from jcausal.effects import _frames, _words
+from jcausal.effects._at_points import as_effects, effects_at
 from jcausal.effects._formulas import first_columns
 from jcausal.effects._group_effects import EffectsOfGroups, Partitions
+from jcausal.effects._made_by import MadeBy
 from jcausal.effects._residuals import explained
 from jcausal.effects._sums import summed
 from jcausal.matching import EffectKind, Matching, Prognosis, foretell
@@ -30,7 +33,8 @@ class Effects(EffectsOfGroups):
     `r2` (folds, 2) is the share of the outcome's variance that each fold's surface explains, by
     arm, on the rows of that fold, which it has not seen (see `ResponseSurface.r2`); (0, 2) when
     the effects were made from a matching.
-    A query without a match is NaN with `matched` False.
+    A query without a match is NaN with `matched` False. `made_by`: the method that made the groups,
+    which `predict` asks; None where a matching was given, and under tracing.
 
     With `adjusted` groups average residuals y_k - f(x_k) in place of outcomes, f of the unit's own
     arm by `prognosis`, and a query gets its own prediction back: for a treated query
@@ -56,13 +60,56 @@ class Effects(EffectsOfGroups):
     r2: Float[Array, "k 2"]
     effect: EffectKind = eqx.field(static=True)
     adjusted: bool = eqx.field(static=True)
+    made_by: MadeBy | None = None
+
+    def predict(self, x: Float[Array, "m p"] | Any) -> Float[Array, " m"]:
+        """The effect at new points, by the groups that the method makes around them.
+
+        A group is made in each fold, by the surface and among the units of that fold, as
+        `jc.match(at=x)` does; the effect is the mean of its treated less the mean of its controls
+        (tau_a), adjusted as these effects are, and the mean over the folds. Where one arm's surface
+        was not fitted the other's stands in.
+
+        **Arguments:** `x`: points (m, p) as `sample.x`, or a frame with the sample's covariates,
+        levels by their labels.
+
+        **Returns:** (m,); NaN where a point has no group: `predict_frame` tells why.
+
+        **Raises:** ValueError for methods that match rows of the sample only, effects made of a
+        matching that was given, and effects adjusted by a model of their own; `DataError` for
+        points of other columns or levels.
+
+        **Example:**
+
+            >>> import jcausal as jc
+            >>> sample = jc.datasets.lalonde("experiment")
+            >>> effects = jc.estimate(sample, jc.AHB(outcome=jc.Ridge()), key=0)
+            >>> effects.predict(sample.x[:3]).shape
+            (3,)
+        """
+        return as_effects(effects_at(self, self.made_by, x), np.dtype(self.sample.x.dtype))
+
+    def predict_frame(self, x: Float[Array, "m p"] | Any) -> Any:
+        """What `predict` says of new points: one row a point.
+
+        Columns effect, y0, y1, n_control and n_treated (units of its groups, of all folds together)
+        and reason, how the point ended.
+
+        **Returns:** a frame of the sample's kind.
+
+        **Raises:** as `predict`.
+        """
+        return like(self.sample.home, effects_at(self, self.made_by, x).frame())
 
     @property
     def unadjusted(self) -> "Effects":
         """The same groups with plain means of outcomes (the papers' estimators)."""
         if not self.adjusted:
             return self
-        return effects_of(self.matching, self.surfaces, self.effect, self.prognosis, adjusted=False)
+        plain = effects_of(
+            self.matching, self.surfaces, self.effect, self.prognosis, adjusted=False
+        )
+        return dataclasses.replace(plain, made_by=self.made_by)
 
     def cate(self, by: By) -> Any:
         """Mean effect by group of the queried units.

@@ -1,5 +1,6 @@
 """The verb `estimate`: effects from a matching, or a method cross-fitted from beginning to end."""
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
@@ -27,6 +28,7 @@ from jcausal.effects._adjust import Adjust, adjustment
 from jcausal.effects._average import Average, Population
 from jcausal.effects._effects import Effects, effects_of
 from jcausal.effects._group_effects import Partitions
+from jcausal.effects._made_by import MadeBy
 from jcausal.effects._notes import apart_words
 from jcausal.effects._support import on_common_support
 from jcausal.effects._words import poor_fit
@@ -348,7 +350,11 @@ def _cross_fit(
     effects = effects_of(found, used, ask.effect, prognosis, adjusted=adjusted)
     if ask.throw:
         raise_failed(effects.matching)
-    return effects
+    if is_traced(sample, key, effects.totals):
+        return effects
+    beside = not (ask.adjust is None or isinstance(ask.adjust, str))
+    made_by = MadeBy(method, task.key, adjusted_beside=beside)
+    return dataclasses.replace(effects, made_by=made_by)
 
 
 def _median(runs: list[Effects]) -> Effects:

@@ -17,6 +17,7 @@ from jcausal.matching._matching import UnitResiduals as UnitResiduals
 from jcausal.matching._matching import arm_shares as arm_shares
 from jcausal.matching._matching import arms_asked as arms_asked
 from jcausal.matching._matching import check_same_rows as check_same_rows
+from jcausal.matching._matching import default as default
 from jcausal.matching._matching import queries_of as queries_of
 from jcausal.matching._matching import with_outcomes as with_outcomes
 from jcausal.matching._prognosis import Prognosis as Prognosis

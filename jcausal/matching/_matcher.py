@@ -102,7 +102,16 @@ class DesignMatcher(Matcher):
                 "outside, or use jc.AHB."
             )
         if task.at is not None:
-            raise ValueError(f"{name} matches rows of the sample: query= takes them, at= does not.")
+            raise ValueError(rows_only(name))
+
+
+def rows_only(name: str) -> str:
+    """Why a method has no groups for points outside of the sample, and what has."""
+    return (
+        f"{name} matches rows of the sample: query= takes them, at= does not; for points outside "
+        "of it use jc.AHB, jc.NearestNeighbors or jc.CEM, or predict by a learner such as "
+        "jc.DRLearner()."
+    )
 
 
 def prefixed(progress: Progress | None, prefix: str) -> Progress | None:

@@ -7,6 +7,7 @@ from jcausal.surfaces._by_evaluation import EvaluatedSurface as EvaluatedSurface
 from jcausal.surfaces._by_evaluation import evaluate_along as evaluate_along
 from jcausal.surfaces._check_model import check_model as check_model
 from jcausal.surfaces._classifier import Classifier as Classifier
+from jcausal.surfaces._classifier import seed_of as seed_of
 from jcausal.surfaces._cross_fitting import deal_folds as deal_folds
 from jcausal.surfaces._cross_fitting import fold_surface as fold_surface
 from jcausal.surfaces._cross_fitting import most_of_fold as most_of_fold
@@ -17,6 +18,7 @@ from jcausal.surfaces._fitted_propensity import fit_propensity as fit_propensity
 from jcausal.surfaces._function import Function as Function
 from jcausal.surfaces._function import as_surface as as_surface
 from jcausal.surfaces._logistic import standardised as standardised
+from jcausal.surfaces._lone_arm import for_both_arms as for_both_arms
 from jcausal.surfaces._mlp import MLP as MLP
 from jcausal.surfaces._mlp import MLPSurface as MLPSurface
 from jcausal.surfaces._propensity import LIKELIEST as LIKELIEST
@@ -34,6 +36,10 @@ from jcausal.surfaces._quality import counted as counted
 from jcausal.surfaces._quality import predicted as predicted
 from jcausal.surfaces._quality import share_explained as share_explained
 from jcausal.surfaces._quality import values_at as values_at
+from jcausal.surfaces._random_forest import MaxFeatures as MaxFeatures
+from jcausal.surfaces._random_forest import RandomForest as RandomForest
+from jcausal.surfaces._random_forest import check_forest as check_forest
+from jcausal.surfaces._random_forest import rows_by_draw as rows_by_draw
 from jcausal.surfaces._reach import shares_beyond as shares_beyond
 from jcausal.surfaces._reach import tells_apart as tells_apart
 from jcausal.surfaces._regressor import Regressor as Regressor

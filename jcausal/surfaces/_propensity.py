@@ -95,6 +95,16 @@ class Propensity(Options, eqx.Module):
         """Whether it may run under jit and vmap: a classifier may not."""
         return self.classifier is None
 
+    @property
+    def held(self) -> float | Array:
+        """The penalty of the regression, that of None by default."""
+        return PENALTY if self.penalty is None else self.penalty
+
+    @property
+    def is_one_regression(self) -> bool:
+        """Whether it is a logistic regression on all rows, whose estimation an error can know."""
+        return self.classifier is None and self.folds == 1
+
 
 LOGISTIC = Propensity()
 LIKELIEST = Propensity(penalty=1e-6)  # scores of maximum likelihood, and a fit where it has none

@@ -9,7 +9,9 @@ from jcausal.effects.estimators._weighting import IPTW as IPTW
 from jcausal.effects.estimators._weighting import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators._weighting import OverlapWeights as OverlapWeights
 from jcausal.effects.estimators.learners import DML as DML
+from jcausal.effects.estimators.learners import CausalForest as CausalForest
 from jcausal.effects.estimators.learners import DRLearner as DRLearner
+from jcausal.effects.estimators.learners import Forest as Forest
 from jcausal.effects.estimators.learners import Learner as Learner
 from jcausal.effects.estimators.learners import RLearner as RLearner
 from jcausal.effects.estimators.learners import SLearner as SLearner

@@ -246,9 +246,13 @@ def check_estimand(estimand: str) -> None:
         raise ValueError(f"estimand is {estimand!r}: use 'att', 'atc' or 'ate'.")
 
 
-def check_clip(clip: float | Array) -> None:
+def check_clip(clip: float | Array, name: str = "clip") -> None:
+    """Refuse a bound of chances that is none.
+
+    **Raises:** ValueError.
+    """
     if not is_traced(clip) and not LEAST_CLIP <= clip < 0.5:
-        raise ValueError(f"clip is {clip}: it must be at least {LEAST_CLIP:g} and under 0.5.")
+        raise ValueError(f"{name} is {clip}: it must be at least {LEAST_CLIP:g} and under 0.5.")
 
 
 def _check_predictions(

@@ -22,6 +22,7 @@ from jcausal.effects.estimators._moves import effective_units, mean_and_parts, v
 from jcausal.effects.estimators._weight_models import Loss, WeightFit, fit_weights
 from jcausal.surfaces import (
     Encoding,
+    Propensity,
     check_separation,
     placed,
     shares_beyond,
@@ -31,6 +32,11 @@ from jcausal.surfaces import (
 
 Family = Literal["inverse", "overlap", "entropy", "moments"]
 FAR = 1e6  # others that a unit stands for, from which the arms count as told apart
+MAXIMUM_LIKELIHOOD = Propensity(penalty=0)
+KNOWN = (
+    "the chances of treatment are taken as known: that they were estimated is not in the error, "
+    "which is most often too large for it"
+)
 BALANCED = 1e-3  # sd: a difference of means up to which moments count as equal (float32)
 
 
@@ -117,9 +123,7 @@ def weighted_average(
     def average_of(coefficients: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         scores = tuple(design @ b for b in coefficients)
         stands = jnp.where(rows.use, w * weights_of(family, estimand, t, scores), 0)
-        above, above_of = mean_and_parts(jnp.where(t, stands, 0), y)
-        below, below_of = mean_and_parts(jnp.where(t, 0, stands), y)
-        return above - below, (above_of - below_of, stands)
+        return difference_of_means(t, y, stands)
 
     coefficients = tuple(fit.b for fit in fits)
     slopes, (moves, stands) = jax.grad(average_of, has_aux=True)(coefficients)
@@ -144,6 +148,15 @@ def weighted_average(
     return found, rows.use
 
 
+def difference_of_means(
+    t: Bool[Array, " n"], y: Float[Array, " n"], stands: Float[Array, " n"]
+) -> tuple[Array, tuple[Array, Array]]:
+    """The difference of the arms' weighted means; each row's part in it; the weights."""
+    above, above_of = mean_and_parts(jnp.where(t, stands, 0), y)
+    below, below_of = mean_and_parts(jnp.where(t, 0, stands), y)
+    return above - below, (above_of - below_of, stands)
+
+
 def _fitted(
     encoding: Encoding, rows: WeightRows, penalty: Array, kinds: tuple[Loss, ...]
 ) -> tuple[Float[Array, "n g"], list[WeightFit]]:
@@ -159,56 +172,63 @@ def _fitted(
 class WeightingAsk(NamedTuple):
     """What is asked of a weighting.
 
-    `family` of weights and `estimand`; `name` of the method; `penalty` of the propensity's
-    regression; `trim`: units of a propensity below it or above 1 - trim are left out.
+    `family` of weights and `estimand`; `name` of the method; `propensity` where weights are of it;
+    `trim`: units of a propensity below it or above 1 - trim are left out.
     """
 
     family: Family
     estimand: Population
     name: str
-    penalty: float | int | Array = 0.0
+    propensity: Propensity = MAXIMUM_LIKELIHOOD
     trim: float | int = 0.0
 
 
 def average_by_weights(sample: Sample, ask: WeightingAsk) -> Average:
     """The weighted average of a sample: padded on the host, as it is under tracing.
 
-    **Raises:** `DataError` when no weights are to be had; see `_check`.
+    **Raises:** `DataError` when no weights are to be had; see `check_weights`.
     """
     assert sample.y is not None
     columns = sample.x, sample.t, sample.y, sample.weight, sample.cluster
     dtype, encoding = sample.x.dtype, Encoding(sample.schema)
-    if is_traced(columns, sample.valid, ask.penalty):
+    penalty = ask.propensity.held
+    if is_traced(columns, sample.valid, penalty):
         rows = WeightRows(*columns, use=sample.valid & (sample.weight > 0))
-        options = jnp.asarray(ask.penalty, dtype), jnp.asarray(ask.trim, dtype)
+        options = jnp.asarray(penalty, dtype), jnp.asarray(ask.trim, dtype)
         found, use = weighted_average(encoding, rows, *options, ask.family, ask.estimand)
-        return _average(sample, ask, found, jnp.where(use, 0, -1))
+        return average_of_found(sample, ask, found, jnp.where(use, 0, -1))
     kept = np.flatnonzero(np.asarray(sample.valid) & (np.asarray(sample.weight) > 0))
     size = bucket(kept.size)
-    if ask.family in ("inverse", "overlap") and not ask.penalty and not ask.trim:
+    if ask.family in ("inverse", "overlap") and not penalty and not ask.trim:
         inside = np.zeros(sample.n, bool)
         inside[kept] = True
         check_separation(sample, inside)
     padded = [None if a is None else pad_rows(np.asarray(a)[kept], size) for a in columns]
     rows = WeightRows(*padded, use=np.arange(size) < kept.size)  # type: ignore[arg-type]
-    options = (to_device(np.asarray(one, dtype)) for one in (ask.penalty, ask.trim))
+    options = (to_device(np.asarray(one, dtype)) for one in (penalty, ask.trim))
     found, use = weighted_average(encoding, rows, *options, ask.family, ask.estimand)
-    _check(sample, found, kept, ask)
+    check_weights(sample, found, kept, ask)
+    fold = np.full(sample.n, -1, np.int32)
+    fold[kept] = np.where(np.asarray(use)[: kept.size], 0, -1)
+    return average_of_found(sample, ask, in_place(sample, found, kept), to_device(fold))
+
+
+def in_place(sample: Sample, found: WeightedFound, kept: Int[np.ndarray, " m"]) -> WeightedFound:
+    """What was found of some rows at their places in the sample."""
+    dtype = sample.x.dtype
     zero, unknown = np.zeros(sample.n, dtype), np.full(sample.n, np.nan, dtype)
-    found = found._replace(
+    return found._replace(
         influence=placed(found.influence, kept, zero.copy()),
         unit_weight=placed(found.unit_weight, kept, zero),
         propensity=placed(found.propensity, kept, unknown),
     )
-    fold = np.full(sample.n, -1, np.int32)
-    fold[kept] = np.where(np.asarray(use)[: kept.size], 0, -1)
-    return _average(sample, ask, found, to_device(fold))
 
 
-def _average(
+def average_of_found(
     sample: Sample, ask: WeightingAsk, found: WeightedFound, fold: Int[Array, " n"]
 ) -> Average:
     """The result; trimming renames the estimand."""
+    aside = () if ask.propensity.is_one_regression else (KNOWN,)
     whose = f"with a propensity of {ask.trim:g} to {1 - ask.trim:g}" if ask.trim else ""
     return Average(
         **{one: value for one, value in found._asdict().items() if one != "gap"},
@@ -217,10 +237,11 @@ def _average(
         estimand=ask.estimand,
         method=ask.name,
         whose=whose,
+        aside=aside,
     )
 
 
-def _check(
+def check_weights(
     sample: Sample, found: WeightedFound, kept: Int[np.ndarray, " m"], ask: WeightingAsk
 ) -> None:
     """Refuse weights that do not exist: arms told apart, or moments that cannot be reached.
@@ -232,6 +253,12 @@ def _check(
         arm = "controls" if counts[0] == 0 else "treated"
         more = "make trim smaller, or " if ask.trim else ""
         raise DataError(f"{ask.name}: no {arm} are left: {more}give units of both arms.")
+    if (counts == 1).any():
+        arm = "control" if counts[0] == 1 else "treated unit"
+        raise DataError(
+            f"{ask.name}: there is one {arm}, whose outcome tells no spread, and so no error: give "
+            "at least two units of each arm."
+        )
     gap = np.asarray(found.gap)
     if ask.family in ("entropy", "moments") and not gap.max(initial=0) < BALANCED:
         worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
@@ -239,7 +266,7 @@ def _check(
             f"{ask.name}: no weights make the arms' means alike, and "
             f"{sample.schema.names[int(column[worst])]!r} stays apart the most: leave it out, or "
             "ask for the units that have their like in both arms, by "
-            "jc.OverlapWeights(penalty=0.001)."
+            "jc.OverlapWeights(propensity=jc.Propensity())."
         )
     worst = tells_apart(sample.schema, np.asarray(found.slope))
     stands = np.asarray(found.unit_weight)[: kept.size] / np.asarray(sample.weight)[kept]

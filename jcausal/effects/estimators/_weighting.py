@@ -2,21 +2,28 @@
 
 from abc import abstractmethod
 
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from jcausal.data import Sample, is_traced
+from jcausal.data import Sample, check_kind
 from jcausal.effects._average import Average, Population
 from jcausal.effects.estimators._estimator import Estimator
-from jcausal.effects.estimators._weighted_average import WeightingAsk, average_by_weights
-from jcausal.matching import Progress
+from jcausal.effects.estimators._known_chances import average_by_chances
+from jcausal.effects.estimators._weighted_average import (
+    MAXIMUM_LIKELIHOOD,
+    WeightingAsk,
+    average_by_weights,
+)
+from jcausal.matching import Progress, default
+from jcausal.surfaces import Propensity
 
 
 class Weighting(Estimator):
     """What weightings have in common: no outcome model, no folds, any platform."""
 
     @property
+    @default
     def traceable(self) -> bool:
-        """Always."""
+        """Whether it may run under jit and vmap: but for a classifier, always."""
         return True
 
     @property
@@ -37,7 +44,10 @@ class Weighting(Estimator):
         progress: Progress | None,
     ) -> Average:
         """The weighted average."""
-        return average_by_weights(sample, self.asked(estimand))
+        asked = self.asked(estimand)
+        if asked.propensity.is_one_regression:
+            return average_by_weights(sample, asked)
+        return average_by_chances(sample, asked, key)
 
 
 class IPTW(Weighting):
@@ -47,13 +57,13 @@ class IPTW(Weighting):
     levels) and w the sampling weight, the difference of the arms' weighted means, where a unit
     counts w times: ATT: 1 if treated, else e / (1 - e); ATC: (1 - e) / e, and 1; ATE: 1 / e, and
     1 / (1 - e). Each arm is divided by the sum of its weights (Hajek), so that stabilising them
-    changes nothing. The variance is that of the stacked estimating equations of e and both means:
-    that e is estimated makes it smaller.
+    changes nothing (there is no option for it). The variance is that of the stacked estimating
+    equations of e and both means: that e is estimated makes it smaller.
 
     **Arguments:**
 
-    - `penalty`: times half the squared slopes of the standardised features, added to the mean loss
-      of the regression; 0 is maximum likelihood.
+    - `propensity`: the model of e; by default maximum likelihood. With a classifier, or with folds,
+      e is taken as known, which most often makes the error too large, and the summary says so.
     - `trim`: leave units out whose e is below it or above 1 - trim (.1 is usual), and fit e again;
       the average is then of the units that are left, and says so.
 
@@ -72,13 +82,18 @@ class IPTW(Weighting):
         True
     """
 
-    penalty: float | int | Array = 0.0
+    propensity: Propensity = MAXIMUM_LIKELIHOOD
     trim: float | int = 0.0
 
     def __check_init__(self) -> None:
-        _check_penalty(self.penalty)
+        check_kind(self.propensity, Propensity, "propensity", "write propensity=jc.Propensity()")
         if not 0 <= self.trim < 0.5:
             raise ValueError(f"trim is {self.trim}: it must be at least 0 and under 0.5.")
+
+    @property
+    def traceable(self) -> bool:
+        """As its propensity."""
+        return self.propensity.traceable
 
     @property
     def estimands(self) -> tuple[Population, ...]:
@@ -87,7 +102,7 @@ class IPTW(Weighting):
 
     def asked(self, estimand: Population) -> WeightingAsk:
         """What weights are to be had."""
-        return WeightingAsk("inverse", estimand, "IPTW", self.penalty, self.trim)
+        return WeightingAsk("inverse", estimand, "IPTW", self.propensity, self.trim)
 
 
 class OverlapWeights(Weighting):
@@ -98,7 +113,7 @@ class OverlapWeights(Weighting):
     arms' means of every covariate agree exactly. The average is of the overlap population ("ato"),
     whoever is treated in it; the variance knows that e is estimated.
 
-    **Arguments:** `penalty`: as in `IPTW`.
+    **Arguments:** `propensity`: as in `IPTW`.
 
     **Source:** Li, Morgan and Zaslavsky (2018), JASA 113(521).
 
@@ -111,10 +126,15 @@ class OverlapWeights(Weighting):
         True
     """
 
-    penalty: float | int | Array = 0.0
+    propensity: Propensity = MAXIMUM_LIKELIHOOD
 
     def __check_init__(self) -> None:
-        _check_penalty(self.penalty)
+        check_kind(self.propensity, Propensity, "propensity", "write propensity=jc.Propensity()")
+
+    @property
+    def traceable(self) -> bool:
+        """As its propensity."""
+        return self.propensity.traceable
 
     @property
     def estimands(self) -> tuple[Population, ...]:
@@ -123,7 +143,7 @@ class OverlapWeights(Weighting):
 
     def asked(self, estimand: Population) -> WeightingAsk:
         """What weights are to be had."""
-        return WeightingAsk("overlap", estimand, "OverlapWeights", self.penalty)
+        return WeightingAsk("overlap", estimand, "OverlapWeights", self.propensity)
 
 
 class EntropyBalance(Weighting):
@@ -188,8 +208,3 @@ class CBPS(Weighting):
     def asked(self, estimand: Population) -> WeightingAsk:
         """What weights are to be had."""
         return WeightingAsk("moments", estimand, "CBPS")
-
-
-def _check_penalty(penalty: float | int | Array) -> None:
-    if not is_traced(penalty) and not penalty >= 0:
-        raise ValueError(f"penalty is {penalty}: it must not be negative.")

@@ -14,6 +14,7 @@ from jcausal.matching.learned._stretch import Stretch, StretchSurface
 from jcausal.matching.neighbors import Pairs
 from jcausal.matching.neighbors._limits import Limits, search_space
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
+from jcausal.matching.neighbors._pairs_at_points import pairs_at_points
 from jcausal.matching.neighbors._with_replacement import NearestRule
 from jcausal.surfaces import Arms, ResponseSurface
 from jcausal_kernels import MISSING
@@ -92,6 +93,8 @@ class MALTS(Matcher):
     ) -> Pairs:
         """The nearest units of every query in its fold, by the fold's metric."""
         _check_task(task)
+        if task.at is not None:
+            return pairs_at_points(task, lambda rows: self.run(rows, surfaces, progress))
         learnt = _stretches(surfaces, task.sample)
         if progress is not None:
             progress("nearest units", 0, 1)
@@ -105,14 +108,12 @@ class MALTS(Matcher):
 
 
 def _check_task(task: Task) -> None:
-    """Refuse tracing and points."""
+    """Refuse tracing."""
     if is_traced(task):
         raise ValueError(
             "MALTS runs on the host and cannot be used under jit, vmap or grad: match outside, or "
             "use jc.AHB."
         )
-    if task.at is not None:
-        raise ValueError("MALTS matches rows of the sample: query= takes them, at= does not.")
 
 
 def _stretches(surfaces: Sequence[ResponseSurface], sample: Sample) -> list[StretchSurface]:

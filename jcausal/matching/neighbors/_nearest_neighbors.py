@@ -21,6 +21,7 @@ from jcausal.matching.neighbors._limits import (
 from jcausal.matching.neighbors._metric_points import metric_points
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
+from jcausal.matching.neighbors._pairs_at_points import pairs_at_points
 from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._traced_neighbors import traced_pairs
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
@@ -143,6 +144,8 @@ class NearestNeighbors(DesignMatcher):
         self, task: Task, surfaces: Sequence[Any] = (), progress: Progress | None = None
     ) -> Pairs:
         """Find the partners of every query."""
+        if task.at is not None and self.replace:
+            return pairs_at_points(task, self.run)
         self.check_rows(task)
         if is_traced(task, self.metric):
             return traced_pairs(task, self.metric, self.ratio, self.max_bytes)

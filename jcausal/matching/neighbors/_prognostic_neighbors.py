@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcausal.data import is_traced, to_device, whole
-from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task, rows_only
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import foretell
 from jcausal.matching._results import RESULTS, code
@@ -22,6 +22,7 @@ from jcausal.matching.neighbors._limits import (
 )
 from jcausal.matching.neighbors._neighbor_pairs import neighbor_pairs
 from jcausal.matching.neighbors._pairs import Pairs
+from jcausal.matching.neighbors._pairs_at_points import pairs_at_points
 from jcausal.matching.neighbors._search_space import SearchSpace, with_equal_twins
 from jcausal.matching.neighbors._with_replacement import NearestRule, Order, Ties
 from jcausal.surfaces import Arms, BoostedTrees, OutcomeModel, ResponseSurface, check_model
@@ -98,10 +99,10 @@ class PrognosticNeighbors(Matcher):
                 "PrognosticNeighbors runs on the host and cannot be used under jit, vmap or grad: "
                 "match outside, or use jc.AHB."
             )
+        if task.at is not None and self.replace:
+            return pairs_at_points(task, lambda rows: self.run(rows, surfaces, progress))
         if task.at is not None:
-            raise ValueError(
-                "PrognosticNeighbors matches rows of the sample: query= takes them, at= does not."
-            )
+            raise ValueError(rows_only(type(self).__name__))
         prognosis = foretell(
             task.sample.plain(), task.fold, task.query, surfaces, adjusts=task.honest
         )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jcausal.data import Schema, is_traced, to_device
-from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task
+from jcausal.matching._matcher import EffectKind, Matcher, Progress, Task, rows_only
 from jcausal.matching._matching import Estimand
 from jcausal.matching._prognosis import Prognosis, foretell
 from jcausal.matching._results import RESULTS, code
@@ -176,7 +176,7 @@ class AlmostExactMatcher(Matcher):
                 "outside, or use jc.AHB."
             )
         if task.at is not None:
-            raise ValueError(f"{name} matches rows of the sample: query= takes them, at= does not.")
+            raise ValueError(rows_only(name))
         if any(np.isnan(np.asarray(surface.noise)).any() for surface in surfaces):
             raise ValueError(
                 f"{name} counts the errors of both arms, and the surface has one: fit it with "

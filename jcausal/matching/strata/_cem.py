@@ -14,6 +14,7 @@ from jcausal.matching._order import groups_of, packed_columns
 from jcausal.matching.strata._coarse_columns import coarse_columns, traced_codes
 from jcausal.matching.strata._coarsening import Bins, check_bins
 from jcausal.matching.strata._strata import Strata, hold_both_arms, strata_of, stratum_status
+from jcausal.matching.strata._strata_at_points import strata_at_points
 from jcausal.matching.strata._strata_words import cautions
 from jcausal.matching.strata._stratum_rules import rules_of
 from jcausal.surfaces import ResponseSurface
@@ -64,9 +65,10 @@ class CEM(DesignMatcher):
     ) -> Strata:
         """Number the strata of units that agree, and keep those that hold both arms.
 
-        **Raises:** ValueError for points outside the sample; `DataError` for rules of columns that
-        there are not.
+        **Raises:** `DataError` for rules of columns that there are not.
         """
+        if task.at is not None:
+            return strata_at_points(task, lambda rows: self.run(rows, surfaces, progress))
         self.check_rows(task)
         found = _traced(task, self.bins) if is_traced(task) else _on_host(task, self.bins)
         return Strata(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jcausal.data import DataError, Sample, is_traced, to_device, whole
-from jcausal.matching._matcher import Progress, Task, prefixed
+from jcausal.matching._matcher import Progress, Task, prefixed, rows_only
 from jcausal.matching._prognosis import foretell
 from jcausal.matching._results import RESULTS, code
 from jcausal.matching.neighbors import Pairs
@@ -182,7 +182,7 @@ def _check_task(task: Task) -> None:
             "or use jc.AHB."
         )
     if task.at is not None:
-        raise ValueError("M5Match matches rows of the sample: query= takes them, at= does not.")
+        raise ValueError(rows_only("M5Match"))
     controls = ~np.asarray(task.sample.t)[np.asarray(task.query)] & np.asarray(task.asked)
     if controls.any():
         raise ValueError(

@@ -89,7 +89,10 @@ class M5Model(TreeMatcher):
 def _check_queries(task: Task) -> None:
     """Only treated units have a prediction without the treatment to be compared with."""
     if task.at is not None:
-        raise ValueError("M5Model predicts y(0) for treated units of the sample: at= has none.")
+        raise ValueError(
+            "M5Model predicts y(0) for treated units of the sample: at= has none; for other points "
+            "use jc.AHB, or a learner such as jc.DRLearner()."
+        )
     if task.estimand != "att":
         raise ValueError(
             f"M5Model predicts y(0) for treated units: estimand {task.estimand!r} asks for "

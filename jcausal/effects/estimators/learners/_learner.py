@@ -26,7 +26,7 @@ from jcausal.effects._average import Average, Population
 from jcausal.effects._learned import Foretold, Learned
 from jcausal.effects.estimators._aipw import aipw_of, check_clip
 from jcausal.effects.estimators._estimator import Estimator
-from jcausal.matching import Progress
+from jcausal.matching import Progress, default
 from jcausal.surfaces import OutcomeModel, Propensity, chances_of, check_model, deal_folds
 
 Averaged = Literal["doubly_robust", "plug_in"]
@@ -69,7 +69,14 @@ class Learner(Estimator):
     @property
     def traceable(self) -> bool:
         """Whether it may run under jit and vmap: as its models."""
-        return self.propensity.traceable and all(m.traceable for m in self.models.values())
+        models = self.propensity, *self.models.values()
+        return not self.on_host and all(model.traceable for model in models)
+
+    @property
+    @default
+    def on_host(self) -> bool:
+        """Whether it runs on the host whatever its models."""
+        return False
 
     @property
     def cross_fits(self) -> bool:
@@ -106,7 +113,8 @@ class Learner(Estimator):
         found = _of_folds(sample, fold, learned)
         chances = chances_of(sample, self.propensity, key)
         made = aipw_of(sample, fold, found.outcomes, estimand, self.clip, chances)
-        known = dict(ite=found.effect, learned=tuple(learned), method=type(self).__name__)
+        known = dict(ite=found.effect, ite_error=found.error, learned=tuple(learned))
+        known |= dict(method=type(self).__name__)
         if self.average == "plug_in":
             mean = _mean_effect(found.effect, fold, sample.t, sample.weight, estimand)
             known |= dict(average=mean, aside=(PLUG_IN,))
@@ -163,11 +171,15 @@ def _of_folds(sample: Sample, fold: Int[Array, " n"], learned: Sequence[Learned]
             out = Foretold(outcomes, jnp.where(fold == k, here.effect, out.effect))
         return out
     outcomes, effect = np.zeros((sample.n, 2), dtype), np.zeros(sample.n, dtype)
+    error, told = np.zeros(sample.n, dtype), False
     for k, one in enumerate(learned):
         mine = np.flatnonzero(np.asarray(fold) == k)
         here = one.at(to_device(np.asarray(x)[mine]))
         outcomes[mine], effect[mine] = np.asarray(here.outcomes), np.asarray(here.effect)
-    return Foretold(to_device(outcomes), to_device(effect))
+        if here.error is not None:
+            error[mine], told = np.asarray(here.error), True
+    errors = to_device(error) if told else None
+    return Foretold(to_device(outcomes), to_device(effect), errors)
 
 
 @on_host

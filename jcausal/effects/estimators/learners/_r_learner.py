@@ -88,7 +88,7 @@ class ResidualEffect(Learned):
     def at(self, x: Float[Array, "m p"]) -> Foretold:
         """The effect, and both outcomes around the mean."""
         mean = mean_of(*(values_at(one, x) for one in self.means))
-        return _around(mean, values_at(self.effect, x), self.chance(x))
+        return around_mean(mean, values_at(self.effect, x), self.chance(x))
 
 
 class Leftover(NamedTuple):
@@ -111,8 +111,9 @@ def _left(
 
 
 @on_host
-def _around(
+def around_mean(
     lib: Any, mean: Float[Array, "m 2"], effect: Float[Array, "m 2"], chance: Float[Array, " m"]
 ) -> Foretold:
+    """Outcomes m - e tau and m + (1 - e) tau, of mean and effect in the first columns."""
     m, tau = mean[:, 0], effect[:, 0]
     return Foretold(lib.stack([m - chance * tau, m + (1 - chance) * tau], axis=1), tau)
