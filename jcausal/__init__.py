@@ -63,6 +63,8 @@ from jcausal.effects import TLearner as TLearner
 from jcausal.effects import XLearner as XLearner
 from jcausal.effects import RLearner as RLearner
 from jcausal.effects import DRLearner as DRLearner
+from jcausal.effects import BARTEffect as BARTEffect
+from jcausal.effects import BCF as BCF
 from jcausal.effects import estimate as estimate
 
 # inference: intervals

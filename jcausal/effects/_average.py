@@ -20,6 +20,7 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.effects._learned import Learned, mean_of
+from jcausal.effects._posterior import EffectPosterior, in_arviz
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
@@ -57,12 +58,12 @@ class Average(Shown, eqx.Module):
 
     average: Float[Array, ""]
     std_error: Float[Array, ""]
-    influence: Float[Array, " n"]
+    influence: Float[Array, " n"] | None
     propensity: Float[Array, " n"]
     fold: Int[Array, " n"]
     slope: Float[Array, "k f"]
     counts: Int[Array, " 2"]
-    effective: Float[Array, " 2"]
+    effective: Float[Array, " 2"] | None
     beyond: Float[Array, " 2"]
     sample: Sample
     estimand: Population = eqx.field(static=True)
@@ -72,19 +73,26 @@ class Average(Shown, eqx.Module):
     clipped: Int[Array, ""] | None = None
     ite: Float[Array, " n"] | None = None
     learned: tuple[Learned, ...] | None = None
+    posterior: EffectPosterior | None = None
     whose: str = eqx.field(static=True, default="")
     aside: tuple[str, ...] = eqx.field(static=True, default=())
 
     def bounds(self, level: float = 0.95) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
+        """The normal interval, average -+ quantile * std_error; of a posterior, its quantiles.
+
+        ValueError for a wrong level.
+        """
         level = check_share("level", level)
+        if self.posterior is not None:
+            return self.posterior.bounds(level)
         return _bounds(self.average, self.std_error, NormalDist().inv_cdf(0.5 + level / 2))
 
     def line(self, level: float = 0.95) -> str:
         """The average with its interval, in one line."""
         low, high = (number_in_words(float(v)) for v in self.bounds(level))
         value = number_in_words(float(self.average))
-        return f"{value} ({100 * level:g}% interval {low} to {high}; {self.method})"
+        kind = "interval" if self.posterior is None else "posterior interval"
+        return f"{value} ({100 * level:g}% {kind} {low} to {high}; {self.method})"
 
     def notes(self) -> list[str]:
         """What a reader must know: chances that were held, and arms that do not overlap."""
@@ -95,10 +103,11 @@ class Average(Shown, eqx.Module):
                 "arm was held at the bound (clip)"
             )
         apart = apart_words(self.sample, self.estimand, self.beyond, self.slope)
-        return [*lines, *self.aside, *apart]
+        drawn = [] if self.posterior is None else self.posterior.words()
+        return [*drawn, *lines, *self.aside, *apart]
 
     def predict(self, x: Float[Array, "m p"] | Any) -> Float[Array, " m"]:
-        """The effect at new points: the mean of the folds' models.
+        """The effect at new points: the mean of the folds' models, or of the posterior's draws.
 
         **Arguments:** `x`: points (m, p) as `sample.x`, or a frame with the sample's covariates,
         levels by their labels. Under jit and vmap an array.
@@ -106,6 +115,9 @@ class Average(Shown, eqx.Module):
         **Raises:** ValueError for a method that learns no effects of units; `DataError` for points
         of other columns or levels, and for missing numbers.
         """
+        if self.posterior is not None:
+            found = self.posterior.mean_at(self._points(x))
+            return to_device(found.astype(self.sample.x.dtype))
         if self.learned is None:
             raise ValueError(
                 f"{self.method} gives an average and no effect of a unit: use a learner, such as "
@@ -115,18 +127,61 @@ class Average(Shown, eqx.Module):
             x = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
         return mean_of(*(one.at(x).effect for one in self.learned))
 
-    def units_frame(self) -> Any:
-        """One row a unit that counts: id, fold, treated, propensity, influence.
+    def predict_bounds(
+        self, x: Float[Array, "m p"] | Any, level: float = 0.95
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        """The posterior interval of the effect at new points.
+
+        **Arguments:** `x` as in `predict`, but for tracing; `level`.
+
+        **Returns:** lower and upper, (m,) each.
+
+        **Raises:** ValueError for a method without a posterior, and for a wrong level; else as
+        `predict`.
+        """
+        posterior, level = self._drawn("an interval"), check_share("level", level)
+        low, high = posterior.bounds_at(self._points(x), level)
+        return tuple(to_device(a.astype(self.sample.x.dtype)) for a in (low, high))
+
+    def to_arviz(self) -> Any:
+        """The posterior draws for the tools of arviz: `average`, `sigma` and `effect` of units.
+
+        `sigma` is the standard deviation of the outcome around its mean; `effect` has the ids of
+        the units that count, and is left out where it was not kept (`max_bytes`).
+
+        **Returns:** what `arviz.from_dict` gives: InferenceData, from arviz 1 on a DataTree.
+
+        **Raises:** ValueError for a method without a posterior; ImportError without arviz.
+        """
+        return in_arviz(self._drawn("draws"), self.sample.id, np.asarray(self.fold) >= 0)
+
+    def _drawn(self, wanted: str) -> EffectPosterior:
+        if self.posterior is None:
+            raise ValueError(
+                f"{self.method} has no posterior and so not {wanted}: use jc.BARTEffect() or "
+                "jc.BCF()."
+            )
+        return self.posterior
+
+    def _points(self, x: Any) -> Float[Array, "m p"]:
+        if is_traced(x):
+            raise ValueError(f"{self.method} runs on the host: predict outside of jit and vmap.")
+        return to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+
+    def units_frame(self, level: float = 0.95) -> Any:
+        """One row a unit that counts: id, fold, treated, propensity.
 
         A frame of the sample's kind. Where the method has them also y0, y1 (outcomes foretold
-        without and with the treatment), ite, and weight (what the unit counts in the mean of its
-        arm).
+        without and with the treatment), ite, lower, upper (the posterior interval of ite), weight
+        (what the unit counts in the mean of its arm) and influence.
+
+        **Arguments:** `level` of those intervals.
 
         **Returns:** a frame.
         """
-        return like(self.sample.home, self._units())
+        return like(self.sample.home, self._units(check_share("level", level)))
 
-    def _units(self) -> pd.DataFrame:
+    def _units(self, level: float) -> pd.DataFrame:
         columns = dict(
             id=self.sample.id,
             fold=self.fold,
@@ -136,7 +191,10 @@ class Average(Shown, eqx.Module):
         if self.predicted is not None:
             y0, y1 = np.asarray(self.predicted).T
             columns |= dict(y0=y0, y1=y1)
-        more = dict(ite=self.ite, weight=self.unit_weight, influence=self.influence)
+        more: dict[str, Any] = dict(ite=self.ite)
+        if self.posterior is not None:
+            more["lower"], more["upper"] = self.posterior.unit_bounds(self.sample, level)
+        more |= dict(weight=self.unit_weight, influence=self.influence)
         columns |= {name: values for name, values in more.items() if values is not None}
         frame = pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
         return frame.loc[np.asarray(self.fold) >= 0].reset_index(drop=True)
@@ -156,8 +214,10 @@ class Average(Shown, eqx.Module):
             f"{int(c):,} {word}"
             for c, word in zip(np.asarray(self.counts), ("controls", "treated"))
         ]
-        count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
-        behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
+        behind = " and ".join(units)
+        if self.effective is not None:
+            count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
+            behind += f", weighted: as good as {' and '.join(count)}"
         whose = f" of units {self.whose}" if self.whose else ""
         first = f"{self.estimand.upper()}{whose}: {self.line(level)}"
         said = [first, *self._spread(), behind, *self.notes(), *flat_words(self.sample)]
