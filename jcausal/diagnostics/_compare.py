@@ -102,9 +102,10 @@ def compare(
     `estimate`, `lower`, `upper`, `std_error` (of matchings by `jc.AbadieImbens()`, of 50,000 rows
     and more by `jc.Bootstrap()`; of estimators their own, of Bayesian ones the posterior's),
     `plain` (of adjusted matchings the plain means), `matched` (share of the queries),
-    `effective_controls` and `effective_treated` (units by the weights), `largest_smd` and `unbalanced` (covariates of |SMD| 0.1 and more; NaN where there
-    are no weights), `drift` (mean |drift| of the groups, in sd), `seconds` of the estimate, `note`
-    (the sentence of a method that refuses). With a truth also `truth`, `error`, `covers` and
+    `effective_controls` and `effective_treated` (units by the weights), `largest_smd`
+    and `unbalanced` (covariates of |SMD| 0.1 and more; NaN where there are no weights), `drift`
+    (mean |drift| of the groups, in sd), `seconds` of the estimate, `note` (the sentence of a method
+    that refuses). With a truth also `truth`, `error`, `covers` and
     `unit_error`, the mean absolute error of single effects of the queries that are matched; not
     for "ato", whose truth is that of its weights.
 

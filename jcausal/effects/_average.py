@@ -146,7 +146,8 @@ class Average(Shown, eqx.Module):
     def to_arviz(self) -> Any:
         """The posterior draws for the tools of arviz: `average`, `sigma` and `effect` of units.
 
-        `sigma` is the standard deviation of the outcome around its mean; `effect` has the ids of
+        `sigma` is the standard deviation of the outcome around its mean, of controls and of treated
+        where they have models apart; `effect` has the ids of
         the units that count, and is left out where it was not kept (`max_bytes`).
 
         **Returns:** what `arviz.from_dict` gives: InferenceData, from arviz 1 on a DataTree.

@@ -29,7 +29,8 @@ class EffectPosterior(eqx.Module):
 
     - `average` (c, s): of the average over the units of the sample that are asked for, in the
       outcome's units.
-    - `noise` (c, s): of the outcome's standard deviation around its mean.
+    - `noise` (c, s, k): of the outcome's standard deviation around its mean; of controls and of
+      treated (k = 2) where they have models apart.
     - `units` (b, n): the effect at each unit, 0 for rows that count nothing; None where that would
       take more than `max_bytes`: intervals of units are then made anew from the trees.
     - `unit_rhat` (n,): split R-hat of each unit's effect; NaN for rows that count nothing.
@@ -37,7 +38,7 @@ class EffectPosterior(eqx.Module):
     """
 
     average: Float[np.ndarray, "c s"]
-    noise: Float[np.ndarray, "c s"]
+    noise: Float[np.ndarray, "c s k"]
     units: Float32[np.ndarray, "b n"] | None
     unit_rhat: Float[np.ndarray, " n"]
     forest: EffectForest

@@ -1,16 +1,20 @@
-"""The effect by one BART of all outcomes, which has the treatment among its covariates."""
+"""The effect by BART: of each arm, or one of all outcomes with the treatment as a covariate."""
+
+from typing import Literal
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
-from jcausal.data import Sample, bucket, check_kind, difference
+from jcausal.data import DataError, Sample, bucket, check_kind, difference
 from jcausal.effects._average import Average, Population
 from jcausal.effects._posterior import EffectForest
 from jcausal.effects.estimators._estimator import Estimator
 from jcausal.effects.estimators.bayesian._rows_of_trees import (
     BayesAsk,
     Features,
+    FitRows,
     check_chains,
     check_finite,
     keys_of,
@@ -30,13 +34,14 @@ from jcausal.surfaces import (
 
 
 class BARTEffect(Estimator):
-    """The effect f(x, 1) - f(x, 0) by one BART of all outcomes, with its posterior.
+    """The effect f1(x) - f0(x) by Bayesian additive regression trees, with its posterior.
 
-    y = f(x, t) + noise, f a sum of trees that may split on the treatment as on any covariate. Every
-    draw of the posterior gives each unit an effect tau(x_i) = f(x_i, 1) - f(x_i, 0); the average is
-    that of tau(x_i) over the sample's treated (ATT), controls (ATC) or all units (ATE), by sampling
-    weight. Intervals hold the middle of the draws. That of the average is of the units at hand: it
-    knows nothing of how they were drawn from a larger population.
+    y = f_t(x) + noise: f0 and f1 are sums of trees, one of each arm ("apart"), or one sum of trees
+    of all outcomes that may split on the treatment as on any covariate ("together"). Every draw of
+    the posterior gives each unit an effect tau(x_i) = f1(x_i) - f0(x_i); the average is that of
+    tau(x_i) over the sample's treated (ATT), controls (ATC) or all units (ATE), by sampling weight.
+    Intervals hold the middle of the draws. That of the average is of the units at hand: it knows
+    nothing of how they were drawn from a larger population.
 
     Sampling weights enter the fit as precisions (a unit of weight 2 has half the noise variance)
     and weigh the average. Outcomes of 0 and 1 are fitted as numbers, with normal noise. The order
@@ -45,11 +50,14 @@ class BARTEffect(Estimator):
     **Arguments:**
 
     - `bart`: trees, chains, draws and prior.
+    - `arms`: "apart" or "together", which is quicker, holds effects towards 0 and those of units
+      towards each other.
     - `with_score`: whether the chance of treatment is one more covariate.
     - `propensity`: the model of that chance, which also tells how far the arms overlap.
     - `max_bytes`: draws are evaluated in blocks of units, and those of units kept, up to this size.
 
-    **Raises:** ValueError without a key; `DataError` where an arm is empty.
+    **Raises:** ValueError without a key; `DataError` where an arm is empty, or of one unit alone
+    when they are fitted apart.
 
     **Source:** Hill (2011), Journal of Computational and Graphical Statistics 20(1); the chance as
     a covariate: Hahn, Murray and Carvalho (2020), Bayesian Analysis 15(3).
@@ -66,6 +74,7 @@ class BARTEffect(Estimator):
     """
 
     bart: BART = BART(draws=250, thin=2)
+    arms: Literal["apart", "together"] = eqx.field(static=True, default="apart")
     with_score: bool = eqx.field(static=True, default=False)
     propensity: Propensity = LOGISTIC
     max_bytes: int = eqx.field(static=True, default=1 << 28)
@@ -106,12 +115,55 @@ class BARTEffect(Estimator):
         rows = rows_to_fit(sample, ask, keys.propensity)
         if progress is not None:
             progress("sampling the posterior", 0, 1)
-        features = np.concatenate([rows.features, rows.t[:, None]], axis=1)
-        cuts = cut_points(features, self.bart.max_bins)
-        drawn = self.bart.posterior(TreeRows(features, rows.y, rows.weight), cuts, keys.chains)
-        check_finite(drawn.leaf, ask.name)
-        forest = TreatmentTrees(that_split_on(drawn, features.shape[1] - 1), rows.made)
-        return posterior_average(sample, ask, forest, np.asarray(drawn.noise), keys.propensity)
+        fit = _together if self.arms == "together" else _apart
+        forest, noise = fit(self.bart, rows, keys.chains)
+        return posterior_average(sample, ask, forest, noise, keys.propensity)
+
+
+def _together(
+    bart: BART, rows: FitRows, key: PRNGKeyArray
+) -> tuple[EffectForest, Float[np.ndarray, "c s 1"]]:
+    """One posterior, with the treatment as the last feature."""
+    features = np.concatenate([rows.features, rows.t[:, None]], axis=1)
+    cuts = cut_points(features, bart.max_bins)
+    drawn = bart.posterior(TreeRows(features, rows.y, rows.weight), cuts, key)
+    check_finite(drawn.leaf, "BARTEffect")
+    forest = TreatmentTrees(that_split_on(drawn, features.shape[1] - 1), rows.made)
+    return forest, drawn.noise[:, :, None]
+
+
+def _apart(
+    bart: BART, rows: FitRows, key: PRNGKeyArray
+) -> tuple[EffectForest, Float[np.ndarray, "c s 2"]]:
+    """A posterior of each arm, which are independent."""
+    cuts, found = cut_points(rows.features, bart.max_bins), []
+    for arm, word in enumerate(("control", "treated")):
+        mine = rows.t == arm
+        if mine.sum() < 2:
+            raise DataError(
+                f"there is {mine.sum()} {word} row to fit trees on: give at least 2, or use "
+                'jc.BARTEffect(arms="together").'
+            )
+        of_arm = TreeRows(rows.features[mine], rows.y[mine], rows.weight[mine])
+        drawn = bart.posterior(of_arm, cuts, jax.random.fold_in(key, arm))
+        check_finite(drawn.leaf, "BARTEffect")
+        found.append(drawn)
+    noise = np.stack([drawn.noise for drawn in found], axis=2)
+    return TreesOfArms(found[0], found[1], rows.made), noise
+
+
+class TreesOfArms(EffectForest):
+    """The trees of both arms."""
+
+    control: Posterior
+    treated: Posterior
+    features: Features
+
+    def effects(self, x: Float[Array, "m p"]) -> Float32[Array, "b m"]:
+        """What the treated's trees say, less what the controls' say."""
+        known = self.features(x)
+        treated, without = (evaluate_draws(one, known) for one in (self.treated, self.control))
+        return difference(treated, without)
 
 
 class TreatmentTrees(EffectForest):

@@ -141,7 +141,9 @@ class BCF(Estimator):
         )
         check_finite(drawn.effect.leaf, ask.name)
         forest = EffectTrees(drawn.effect, drawn.level, rows.made)
-        return posterior_average(sample, ask, forest, drawn.effect.noise, keys.propensity)
+        return posterior_average(
+            sample, ask, forest, drawn.effect.noise[:, :, None], keys.propensity
+        )
 
 
 class EffectTrees(EffectForest):

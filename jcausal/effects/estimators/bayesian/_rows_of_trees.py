@@ -105,7 +105,7 @@ def posterior_average(
     sample: Sample,
     ask: BayesAsk,
     forest: EffectForest,
-    noise: Float[np.ndarray, "c s"],
+    noise: Float[np.ndarray, "c s k"],
     key: PRNGKeyArray,
 ) -> Average:
     """The average of the units that are asked for under every draw, and what stands beside it."""
@@ -115,7 +115,8 @@ def posterior_average(
     t, weight = np.asarray(sample.t), np.asarray(sample.weight, np.float64)
     whose = dict(att=t, atc=~t).get(ask.estimand, np.ones_like(t)) & use
     share = np.where(whose, weight, 0) / weight[whose].sum()
-    drawn = draw_units(forest, Averaging(sample.x, use, share), noise.shape, ask.max_bytes)
+    asked, shape = Averaging(sample.x, use, share), noise.shape[:2]
+    drawn = draw_units(forest, asked, shape, ask.max_bytes)
     chances = chances_of(sample, ask.propensity, key)
     posterior = EffectPosterior(
         drawn.average, noise, drawn.units, drawn.rhat, forest, ask.max_bytes
