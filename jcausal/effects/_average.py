@@ -141,7 +141,8 @@ class Average(Shown, eqx.Module):
         """
         posterior, level = self._drawn("an interval"), check_share("level", level)
         low, high = posterior.bounds_at(self._points(x), level)
-        return tuple(to_device(a.astype(self.sample.x.dtype)) for a in (low, high))
+        dtype = self.sample.x.dtype
+        return to_device(low.astype(dtype)), to_device(high.astype(dtype))
 
     def to_arviz(self) -> Any:
         """The posterior draws for the tools of arviz: `average`, `sigma` and `effect` of units.

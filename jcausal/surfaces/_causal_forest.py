@@ -62,10 +62,11 @@ def sample_causal_forest(
     centre, scale = rows.y.mean(), rows.y.std() or 1.0
     y = ((rows.y - centre) / scale).astype(np.float32)
     with jax.enable_x64(False):  # bartz works in float32 and refuses wider integers
-        bartz, loop = bartz_module(), import_module("bartz.bcf._loop")
+        start = _start(rows.features, y, treated, cuts, ask)  # imports bartz, with its warnings
+        loop = import_module("bartz.bcf._loop")
         found = import_module("bartz.mcmcloop").run_mcmc(
             key,
-            _start(rows.features, y, treated, cuts, ask),
+            start,
             ask.draws,
             n_burn=ask.burn,
             n_skip=ask.thin,
@@ -74,7 +75,6 @@ def sample_causal_forest(
             burnin_trace_type=loop.BCFBurninTrace,
             main_trace_type=loop.BCFMainTrace,
         )
-        del bartz
         trace = found.main_trace
         noise = scale / np.sqrt(np.asarray(trace.mu.error_cov_inv, np.float64))
         effect = from_trace(trace.tau, noise, cuts[0], 0.0, scale)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, bucket, check_kind, difference
+from jcausal.data import DataError, Sample, bucket, check_kind, difference, to_device
 from jcausal.effects._average import Average, Population
 from jcausal.effects._posterior import EffectForest
 from jcausal.effects.estimators._estimator import Estimator
@@ -161,7 +161,7 @@ class TreesOfArms(EffectForest):
 
     def effects(self, x: Float[Array, "m p"]) -> Float32[Array, "b m"]:
         """What the treated's trees say, less what the controls' say."""
-        known = self.features(x)
+        known = to_device(self.features(x))
         treated, without = (evaluate_draws(one, known) for one in (self.treated, self.control))
         return difference(treated, without)
 
@@ -175,10 +175,8 @@ class TreatmentTrees(EffectForest):
     def effects(self, x: Float[Array, "m p"]) -> Float32[Array, "b m"]:
         """What those trees say with the treatment, less what they say without."""
         known = self.features(x)
-        treated, without = (
-            evaluate_draws(self.trees, np.pad(known, ((0, 0), (0, 1)), constant_values=arm))
-            for arm in (1, 0)
-        )
+        both = (np.pad(known, ((0, 0), (0, 1)), constant_values=arm) for arm in (1, 0))
+        treated, without = (evaluate_draws(self.trees, to_device(one)) for one in both)
         return difference(treated, without)
 
 

@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
-from jcausal.data import DataError, Sample, check_kind
+from jcausal.data import DataError, Sample, check_kind, to_device
 from jcausal.effects._average import Average, Population
 from jcausal.effects._posterior import EffectForest
 from jcausal.effects.estimators._estimator import Estimator
@@ -155,5 +155,5 @@ class EffectTrees(EffectForest):
 
     def effects(self, x: Float[Array, "m p"]) -> Float32[Array, "b m"]:
         """The sums of the trees and the level."""
-        found = evaluate_draws(self.trees, self.features(x))
-        return np.asarray(found) + self.level[:, None]
+        found = evaluate_draws(self.trees, to_device(self.features(x)))
+        return to_device(np.asarray(found) + self.level[:, None])
