@@ -76,7 +76,7 @@ class BCF(Estimator):
     thin: int = 2
     max_bins: int = 256
     k: float = 2.0
-    effect_k: float = 10.0
+    effect_k: float = 4.0
     with_score: bool = eqx.field(static=True, default=True)
     propensity: Propensity = LOGISTIC
     max_bytes: int = eqx.field(static=True, default=1 << 28)
