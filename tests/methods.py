@@ -228,7 +228,9 @@ METHODS = [
     ),
     Row(
         "bart-effect",
-        lambda f: jc.BARTEffect(bart=jc.BART(trees=10, chains=2, burn=20, draws=20, thin=1)),
+        lambda f: jc.BARTEffect(
+            bart=jc.BART(trees=10, chains=2, burn=20, draws=20, thin=1), arms="together"
+        ),
         ALL,
         False,
         False,

@@ -86,6 +86,7 @@ def test_arms_apart_are_two_fits_of_bartz_with_their_keys(found):
         close(frame["ite"], tau.mean(0), atol=1e-3)
 
 
+@pytest.mark.extended
 @pytest.mark.x64
 def test_arms_together_are_one_fit_of_bartz_with_the_treatment_as_a_covariate():
     sample = units(1)
@@ -96,6 +97,8 @@ def test_arms_together_are_one_fit_of_bartz_with_the_treatment_as_a_covariate():
     f0, f1 = bartz_draws(np.column_stack([x, t])[order], y[order], at, chain_key())
     close(one.posterior.units, f1 - f0, rtol=1e-3, atol=1e-3)
     close(one.average, (f1 - f0).mean(), rtol=1e-3, atol=1e-4)
+    alone = jc.BARTEffect(bart=FEW, arms="together")
+    assert np.isfinite(jc.estimate(units(treated=1), alone, key=0).average)
 
 
 def test_only_trees_that_split_on_the_treatment_are_kept():
@@ -119,6 +122,7 @@ def test_only_trees_that_split_on_the_treatment_are_kept():
     close(some, every, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_averages_are_those_of_the_units_by_weight(found):
     weight = np.random.default_rng(1).uniform(0.5, 2, 96)
     for estimand, whose in (("att", 1), ("atc", 0), ("ate", None)):
@@ -156,6 +160,7 @@ def test_new_points_get_the_units_own_numbers(method):
         one.predict(np.full((1, 2), np.nan))
 
 
+@pytest.mark.extended
 def test_categories_gaps_padding_and_the_score():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(dict(a=rng.normal(size=96), c=rng.choice(list("uvw"), 96)))
@@ -181,7 +186,6 @@ def test_bad_input_is_one_sentence(found):
     one = units(treated=1)
     with pytest.raises(jc.DataError, match="there is 1 treated row to fit trees on"):
         jc.estimate(one, SMALL, key=0)
-    assert np.isfinite(jc.estimate(one, jc.BARTEffect(bart=FEW, arms="together"), key=0).average)
     flat = sample.with_outcome(np.ones(96))
     assert "beware: the outcome is 1 in all 96 rows" in jc.estimate(flat, SMALL, key=0).summary()
     with pytest.raises(jc.DataError, match="BCF: the outcome is 1 in all 96 rows"):
