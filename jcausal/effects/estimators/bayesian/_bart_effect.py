@@ -51,8 +51,8 @@ class BARTEffect(Estimator):
 
     - `bart`: trees, chains, draws and prior.
     - `arms`: "apart" or "together", which is quicker, and holds effects towards 0 and those of
-      units towards each other: on IHDP (six replications) 95% intervals held 98% of the units' effects
-      apart and 89% together, and those of the ATT its truth six times either way.
+      units towards each other: on IHDP (six replications) 95% intervals held 98% of the units'
+      effects apart and 89% together, and those of the ATT its truth six times either way.
     - `with_score`: whether the chance of treatment is one more covariate.
     - `propensity`: the model of that chance, which also tells how far the arms overlap.
     - `max_bytes`: draws are evaluated in blocks of units, and those of units kept, up to this size.
