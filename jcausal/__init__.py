@@ -65,6 +65,8 @@ from jcausal.effects import RLearner as RLearner
 from jcausal.effects import DRLearner as DRLearner
 from jcausal.effects import Forest as Forest
 from jcausal.effects import CausalForest as CausalForest
+from jcausal.effects import BARTEffect as BARTEffect
+from jcausal.effects import BCF as BCF
 from jcausal.effects import estimate as estimate
 
 # inference: intervals

@@ -17,7 +17,8 @@ class Row(NamedTuple):
     it takes one; `estimands`; `traceable`: runs under jit and vmap; `draws`: draws at random beyond
     the partition; `surface`: is guided by a surface that is trained on other folds; `duplicates`: a
     unit of weight two is two units; `oracle`: where an independent implementation stands, which
-    another test compares it with.
+    another test compares it with; `chains`: its numbers are those of Markov chains, which go
+    another way when the arms are swapped.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     surface: bool
     duplicates: bool
     oracle: str
+    chains: bool = False
 
 
 METHODS = [
@@ -234,5 +236,29 @@ METHODS = [
         False,
         False,
         "test_cardinality",
+    ),
+    Row(
+        "bart-effect",
+        lambda f: jc.BARTEffect(
+            bart=jc.BART(trees=10, chains=2, burn=20, draws=20, thin=1), arms="together"
+        ),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_bayesian",
+        chains=True,
+    ),
+    Row(
+        "bcf",
+        lambda f: jc.BCF(trees=10, effect_trees=5, chains=2, burn=20, draws=20, thin=1),
+        ALL,
+        False,
+        False,
+        False,
+        False,
+        "test_bayesian",
+        chains=True,
     ),
 ]

@@ -26,7 +26,7 @@ def of(rows):
 every = of(METHODS)
 traced = of([row for row in METHODS if row.traceable])
 hosted = of([row for row in METHODS if not row.traceable])
-of_both_arms = of([row for row in METHODS if "atc" in row.estimands])
+of_both_arms = of([row for row in METHODS if "atc" in row.estimands and not row.chains])
 matchers = of([row for row in METHODS if issubclass(WORDS[row.name], jc.matching.Matcher)])
 with_duplicates = of([row for row in METHODS if row.duplicates])
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import jcausal as jc
 from jcausal.surfaces import evaluate_along
-from jcausal.surfaces._bart import _nan_ended, as_posterior, cut_points, split_rhat
+from jcausal.surfaces._bart import as_posterior, cut_points, nan_ended, split_rhat
 from jcausal.surfaces.tree_sums import TreeSum, _leaf_masks, from_heaps
 from jcausal.surfaces.tree_sums._tree_arrays import merge
 
@@ -71,7 +71,7 @@ def test_bart_equals_bartz(experiment):
         fitted = bartz.Bart(
             features.T,
             (y - y.mean()) / y.std(),
-            binner=functools.partial(bartz.prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)),
+            binner=functools.partial(bartz.prepcovars.GivenSplitsBinner, xinfo=nan_ended(cuts)),
             num_trees=40,
             num_chains=2,
             num_chain_devices=None,

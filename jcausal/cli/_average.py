@@ -21,5 +21,5 @@ def average_tables(
     found: jc.effects.Average, level: float, text: str, *, parquet: bool
 ) -> dict[str, Writer]:
     """The summary, the average, and what is known of every unit that counts."""
-    made = dict(average=as_pandas(found.to_frame(level)), units=as_pandas(found.units_frame()))
+    made = dict(average=as_pandas(found.to_frame(level)), units=as_pandas(found.units_frame(level)))
     return table_writers(made, text, parquet)

@@ -105,7 +105,8 @@ def compare(
 
     **Returns:** a frame, one row a method, of the kind that the sample was read from: `method`,
     `estimate`, `lower`, `upper`, `std_error` (of matchings by `jc.AbadieImbens()`, with clusters or
-    50,000 rows and more by `jc.Bootstrap()`; of estimators their own), `plain` (of adjusted
+    50,000 rows and more by `jc.Bootstrap()`; of estimators their own, of Bayesian ones the
+    posterior's), `plain` (of adjusted
     matchings the plain means), `matched` (share of the queries), `effective_controls` and
     `effective_treated` (units by the weights), `largest_smd` and `unbalanced` (covariates of |SMD|
     0.1 and more; NaN where there are no weights), `drift` (mean |drift| of the groups, in sd),
@@ -203,8 +204,9 @@ def _of_average(question: Question, found: Average) -> dict[str, Any]:
     lower, upper = (float(bound) for bound in found.bounds(question.level))
     row: dict[str, Any] = dict(estimate=float(found.average), lower=lower, upper=upper)
     row |= dict(std_error=float(found.std_error), matched=1.0)
-    controls, treated = np.asarray(found.effective, np.float64)
-    row |= dict(effective_controls=controls, effective_treated=treated)
+    if found.effective is not None:
+        controls, treated = np.asarray(found.effective, np.float64)
+        row |= dict(effective_controls=controls, effective_treated=treated)
     if found.unit_weight is not None:
         row |= _imbalance(question, found)
     units = None if found.ite is None else np.asarray(found.ite, np.float64)

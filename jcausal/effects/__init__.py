@@ -10,12 +10,16 @@ from jcausal.effects._group_effects import Partitions as Partitions
 from jcausal.effects._group_labels import factorized as factorized
 from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
+from jcausal.effects._posterior import EffectForest as EffectForest
+from jcausal.effects._posterior import EffectPosterior as EffectPosterior
 from jcausal.effects.estimators import AIPW as AIPW
+from jcausal.effects.estimators import BCF as BCF
 from jcausal.effects.estimators import CBPS as CBPS
 from jcausal.effects.estimators import DML as DML
 from jcausal.effects.estimators import IPTW as IPTW
 from jcausal.effects.estimators import TMLE as TMLE
 from jcausal.effects.estimators import CausalForest as CausalForest
+from jcausal.effects.estimators import BARTEffect as BARTEffect
 from jcausal.effects.estimators import DRLearner as DRLearner
 from jcausal.effects.estimators import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators import Estimator as Estimator

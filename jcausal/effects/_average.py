@@ -20,6 +20,7 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.effects._learned import Learned, mean_of, mean_told, unit_bounds
+from jcausal.effects._posterior import EffectPosterior, in_arviz
 from jcausal.effects._support import flat_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
@@ -57,12 +58,12 @@ class Average(Shown, eqx.Module):
 
     average: Float[Array, ""]
     std_error: Float[Array, ""]
-    influence: Float[Array, " n"]
+    influence: Float[Array, " n"] | None
     propensity: Float[Array, " n"]
     fold: Int[Array, " n"]
     slope: Float[Array, "k f"]
     counts: Int[Array, " 2"]
-    effective: Float[Array, " 2"]
+    effective: Float[Array, " 2"] | None
     beyond: Float[Array, " 2"]
     sample: Sample
     estimand: Population = eqx.field(static=True)
@@ -73,19 +74,26 @@ class Average(Shown, eqx.Module):
     ite: Float[Array, " n"] | None = None
     ite_error: Float[Array, " n"] | None = None
     learned: tuple[Learned, ...] | None = None
+    posterior: EffectPosterior | None = None
     whose: str = eqx.field(static=True, default="")
     aside: tuple[str, ...] = eqx.field(static=True, default=())
 
     def bounds(self, level: float = 0.95) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The normal interval: average -+ quantile * std_error. ValueError for a wrong level."""
+        """The normal interval, average -+ quantile * std_error; of a posterior, its quantiles.
+
+        ValueError for a wrong level.
+        """
         level = check_share("level", level)
+        if self.posterior is not None:
+            return self.posterior.bounds(level)
         return _bounds(self.average, self.std_error, NormalDist().inv_cdf(0.5 + level / 2))
 
     def line(self, level: float = 0.95) -> str:
         """The average with its interval, in one line."""
         low, high = (number_in_words(float(v)) for v in self.bounds(level))
         value = number_in_words(float(self.average))
-        return f"{value} ({100 * level:g}% interval {low} to {high}; {self.method})"
+        kind = "interval" if self.posterior is None else "posterior interval"
+        return f"{value} ({100 * level:g}% {kind} {low} to {high}; {self.method})"
 
     def notes(self) -> list[str]:
         """What a reader must know: chances that were held, and arms that do not overlap."""
@@ -96,10 +104,11 @@ class Average(Shown, eqx.Module):
                 "arm was held at the bound (clip)"
             )
         apart = apart_words(self.sample, self.estimand, self.beyond, self.slope)
-        return [*lines, *self.aside, *apart]
+        drawn = [] if self.posterior is None else self.posterior.words()
+        return [*drawn, *lines, *self.aside, *apart]
 
     def predict(self, x: Float[Array, "m p"] | Any) -> Float[Array, " m"]:
-        """The effect at new points: the mean of the folds' models.
+        """The effect at new points: the mean of the folds' models, or of the posterior's draws.
 
         **Arguments:** `x`: points (m, p) as `sample.x`, or a frame with the sample's covariates,
         levels by their labels. Under jit and vmap an array.
@@ -107,6 +116,9 @@ class Average(Shown, eqx.Module):
         **Raises:** ValueError for a method that learns no effects of units; `DataError` for points
         of other columns or levels, and for missing numbers.
         """
+        if self.posterior is not None:
+            found = self.posterior.mean_at(self._points(x))
+            return to_device(found.astype(self.sample.x.dtype))
         learned = self._learners()
         if not is_traced(x, learned):
             x = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
@@ -115,14 +127,19 @@ class Average(Shown, eqx.Module):
     def predict_frame(self, x: Float[Array, "m p"] | Any, level: float = 0.95) -> Any:
         """What `predict` says of new points, with all that is known of it: one row a point.
 
-        Columns effect, its interval (lower, upper: of a causal forest, with the mean of the folds'
-        standard errors) and y0, y1, means of the folds' models too. Not under jit.
+        Columns effect and its interval (lower, upper: of a causal forest, with the mean of the
+        folds' standard errors; of a posterior, its quantiles); of learners also y0, y1, the means
+        of the folds' models. Not under jit.
 
         **Returns:** a frame of the sample's kind.
 
         **Raises:** as `predict`, and ValueError for a wrong level.
         """
-        points = to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+        points, level = self._points(x), check_share("level", level)
+        if self.posterior is not None:
+            low, high = self.posterior.bounds_at(points, level)
+            columns = dict(effect=self.posterior.mean_at(points), lower=low, upper=high)
+            return like(self.sample.home, pd.DataFrame(columns))
         found = mean_told(self._learners(), points)
         columns = dict(effect=np.asarray(found.effect))
         if found.error is not None:
@@ -138,19 +155,46 @@ class Average(Shown, eqx.Module):
             )
         return self.learned
 
+    def _points(self, x: Any) -> Float[Array, "m p"]:
+        if is_traced(x):
+            raise ValueError(f"{self.method} runs on the host: predict outside of jit and vmap.")
+        return to_device(new_points(self.sample, x).astype(self.sample.x.dtype))
+
+    def to_arviz(self) -> Any:
+        """The posterior draws for the tools of arviz: `average`, `sigma` and `effect` of units.
+
+        `sigma` is the standard deviation of the outcome around its mean, of controls and of treated
+        where they have models apart; `effect` has the ids of the units that count, and is left out
+        where it was not kept (`max_bytes`).
+
+        **Returns:** what `arviz.from_dict` gives: InferenceData, from arviz 1 on a DataTree.
+
+        **Raises:** ValueError for a method without a posterior; ImportError without arviz.
+        """
+        if self.posterior is None:
+            raise ValueError(
+                f"{self.method} has no posterior and so no draws: use jc.BARTEffect() or jc.BCF()."
+            )
+        return in_arviz(self.posterior, self.sample.id, np.asarray(self.fold) >= 0)
+
     def units_frame(self, level: float = 0.95) -> Any:
-        """One row a unit that counts: id, fold, treated, propensity, influence.
+        """One row a unit that counts: id, fold, treated, propensity.
 
         A frame of the sample's kind. Where the method has them also y0, y1 (outcomes foretold
-        without and with the treatment), ite, its interval (lower, upper), and weight (what the unit
-        counts in the mean of its arm).
+        without and with the treatment), ite, its interval (lower, upper), weight (what the unit
+        counts in the mean of its arm) and influence.
+
+        **Arguments:** `level` of those intervals.
 
         **Returns:** a frame. ValueError for a wrong level.
         """
-        return like(self.sample.home, self._units(level))
+        return like(self.sample.home, self._units(check_share("level", level)))
 
     def _unit_bounds(self, level: float) -> dict[str, np.ndarray]:
-        """Lower and upper end of each unit's effect, where its error is known."""
+        """Lower and upper end of each unit's effect, where its error or draws are known."""
+        if self.posterior is not None:
+            low, high = self.posterior.unit_bounds(self.sample, level)
+            return dict(lower=low, upper=high)
         if self.ite is None or self.ite_error is None:
             return {}
         return unit_bounds(np.asarray(self.ite), np.asarray(self.ite_error), level)
@@ -186,8 +230,10 @@ class Average(Shown, eqx.Module):
             f"{int(c):,} {word}"
             for c, word in zip(np.asarray(self.counts), ("controls", "treated"))
         ]
-        count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
-        behind = f"{' and '.join(units)}, weighted: as good as {' and '.join(count)}"
+        behind = " and ".join(units)
+        if self.effective is not None:
+            count = [number_in_words(round(float(e), 1)) for e in np.asarray(self.effective)]
+            behind += f", weighted: as good as {' and '.join(count)}"
         whose = f" of units {self.whose}" if self.whose else ""
         first = f"{self.estimand.upper()}{whose}: {self.line(level)}"
         said = [first, *self._spread(), behind, *self.notes(), *flat_words(self.sample)]

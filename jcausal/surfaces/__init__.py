@@ -3,8 +3,17 @@
 from jcausal.surfaces._arrays import product as product
 from jcausal.surfaces._bart import BART as BART
 from jcausal.surfaces._bart import BARTSurface as BARTSurface
+from jcausal.surfaces._bart import Posterior as Posterior
+from jcausal.surfaces._bart import TreeRows as TreeRows
+from jcausal.surfaces._bart import cut_points as cut_points
+from jcausal.surfaces._bart import evaluate_draws as evaluate_draws
 from jcausal.surfaces._by_evaluation import EvaluatedSurface as EvaluatedSurface
 from jcausal.surfaces._by_evaluation import evaluate_along as evaluate_along
+from jcausal.surfaces._causal_forest import CausalForestAsk as CausalForestAsk
+from jcausal.surfaces._causal_forest import CausalForestDraws as CausalForestDraws
+from jcausal.surfaces._causal_forest import sample_causal_forest as sample_causal_forest
+from jcausal.surfaces._chains import split_rhat as split_rhat
+from jcausal.surfaces._chains import split_rhats as split_rhats
 from jcausal.surfaces._check_model import check_model as check_model
 from jcausal.surfaces._classifier import Classifier as Classifier
 from jcausal.surfaces._classifier import seed_of as seed_of

@@ -5,16 +5,17 @@ import importlib
 import os
 import warnings
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt
 
 from jcausal.data import DataError, Sample, Trained, bucket, pad_rows, trained_on
+from jcausal.surfaces._chains import split_rhat
 from jcausal.surfaces._encoding import Encoding
 from jcausal.surfaces._surface import Arms, Noise, OutcomeModel, without_training
 from jcausal.surfaces.tree_sums import TreeSum, TreeSumSurface, from_heaps
@@ -93,8 +94,16 @@ class BARTSurface(TreeSumSurface):
         features = self.encoding(jnp.asarray(x))
         known = next(p for p in self._kept if p is not None)
         missing = jnp.full((known.var.shape[0], x.shape[0]), jnp.nan, jnp.float32)
-        columns = [missing if p is None else _evaluate_draws(p, features) for p in self._kept]
+        columns = [missing if p is None else evaluate_draws(p, features) for p in self._kept]
         return jnp.stack(columns, axis=2)
+
+
+class TreeRows(NamedTuple):
+    """Rows to fit trees on: `features` (r, f), outcomes `y` (r,) and sampling weights (r,)."""
+
+    features: Float32[np.ndarray, "r f"]
+    y: Float[np.ndarray, " r"]
+    weight: Float[np.ndarray, " r"]
 
 
 class BART(OutcomeModel):
@@ -136,6 +145,8 @@ class BART(OutcomeModel):
         features = np.asarray(encoding(sample.x), np.float32)
         arm, valid = np.asarray(sample.t), np.asarray(sample.valid & (sample.weight > 0))
         wanted = {"both": (0, 1), "control": (0,), "treated": (1,)}[arms]
+        columns = np.asarray(sample.y, np.float64), np.asarray(sample.weight)
+        cuts = cut_points(features, self.max_bins)
         kept: list[Posterior | None] = [None, None]
         for a in wanted:
             rows = np.flatnonzero(valid & (arm == a))
@@ -144,7 +155,10 @@ class BART(OutcomeModel):
                     f"there are {rows.size} {'treated' if a else 'control'} rows to fit trees on: "
                     "give at least 2."
                 )
-            kept[a] = self._sample(sample, features, rows, jax.random.fold_in(key, a))
+            of_arm = jax.random.fold_in(key, a)
+            kept[a] = self.posterior(
+                TreeRows(features[rows], *(column[rows] for column in columns)), cuts, of_arm
+            )
         means = [None if p is None else p.mean() for p in kept]
         used = np.flatnonzero(valid & np.isin(arm, wanted))
         noise = np.array([np.nan if p is None else np.square(p.noise).mean() for p in kept])
@@ -157,29 +171,28 @@ class BART(OutcomeModel):
             trained=trained_on(sample, used),
         )
 
-    def _sample(
-        self,
-        sample: Sample,
-        features: Float32[np.ndarray, "n f"],
-        rows: Int[np.ndarray, " r"],
-        key: PRNGKeyArray,
+    def posterior(
+        self, rows: TreeRows, cuts: Float32[np.ndarray, "f c"], key: PRNGKeyArray
     ) -> Posterior:
         """Run bartz on some rows; outcomes are standardised for it and put back after.
 
         Rows are padded to a bucketed size with missing outcomes, so that near sizes share a trace.
+
+        **Arguments:** `rows`; `cuts`, as `cut_points` gives them; `key`.
+
+        **Returns:** the kept draws.
         """
-        y, weight = np.asarray(sample.y, np.float64)[rows], np.asarray(sample.weight)[rows]
+        features, y, weight = rows
         centre, scale = y.mean(), y.std() or 1.0
-        cuts = cut_points(features, self.max_bins)
-        even, size = (weight == weight[0]).all(), bucket(rows.size)
+        even, size = (weight == weight[0]).all(), bucket(y.size)
         precision = np.ones(size) if even else pad_rows(weight / weight.mean(), size, 1.0)
         with jax.enable_x64(False):  # bartz works in float32 and refuses wider integers
-            fitted = _bartz().Bart(
-                pad_rows(features[rows], size).T,
+            fitted = bartz_module().Bart(
+                pad_rows(features, size).T,
                 pad_rows((y - centre) / scale, size).astype(np.float32),
-                missing=np.arange(size) >= rows.size,
+                missing=np.arange(size) >= y.size,
                 binner=functools.partial(
-                    _bartz().prepcovars.GivenSplitsBinner, xinfo=_nan_ended(cuts)
+                    bartz_module().prepcovars.GivenSplitsBinner, xinfo=nan_ended(cuts)
                 ),
                 error_scale=None if even else (precision**-0.5).astype(np.float32),
                 num_trees=self.trees,
@@ -202,7 +215,14 @@ def as_posterior(
     fitted: Any, cuts: np.ndarray, centre: float, scale: float, chains: int
 ) -> Posterior:
     """The trace of a fitted `bartz.Bart` in outcome units (its one private name is read here)."""
-    trace = fitted._main_trace
+    noise = np.asarray(fitted.get_error_sdev()).reshape(chains, -1) * scale
+    return from_trace(fitted._main_trace, noise, cuts, centre, scale)
+
+
+def from_trace(
+    trace: Any, noise: np.ndarray, cuts: np.ndarray, centre: float, scale: float
+) -> Posterior:
+    """The trees of a trace of bartz, of outcomes standardised by `centre` and `scale`."""
     shape = (-1, *trace.var_tree.shape[-2:])
     leaf = np.asarray(trace.leaf_tree, np.float32).reshape(-1, *trace.leaf_tree.shape[-2:])
     return Posterior(
@@ -211,11 +231,11 @@ def as_posterior(
         leaf=leaf * np.float32(scale) * np.float32(trace.leaf_unit),
         cuts=cuts,
         offset=float(centre + scale * float(trace.offset)),
-        noise=np.asarray(fitted.get_error_sdev()).reshape(chains, -1) * scale,
+        noise=noise,
     )
 
 
-def _bartz() -> ModuleType:
+def bartz_module() -> ModuleType:
     """Import bartz when first needed, also after the GPU back end has started."""
     try:
         return importlib.import_module("bartz")
@@ -247,26 +267,12 @@ def cut_points(features: Float32[np.ndarray, "n f"], max_bins: int) -> Float32[n
     return np.stack([np.pad(c, (0, width - len(c)), constant_values=np.inf) for c in columns])
 
 
-def _nan_ended(cuts: np.ndarray) -> np.ndarray:
+def nan_ended(cuts: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(cuts), cuts, np.nan).astype(np.float32)
 
 
-def split_rhat(draws: Float[np.ndarray, "chains s"]) -> float:
-    """Gelman and Rubin's potential scale reduction with every chain cut in two halves.
-
-    **Source:** Gelman et al., Bayesian Data Analysis (2013), section 11.4.
-    """
-    half = draws.shape[1] // 2
-    if half < 2:
-        return float("nan")
-    parts = np.concatenate([draws[:, :half], draws[:, -half:]])
-    within = parts.var(1, ddof=1).mean()
-    between = half * parts.mean(1).var(ddof=1)
-    return float(np.sqrt((half - 1) / half + between / (half * within))) if within > 0 else 1.0
-
-
 @eqx.filter_jit
-def _evaluate_draws(posterior: Posterior, features: Float[Array, "m f"]) -> Array:
+def evaluate_draws(posterior: Posterior, features: Float[Array, "m f"]) -> Float32[Array, "b m"]:
     """Walk the trees of one draw after the other: (b, m)."""
     every = jnp.asarray(posterior.cuts, jnp.float32)
     bins = jax.vmap(functools.partial(jnp.searchsorted, side="left"), in_axes=(0, 1), out_axes=1)(

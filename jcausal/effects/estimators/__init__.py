@@ -8,6 +8,8 @@ from jcausal.effects.estimators._weighting import CBPS as CBPS
 from jcausal.effects.estimators._weighting import IPTW as IPTW
 from jcausal.effects.estimators._weighting import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators._weighting import OverlapWeights as OverlapWeights
+from jcausal.effects.estimators.bayesian import BCF as BCF
+from jcausal.effects.estimators.bayesian import BARTEffect as BARTEffect
 from jcausal.effects.estimators.learners import DML as DML
 from jcausal.effects.estimators.learners import CausalForest as CausalForest
 from jcausal.effects.estimators.learners import DRLearner as DRLearner
