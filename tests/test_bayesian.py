@@ -196,7 +196,7 @@ def test_bad_input_is_one_sentence(found):
     with pytest.raises(ValueError, match="level"):
         found.units_frame(2)
     plain = jc.estimate(sample, jc.IPTW())
-    with pytest.raises(ValueError, match="IPTW has no posterior and so not draws"):
+    with pytest.raises(ValueError, match="IPTW has no posterior and so no draws"):
         plain.to_arviz()
 
 

@@ -18,8 +18,8 @@ from jcausal.effects.estimators import CBPS as CBPS
 from jcausal.effects.estimators import DML as DML
 from jcausal.effects.estimators import IPTW as IPTW
 from jcausal.effects.estimators import TMLE as TMLE
-from jcausal.effects.estimators import CausalForest as CausalForest
 from jcausal.effects.estimators import BARTEffect as BARTEffect
+from jcausal.effects.estimators import CausalForest as CausalForest
 from jcausal.effects.estimators import DRLearner as DRLearner
 from jcausal.effects.estimators import EntropyBalance as EntropyBalance
 from jcausal.effects.estimators import Estimator as Estimator

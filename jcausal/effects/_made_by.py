@@ -1,6 +1,6 @@
 """What made the groups of effects, so that groups can be made elsewhere too."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -17,6 +17,8 @@ class MadeBy(eqx.Module):
     functions whatever words the method has. `adjusted_beside`: effects are adjusted by a model
     that is none of the method's.
     """
+
+    made_of: ClassVar[tuple[str, ...]] = ("method", "key", "adjusted_beside")  # of a file
 
     arrays: tuple[Any, ...]
     others: tuple[Any, ...] = eqx.field(static=True)

@@ -32,10 +32,12 @@ def known_classes() -> dict[str, type]:
 
 def part_names(kind: type) -> tuple[str, ...]:
     """The names of what an object of a class is made of."""
+    named: Any = kind
+    if "made_of" in vars(kind):
+        return tuple(named.made_of)
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
-    named: Any = kind
-    return tuple(named._fields if issubclass(kind, tuple) else named.made_of)
+    return tuple(named._fields)
 
 
 def made_again(kind: type, parts: dict[str, Any]) -> Any:

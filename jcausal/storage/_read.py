@@ -88,6 +88,9 @@ class FileContent:
             made[place] = self.of(one)
         return made.reshape(held[1])
 
+    def _key(self, held: list[Any]) -> Any:
+        return jax.random.wrap_key_data(self.of(held[1]), impl=held[0])
+
     def _enum(self, held: list[str]) -> Any:
         kind: Any = self._class(held[0])
         return kind[held[1]]
@@ -114,7 +117,7 @@ class FileContent:
 
 
 WORDS = {"part", "object", "array", "scalar", "enum", "tuple", "list", "dict", "index"}
-WORDS |= {"items", "series", "partial"}
+WORDS |= {"items", "series", "partial", "key"}
 SIMPLE = dict(
     float=float,
     timedelta=pd.Timedelta,

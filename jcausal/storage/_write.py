@@ -81,8 +81,9 @@ class Written:
     def _array(self, value: Any, path: str) -> dict[str, Any]:
         if is_traced(value):
             raise ValueError(f"{path} is traced: save outside of jit, vmap and grad.")
-        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
-            raise ValueError(f"{path} is a random key, which a file cannot hold: keep its number.")
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            impl = str(jax.random.key_impl(value))
+            return dict(key=[impl, self._array(jax.random.key_data(value), path)])
         array = np.asarray(value)
         if array.dtype.kind == "O":
             listed = [self.of(v, f"{path}[{i}]") for i, v in enumerate(array.ravel().tolist())]
