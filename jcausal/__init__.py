@@ -71,9 +71,13 @@ from jcausal.inference import AbadieImbens as AbadieImbens
 from jcausal.inference import Bootstrap as Bootstrap
 from jcausal.inference import ConservativeNormal as ConservativeNormal
 from jcausal.inference import GroupBootstrap as GroupBootstrap
+from jcausal.inference import NoiseNormal as NoiseNormal
 from jcausal.inference import OwnErrors as OwnErrors
 from jcausal.inference import PanelBootstrap as PanelBootstrap
 from jcausal.inference import PanelJackknife as PanelJackknife
+from jcausal.inference import PosteriorQuantiles as PosteriorQuantiles
+from jcausal.inference import Subsampling as Subsampling
+from jcausal.inference import group_size as group_size
 from jcausal.inference import heterogeneity as heterogeneity
 from jcausal.inference import interval as interval
 from jcausal.inference import placebo as placebo

@@ -91,7 +91,8 @@ class Interval(Shown, eqx.Module):
             text = f"{self.estimate.shape[0]} {percent}s of {self.target}{of} ({self.method})"
             missing = int(self.unbounded.sum())
             text += f"; {missing} without bounds: {self.absent}" if missing else ""
-            return f"{text}; {self._range}" if self.groups is None else f"{text}\n{self._table}"
+            words = f"; {self._range}{self._width}"
+            return f"{text}{words}" if self.groups is None else f"{text}\n{self._table}"
         middle = number_in_words(float(self.estimate))
         if bool(self.unbounded):
             return f"{middle} (no {percent}: {self.absent}; {self.target}, {self.method})"
@@ -104,6 +105,13 @@ class Interval(Shown, eqx.Module):
         known = np.asarray(self.estimate)[np.isfinite(self.estimate)]
         ends = [number_in_words(float(v)) for v in (known.min(), known.max())] if known.size else []
         return f"estimates from {' to '.join(ends)}" if ends else "no estimates"
+
+    @property
+    def _width(self) -> str:
+        """The median width, in words."""
+        width = np.asarray(self.upper) - np.asarray(self.lower)
+        known = width[np.isfinite(width)]
+        return f", median width {number_in_words(float(np.median(known)))}" if known.size else ""
 
     @property
     def _table(self) -> str:
@@ -188,3 +196,42 @@ def normal_interval(
         groups,
         about.absent,
     )
+
+
+def interval_of_draws(
+    estimate: Float[Array, " q"],
+    draws: Float[Array, "q b"],
+    pooled: Bool[Array, " q"],
+    about: About,
+) -> Interval:
+    """Bounds at the quantiles of draws; the standard error is the draws' standard deviation.
+
+    **Arguments:** `draws` (q, b) of the estimates; NaN ones are left out.
+    """
+    std_error, lower, upper = _quantiles(draws, 0.5 - about.level / 2)
+    known = estimate, std_error, lower, upper, pooled
+    return Interval(*known, about.level, about.target, about.method, None, about.absent)
+
+
+@on_host
+def _quantiles(
+    lib: Any, draws: Float[Array, "q b"], tail: float
+) -> tuple[Float[Array, " q"], Float[Array, " q"], Float[Array, " q"]]:
+    """Standard deviation, and the quantiles at both tails; NaN where all draws are."""
+    known = ~lib.isnan(draws)
+    count = lib.maximum(known.sum(1), 1).astype(draws.dtype)
+    mean = lib.where(known, draws, 0).sum(1) / count
+    square = lib.where(known, draws - mean[:, None], 0) ** 2
+    error = lib.where(known.any(1), lib.sqrt(square.sum(1) / count), lib.nan)
+    order = lib.sort(draws, axis=1)  # NaN last
+    low, high = (_between(lib, order, share * (count - 1)) for share in (tail, 1 - tail))
+    return error, low, high
+
+
+def _between(lib: Any, order: Any, place: Any) -> Any:
+    """Values of sorted rows at a place between two of them."""
+    below = lib.floor(place).astype(lib.int32)
+    above = lib.minimum(below + 1, order.shape[1] - 1)
+    low, high = (lib.take_along_axis(order, at[:, None], axis=1)[:, 0] for at in (below, above))
+    part = place - below.astype(place.dtype)
+    return lib.where(part > 0, low + part * (high - low), low)
