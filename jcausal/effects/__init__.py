@@ -10,6 +10,7 @@ from jcausal.effects._group_effects import Partitions as Partitions
 from jcausal.effects._group_labels import factorized as factorized
 from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
+from jcausal.effects._residuals import own_predictions as own_predictions
 from jcausal.effects.estimators import AIPW as AIPW
 from jcausal.effects.estimators import CBPS as CBPS
 from jcausal.effects.estimators import DML as DML

@@ -4,6 +4,7 @@ from jcausal.inference._abadie_imbens import AbadieImbens as AbadieImbens
 from jcausal.inference._average import AverageMethod as AverageMethod
 from jcausal.inference._bootstrap import Bootstrap as Bootstrap
 from jcausal.inference._conservative import ConservativeNormal as ConservativeNormal
+from jcausal.inference._gcomputation import GComputation as GComputation
 from jcausal.inference._group_bootstrap import GroupBootstrap as GroupBootstrap
 from jcausal.inference._group_size import GroupSize as GroupSize
 from jcausal.inference._group_size import group_size as group_size
@@ -20,5 +21,12 @@ from jcausal.inference._panel import PanelMethod as PanelMethod
 from jcausal.inference._placebo import Placebos as Placebos
 from jcausal.inference._placebo import placebo as placebo
 from jcausal.inference._posterior_quantiles import PosteriorQuantiles as PosteriorQuantiles
+from jcausal.inference._randomisation import Randomisation as Randomisation
+from jcausal.inference._sandwich import Sandwich as Sandwich
 from jcausal.inference._subsampling import Subsampling as Subsampling
+from jcausal.inference._unit_heterogeneity import Coefficients as Coefficients
+from jcausal.inference._unit_heterogeneity import best_linear_predictor as best_linear_predictor
+from jcausal.inference._unit_heterogeneity import calibration as calibration
+from jcausal.inference._unit_heterogeneity import sorted_groups as sorted_groups
 from jcausal.inference._verb import interval as interval
+from jcausal.inference._weighted_bootstrap import WeightedBootstrap as WeightedBootstrap

@@ -12,7 +12,7 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.effects import Effects
-from jcausal.inference._average import AverageMethod, Form, Variance
+from jcausal.inference._average import AverageMethod, Form, FormVariance, Variance
 from jcausal.inference._neighbor_noise import NeighborMetric, Neighbors, Spread, noise_variance
 from jcausal.matching import EffectKind
 
@@ -74,15 +74,15 @@ class AbadieImbens(AverageMethod):
                 "jc.AbadieImbens would ignore the sample's clusters: use jc.Bootstrap(), which "
                 "draws them whole, or a sample without cluster=."
             )
-        sigma = self._noise(effects, share)
+        sigma, none = self._noise(effects, share), to_device(np.zeros((), bool))
 
-        def of_form(form: Form) -> tuple[Array, Array]:
+        def of_form(form: Form) -> FormVariance:
             c, t = effects.coefficients(form.share), effects.sample.t
             if self.target == "sample":
-                return _sample_variance(c, t, form.scale, sigma), to_device(np.zeros((), bool))
+                return FormVariance(_sample_variance(c, t, form.scale, sigma), none)
             single, gap = effects.coefficients(form.share, power=2), form.gap(effects)
             found = _population_variance(c, single, gap, t, form.scale, sigma)
-            return found, to_device(np.zeros((), bool))
+            return FormVariance(found, none)
 
         return of_form
 
