@@ -75,7 +75,7 @@ class Randomisation(IntervalMethod):
         return dataclasses.replace(found, p_value=to_device(np.asarray(p_value, dtype)))
 
 
-class _Sets(NamedTuple):
+class _RandomisedSets(NamedTuple):
     """Units of matched sets, set by set: outcome, treated, weight, set, and the sets' shares.
 
     `y`, `t`, `weight` (m,) and `label` (m,) codes in order; `share` (s,) of each set.
@@ -93,7 +93,7 @@ class _Sets(NamedTuple):
         return self.share.size
 
 
-def _sets_of(effects: Effects) -> tuple[_Sets, float]:
+def _sets_of(effects: Effects) -> tuple[_RandomisedSets, float]:
     """The sets with outcomes as adjusted, in the order of their units' identity; the average.
 
     **Raises:** ValueError where the average is none of differences within sets.
@@ -129,7 +129,7 @@ def _sets_of(effects: Effects) -> tuple[_Sets, float]:
         raise ValueError("jc.Randomisation averages over units, and points were queried.")
     by_set = np.bincount(ranked[label[query[asked]] - 1], share[asked], ranked.size)
     t, weight = np.asarray(sample.t)[order], np.asarray(sample.weight)[order]
-    sets = _Sets(y[order], t, weight, codes, by_set)
+    sets = _RandomisedSets(y[order], t, weight, codes, by_set)
     found = float(_statistic(sets, sets.t[None], sets.y)[0])
     average = float(effects.average)
     scale = max(abs(average), float(np.abs(sets.y).max()), 1e-30)
@@ -158,7 +158,7 @@ def _outcomes(effects: Effects) -> Float[np.ndarray, " n"]:
 
 
 def _statistic(
-    sets: _Sets, treated: Bool[np.ndarray, "b m"], y: Float[np.ndarray, " m"]
+    sets: _RandomisedSets, treated: Bool[np.ndarray, "b m"], y: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " b"]:
     """The shares' mean of the sets' differences, of each assignment."""
     starts = np.flatnonzero(np.diff(sets.label, prepend=-1))
@@ -171,7 +171,7 @@ def _statistic(
 
 
 def _drawn(
-    sets: _Sets, draws: int, random: np.random.Generator
+    sets: _RandomisedSets, draws: int, random: np.random.Generator
 ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
     """The statistic of outcomes, and of the treatments that there were, under drawn treatments."""
     m = sets.label.size

@@ -102,7 +102,7 @@ class Subsampling(IntervalMethod):
         return to_device(out)
 
 
-class _Units(NamedTuple):
+class _ArmUnits(NamedTuple):
     """Units of an arm of a group: two words that name each, outcomes, weights that add up to 1."""
 
     words: np.ndarray
@@ -114,7 +114,9 @@ class _Units(NamedTuple):
         return b"".join([bytes([arm]), self.words.tobytes(), self.weight.tobytes()])
 
 
-def _arms(effects: Effects, wanted: Bool[np.ndarray, "q 2"]) -> Iterator[tuple[int, int, _Units]]:
+def _arms(
+    effects: Effects, wanted: Bool[np.ndarray, "q 2"]
+) -> Iterator[tuple[int, int, _ArmUnits]]:
     """The arms whose means are used: query, arm, its units."""
     sample, matching = effects.sample, effects.matching
     words, treated = np.asarray(sample.row), np.asarray(sample.t)
@@ -124,11 +126,11 @@ def _arms(effects: Effects, wanted: Bool[np.ndarray, "q 2"]) -> Iterator[tuple[i
         for arm in np.flatnonzero(wanted[i]):
             mine = rows[treated[rows] == arm]
             share = np.asarray(weight, np.float64)[treated[rows] == arm]
-            yield int(i), int(arm), _Units(words[mine], y[mine], share / share.sum())
+            yield int(i), int(arm), _ArmUnits(words[mine], y[mine], share / share.sum())
 
 
 def _subsampled(
-    units: _Units, draws: int, rescale: bool, random: np.random.Generator
+    units: _ArmUnits, draws: int, rescale: bool, random: np.random.Generator
 ) -> Float[np.ndarray, " b"]:
     """Means of subsamples less the mean of all."""
     n = units.y.size
