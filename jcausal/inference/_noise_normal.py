@@ -30,7 +30,8 @@ class NoiseNormal(IntervalMethod):
     - `level` of coverage.
 
     Drift of a group and the error of the surface are no part of it: in the source's simulations
-    these intervals cover too little.
+    these intervals cover too little. Of 400 groups without drift, of 8 and of 20 a side, 93% and
+    94% of 95% intervals by the true variance held the effect.
 
     **Raises:** ValueError where no surface was trained or knows its noise, for regressions and for
     a sample with clusters.

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import bucket, first_rows, is_traced, on_host, pad_rows
+from jcausal.data import bucket, first_rows, is_traced, on_host, pad_rows, to_device
 from jcausal.effects import Effects
 from jcausal.inference._abadie_imbens import means_in_use
 from jcausal.inference._neighbor_noise import NEAREST, noise_variance
@@ -117,6 +117,8 @@ def own_draws(
 ) -> Float[Array, "q b"]:
     """Normal draws of the noise of the queries' own outcomes; they follow the row's identity."""
     words = query_words(effects)
+    if not is_traced(own) and not np.asarray(own.variance).any():
+        return to_device(np.zeros((words.shape[0], draws), own.variance.dtype))
     if is_traced(words, key, own):
         return _normal_draws(words, own.variance, key, draws)
     size = bucket(words.shape[0])

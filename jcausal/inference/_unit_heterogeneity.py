@@ -56,7 +56,7 @@ class Coefficients(Shown):
         return self.table
 
 
-class _ForetoldUnits(NamedTuple):
+class _Foretold(NamedTuple):
     """Units that count: scores, foretold effects, what models leave of outcome and treatment.
 
     `score` (m,), `ite` (m,), `outcome` (m,) y - m(x), `treatment` (m,) t - e(x), `weight` (m,),
@@ -198,7 +198,7 @@ def sorted_groups(found: Average | Effects, *, groups: int = 5, level: float = 0
     return normal_interval(estimate, variance, none, about, Groups(count, count, labels))
 
 
-def _units_of(found: Average | Effects, name: str) -> _ForetoldUnits:
+def _units_of(found: Average | Effects, name: str) -> _Foretold:
     """Scores and foretold effects of the units that count.
 
     **Raises:** ValueError.
@@ -229,7 +229,7 @@ def _units_of(found: Average | Effects, name: str) -> _ForetoldUnits:
     e = np.clip(np.asarray(average.propensity, float)[rows], CLIP, 1 - CLIP)
     gap = (y - np.where(t, told[:, 1], told[:, 0])) * np.where(t, 1 / e, -1 / (1 - e))
     cluster = rows if sample.cluster is None else np.asarray(sample.cluster)[rows]
-    return _ForetoldUnits(
+    return _Foretold(
         score=told[:, 1] - told[:, 0] + gap,
         ite=ite,
         outcome=y - e * told[:, 1] - (1 - e) * told[:, 0],
@@ -242,9 +242,7 @@ def _units_of(found: Average | Effects, name: str) -> _ForetoldUnits:
     )
 
 
-def _covariates(
-    units: _ForetoldUnits, on: Sequence[str]
-) -> tuple[list[str], Float[np.ndarray, "m c"]]:
+def _covariates(units: _Foretold, on: Sequence[str]) -> tuple[list[str], Float[np.ndarray, "m c"]]:
     """The columns of some covariates; of a category all levels but the first."""
     schema = units.sample.schema
     wanted = check_names("on", on)
@@ -263,7 +261,7 @@ def _covariates(
     return names, features[:, kept]
 
 
-def _ranked(units: _ForetoldUnits, groups: int) -> Int[np.ndarray, " m"]:
+def _ranked(units: _Foretold, groups: int) -> Int[np.ndarray, " m"]:
     """The group of each unit: by its share of the weight of its fold that is foretold less."""
     place = np.zeros(units.rows.size, int)
     words = np.asarray(units.sample.row)[units.rows]
@@ -277,7 +275,7 @@ def _ranked(units: _ForetoldUnits, groups: int) -> Int[np.ndarray, " m"]:
 
 
 def _regressed(
-    units: _ForetoldUnits,
+    units: _Foretold,
     columns: Float[np.ndarray, "m c"],
     y: Float[np.ndarray, " m"],
     level: float,
