@@ -55,6 +55,7 @@ def test_cluster_robust_errors_equal_dense_algebra(correction, clusters):
         close(satterthwaite(design, contrast), np.trace(gram) ** 2 / (gram**2).sum(), rtol=1e-8)
 
 
+@pytest.mark.x64
 @pytest.mark.parametrize("cluster", ["sets", "units"])
 @pytest.mark.parametrize("correction", ["CR1", "CR2"])
 def test_the_sandwich_is_that_of_the_weighted_regression(cluster, correction):
@@ -163,6 +164,7 @@ def test_randomisation_follows_identities_and_the_model():
     close(bounds.estimate, adjusted.att, rtol=1e-4)
 
 
+@pytest.mark.x64
 def test_g_computation_equals_the_regression_written_out():
     sample = draw_sample(5, n=90, p=2, weight=np.arange(90) % 2 + 1.0)
     effects = jc.estimate(sample, PAIRS)
@@ -280,6 +282,18 @@ def test_what_they_cannot_do_is_refused(unchecked):
         jc.interval(effects, jc.GComputation(model="logistic"))
     with pytest.raises(ValueError, match="measure is 'odds'"):
         jc.interval(effects, jc.AbadieImbens(), measure="odds")
+    uneven = jc.matching.Pairs(
+        sample=sample,
+        fold=jnp.zeros(60, int),
+        query=jnp.asarray(np.flatnonzero(np.asarray(sample.t))[:2]),
+        query_fold=jnp.zeros(2, int),
+        rows=jnp.asarray(np.flatnonzero(~np.asarray(sample.t))[:4].reshape(2, 2)),
+        weights=jnp.array([[0.3, 0.7], [0.5, 0.5]]),
+        status=jnp.zeros(2, int),
+        estimand="att",
+    )
+    with pytest.raises(ValueError, match="units of these groups weigh differently"):
+        jc.interval(jc.estimate(sample, uneven), jc.Randomisation(), key=0)
     one = draw_sample(10, n=60, p=2, cluster=np.zeros(60))
     pairs = jc.estimate(one, PAIRS)
     for method in (jc.Sandwich(), jc.GComputation()):

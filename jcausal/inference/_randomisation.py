@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-from jcausal.data import as_key, is_traced, to_device
+from jcausal.data import Sample, as_key, is_traced, to_device
 from jcausal.effects import Effects
 from jcausal.inference._interval import About, Interval, IntervalMethod, interval_between
 from jcausal.inference._matched_sets import matched_sets
+from jcausal.matching import Matching
 
 AT_ONCE = 2**21  # random numbers
 
@@ -112,6 +113,7 @@ def _sets_of(effects: Effects) -> tuple[_RandomisedSets, float]:
             + (smoother or "some units are in two groups that are not the same")
             + ": use a matching without replacement or by strata, or jc.AbadieImbens()."
         )
+    _check_even(sample, matching)
     y = _outcomes(effects)
     words = np.asarray(sample.row)
     order = np.lexsort((words[:, 1], words[:, 0]))
@@ -140,6 +142,19 @@ def _sets_of(effects: Effects) -> tuple[_RandomisedSets, float]:
             "jc.Bootstrap()."
         )
     return sets, found
+
+
+def _check_even(sample: Sample, matching: Matching) -> None:
+    """Refuse weights of a matching's own within groups: they were not drawn.
+
+    **Raises:** ValueError.
+    """
+    weight = np.asarray(sample.weight)[np.asarray(sample.valid)]
+    if (weight == weight[0]).all() and matching.has_weights:
+        raise ValueError(
+            "jc.Randomisation takes any of a set's units to be treated as likely, and units of "
+            "these groups weigh differently: use jc.AbadieImbens() or jc.Bootstrap()."
+        )
 
 
 def _outcomes(effects: Effects) -> Float[np.ndarray, " n"]:
