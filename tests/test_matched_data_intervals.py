@@ -308,3 +308,21 @@ def test_what_they_cannot_do_is_refused(unchecked):
     for method in (jc.Sandwich(), jc.GComputation(model="linear"), jc.Randomisation(draws=100)):
         found = jc.interval(flat, method, key=0)
         close(found.upper - found.lower, 0, atol=1e-4)
+
+
+def test_a_rare_level_that_tells_the_outcome_is_counted_and_no_more():
+    """Its units' outcomes are certain: the estimate is that without them, weighed together."""
+    rng = np.random.default_rng(11)
+    t = np.arange(200) % 2 == 0
+    level = np.where(np.arange(200) < 4, 1.0, 0.0)
+    x = np.column_stack([rng.normal(size=200), level])
+    y = np.where(level == 1, 1.0, rng.random(200) < 0.4 + 0.1 * t)
+    sample = jc.Sample(x, t, y)
+    effects = jc.estimate(sample, jc.NearestNeighbors(replace=False, exact=["x1"]))
+    found = jc.interval(effects, jc.GComputation(interactions=False))
+    assert "4 outcomes foretold without error" in found.method
+    rest = jc.Sample(x[4:, :1], t[4:], y[4:])
+    kept = jc.estimate(rest, jc.NearestNeighbors(replace=False))
+    fewer = jc.interval(kept, jc.GComputation(interactions=False))
+    close(found.estimate, float(fewer.estimate) * 98 / 100, rtol=2e-3)
+    assert 0.9 < float(found.std_error) / float(fewer.std_error) < 1.05

@@ -20,7 +20,8 @@ from jcausal.inference._interval import About, Interval, IntervalMethod, Target,
 from jcausal.inference._matched_sets import Clusters, clusters_of_units
 from jcausal.surfaces import Encoding
 
-STEPS, LARGEST = 50, 30.0  # of Fisher scoring; of a logit that is still a chance
+STEPS, LARGEST = 100, 30.0  # of Fisher scoring; of a logit
+CERTAIN, MOST_CERTAIN = 15.0, 0.05  # logits of outcomes without error, and their share that passes
 LOST = 1e-6  # of a contrast, from which it cannot be told
 
 
@@ -46,8 +47,11 @@ class GComputation(IntervalMethod):
 
     `measure` is given to `jc.interval`. Groups (`by=`) are not offered.
 
-    **Raises:** ValueError when the regression cannot tell the contrast, when outcomes are foretold
-    without error, for measures of outcomes that are no risks, and for one cluster.
+    A logistic regression may foretell up to 5% of the outcomes without error (a rare level whose
+    units are all alike): they take no part in the error, and their number is printed.
+
+    **Raises:** ValueError when the regression cannot tell the contrast, when more outcomes are
+    foretold without error, for measures of outcomes that are no risks, and for one cluster.
 
     **Source:** Robins (1986), Mathematical Modelling 7; Snowden, Rose and Mortimer (2011), American
     Journal of Epidemiology 173(7); after matching: Ho, Imai, King and Stuart (2007), Political
@@ -90,7 +94,7 @@ class GComputation(IntervalMethod):
         estimate, variance, df = numbers
         kind = dict(difference="average", ratio="risk ratio", odds_ratio="odds ratio")[measure]
         target: Target = f"population {kind}"  # type: ignore[assignment]
-        words = f"g-computation, {'logistic' if logistic else 'linear'} regression"
+        words = f"g-computation, {'logistic' if logistic else 'linear'} regression{fitted.about}"
         about = About(self.level, target, words, "no variance", df)
         made = normal_interval(estimate, variance, to_device(np.zeros((), bool)), about)
         return made if measure == "difference" else _from_logarithm(made)
@@ -113,13 +117,17 @@ class _Data(NamedTuple):
 
 
 class _Fitted(NamedTuple):
-    """A model: its design, scores' residuals, mean outcomes (2,), how each moves with it (2, p)."""
+    """A model: its design, scores' residuals, mean outcomes (2,), how each moves with it (2, p).
+
+    `about`: what a reader must know, for the method's name.
+    """
 
     design: WeightedDesign
     residual: Float[np.ndarray, " m"]
     mean: Float[np.ndarray, " 2"]
     moves: Float[np.ndarray, "2 p"]
     correction: Correction
+    about: str = ""
 
 
 def _matched_data(effects: Effects, label: Int[np.ndarray, " n"], interactions: bool) -> _Data:
@@ -200,32 +208,34 @@ def _logistic(data: _Data) -> _Fitted:
     """Maximum likelihood by Fisher scoring, on orthonormal columns."""
     design = orthonormal(data.columns, data.weight, data.cluster)
     _check_told(data, design)
-    slope, logit = np.zeros(design.x.shape[1]), np.zeros(data.y.size)
+    slope, deviance = np.zeros(design.x.shape[1]), np.inf
     for _ in range(STEPS):
+        logit = np.clip(design.x @ slope, -LARGEST, LARGEST)
         chance = 1 / (1 + np.exp(-logit))
-        weight = np.maximum(data.weight * chance * (1 - chance), 1e-12)
-        gradient = design.x.T @ (data.weight * (data.y - chance))
-        step = np.linalg.solve(design.x.T @ (weight[:, None] * design.x), gradient)
-        slope = slope + step
-        logit = design.x @ slope
-        if not np.abs(logit).max() < LARGEST:
-            raise ValueError(
-                "the logistic regression foretells some outcomes without error, so that it has no "
-                "end: use model='linear', interactions=False or fewer covariates."
-            )
-        if np.abs(design.x @ step).max() < 1e-9:
+        new = 2 * (data.weight * (np.logaddexp(0, logit) - data.y * logit)).sum()
+        if abs(deviance - new) <= 1e-10 * (abs(new) + 0.1):
             break
+        deviance, weight = new, data.weight * chance * (1 - chance)
+        gradient = design.x.T @ (data.weight * (data.y - chance))
+        slope = slope + np.linalg.solve(design.x.T @ (weight[:, None] * design.x), gradient)
     else:
         raise ValueError(
             f"the logistic regression did not converge in {STEPS} steps: use model='linear' or "
             "interactions=False."
         )
-    chance = 1 / (1 + np.exp(-logit))
+    certain = int((np.abs(logit) > CERTAIN).sum())
+    if certain > MOST_CERTAIN * logit.size:
+        raise ValueError(
+            f"the logistic regression foretells {certain:,} of {logit.size:,} outcomes without "
+            "error, so that it has no end: use model='linear', interactions=False or fewer "
+            "covariates."
+        )
     working = orthonormal(data.columns, data.weight * chance * (1 - chance), data.cluster)
     told = 1 / (1 + np.exp(-(data.queries @ design.turn) @ slope))
     moved = np.einsum("q,aq,aqc->ac", data.share, told * (1 - told), data.queries)
     residual = (data.y - chance) / (chance * (1 - chance))
-    return _Fitted(working, residual, told @ data.share, moved @ working.turn, "CR1")
+    about = f", {certain:,} outcomes foretold without error" if certain else ""
+    return _Fitted(working, residual, told @ data.share, moved @ working.turn, "CR1", about)
 
 
 def _contrast(data: _Data, fitted: _Fitted, measure: Measure) -> tuple[float, float, float]:
