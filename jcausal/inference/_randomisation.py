@@ -27,9 +27,10 @@ class Randomisation(IntervalMethod):
     draws). The interval holds the tau that are not rejected: a draw's statistic is a line in tau,
     so that each draw rejects outside of two roots, and the ends are order statistics of these.
 
-    Of 300 samples of 60 pairs 96% of 95% intervals held the effect. It needs no model, no sampling of units and no large numbers; it takes the sets to hold units
+    It needs no model, no sampling of units and no large numbers; it takes the sets to hold units
     that were as likely to be treated, and the effect to be the same for all. Where a model
-    adjusts the effects, outcomes are its residuals: y - f0(x) for "att", y - f1(x) for "atc".
+    adjusts the effects, outcomes are its residuals: y - f0(x) for "att", y - f1(x) for "atc". Of
+    300 samples of 60 pairs 96% of 95% intervals held the effect.
 
     **Arguments:** `draws`; `level`. Concrete arrays only.
 
