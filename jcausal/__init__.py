@@ -74,13 +74,24 @@ from jcausal import inference as inference
 from jcausal.inference import AbadieImbens as AbadieImbens
 from jcausal.inference import Bootstrap as Bootstrap
 from jcausal.inference import ConservativeNormal as ConservativeNormal
+from jcausal.inference import GComputation as GComputation
 from jcausal.inference import GroupBootstrap as GroupBootstrap
+from jcausal.inference import NoiseNormal as NoiseNormal
 from jcausal.inference import OwnErrors as OwnErrors
 from jcausal.inference import PanelBootstrap as PanelBootstrap
 from jcausal.inference import PanelJackknife as PanelJackknife
+from jcausal.inference import PosteriorQuantiles as PosteriorQuantiles
+from jcausal.inference import Randomisation as Randomisation
+from jcausal.inference import Sandwich as Sandwich
+from jcausal.inference import Subsampling as Subsampling
+from jcausal.inference import WeightedBootstrap as WeightedBootstrap
+from jcausal.inference import best_linear_predictor as best_linear_predictor
+from jcausal.inference import calibration as calibration
+from jcausal.inference import group_size as group_size
 from jcausal.inference import heterogeneity as heterogeneity
 from jcausal.inference import interval as interval
 from jcausal.inference import placebo as placebo
+from jcausal.inference import sorted_groups as sorted_groups
 
 # diagnostics: balance, overlap, sensitivity to what nobody measured
 from jcausal import diagnostics as diagnostics

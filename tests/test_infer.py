@@ -131,6 +131,6 @@ def test_bad_intervals_are_refused(surface, unchecked):
     with pytest.raises(ValueError, match="target is 'all'"):
         jc.AbadieImbens(target="all")
     with pytest.raises(ValueError, match="at least 1"):
-        jc.AbadieImbens(variance_neighbors=0)
+        jc.AbadieImbens(variance_neighbors=-1)
     with pytest.raises(ValueError, match="scale is"):
         jc.ConservativeNormal(scale="both")

@@ -130,9 +130,12 @@ def test_intervals_of_averages_and_groups(own, method):
     assert len(jc.interval(effects, method, by="x2", key=0).to_frame()) == 3
 
 
-def test_intervals_of_single_queries_need_two_of_an_arm(own):
-    with pytest.raises(ValueError, match="no group holds two treated"):
-        jc.interval(jc.estimate(own.sample, own), jc.ConservativeNormal())
+def test_where_no_group_holds_two_of_an_arm_the_nearest_of_the_arm_tell_its_variance(own):
+    effects = jc.estimate(own.sample, own)
+    found = jc.interval(effects, jc.ConservativeNormal())
+    assert found.pooled[: len(effects.matched)][np.asarray(effects.matched)].all()
+    assert np.isfinite(found.std_error)[np.asarray(effects.matched)].all()
+    assert np.isnan(found.std_error)[~np.asarray(effects.matched)].all()
 
 
 def test_adjustment_and_tables(own):

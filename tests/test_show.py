@@ -100,7 +100,7 @@ def test_many_groups_print_the_first_and_many_queries_their_range():
     numbers = dict(estimate=estimate, std_error=estimate, lower=estimate - 1, upper=estimate + 1)
     numbers |= dict(pooled=jnp.zeros(25, bool), level=0.95, target="tau(x)", method="mine")
     assert str(jc.inference.Interval(**numbers)).endswith(
-        " of tau(x) (mine); estimates from -1.5 to 2"
+        " of tau(x) (mine); estimates from -1.5 to 2, median width 2"
     )
     groups = Groups(jnp.full(25, 3), jnp.full(25, 2), (np.datetime64("2020-01-01"), *range(24)))
     said = str(jc.inference.Interval(**numbers, groups=groups)).split("\n")

@@ -12,6 +12,7 @@ from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects._posterior import EffectForest as EffectForest
 from jcausal.effects._posterior import EffectPosterior as EffectPosterior
+from jcausal.effects._residuals import own_predictions as own_predictions
 from jcausal.effects.estimators import AIPW as AIPW
 from jcausal.effects.estimators import BCF as BCF
 from jcausal.effects.estimators import CBPS as CBPS

@@ -22,7 +22,7 @@ from jcausal.inference._interval import (
 )
 from jcausal.matching import RESULTS, code
 
-Measure = Literal["difference", "ratio"]
+Measure = Literal["difference", "ratio", "odds_ratio"]
 LITTLE = 2**31  # pairs of units and queries, in all groups
 FEW = "fewer than two matched queries do not tell how a population varies"
 
@@ -30,7 +30,8 @@ FEW = "fewer than two matched queries do not tell how a population varies"
 class Form(NamedTuple):
     """sum_q share_q (scale_1 y1_q - scale_0 y0_q): the difference has scale 1, 1.
 
-    The log of a risk ratio varies as the form with scale 1 / risk0, 1 / risk1.
+    The log of a risk ratio varies as the form with scale 1 / risk0, 1 / risk1, that of an odds
+    ratio with 1 / (risk (1 - risk)).
     """
 
     share: Float[Array, " q"]
@@ -49,7 +50,28 @@ def _gap(
     return form.share * (term - (form.share * term).sum())
 
 
-Variance = Callable[[Form], tuple[Float[Array, ""], Bool[Array, ""]]]
+class FormVariance(NamedTuple):
+    """The variance of a form, and whether a pooled residual had a part in it.
+
+    `df` degrees of freedom, None for normal quantiles; `draws` (b, 1) of the form less its value,
+    where the method draws.
+    """
+
+    variance: Float[Array, ""]
+    pooled: Bool[Array, ""]
+    df: Float[Array, ""] | None = None
+    draws: Float[Array, "b 1"] | None = None
+
+
+Variance = Callable[[Form], FormVariance]
+
+
+class Asked(NamedTuple):
+    """What is asked of an average: groups of queries, the measure, bounds that hold for all."""
+
+    by: By | None = None
+    measure: Measure = "difference"
+    simultaneous: bool = False
 
 
 class AverageMethod(IntervalMethod):
@@ -70,7 +92,7 @@ class AverageMethod(IntervalMethod):
 
     def of(self, effects: Effects, key: PRNGKeyArray | None) -> Interval:
         """The interval of the estimand's average."""
-        return average_interval(effects, self, None, "difference", key)
+        return average_interval(effects, self, Asked(), key)
 
 
 class _Queries(NamedTuple):
@@ -103,30 +125,30 @@ def _share_of(
 
 
 def average_interval(
-    effects: Effects,
-    method: AverageMethod,
-    by: By | None,
-    measure: Measure,
-    key: PRNGKeyArray | None,
+    effects: Effects, method: AverageMethod, asked: Asked, key: PRNGKeyArray | None
 ) -> Interval:
     """Intervals of the average, or of each group's average, all in the same passes.
 
     Of several partitions the one that is shown, with a variance that takes in how far they differ:
     the median over partitions r of error_r^2 + (average_r - the one shown)^2.
 
-    **Raises:** ValueError for a ratio of outcomes that are no risks, or of a risk of 0.
+    **Raises:** ValueError for a ratio of outcomes that are no risks, or of a risk of 0; for
+    simultaneous bounds without groups, by a method that does not draw, or of several partitions.
 
     **Source:** the median over partitions after Chernozhukov et al. (2018), Econometrics Journal
     21(1), definition 3.3.
     """
-    shown = _one_partition(effects, method, by, measure, key)
+    if asked.simultaneous and (asked.by is None or effects.partitions is not None):
+        lacking = "one partition (repeats=1)" if asked.by is not None else "groups, by=..."
+        raise ValueError(f"simultaneous bounds are for several estimates: they need {lacking}.")
+    shown = _one_partition(effects, method, asked, key)
     if effects.partitions is None:
         return shown
     runs = cast(tuple[Effects, ...], effects.partitions.runs)
-    each = [_one_partition(run, method, by, measure, key) for run in runs]
+    each = [_one_partition(run, method, asked, key) for run in runs]
     errors, estimates = [one.std_error for one in each], [one.estimate for one in each]
-    variance = _over_partitions(errors, estimates, shown.estimate, measure)
-    return _with_variance(shown, variance, measure)
+    variance = _over_partitions(errors, estimates, shown.estimate, asked.measure)
+    return _with_variance(shown, variance, asked.measure)
 
 
 @on_host
@@ -135,7 +157,7 @@ def _over_partitions(
 ) -> Float[Array, "*q"]:
     """Median of error^2 + (estimate - shown)^2, of a group over the partitions that match it."""
     values, middle = lib.stack(estimates), shown
-    if measure == "ratio":
+    if measure != "difference":
         values, middle = lib.log(values), lib.log(middle)
     terms = lib.sort(lib.stack(errors) ** 2 + (values - middle) ** 2, axis=0)  # NaN last
     known = (~lib.isnan(terms)).sum(0)
@@ -151,7 +173,7 @@ def _logarithm(lib: Any, value: Array) -> Array:
 
 def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measure) -> Interval:
     """The same interval as wide as another variance makes it."""
-    middle = _logarithm(shown.estimate) if measure == "ratio" else shown.estimate
+    middle = shown.estimate if measure == "difference" else _logarithm(shown.estimate)
     made = normal_interval(
         middle,
         variance,
@@ -161,6 +183,7 @@ def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measu
             shown.target,
             f"{shown.method}, spread of partitions included",
             shown.absent,
+            shown.df,
         ),
         shown.groups,
     )
@@ -168,16 +191,12 @@ def _with_variance(shown: Interval, variance: Float[Array, "*q"], measure: Measu
 
 
 def _one_partition(
-    effects: Effects,
-    method: AverageMethod,
-    by: By | None,
-    measure: Measure,
-    key: PRNGKeyArray | None,
+    effects: Effects, method: AverageMethod, asked: Asked, key: PRNGKeyArray | None
 ) -> Interval:
     """The same of one partition."""
-    queries = _queries(effects, by)
+    queries, measure = _queries(effects, asked.by), asked.measure
     count = 1 if queries.groups is None else len(queries.groups.label)
-    if measure == "ratio":
+    if measure != "difference":
         effects.check_binary()
     one = method.variance(effects, _positive(queries.weight), key)
 
@@ -185,28 +204,52 @@ def _one_partition(
         share = queries.share(group)
         return _stacked(*(_mean(effects, share, value) for value in (effects.y0, effects.y1)))
 
-    def found(group: Array | int) -> tuple[Array, Array, Array]:
+    def found(group: Array | int) -> tuple[Array, FormVariance]:
         share, scale = queries.share(group), to_device(np.ones(2, queries.weight.dtype))
         estimate = _mean(effects, share, effects.ite)
-        if measure == "ratio":
-            estimate, scale = _log_ratio(risks(group))
-        variance, pooled = one(Form(share, scale))
-        return (
-            estimate,
-            _unless_few(share, variance, 2 if method.target == "population" else 1),
-            pooled,
-        )
+        if measure != "difference":
+            estimate, scale = _log_ratio(risks(group), measure)
+        made = one(Form(share, scale))
+        least = 2 if method.target == "population" else 1
+        made = made._replace(variance=_unless_few(share, made.variance, least))
+        return estimate, made if asked.simultaneous else made._replace(draws=None)
 
-    if measure == "ratio":
-        _check_risks(_by_blocks(risks, effects, count), queries.groups)
-    estimate, variance, pooled = _by_blocks(found, effects, count)
+    if measure != "difference":
+        _check_risks(_by_blocks(risks, effects, count), queries.groups, measure)
+    estimate, made = _by_blocks(found, effects, count)
     if queries.groups is None:
-        estimate, variance, pooled = (_only(a) for a in (estimate, variance, pooled))
-    kind = "average" if measure == "difference" else "risk ratio"
+        estimate, made = jax.tree.map(_only, (estimate, made))
+    kind = dict(difference="average", ratio="risk ratio", odds_ratio="odds ratio")[measure]
     target = cast(Target, f"{method.target} {kind}")
-    about = About(method.level, target, method.words, FEW)
-    made = normal_interval(estimate, variance, pooled, about, queries.groups)
-    return made if measure == "difference" else _exponentiated(made)
+    about = About(method.level, target, method.words, FEW, made.df)
+    if asked.simultaneous:
+        about = about._replace(
+            quantile=_largest_of_all(made, method), method=f"{method.words}, for all groups at once"
+        )
+    interval = normal_interval(estimate, made.variance, made.pooled, about, queries.groups)
+    return interval if measure == "difference" else _exponentiated(interval)
+
+
+def _largest_of_all(made: FormVariance, method: AverageMethod) -> Array:
+    """The quantile of the largest |draw| / error of the groups.
+
+    **Raises:** ValueError for a method that does not draw.
+    """
+    if made.draws is None:
+        raise ValueError(
+            f"simultaneous bounds need draws, and jc.{type(method).__name__} makes none: use "
+            "jc.Bootstrap() or jc.WeightedBootstrap()."
+        )
+    return _quantile_of_largest(made.draws, made.variance, method.level)
+
+
+@on_host
+def _quantile_of_largest(
+    lib: Any, draws: Float[Array, "g b 1"], variance: Float[Array, " g"], level: float
+) -> Float[Array, ""]:
+    error = lib.sqrt(variance)[:, None]
+    size = lib.where(error > 0, lib.abs(draws[..., 0]) / lib.where(error > 0, error, 1), 0)
+    return lib.quantile(size.max(0), level).astype(draws.dtype)
 
 
 def _queries(effects: Effects, by: By | None) -> _Queries:
@@ -274,9 +317,14 @@ def _by_blocks(one: Callable, effects: Effects, count: int, max_bytes: int = 2**
 
 
 @on_host
-def _log_ratio(lib: Any, risk: Float[Array, " 2"]) -> tuple[Float[Array, ""], Float[Array, " 2"]]:
-    """The logarithm of risk1 / risk0, and how it moves with each."""
-    return lib.log(risk[1]) - lib.log(risk[0]), 1 / risk
+def _log_ratio(
+    lib: Any, risk: Float[Array, " 2"], measure: Measure
+) -> tuple[Float[Array, ""], Float[Array, " 2"]]:
+    """The logarithm of the ratio of risks or of their odds, and how it moves with each."""
+    log, moves = lib.log(risk), 1 / risk
+    if measure == "odds_ratio":
+        log, moves = log - lib.log1p(-risk), moves / (1 - risk)
+    return log[1] - log[0], moves
 
 
 @on_host
@@ -289,18 +337,22 @@ def _stacked(lib: Any, *values: Array) -> Array:
     return lib.stack(values)
 
 
-def _check_risks(risk: Array, groups: Groups | None) -> None:
-    """Refuse ratios with a risk of 0; under tracing they are NaN."""
+def _check_risks(risk: Array, groups: Groups | None, measure: Measure) -> None:
+    """Refuse ratios with a risk of 0, of odds also of 1; under tracing they are NaN."""
     if is_traced(risk):
         return
+    values = np.asarray(risk)
     for arm in (0, 1):
-        zero = np.flatnonzero(np.asarray(risk)[:, arm] == 0)
+        bad = values[:, arm] <= 0
+        if measure == "odds_ratio":
+            bad |= values[:, arm] >= 1
+        zero = np.flatnonzero(bad)
         if zero.size:
             where = "" if groups is None else f" in group {groups.label[zero[0]]!r}"
             more = f" and {zero.size - 1} more" if zero.size > 1 else ""
             raise ValueError(
-                f"risk{arm} is 0{where}{more}, so its logarithm has no value: use "
-                "measure='difference'."
+                f"risk{arm} is {values[zero[0], arm]:.3g}{where}{more}, so its logarithm has no "
+                "value: use measure='difference'."
             )
 
 

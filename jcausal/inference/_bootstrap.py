@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jcausal.data import as_key, is_traced, on_host
 from jcausal.effects import Effects
-from jcausal.inference._average import AverageMethod, Form, Variance
+from jcausal.inference._average import AverageMethod, Form, FormVariance, Variance
 from jcausal.inference._drawn import drawn_from, random_signs
 from jcausal.inference._linear_form import (
     LoneUnits,
@@ -112,14 +112,15 @@ class Bootstrap(AverageMethod):
         sign = random_signs(sample, drawn, key_of_signs)
         lone = LoneUnits(stand_in_of(effects, whole, self.target), sign)
 
-        def of_form(form: Form) -> tuple[Array, Array]:
+        def of_form(form: Form) -> FormVariance:
             parts = whole if _same(form.share, share) else parts_of(effects, form.share)
             queries = QueryGaps(effects.matching.query, form.gap(effects))
             scores, pooled = scores_of(parts, form.scale, sample.t, lone, queries, self.target)
             sums = bootstrap_sums(
                 *drawn.named(scores), key_of_weights, draws=self.draws, weights=self.weights
             )
-            return _variance(sums, drawn.valid, self.weights), pooled
+            variance = variance_of_draws(sums, drawn.valid, self.weights)
+            return FormVariance(variance, pooled, draws=sums)
 
         return of_form
 
@@ -138,7 +139,7 @@ def _same(one: Array, other: Array) -> bool:
 
 
 @on_host
-def _variance(
+def variance_of_draws(
     lib: Any, sums: Float[Array, "b 1"], valid: Bool[Array, " n"], weights: Weights
 ) -> Float[Array, ""]:
     """The draws' variance, scaled to what it is under independent weights of variance 1."""

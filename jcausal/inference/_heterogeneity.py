@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaincc
+from scipy import stats
 
 from jcausal.data import check_count, check_kind
 from jcausal.inference._interval import Interval
@@ -77,5 +76,5 @@ def heterogeneity(interval: Interval, *, min_queries: int = 10) -> Heterogeneity
     share = error[use] ** -2 / (error[use] ** -2).sum()
     mean = share @ estimate[use]
     statistic = float((((estimate[use] - mean) / error[use]) ** 2).sum())
-    p_value = float(gammaincc(jnp.asarray((count - 1) / 2), jnp.asarray(statistic / 2)))
+    p_value = float(stats.chi2.sf(statistic, count - 1))
     return Heterogeneity(statistic, count - 1, p_value, count, use.size - count)

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from scipy import stats
 
 from jcausal.data import (
     FrameKind,
@@ -17,6 +18,7 @@ from jcausal.data import (
     like,
     number_in_words,
     on_host,
+    to_device,
 )
 from jcausal.effects import Effects
 
@@ -29,6 +31,9 @@ Target = Literal[
     "sample average",
     "population risk ratio",
     "sample risk ratio",
+    "population odds ratio",
+    "sample odds ratio",
+    "constant effect",
     "average over cells",
     "average over treated cells",
     "unit effects",
@@ -45,12 +50,18 @@ class Groups(eqx.Module):
 
 
 class About(NamedTuple):
-    """What an interval is: its level, what it covers, the method's name, why bounds may miss."""
+    """What an interval is: its level, what it covers, the method's name, why bounds may miss.
+
+    `df` degrees of freedom of Student's quantile, None for the normal's; `quantile` how many errors
+    the bounds are away, where it is neither.
+    """
 
     level: float
     target: Target
     method: str
     absent: str = ""
+    df: Float[Array, "*q"] | None = None
+    quantile: Float[Array, ""] | None = None
 
 
 class Interval(Shown, eqx.Module):
@@ -59,7 +70,9 @@ class Interval(Shown, eqx.Module):
     `target` says what is covered; `std_error` is for a ratio that of its logarithm;
     `pooled` marks estimates for which a group holds too few units for a variance of its own;
     `groups` names the groups of a table of averages; `absent` says why an estimate may have no
-    bounds (NaN); `home` is the kind of frame that the sample was read from.
+    bounds (NaN); `home` is the kind of frame that the sample was read from; `df` the degrees of
+    freedom of bounds by Student's quantile, `p_value` that of a test of no effect, None for methods
+    without.
     """
 
     estimate: Float[Array, "*q"]
@@ -73,6 +86,8 @@ class Interval(Shown, eqx.Module):
     groups: Groups | None = None
     absent: str = eqx.field(static=True, default="")
     home: FrameKind = eqx.field(static=True, default="pandas")
+    df: Float[Array, "*q"] | None = None
+    p_value: Float[Array, "*q"] | None = None
 
     @property
     def unbounded(self) -> Bool[Array, "*q"]:
@@ -91,12 +106,14 @@ class Interval(Shown, eqx.Module):
             text = f"{self.estimate.shape[0]} {percent}s of {self.target}{of} ({self.method})"
             missing = int(self.unbounded.sum())
             text += f"; {missing} without bounds: {self.absent}" if missing else ""
-            return f"{text}; {self._range}" if self.groups is None else f"{text}\n{self._table}"
+            words = f"; {self._range}{self._width}"
+            return f"{text}{words}" if self.groups is None else f"{text}\n{self._table}"
         middle = number_in_words(float(self.estimate))
         if bool(self.unbounded):
             return f"{middle} (no {percent}: {self.absent}; {self.target}, {self.method})"
         low, high = (number_in_words(float(v)) for v in (self.lower, self.upper))
-        return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method})"
+        p_value = "" if self.p_value is None else f", p {float(self.p_value):.3g}"
+        return f"{middle} ({percent} {low} to {high}; {self.target}, {self.method}{p_value})"
 
     @property
     def _range(self) -> str:
@@ -104,6 +121,13 @@ class Interval(Shown, eqx.Module):
         known = np.asarray(self.estimate)[np.isfinite(self.estimate)]
         ends = [number_in_words(float(v)) for v in (known.min(), known.max())] if known.size else []
         return f"estimates from {' to '.join(ends)}" if ends else "no estimates"
+
+    @property
+    def _width(self) -> str:
+        """The median width, in words."""
+        width = np.asarray(self.upper) - np.asarray(self.lower)
+        known = width[np.isfinite(width)]
+        return f", median width {number_in_words(float(np.median(known)))}" if known.size else ""
 
     @property
     def _table(self) -> str:
@@ -129,6 +153,7 @@ class Interval(Shown, eqx.Module):
 
     def _shown(self) -> pd.DataFrame:
         names = ("estimate", "std_error", "lower", "upper", "pooled")
+        names += tuple(name for name in ("df", "p_value") if getattr(self, name) is not None)
         columns = {name: np.atleast_1d(np.asarray(getattr(self, name))) for name in names}
         if self.groups is not None:
             counts = {
@@ -149,7 +174,7 @@ def _unbounded(lib: Any, lower: Float[Array, "*q"], estimate: Float[Array, "*q"]
 
 @on_host
 def _bounds(
-    lib: Any, estimate: Float[Array, "*q"], variance: Float[Array, "*q"], quantile: float
+    lib: Any, estimate: Float[Array, "*q"], variance: Float[Array, "*q"], quantile: float | Array
 ) -> tuple[Array, Array, Array]:
     """The standard error, and as many of it below and above."""
     error = lib.sqrt(variance)
@@ -173,8 +198,12 @@ def normal_interval(
     about: About,
     groups: Groups | None = None,
 ) -> Interval:
-    """Estimate plus and minus the normal quantile times the standard error."""
+    """Estimate plus and minus the quantile times the standard error."""
     quantile = NormalDist().inv_cdf(0.5 + about.level / 2)
+    if about.quantile is not None:
+        quantile = about.quantile
+    elif about.df is not None:
+        quantile = _student(about.df, 0.5 + about.level / 2)
     std_error, lower, upper = _bounds(estimate, variance, quantile)
     return Interval(
         estimate,
@@ -187,4 +216,64 @@ def normal_interval(
         about.method,
         groups,
         about.absent,
+        df=about.df,
     )
+
+
+def _student(df: Float[Array, "*q"], share: float) -> Float[Array, "*q"]:
+    """Student's quantiles (concrete numbers); the normal's where df is infinite."""
+    found = np.asarray(stats.t.ppf(share, np.asarray(df, np.float64)))
+    return to_device(found.astype(df.dtype))
+
+
+def interval_of_draws(
+    estimate: Float[Array, " q"],
+    draws: Float[Array, "q b"],
+    pooled: Bool[Array, " q"],
+    about: About,
+) -> Interval:
+    """Bounds at the quantiles of draws; the standard error is the draws' standard deviation.
+
+    **Arguments:** `draws` (q, b) of the estimates; NaN ones are left out.
+    """
+    std_error, lower, upper = _quantiles(draws, 0.5 - about.level / 2)
+    return interval_between(estimate, std_error, lower, upper, pooled, about=about)
+
+
+def interval_between(
+    estimate: Float[Array, "*q"],
+    std_error: Float[Array, "*q"],
+    lower: Float[Array, "*q"],
+    upper: Float[Array, "*q"],
+    pooled: Bool[Array, "*q"] | None = None,
+    *,
+    about: About,
+) -> Interval:
+    """An interval of bounds that are at hand."""
+    pooled = to_device(np.zeros(estimate.shape, bool)) if pooled is None else pooled
+    known = estimate, std_error, lower, upper, pooled
+    return Interval(*known, about.level, about.target, about.method, None, about.absent)
+
+
+@on_host
+def _quantiles(
+    lib: Any, draws: Float[Array, "q b"], tail: float
+) -> tuple[Float[Array, " q"], Float[Array, " q"], Float[Array, " q"]]:
+    """Standard deviation, and the quantiles at both tails; NaN where all draws are."""
+    known = ~lib.isnan(draws)
+    count = lib.maximum(known.sum(1), 1).astype(draws.dtype)
+    mean = lib.where(known, draws, 0).sum(1) / count
+    square = lib.where(known, draws - mean[:, None], 0) ** 2
+    error = lib.where(known.any(1), lib.sqrt(square.sum(1) / count), lib.nan)
+    order = lib.sort(draws, axis=1)  # NaN last
+    low, high = (_between(lib, order, share * (count - 1)) for share in (tail, 1 - tail))
+    return error, low, high
+
+
+def _between(lib: Any, order: Any, place: Any) -> Any:
+    """Values of sorted rows at a place between two of them."""
+    below = lib.floor(place).astype(lib.int32)
+    above = lib.minimum(below + 1, order.shape[1] - 1)
+    low, high = (lib.take_along_axis(order, at[:, None], axis=1)[:, 0] for at in (below, above))
+    part = place - below.astype(place.dtype)
+    return lib.where(part > 0, low + part * (high - low), low)

@@ -15,7 +15,7 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.effects import Effects
-from jcausal.inference._abadie_imbens import noise_variance
+from jcausal.inference._neighbor_noise import NEAREST, noise_variance
 from jcausal.matching import EffectKind, Matching, UnitResiduals
 
 
@@ -226,7 +226,7 @@ def stand_in_of(
     sample, lone = effects.sample, _lone(parts, target)
     if not is_traced(sample, lone) and not (np.asarray(lone) > 0).any():
         return to_device(np.zeros(2, lone.dtype))
-    noise = noise_variance(sample, effects.residual, 1, _positive(lone))
+    noise = noise_variance(sample, effects.residual, NEAREST, _positive(lone))
     return _pooled(lone, noise, sample.t)
 
 

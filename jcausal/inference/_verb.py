@@ -6,7 +6,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.data import By, as_key, check_kind, check_object, step_key
 from jcausal.effects import Effects
-from jcausal.inference._average import AverageMethod, Measure, average_interval
+from jcausal.inference._average import Asked, AverageMethod, Measure, average_interval
+from jcausal.inference._gcomputation import GComputation
 from jcausal.inference._interval import Interval, IntervalMethod
 from jcausal.inference._panel import PanelMethod, panel_interval
 from jcausal.panels import Completion
@@ -18,6 +19,7 @@ def interval(
     *,
     by: By | None = None,
     measure: Measure = "difference",
+    simultaneous: bool = False,
     key: PRNGKeyArray | Array | int | None = None,
 ) -> Interval:
     """Bounds around effects.
@@ -30,9 +32,11 @@ def interval(
     - `by`: a covariate's name or labels (n,), as in `Effects.cate`: the average of each group of
       queried units. Methods for averages only; under jit and vmap labels that are concrete. Of a
       panel "unit" or "time": the effect of each.
-    - `measure`: "difference", or "ratio": risk1 / risk0 of outcomes that are 0 or 1, with bounds
+    - `measure`: "difference", or of outcomes that are 0 or 1 "ratio", risk1 / risk0, with bounds
       exp(log ratio +- normal quantile * error), where log risk1 - log risk0 varies as the linear
-      form sum_q share_q (y1_q / risk1 - y0_q / risk0).
+      form sum_q share_q (y1_q / risk1 - y0_q / risk0); and "odds_ratio", likewise.
+    - `simultaneous`: with `by`, bounds that hold for all groups at once with the chance `level`:
+      the quantile is that of the largest |draw| / error of the groups. Methods that draw only.
     - `key`: for methods that draw.
 
     **Returns:** an `Interval`; with `by` its `to_frame()` is the table of the groups, of the kind
@@ -59,29 +63,35 @@ def interval(
         raise ValueError(f"{type(method).__name__} is no interval method such as AbadieImbens().")
     if not 0 < method.level < 1:
         raise ValueError(f"level is {method.level}: it must lie between 0 and 1.")
-    if measure not in ("difference", "ratio"):
-        raise ValueError(f"measure is {measure!r}: use 'difference' or 'ratio'.")
+    if measure not in ("difference", "ratio", "odds_ratio"):
+        raise ValueError(f"measure is {measure!r}: use 'difference', 'ratio' or 'odds_ratio'.")
+    asked = Asked(by, measure, simultaneous)
     step = None if key is None else step_key(as_key(key, "interval"), "inte")
     home = effects.panel.home if isinstance(effects, Completion) else effects.sample.home
-    return dataclasses.replace(_made(effects, method, by, measure, step), home=home)
+    return dataclasses.replace(_made(effects, method, asked, step), home=home)
 
 
 def _made(
     effects: Effects | Completion,
     method: IntervalMethod | PanelMethod,
-    by: By | None,
-    measure: Measure,
+    asked: Asked,
     step: PRNGKeyArray | None,
 ) -> Interval:
     """The interval by the method that fits the effects."""
+    by, measure, simultaneous = asked
     if isinstance(effects, Completion):
+        if simultaneous:
+            raise ValueError("simultaneous bounds are for groups of effects, and not for panels.")
         return panel_interval(effects, method, by, measure, step)
     if isinstance(method, PanelMethod):
         raise ValueError(f"{type(method).__name__} is for panels, and these are effects.")
+    if isinstance(method, GComputation) and by is None and not simultaneous:
+        return method.measured(effects, measure)
     if isinstance(method, AverageMethod):
-        return average_interval(effects, method, by, measure, step)
-    if by is not None or measure != "difference":
+        return average_interval(effects, method, asked, step)
+    if by is not None or measure != "difference" or simultaneous:
         option = "by=" if by is not None else "measure="
+        option = "simultaneous=" if simultaneous and by is None else option
         raise ValueError(
             f"{type(method).__name__} gives one interval a query, and {option} asks for averages: "
             "use jc.AbadieImbens() or jc.Bootstrap()."
