@@ -115,6 +115,10 @@ from jcausal import solvers as solvers
 from jcausal.solvers import Interrupted as Interrupted
 from jcausal.solvers import SolverError as SolverError
 
+# reports: a result as one HTML file
+from jcausal import reports as reports
+from jcausal.reports import report as report
+
 # beside the way: data sets, simulated data with known effects, pictures, the hot loops
 from jcausal import datasets as datasets
 from jcausal import kernels as kernels

@@ -1,0 +1,78 @@
+"""Everything that follows from effects: intervals, balance, effects by group."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from jaxtyping import Array, PRNGKeyArray
+
+from jcausal.data import as_pandas
+from jcausal.diagnostics import balance
+from jcausal.effects import Effects
+from jcausal.inference import (
+    AbadieImbens,
+    AverageMethod,
+    Bootstrap,
+    ConservativeNormal,
+    Interval,
+    interval,
+)
+from jcausal.matching import Progress
+
+LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
+
+
+class Results(NamedTuple):
+    """Effects and what follows from them.
+
+    `average`: the interval of the average; `units`: of every query, or None; `balance`: the table
+    of `jc.balance` in pandas; `groups`: a table of averages for each covariate that was asked for;
+    `notes`: what could not be had, in words.
+    """
+
+    effects: Effects
+    average: Interval
+    units: Interval | None
+    balance: pd.DataFrame
+    groups: dict[str, pd.DataFrame]
+    notes: list[str]
+
+
+def interval_rule(effects: Effects, level: float = 0.95) -> AverageMethod:
+    """Abadie-Imbens; for clusters and from 50,000 rows on the bootstrap."""
+    shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
+    return Bootstrap(level=level) if shared else AbadieImbens(level=level)
+
+
+def measure(
+    effects: Effects,
+    rule: AverageMethod,
+    *,
+    by: Sequence[str] = (),
+    key: PRNGKeyArray | Array | int | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Intervals, balance, and effects by group; what cannot be had is a note.
+
+    **Arguments:** `rule` of the averages' intervals; `by` covariates; `key` for a rule that draws;
+    `progress` called with (stage, done, total).
+
+    **Returns:** `Results`.
+    """
+    notes = []
+    _tell(progress, "intervals", 0)
+    try:
+        units = interval(effects, ConservativeNormal(level=rule.level))
+    except ValueError as error:
+        units = None
+        notes.append(f"no intervals for single units: {error}")
+    average = interval(effects, rule, key=key)
+    groups = {name: as_pandas(interval(effects, rule, by=name, key=key).to_frame()) for name in by}
+    _tell(progress, "balance", 1)
+    table = as_pandas(balance(effects.sample, effects))
+    return Results(effects, average, units, table, groups, notes)
+
+
+def _tell(progress: Progress | None, stage: str, done: int) -> None:
+    if progress is not None:
+        progress(stage, done, 4)
