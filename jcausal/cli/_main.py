@@ -234,6 +234,7 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--repeats", type=_count, default=1, help="partitions, the median is shown")
     one.add_argument("--level", type=_level, default=0.95, help="of intervals (default 0.95)")
     one.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="effects by group")
+    one.add_argument("--report", type=Path, metavar="FILE", help="the result as one HTML file")
     one.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of the tables")
     _common(one, Path("jcausal-estimate"))
 

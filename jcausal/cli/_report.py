@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,39 +12,17 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
+from jcausal.reports import Results, interval_rule, measure
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
-LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
 
-class Results(NamedTuple):
-    """Everything that follows from the effects."""
-
-    effects: jc.effects.Effects
-    average: jc.inference.Interval
-    units: jc.inference.Interval | None
-    balance: pd.DataFrame
-    groups: dict[str, pd.DataFrame]
-    notes: list[str]
-
-
-def measure(
+def measured(
     effects: jc.effects.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
 ) -> Results:
-    """Intervals, balance, and effects by group; what cannot be had is a note."""
-    shared = effects.sample.n >= LARGE or effects.sample.cluster is not None
-    method = jc.Bootstrap(level=level) if shared else jc.AbadieImbens(level=level)
-    notes = []
-    bar("intervals", 0, 4)
-    try:
-        units = jc.interval(effects, jc.ConservativeNormal(level=level))
-    except ValueError as error:
-        units = None
-        notes.append(f"no intervals for single units: {error}")
-    average = jc.interval(effects, method, key=seed)
-    groups = {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by}
-    bar("balance", 1, 4)
-    return Results(effects, average, units, jc.balance(effects.sample, effects), groups, notes)
+    """Intervals, balance, and effects by group, by the usual rule."""
+    rule = interval_rule(effects, level)
+    return measure(effects, rule, by=by, key=seed, progress=bar)
 
 
 def report(results: Results, after: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ from jcausal.effects._group_labels import factorized as factorized
 from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
 from jcausal.effects._notes import careful_words as careful_words
-from jcausal.effects._notes import second_words as second_words
+from jcausal.effects._notes import disagreement_words as disagreement_words
 from jcausal.effects.estimators import AIPW as AIPW
 from jcausal.effects.estimators import CBPS as CBPS
 from jcausal.effects.estimators import DML as DML

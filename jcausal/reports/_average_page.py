@@ -8,9 +8,17 @@ import pandas as pd
 from jcausal.data import as_pandas, number_in_words
 from jcausal.diagnostics import balance
 from jcausal.effects import Average
-from jcausal.reports._charts import Bars, Chart, forest, histogram, love
+from jcausal.reports._cautions import unbalanced_words
+from jcausal.reports._charts import Bars, forest, histogram, love_of
 from jcausal.reports._methods_text import WHOSE, methods_of_average
-from jcausal.reports._render import TextTable, as_json, balance_shown, rendered, text_table, versions
+from jcausal.reports._render import (
+    TextTable,
+    as_json,
+    balance_shown,
+    rendered,
+    text_table,
+    versions,
+)
 from jcausal.reports._sample_words import covariate_table, question, sample_facts
 from jcausal.reports._unit_rows import ROWS, spread, unit_data
 from jcausal.reports._wording import Wording
@@ -23,10 +31,11 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
     row = dict(estimate=found.method, average=float(found.average))
     row |= dict(std_error=float(found.std_error), lower=low, upper=high)
     estimates = pd.DataFrame([row | dict(interval=f"{100 * level:g}%, normal")])
+    estimates = estimates.rename(columns=dict(std_error="standard error"))
     counts = (np.asarray(found.fold) >= 0) & (np.asarray(found.sample.weight) > 0)
     ends = f"{number_in_words(low)} to {number_in_words(high)}"
     middle = number_in_words(float(found.average))
-    table, picture = _balance(found)
+    frame = _balance(found)
     return rendered(
         "average.html",
         title=wording.title or question(wording),
@@ -34,16 +43,16 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
         whose=WHOSE[found.estimand],
         answer=f"{middle} {wording.unit}".strip() + f" ({100 * level:g}% interval {ends})",
         matched=f"{int(counts.sum()):,} units count",
-        cautions=found.notes(),
+        cautions=[wording.reword(one) for one in [*found.notes(), *unbalanced_words(frame)]],
         facts=sample_facts(found.sample),
         covariates=covariate_table(found.sample),
         estimates=text_table(estimates),
         estimates_chart=forest(
             [found.method], np.array([[row["average"], low, high]]), f"average effect{unit}"
         ),
-        balance=table,
-        love=picture,
-        arms=_arms(found, counts),
+        balance=None if frame is None else text_table(balance_shown(frame)),
+        love=None if frame is None else love_of(frame),
+        arms=_arms(found),
         chances=_chances(found, counts),
         spread=_effects(found, counts, unit),
         units=as_json(_units(found)),
@@ -51,21 +60,19 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
         * bool(counts.sum() > ROWS),
         text=methods_of_average(found, wording, method, level),
         versions=versions(wording.seed, found.sample.x.dtype, found.sample.origin),
-        summary=found.summary(level),
+        summary=wording.reword(found.summary(level)),
     )
 
 
-def _balance(found: Average) -> tuple[TextTable | None, Chart | None]:
-    """Of weightings: the weighted arms side by side."""
+def _balance(found: Average) -> pd.DataFrame | None:
+    """Of weightings the table of balance."""
     if found.unit_weight is None:
-        return None, None
+        return None
     table = as_pandas(balance(found.sample, found))
-    table = table.set_index("covariate") if "covariate" in table.columns else table
-    before, after = (table[f"smd_{when}"].to_numpy(float) for when in ("before", "after"))
-    return text_table(balance_shown(table)), love(list(map(str, table.index)), before, after)
+    return table.set_index("covariate") if "covariate" in table.columns else table
 
 
-def _arms(found: Average, counts: np.ndarray) -> TextTable:
+def _arms(found: Average) -> TextTable:
     """Units by arm, what they are worth by their weights, and who has no like."""
     rows = [
         dict(
@@ -79,11 +86,14 @@ def _arms(found: Average, counts: np.ndarray) -> TextTable:
     return text_table(pd.DataFrame(rows))
 
 
-def _chances(found: Average, counts: np.ndarray) -> list[tuple[str, Bars]]:
+def _chances(found: Average, counts: np.ndarray) -> list[Bars | None]:
     """The chance of treatment in each arm."""
     t, chance = np.asarray(found.sample.t), np.asarray(found.propensity, float)
     arms = (("treated", t), ("controls", ~t))
-    return [(w, histogram(chance[counts & arm], f"chance of treatment, {w}")) for w, arm in arms]
+    return [
+        histogram(chance[counts & arm], f"chance of treatment, {word}", ends=(0.0, 1.0))
+        for word, arm in arms
+    ]
 
 
 def _effects(found: Average, counts: np.ndarray, unit: str) -> Bars | None:

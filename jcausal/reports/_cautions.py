@@ -1,20 +1,25 @@
 """What a reader must beware of."""
 
 import numpy as np
+import pandas as pd
 
-from jcausal.data import DataError
-from jcausal.effects import Average, Effects, careful_words, second_words
+from jcausal.effects import Average, careful_words, disagreement_words
 from jcausal.inference import Interval
 from jcausal.reports._results import Results
 
 SMALL = 0.1  # |SMD| from which a covariate counts as unbalanced
 
 
-def cautions(results: Results) -> list[str]:
-    """One sentence a matter, those first that decide whether to believe the average."""
+def cautions(results: Results, second: Average | None) -> list[str]:
+    """One sentence a matter, those first that decide whether to believe the average.
+
+    `second`: the second opinion, where there is one.
+    """
     effects, error = results.effects, error_of(results.average)
-    words = [*second_words(effects, error)[1:], *careful_words(effects, error)]
-    words += [*unbalanced_words(results), *effects.matching.notes(), *results.notes]
+    words = careful_words(effects, error)
+    if second is not None:
+        words = [*second.notes(), *disagreement_words(effects, second, error), *words]
+    words += [*unbalanced_words(results.balance), *effects.matching.notes(), *results.notes]
     return [one.removeprefix("beware: ") for one in words]
 
 
@@ -23,29 +28,21 @@ def error_of(interval: Interval) -> float:
     return float(np.asarray(interval.std_error))
 
 
-def unbalanced(results: Results, when: str) -> list[str]:
+def unbalanced(balance: pd.DataFrame, when: str) -> list[str]:
     """Rows of the table of balance whose |SMD| is not small, the largest first."""
-    size = results.balance[f"smd_{when}"].abs()
-    names = size[size >= SMALL].sort_values(ascending=False, kind="stable").index
-    return [str(name) for name in names]
+    size = np.abs(balance[f"smd_{when}"].to_numpy(float))
+    order = np.argsort(-np.nan_to_num(size), kind="stable")
+    return [str(balance.index[k]) for k in order if size[k] >= SMALL]
 
 
-def unbalanced_words(results: Results) -> list[str]:
-    """One sentence on covariates that stay unbalanced."""
-    left = unbalanced(results, "after")
-    if not left:
+def unbalanced_words(balance: pd.DataFrame | None) -> list[str]:
+    """One sentence on covariates that stay unbalanced; [] without any, or without a table."""
+    left = [] if balance is None else unbalanced(balance, "after")
+    if balance is None or not left:
         return []
     listed = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    count = len(results.balance)
+    worth = "; what that is worth for the outcome stands there" if "worth" in balance else ""
     return [
-        f"{len(left)} of {count} rows of the balance table differ by {SMALL:g} standard deviations "
-        f"or more after matching: {listed}"
+        f"{len(left)} of {len(balance)} rows of the balance table still differ by {SMALL:g} "
+        f"standard deviations or more: {listed}{worth}"
     ]
-
-
-def second_opinion(effects: Effects) -> Average | None:
-    """The second opinion, where there is one; `summary` tells why there is none."""
-    try:
-        return effects.second_opinion()
-    except DataError:
-        return None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from jcausal.data import number_in_words
@@ -144,14 +145,10 @@ def _bounds_in_words(mid: float, low: float, high: float) -> str:
     return number_in_words(mid) + ends
 
 
-def love(
-    labels: Sequence[str],
-    before: Float[np.ndarray, " k"],
-    after: Float[np.ndarray, " k"],
-    threshold: float = 0.1,
-) -> Chart:
+def love_of(balance: pd.DataFrame, threshold: float = 0.1) -> Chart:
     """Absolute mean differences before (hollow) and after (filled), the largest before first."""
-    before, after = np.abs(before), np.abs(after)
+    labels = [str(name) for name in balance.index]
+    before, after = (np.abs(balance[f"smd_{w}"].to_numpy(float)) for w in ("before", "after"))
     over = axis_over(np.r_[0.0, threshold, before, after])
     rows = []
     for k in np.argsort(-np.nan_to_num(before), kind="stable"):
@@ -164,12 +161,20 @@ def love(
     return Chart(rows, over.ticks, lines, axis, "; ".join(row.words for row in rows))
 
 
-def histogram(values: Float[np.ndarray, " m"], axis: str, average: float | None = None) -> Bars:
-    """How values are spread, between their 0.5% and 99.5% quantiles; what lies beyond is counted."""
+def histogram(
+    values: Float[np.ndarray, " m"],
+    axis: str,
+    average: float | None = None,
+    ends: tuple[float, float] | None = None,
+) -> Bars | None:
+    """How values are spread; None where there are not two.
+
+    Between `ends`, by default the 0.5% and 99.5% quantiles; what lies beyond is counted.
+    """
     known = values[np.isfinite(values)].astype(float)
-    if not known.size:
-        return Bars([], [], [], axis, "no values")
-    low, high = np.quantile(known, [0.005, 0.995])
+    if np.unique(known).size < 2:
+        return None
+    low, high = np.quantile(known, [0.005, 0.995]).tolist() if ends is None else ends
     over = axis_over([low, high, 0.0] if average is None else [low, high, 0.0, average])
     counts, edges = np.histogram(np.clip(known, over.low, over.high), BINS, (over.low, over.high))
     bars = []
@@ -199,8 +204,9 @@ def course(
     up = axis_over(np.concatenate([[0.0], *(values for _, _, values in curves)]))
     drawn = []
     for kind, label, values in curves:
-        for part in _unbroken(values):
-            places = ((along.place(x[k]) or 0.0, up.place(values[k]) or 0.0) for k in part)
+        for run in _unbroken(values):
+            held = zip(x[run].tolist(), values[run].tolist())
+            places = ((along.place(a) or 0.0, up.place(b) or 0.0) for a, b in held)
             drawn.append((kind, label, " ".join(f"{a},{round(100 - b, 3)}" for a, b in places)))
     shown = along.ticks if ticks is None else [(along.place(v) or 0.0, w) for v, w in ticks]
     uprights = [] if mark is None else [(along.place(mark) or 0.0, "threshold")]

@@ -8,16 +8,23 @@ import pandas as pd
 from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.data import as_pandas, label_in_words, number_in_words
-from jcausal.effects import Effects, group_codes
-from jcausal.inference import AverageMethod, Interval, heterogeneity, interval
-from jcausal.reports._cautions import cautions, second_opinion
-from jcausal.reports._charts import Chart, forest, histogram, love
+from jcausal.effects import Average, Effects, group_codes
+from jcausal.inference import Interval, heterogeneity, interval
+from jcausal.reports._cautions import cautions
+from jcausal.reports._charts import Chart, forest, histogram, love_of
 from jcausal.reports._methods_text import WHOSE, methods_of_groups
-from jcausal.reports._render import TextTable, as_json, balance_shown, rendered, text_table, versions
+from jcausal.reports._render import (
+    TextTable,
+    as_json,
+    balance_shown,
+    rendered,
+    text_table,
+    versions,
+)
 from jcausal.reports._results import Results
 from jcausal.reports._sample_words import covariate_table, question, sample_facts
 from jcausal.reports._unit_rows import GROUPS, MEMBERS, ROWS, spread, unit_data
-from jcausal.reports._wording import Wording
+from jcausal.reports._wording import Request, Wording
 
 LOOKED = 3  # covariates that effects are shown by where none is named
 
@@ -31,15 +38,6 @@ class Divided(NamedTuple):
     test: str
 
 
-class Request(NamedTuple):
-    """How a page is made: words, the method (or None), the rule of intervals, and its key."""
-
-    wording: Wording
-    method: object
-    rule: AverageMethod
-    key: PRNGKeyArray | Array | int | None
-
-
 def effects_page(
     results: Results, request: Request, groups: dict[str, Interval], searched: int
 ) -> str:
@@ -48,15 +46,10 @@ def effects_page(
     **Arguments:** `groups`: averages by the groups of each covariate; `searched`: the covariates
     among which these were looked for, 0 where they were named.
     """
-    wording = request.wording
+    wording, second = request.wording, results.second
     effects, sample = results.effects, results.effects.sample
-    estimates = _estimates(results, request)
+    estimates = _estimates(results, request, second)
     balance = results.balance
-    shown = love(
-        [str(name) for name in balance.index],
-        balance["smd_before"].to_numpy(float),
-        balance["smd_after"].to_numpy(float),
-    )
     ite = np.asarray(effects.ite, float)[np.asarray(effects.matched)]
     axis = f"effect of a unit{f' ({wording.unit})' if wording.unit else ''}"
     average = float(effects.average)
@@ -67,13 +60,13 @@ def effects_page(
         whose=WHOSE[effects.estimand],
         answer=_answer(results.average, wording),
         matched=_matched(effects),
-        cautions=cautions(results),
+        cautions=[wording.reword(one) for one in cautions(results, second)],
         facts=sample_facts(sample),
         covariates=covariate_table(sample),
         estimates=text_table(estimates),
         estimates_chart=_chart_of(estimates, wording),
         balance=text_table(balance_shown(balance)),
-        love=shown,
+        love=love_of(balance),
         reasons=_reasons(effects),
         dropped=_dropped(effects),
         spread=histogram(ite, axis, average),
@@ -81,9 +74,9 @@ def effects_page(
         searched=searched,
         units=as_json(_units(results)),
         limits=_limits(effects),
-        text=methods_of_groups(results, wording, request.method, request.rule),
+        text=methods_of_groups(results, request, second),
         versions=versions(wording.seed, sample.x.dtype, sample.origin),
-        summary=effects.summary(results.average),
+        summary=wording.reword(effects.summary(results.average)),
     )
 
 
@@ -98,27 +91,24 @@ def _answer(average: Interval, wording: Wording) -> str:
 
 
 def _matched(effects: Effects) -> str:
-    matched, asked = (
-        int(np.asarray(a).sum()) for a in (effects.matched, effects.matching.asked)
-    )
+    matched, asked = (int(np.asarray(a).sum()) for a in (effects.matched, effects.matching.asked))
     return f"{matched:,} of {asked:,} matched"
 
 
-def _estimates(results: Results, request: Request) -> pd.DataFrame:
+def _estimates(results: Results, request: Request, second: Average | None) -> pd.DataFrame:
     """The average as reported, by plain means, and by the second opinion."""
     effects, average = results.effects, results.average
-    first = "adjusted by the outcome model" if effects.adjusted else "plain means of the groups"
+    first = "adjusted" if effects.adjusted else "plain means"
     rows = [_row(first, average)]
     if effects.adjusted:
         plain = interval(effects.unadjusted, request.rule, key=request.key)
-        rows.append(_row("plain means of the groups", plain))
-    second = second_opinion(effects)
+        rows.append(_row("plain means", plain))
     if second is not None:
         low, high = (float(v) for v in second.bounds(average.level))
         named = dict(estimate=f"second opinion ({second.method})", average=float(second.average))
         named |= dict(std_error=float(second.std_error), lower=low, upper=high)
         rows.append(named | dict(interval=f"{100 * average.level:g}%, normal"))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).rename(columns=dict(std_error="standard error"))
 
 
 def _row(name: str, average: Interval) -> dict[str, Any]:
@@ -184,12 +174,10 @@ def _share_between(values: np.ndarray, codes: np.ndarray) -> float:
 
 
 def by_groups(
-    effects: Effects,
-    rule: AverageMethod,
-    names: Sequence[str],
-    key: PRNGKeyArray | Array | int | None,
+    results: Results, names: Sequence[str], key: PRNGKeyArray | Array | int | None
 ) -> dict[str, Interval]:
     """Averages of the groups of each covariate, with their intervals."""
+    effects, rule = results.effects, results.rule
     return {name: interval(effects, rule, by=name, key=key) for name in names}
 
 
@@ -197,10 +185,10 @@ def _divided(
     effects: Effects, name: str, found: Interval, searched: int, wording: Wording
 ) -> Divided:
     """Effects by the groups of one covariate."""
-    frame = as_pandas(found.to_frame())
-    names = ["group", "queries", "matched", "estimate", "std_error", "lower", "upper"]
-    frame = frame[names].rename(columns=lambda name: name.replace("_", " "))
-    frame["group"] = [label_in_words(label) for label in frame["group"]]
+    table = as_pandas(found.to_frame())
+    names = ("queries", "matched", "estimate", "std_error", "lower", "upper")
+    columns = {name.replace("_", " "): table[name].to_numpy() for name in names}
+    frame = pd.DataFrame(dict(group=[label_in_words(v) for v in table["group"]]) | columns)
     bounds = frame[["estimate", "lower", "upper"]].to_numpy(float)
     axis = f"average effect{f' ({wording.unit})' if wording.unit else ''}"
     chart = forest(frame["group"].tolist(), bounds, axis, float(effects.average))
@@ -211,8 +199,8 @@ def _test(found: Interval, searched: int) -> str:
     """Whether the groups differ by more than chance."""
     try:
         test = heterogeneity(found)
-    except ValueError as error:
-        return f"No test of a difference: {error}"
+    except ValueError:
+        return "No test of a difference: fewer than two groups have ten matched units and an error."
     words = f"Test that all groups have the same effect: {test}."
     if searched > 1:
         held = min(1.0, searched * test.p_value)

@@ -15,8 +15,9 @@ VALUES = 20  # distinct values of a covariate, up to which each has a row
 def group_table(found: Effects | Matching, i: int) -> Any:
     """The i-th query's group, one row a unit: itself first, then the other arm, then its own.
 
-    In each arm those come first that weigh most. Of equal weights those come first that are most like the query: by the sum over covariates of
-    |difference| over the sample's sd, 1 where levels differ or one of two is missing.
+    In each arm those come first that weigh most; of equal weights those most like the query, by the
+    sum over covariates of |difference| over the sample's sd (1 where levels differ, or one of two
+    is missing).
 
     **Arguments:** `found`: effects, or a matching; `i` the place of a query, as in `to_frame()`
     of a matching made outside jit.
@@ -141,7 +142,9 @@ def ordered_place(sample: Sample, covariate: str) -> int:
     """
     schema = sample.schema
     if covariate not in schema.names:
-        raise ValueError(f"there is no covariate {covariate!r}: they are {', '.join(schema.names)}.")
+        raise ValueError(
+            f"there is no covariate {covariate!r}: they are {', '.join(schema.names)}."
+        )
     j = schema.names.index(covariate)
     if schema.kinds[j] == "category":
         raise ValueError(

@@ -7,11 +7,10 @@ import numpy as np
 
 from jcausal.data import Sample
 from jcausal.effects import AIPW, Average, Effects
-from jcausal.inference import AverageMethod
-from jcausal.reports._cautions import SMALL, second_opinion, unbalanced
+from jcausal.reports._cautions import SMALL, unbalanced
 from jcausal.reports._documentation import Described, described
 from jcausal.reports._results import Results
-from jcausal.reports._wording import Wording
+from jcausal.reports._wording import Request, Wording
 
 LISTED = 20  # covariates that are named
 WHOSE = dict(
@@ -29,36 +28,36 @@ class MethodsText(NamedTuple):
     references: list[tuple[str, str]]
 
 
-def methods_of_groups(
-    results: Results, wording: Wording, method: object, rule: AverageMethod
-) -> MethodsText:
-    """Of effects from a matching."""
+def methods_of_groups(results: Results, request: Request, second: Average | None) -> MethodsText:
+    """Of effects from a matching; `second`: the second opinion, where there is one."""
+    wording, method = request.wording, request.method
     effects, level = results.effects, 100 * results.average.level
     used = described(effects.matching if method is None else method)
     sentences = [_asked(effects.sample, effects.estimand, wording), *_compared(effects, used)]
     sentences += _folds(effects, method)
-    second = second_opinion(effects) is not None
     sentences.append(
         f"The {level:g}% intervals are by {results.average.method} and cover the "
         f"{results.average.target}."
     )
-    if second:
+    if second is not None:
         sentences.append(
             "As a second opinion the same average was estimated by augmented inverse probability "
             "weighting (AIPW) with the same folds and outcome models."
         )
-    before, after = (len(unbalanced(results, when)) for when in ("before", "after"))
+    before, after = (len(unbalanced(results.balance, when)) for when in ("before", "after"))
     sentences.append(
         f"Of {len(results.balance)} rows of the balance table {before} had an absolute mean "
         f"difference of {SMALL:g} standard deviations or more before matching and {after} after."
     )
     cited = [used, *_models(effects, method)]
     cited += [described(Effects)._replace(name="regression adjustment")] * effects.adjusted
-    cited += [described(rule)] + [described(AIPW)] * second
+    cited += [described(request.rule)] + [described(AIPW)] * (second is not None)
     return MethodsText([*sentences, software()], references(cited))
 
 
-def methods_of_average(found: Average, wording: Wording, method: object, level: float) -> MethodsText:
+def methods_of_average(
+    found: Average, wording: Wording, method: object, level: float
+) -> MethodsText:
     """Of an average without groups."""
     sentences = [_asked(found.sample, found.estimand, wording)]
     cited: list[Described] = []
@@ -110,8 +109,8 @@ def _folds(effects: Effects, method: object) -> list[str]:
         model = " and ".join(one.name for one in _models(effects, method))
         sentences.append(
             f"Units were dealt at random to {len(effects.surfaces)} folds; the outcome model "
-            f"({model}) that guided the groups of a fold was trained on the other folds, so that no "
-            "group was shaped by the outcomes that it averages."
+            f"({model}) that guided the groups of a fold was trained on the other folds, so that "
+            "no group was shaped by the outcomes that it averages."
         )
     sentences.append(
         "Groups average residuals from the outcome model in place of outcomes (regression "

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,18 +98,26 @@ def versions(seed: int | None, dtype: object, mark: UInt32[Any, " 2"] | None) ->
     return rows
 
 
+def check_templates() -> None:
+    """Refuse a report where nothing can make it.
+
+    **Raises:** ImportError with the extra to install.
+    """
+    if find_spec("jinja2") is None:
+        raise ImportError(
+            'reports need jinja2: pip install "jcausal[report]" (or pip install jinja2).'
+        )
+
+
 def rendered(template: str, **context: Any) -> str:
     """A page of the package's templates, every word in it escaped.
 
     **Raises:** ImportError where jinja2 is missing, with the extra that has it.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise ImportError(
-            'reports need jinja2: pip install "jcausal[report]" (or pip install jinja2).'
-        ) from error
+    check_templates()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
     loader = PackageLoader("jcausal.reports", "templates")
     pages = Environment(
         loader=loader,

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pandas as pd
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import as_pandas
+from jcausal.data import DataError, as_pandas
 from jcausal.diagnostics import balance
-from jcausal.effects import Effects
+from jcausal.effects import Average, Effects
 from jcausal.inference import (
     AbadieImbens,
     AverageMethod,
@@ -18,6 +18,7 @@ from jcausal.inference import (
     interval,
 )
 from jcausal.matching import Progress
+from jcausal.reports._measured_once import measured_once
 
 LARGE = 50_000  # rows from which, as with clusters, the bootstrap replaces nearest neighbours
 
@@ -27,7 +28,7 @@ class Results(NamedTuple):
 
     `average`: the interval of the average; `units`: of every query, or None; `balance`: the table
     of `jc.balance` in pandas; `groups`: a table of averages for each covariate that was asked for;
-    `notes`: what could not be had, in words.
+    `notes`: what could not be had, in words; `rule`: how averages get their intervals.
     """
 
     effects: Effects
@@ -36,6 +37,15 @@ class Results(NamedTuple):
     balance: pd.DataFrame
     groups: dict[str, pd.DataFrame]
     notes: list[str]
+    rule: AverageMethod = AbadieImbens()
+
+    @property
+    def second(self) -> Average | None:
+        """The second opinion; None where there is none, of which the summary tells why."""
+        try:
+            return self.effects.second_opinion()
+        except DataError:
+            return None
 
 
 def interval_rule(effects: Effects, level: float = 0.95) -> AverageMethod:
@@ -66,11 +76,13 @@ def measure(
     except ValueError as error:
         units = None
         notes.append(f"no intervals for single units: {error}")
-    average = interval(effects, rule, key=key)
-    groups = {name: as_pandas(interval(effects, rule, by=name, key=key).to_frame()) for name in by}
+    once = measured_once(effects, rule, key)
+    average = interval(effects, once, key=key)
+    groups = {name: as_pandas(interval(effects, once, by=name, key=key).to_frame()) for name in by}
     _tell(progress, "balance", 1)
     table = as_pandas(balance(effects.sample, effects))
-    return Results(effects, average, units, table, groups, notes)
+    table = table.set_index("covariate") if "covariate" in table.columns else table
+    return Results(effects, average, units, table, groups, notes, once)
 
 
 def _tell(progress: Progress | None, stage: str, done: int) -> None:

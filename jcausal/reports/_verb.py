@@ -15,11 +15,11 @@ from jcausal.matching import Matcher
 from jcausal.panels import Completion
 from jcausal.reports._allocation_page import allocation_page
 from jcausal.reports._average_page import average_page
-from jcausal.reports._effects_page import Request, by_groups, effects_page, most_varied
+from jcausal.reports._effects_page import by_groups, effects_page, most_varied
 from jcausal.reports._panel_page import panel_page
-from jcausal.reports._render import write_page
+from jcausal.reports._render import check_templates, write_page
 from jcausal.reports._results import Results, interval_rule, measure
-from jcausal.reports._wording import Wording
+from jcausal.reports._wording import Request, Wording
 
 DEFAULT = 0.95  # level of intervals
 Reported = Effects | Average | Completion | Allocation
@@ -79,6 +79,7 @@ def report(
             f"report takes what jc.estimate, jc.complete or jc.allocate returns, not "
             f"{named(found)}."
         )
+    check_templates()
     if is_traced(found):
         raise ValueError("report needs concrete arrays: use it outside jit and vmap.")
     if key is not None:
@@ -92,7 +93,7 @@ def report(
     if isinstance(found, Average):
         html = average_page(found, wording, method, level)
     elif isinstance(found, Completion):
-        html = panel_page(found, wording, interval or OwnErrors(level=level), key)
+        html = panel_page(found, wording, _panel_rule(interval, level), key)
     else:
         html = allocation_page(found, wording)
     return write_page(html, path)
@@ -114,7 +115,7 @@ def report_of_results(
     names = most_varied(effects) if by is None else check_names("by", by)
     flags = effects.sample.schema.flag_of.values()
     searched = effects.sample.p - len(flags) if by is None else 0
-    groups = by_groups(effects, request.rule, names, request.key)
+    groups = by_groups(results, names, request.key)
     return write_page(effects_page(results, request, groups, searched), path)
 
 
@@ -152,13 +153,19 @@ def _refuse(found: Reported, method: object, interval: object, by: object) -> No
     for name, given in unused.items():
         if given is not None:
             raise ValueError(f"{name}= is nothing to the report of {_an(kind)}: leave it out.")
-    if isinstance(found, Completion) and interval is not None:
-        check_object(interval)
-        if not isinstance(interval, PanelMethod):
-            raise ValueError(
-                f"interval is {named(interval)}: panels take jc.PanelJackknife(), "
-                "jc.PanelBootstrap() or jc.OwnErrors()."
-            )
+
+
+def _panel_rule(interval: AverageMethod | PanelMethod | None, level: float) -> PanelMethod:
+    """How a panel's average gets its interval."""
+    if interval is None:
+        return OwnErrors(level=level)
+    check_object(interval)
+    if not isinstance(interval, PanelMethod):
+        raise ValueError(
+            f"interval is {named(interval)}: panels take jc.PanelJackknife(), jc.PanelBootstrap() "
+            "or jc.OwnErrors()."
+        )
+    return interval
 
 
 def _an(kind: str) -> str:
