@@ -12,6 +12,7 @@ from jcausal.data import number_in_words
 TICKS = 4  # steps along an axis, so that labels stand apart on a phone
 LABEL, BRIEF = 50, 22  # letters of a row's label, and on a phone: longer ones lose their middle
 BINS = 32
+LOVED = 40  # rows of a love plot: more are no picture on a page
 
 
 class Mark(NamedTuple):
@@ -146,7 +147,12 @@ def _bounds_in_words(mid: float, low: float, high: float) -> str:
 
 
 def love_of(balance: pd.DataFrame, threshold: float = 0.1) -> Chart:
-    """Absolute mean differences before (hollow) and after (filled), the largest before first."""
+    """Absolute mean differences before (hollow) and after (filled), the largest before first.
+
+    Of many rows those that differ most, before or after.
+    """
+    worst = balance[["smd_before", "smd_after"]].abs().max(axis=1).fillna(0).to_numpy(float)
+    balance = balance.iloc[np.sort(np.argsort(-worst, kind="stable")[:LOVED])]
     labels = [str(name) for name in balance.index]
     before, after = (np.abs(balance[f"smd_{w}"].to_numpy(float)) for w in ("before", "after"))
     over = axis_over(np.r_[0.0, threshold, before, after])

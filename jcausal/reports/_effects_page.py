@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, PRNGKeyArray
 
-from jcausal.data import as_pandas, label_in_words, number_in_words
+from jcausal.data import as_pandas, label_word, number_in_words
 from jcausal.effects import Average, Effects, group_codes
 from jcausal.inference import Interval, heterogeneity, interval
 from jcausal.reports._cautions import cautions
@@ -188,7 +188,7 @@ def _divided(
     table = as_pandas(found.to_frame())
     names = ("queries", "matched", "estimate", "std_error", "lower", "upper")
     columns = {name.replace("_", " "): table[name].to_numpy() for name in names}
-    frame = pd.DataFrame(dict(group=[label_in_words(v) for v in table["group"]]) | columns)
+    frame = pd.DataFrame(dict(group=[label_word(v) for v in table["group"]]) | columns)
     bounds = frame[["estimate", "lower", "upper"]].to_numpy(float)
     axis = f"average effect{f' ({wording.unit})' if wording.unit else ''}"
     chart = forest(frame["group"].tolist(), bounds, axis, float(effects.average))
