@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from jcausal.data import Sample, beside_covariates, check_kind, check_place, like
 from jcausal.effects import Effects, cate_frame, group_codes
-from jcausal.matching import Matching
+from jcausal.matching import Matching, group_bounds, ordered_place
 
 VALUES = 20  # distinct values of a covariate, up to which each has a row
 
@@ -128,48 +128,11 @@ def bounds_table(effects: Effects, covariate: str) -> Any:
     values = _values(effects, j)
     by = covariate if values is None else values
     table, codes = cate_frame(effects, by), np.asarray(group_codes(effects, by)[0])
-    lower, upper = bounds_in(matching, j)
+    lower, upper = group_bounds(matching, j)
     matched = np.asarray(effects.matched)
     rows = [_mode(lower[use], upper[use]) for use in (matched & (codes == g) for g in table.index)]
     table[["box_lower", "box_upper", "share"]] = np.array(rows).reshape(-1, 3)
     return like(sample.home, table)
-
-
-def ordered_place(sample: Sample, covariate: str) -> int:
-    """The column of a covariate that has an order.
-
-    **Raises:** ValueError for another.
-    """
-    schema = sample.schema
-    if covariate not in schema.names:
-        raise ValueError(
-            f"there is no covariate {covariate!r}: they are {', '.join(schema.names)}."
-        )
-    j = schema.names.index(covariate)
-    if schema.kinds[j] == "category":
-        raise ValueError(
-            f"{covariate!r} is a category, whose levels have no order and no bounds: "
-            f"effects.cate({covariate!r}) is the table of its levels."
-        )
-    return j
-
-
-def bounds_in(
-    matching: Matching, j: int
-) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
-    """Each group's bounds in one covariate; NaN without a match or a known value."""
-    edges, asked = matching.edges(), np.asarray(matching.matched)
-    if edges is not None:
-        lower, upper = (np.where(asked, np.asarray(a)[:, j], np.nan) for a in edges[:2])
-        return lower, upper
-    ends = np.full((2, asked.size), np.nan)
-    values = matching.sample.points[:, j]
-    for i in np.flatnonzero(asked):
-        held = values[np.asarray(matching.group(int(i))[0])]
-        held = held[~np.isnan(held)]
-        if held.size:
-            ends[:, i] = held.min(), held.max()
-    return ends[0], ends[1]
 
 
 def _values(effects: Effects, j: int) -> Float[np.ndarray, " n"] | None:
