@@ -91,6 +91,7 @@ def test_distributions_of_weightings_and_of_few_values():
         jc.plot.distribution(jc.estimate(sample, jc.AIPW(jc.Ridge()), key=0), "x0")
 
 
+@pytest.mark.x64
 def test_forest(effects):
     table = jc.interval(effects, jc.AbadieImbens(), by="region")
     average = jc.interval(effects, jc.AbadieImbens())
@@ -109,6 +110,7 @@ def test_forest(effects):
         jc.plot.forest(average)
 
 
+@pytest.mark.x64
 def test_along_a_covariate(effects):
     j = effects.sample.schema.names.index("dose")
     known = ~np.isnan(effects.sample.points[np.asarray(effects.matching.query), j])
@@ -116,7 +118,7 @@ def test_along_a_covariate(effects):
     ax = jc.plot.along(effects, "dose", which=which, unit="kg")
     points = ax.collections[0].get_offsets()
     close(np.sort(points[:, 1]), np.sort(np.asarray(effects.ite)[known]), rtol=1e-6)
-    grid, base = ax.lines[0].get_data()
+    grid, _ = ax.lines[0].get_data()
     for i, frame in zip(which, ax.patches, strict=True):
         held = effects.sample.points[effects.matching.group(i)[0], j]
         left, right = frame.get_x(), frame.get_x() + frame.get_width()

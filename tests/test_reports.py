@@ -7,8 +7,10 @@ import re
 import jax
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from conftest import close, draw_sample, wavy
+from methods import METHODS, SURFACE
 
 import jcausal as jc
 from jcausal.cli import main
@@ -40,6 +42,7 @@ def page(effects, tmp_path_factory):
     return page_of(effects, path, unit="kg", key=0, method=jc.FastAHB(), by=["x2"])
 
 
+@pytest.mark.x64
 def test_the_answer_and_the_ways_to_it(effects, page):
     bounds = jc.interval(effects, jc.AbadieImbens())
     words = [jc.data.number_in_words(float(v)) for v in (bounds.estimate, bounds.lower)]
@@ -52,6 +55,7 @@ def test_the_answer_and_the_ways_to_it(effects, page):
     assert "Otsu" not in page and "Morucci" in page  # sources of what was used alone
 
 
+@pytest.mark.x64
 def test_groups_by_a_covariate_cost_nothing_anew_and_are_the_same(effects, page):
     table = jc.interval(effects, jc.AbadieImbens(), by="x2").to_frame()
     once = jc.reports.measure(effects, jc.AbadieImbens(), by=["x2"]).groups["x2"]
@@ -63,6 +67,7 @@ def test_groups_by_a_covariate_cost_nothing_anew_and_are_the_same(effects, page)
         assert f">{jc.data.number_in_words(value)}</td>" in page
 
 
+@pytest.mark.x64
 def test_units_and_their_groups_are_in_the_data(effects, page):
     data, matching = data_of(page), effects.matching
     columns = {one["name"]: one["values"] for one in data["columns"]}
@@ -204,6 +209,7 @@ def test_the_group_of_a_unit_and_effects_along_a_covariate(effects):
         jc.reports.bounds_table(effects, "x2")
 
 
+@pytest.mark.extended
 def test_bounds_are_those_that_most_groups_have():
     """By hand: three boxes at the value 1, two of which are [0, 2]."""
     sample = draw_sample(5, n=60, p=2, integers=True)
@@ -239,3 +245,42 @@ def test_the_command_writes_a_report(tmp_path, capsys):
     average = ["--method", "iptw", "--quiet", "--report", str(tmp_path / "a.html")]
     assert main([*words[:6], *average, "--out", str(tmp_path / "out")]) == 0
     assert "Lunceford" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+def test_every_method_has_a_report(row, tmp_path):
+    sample = draw_sample(6, n=120, p=3, category=3, weight=np.arange(120) % 3 + 1.0)
+    if row.name in ("m5-match", "m5-model", "cem", "flame", "dame", "boss", "optimal-matching"):
+        sample = draw_sample(6, n=200, p=2)
+    method = row.make(SURFACE)
+    found = jc.estimate(sample, method, estimand=row.estimands[0], key=0)
+    made = page_of(found, tmp_path, method=method, key=0)
+    assert type(method).__name__ in made
+    counted = found.matching.asked if isinstance(found, jc.effects.Effects) else found.fold >= 0
+    assert len(data_of(made)["columns"][0]["values"]) == int(np.asarray(counted).sum())
+
+
+def test_polars_and_clusters(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(dict(t=[0, 1, 0] * 30, y=rng.normal(size=90), a=rng.normal(size=90)))
+    frame = frame.with_columns(home=pl.Series(np.arange(90) // 3))
+    sample = jc.Sample.from_frame(frame, treatment="t", outcome="y", cluster="home")
+    found = jc.estimate(sample, jc.NearestNeighbors(ratio=2))
+    with pytest.raises(ValueError, match="key"):
+        page_of(found, tmp_path)
+    assert "Bootstrap" in page_of(found, tmp_path, key=1) and "30 clusters" in page_of(
+        found, tmp_path, key=1
+    )
+
+
+@pytest.mark.extended
+def test_partitions_group_effects_and_points(tmp_path):
+    plain = draw_sample(3, n=90, p=2)
+    method = jc.FastAHB(outcome=jc.Function(wavy))
+    several = jc.estimate(plain, method, key=0, repeats=2, effect="group", estimand="ate")
+    made = page_of(several, tmp_path)
+    assert "Of 2 random partitions" in made and "spread of partitions included" in made
+    points = jc.match(plain, method, at=np.zeros((2, 2)), surface=jc.Function(wavy))
+    with pytest.raises(ValueError, match="these effects are at points"):
+        page_of(jc.estimate(plain, points, effect="group"), tmp_path)

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 from jcausal.data import as_pandas, label_word, number_in_words
 from jcausal.effects import Average, Effects, group_codes
 from jcausal.inference import Interval, heterogeneity, interval
+from jcausal.matching import sentence
 from jcausal.reports._cautions import cautions
 from jcausal.reports._charts import Chart, forest, histogram, love_of
 from jcausal.reports._methods_text import WHOSE, methods_of_groups
@@ -126,11 +127,13 @@ def _chart_of(estimates: pd.DataFrame, wording: Wording) -> Chart:
 
 def _reasons(effects: Effects) -> TextTable | None:
     """Why queries have no group, and how many; None where all have one."""
-    left = as_pandas(effects.matching.unmatched())
-    if not len(left):
+    matching = effects.matching
+    status = np.asarray(matching.status)[np.asarray(matching.asked) & ~np.asarray(matching.matched)]
+    if not status.size:
         return None
-    counts = left["reason"].value_counts().rename_axis("reason").reset_index(name="queries")
-    return text_table(counts)
+    codes, count = np.unique(status, return_counts=True)
+    table = pd.DataFrame(dict(reason=[sentence(k) for k in codes], queries=count))
+    return text_table(table.sort_values("queries", ascending=False, kind="stable"))
 
 
 def _dropped(effects: Effects) -> TextTable | None:

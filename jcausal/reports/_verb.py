@@ -87,6 +87,7 @@ def report(
     wording = Wording(title, treatment, outcome, unit, key if isinstance(key, int) else None)
     level = _level(level, interval)
     if isinstance(found, Effects):
+        _check_units(found)
         request = Request(wording, method, _rule(found, interval, level), key)
         return report_of_results(measure(found, request.rule, key=key), path, request, by)
     _refuse(found, method, interval, by)
@@ -107,16 +108,20 @@ def report_of_results(
 ) -> Path:
     """The report of effects whose intervals and balance are at hand; else as `report`."""
     effects = results.effects
-    if (np.asarray(effects.matching.query) < 0).any():
-        raise ValueError(
-            "report is of units of a sample, and these effects are at points: effects.to_frame() "
-            "has them."
-        )
     names = most_varied(effects) if by is None else check_names("by", by)
     flags = effects.sample.schema.flag_of.values()
     searched = effects.sample.p - len(flags) if by is None else 0
     groups = by_groups(results, names, request.key)
     return write_page(effects_page(results, request, groups, searched), path)
+
+
+def _check_units(effects: Effects) -> None:
+    """Refuse effects at points, which have no average."""
+    if (np.asarray(effects.matching.query) < 0).any():
+        raise ValueError(
+            "report is of units of a sample, and these effects are at points: effects.to_frame() "
+            "has them."
+        )
 
 
 def _level(level: float, interval: object) -> float:
