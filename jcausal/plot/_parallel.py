@@ -51,7 +51,7 @@ def parallel(found: Matching | Effects, i: int, *, ax: Axes | None = None) -> Ax
     **Example:**
 
         >>> import jcausal as jc
-        >>> effects = jc.estimate(jc.datasets.lalonde("experiment"), jc.CEM(bins=4))
+        >>> effects = jc.estimate(jc.datasets.lalonde("experiment"), jc.NearestNeighbors())
         >>> len(jc.plot.parallel(effects, 0).get_xticks())
         8
     """

@@ -71,7 +71,7 @@ def report(
         >>> effects = jc.estimate(jc.datasets.lalonde("experiment"), jc.CEM(bins=4))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     page = jc.report(effects, pathlib.Path(folder) / "report.html", unit="$", by=[])
-        ...     "Matched groups" in page.read_text(encoding="utf-8")
+        ...     "Who has no group" in page.read_text(encoding="utf-8")
         True
     """
     if not isinstance(found, Reported):
