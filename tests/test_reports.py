@@ -14,6 +14,7 @@ from methods import METHODS, SURFACE
 
 import jcausal as jc
 from jcausal.cli import main
+from jcausal.reports import _render
 from jcausal.reports._charts import axis_over, forest
 from jcausal.reports._documentation import described
 from jcausal.reports._render import as_json, compact
@@ -209,6 +210,16 @@ def test_the_group_of_a_unit_and_effects_along_a_covariate(effects):
         jc.reports.bounds_table(effects, "x2")
 
 
+def test_the_order_of_rows_changes_no_group_table(effects):
+    sample, turned = effects.sample, effects.sample.take(np.arange(90)[::-1])
+    again = jc.estimate(turned, jc.NearestNeighbors(ratio=4))
+    first = jc.estimate(sample, jc.NearestNeighbors(ratio=4))
+    q = len(first.matching.query)
+    for i in (0, 7, q - 1):
+        one, other = jc.reports.group_table(first, i), jc.reports.group_table(again, q - 1 - i)
+        assert one["id"].tolist() == other["id"].tolist()
+
+
 @pytest.mark.extended
 def test_bounds_are_those_that_most_groups_have():
     """By hand: three boxes at the value 1, two of which are [0, 2]."""
@@ -284,3 +295,12 @@ def test_partitions_group_effects_and_points(tmp_path):
     points = jc.match(plain, method, at=np.zeros((2, 2)), surface=jc.Function(wavy))
     with pytest.raises(ValueError, match="these effects are at points"):
         page_of(jc.estimate(plain, points, effect="group"), tmp_path)
+
+
+def test_without_jinja2_the_error_names_the_extra(effects, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_render, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'pip install "jcausal\[report\]"'):
+        jc.report(effects, tmp_path / "r.html")
+    words = ["estimate", "jobs.csv", "--treatment", "t", "--outcome", "y", "--out", str(tmp_path)]
+    assert main([*words, "--report", str(tmp_path / "r.html")]) == 2
+    assert "reports need jinja2" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def along(
     ax.axhline(0, color="black", lw=0.6)
     lower, upper = group_bounds(found.matching, j)
     least = 0.006 * (np.ptp(ite) + np.ptp(base))
-    for k, i in enumerate(_chosen(found, rows, x, which)):
+    for k, i in enumerate(_chosen(found, rows, (x, ite), which)):
         left, right = max(lower[i], grid[0]), min(upper[i], grid[-1])
         inside = base[(grid >= left) & (grid <= right)]
         ends = np.interp([left, right], grid, base)
@@ -130,13 +130,17 @@ def _known(found: Effects, j: int) -> Int[np.ndarray, " m"]:
 def _chosen(
     found: Effects,
     rows: Int[np.ndarray, " m"],
-    x: Float[np.ndarray, " m"],
+    along: tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]],
     which: Sequence[int] | None,
 ) -> list[int]:
-    """The queries whose groups are drawn: those named, or some along the covariate."""
+    """The queries whose groups are drawn: those named, or some along the covariate.
+
+    `along`: its value and the effect of each row; of equally near ones the smallest effect.
+    """
     if which is None:
+        x, ite = along
         wanted = np.linspace(x.min(), x.max(), SHOWN + 2)[1:-1]
-        nearest = [int(rows[np.lexsort((rows, np.abs(x - at)))[0]]) for at in wanted]
+        nearest = [int(rows[np.lexsort((ite, np.abs(x - at)))[0]]) for at in wanted]
         return list(dict.fromkeys(nearest))
     named = [check_place(i, len(found.matching.query), "query") for i in which]
     for i in named:

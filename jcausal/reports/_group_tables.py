@@ -70,11 +70,16 @@ def members(
         rows, weight = np.r_[own, rows[rest]], np.r_[held, weight[rest]]
         away = _distance(matching.sample, own, rows, scale)
         same = arm[rows] == arm[own]
-        order = np.lexsort((rows, away, -weight.round(12), same))
+        order = np.lexsort((*_ties(matching.sample, rows), away, -weight.round(12), same))
         order = np.r_[0, order[order != 0]]
     else:
-        order = np.lexsort((rows, -weight.round(12), arm[rows]))
+        order = np.lexsort((*_ties(matching.sample, rows), -weight.round(12), arm[rows]))
     return rows[order], weight[order]
+
+
+def _ties(sample: Sample, rows: Int[np.ndarray, " m"]) -> list[np.ndarray]:
+    """What orders equals, the last deciding first: the rows' names, then their covariates."""
+    return [*np.asarray(sample.row)[rows].T[::-1], *sample.points[rows].T[::-1]]
 
 
 def _distance(
