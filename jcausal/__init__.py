@@ -139,6 +139,10 @@ from jcausal import storage as storage
 from jcausal.storage import load as load
 from jcausal.storage import save as save
 
+# reports: a result as one HTML file
+from jcausal import reports as reports
+from jcausal.reports import report as report
+
 # beside the way: data sets, simulated data with known effects, pictures, the hot loops
 from jcausal import datasets as datasets
 from jcausal import kernels as kernels

@@ -19,7 +19,7 @@ import jcausal_kernels
 ROOTS = [Path(jc.__file__).parent, Path(jcausal_kernels.__file__).parent]
 FILES = sorted(f for root in ROOTS for f in root.rglob("*.py"))
 STAGES = ["data", "storage", "solvers", "surfaces", "matching", "effects", "panels", "inference"]
-STAGES += ["diagnostics", "allocation", "simulate", "datasets", "plot", "cli"]
+STAGES += ["diagnostics", "allocation", "simulate", "datasets", "plot", "reports", "cli"]
 PUBLIC = [
     (name, value)
     for name, value in vars(jc).items()

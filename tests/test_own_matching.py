@@ -187,6 +187,7 @@ def test_the_report_of_the_command(own, tmp_path):
     )
     text = report(results)
     assert "some groups" in text and "4 controls, 1 treated" in text
+    assert "4 controls, 1 treated" in jc.report(effects, tmp_path / "r.html").read_text()
     for name, write in (tables(results, text, parquet=False) | pictures(results, unit="")).items():
         write(tmp_path / name)
     assert {"groups.csv", "matched.csv", "effects.png"} <= {f.name for f in tmp_path.iterdir()}

@@ -2,8 +2,8 @@
 
 import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
-from jcausal.cli._report import sensitivity_words
 from jcausal.data import as_pandas
+from jcausal.reports import sensitivity_words
 
 NO_GROUPS = (
     "This method makes no groups: there are an average and the units behind it, and no balance, "

@@ -4,7 +4,7 @@ import argparse
 import time
 
 import jcausal as jc
-from jcausal.cli._report import measure, pictures, report, tables, versions
+from jcausal.cli._report import measured, pictures, report, tables, versions
 from jcausal.cli._terminal import Bar, tell, until_effects
 from jcausal.cli._write import check_folder, write_whole
 
@@ -21,7 +21,7 @@ def demo(options: argparse.Namespace, bar: Bar) -> str | None:
     bar("reading", 0, 1)
     sample = jc.datasets.lalonde("cps" if controls == "cps" else "psid")
     effects = jc.estimate(sample, jc.AHB(), key=seed, progress=until_effects(bar))
-    results = measure(effects, 0.95, seed, bar)
+    results = measured(effects, 0.95, seed, bar)
     truth, error = EXPERIMENT
     experiment = (
         f"the experiment: {truth:,.0f} (standard error {error:,.0f}, 95% "

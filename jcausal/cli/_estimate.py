@@ -16,7 +16,8 @@ from jcausal.cli._files import open_file, read_table
 from jcausal.cli._manner import Manner, Wanted
 from jcausal.cli._methods import Method, make_method
 from jcausal.cli._options import SURFACES, in_options
-from jcausal.cli._report import measure, pictures, report, tables, versions
+from jcausal.cli._report import measured, pictures, report, tables, versions
+from jcausal.cli._report_file import check_report, write_report
 from jcausal.cli._terminal import Bar, UserError, tell, until_effects
 from jcausal.cli._write import check_folder, check_format, write_whole
 from jcausal.data import FoldError, FoldWords, arms, label_word
@@ -36,6 +37,7 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
     began, parquet = time.perf_counter(), options.format == "parquet"
     check_folder(options.out)
     check_format(parquet)
+    check_report(options.report)
     if options.folds < 2:
         raise UserError(
             "--folds is 1, and the surface would be trained on the outcomes that are averaged: use "
@@ -55,19 +57,23 @@ def estimate(options: argparse.Namespace, bar: Bar) -> str | None:
         found = _found(sample, method, options, bar)
     said = partial(_said, sample, method, options)
     if isinstance(found, jc.effects.Average):
-        text, drawn = said(average_report(found, options.level)), {}
+        results, text, drawn = found, said(average_report(found, options.level)), {}
         files = average_tables(found, options.level, text, parquet=parquet)
     else:
         with _folds_in_words():
-            results = measure(found, options.level, options.seed, bar, options.by)
+            results = measured(found, options.level, options.seed, bar, options.by)
         bar("second opinion and summary", 2, 4)
         text, drawn = said(report(results)), pictures(results, unit="")
         files = tables(results, text, parquet=parquet)
     bar("tables and figures", 3, 4)
     failed = write_whole(options.out, files, drawn)
+    written = f"figures and tables: {options.out}"
+    if options.report is not None:
+        bar("report", 3, 4)
+        written += f"; report: {write_report(results, method, options)}"
     bar.close()
     if not options.quiet:
-        tell(f"{text}\n\nfigures and tables: {options.out}; {time.perf_counter() - began:.0f} s")
+        tell(f"{text}\n\n{written}; {time.perf_counter() - began:.0f} s")
     return failed
 
 

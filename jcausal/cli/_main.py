@@ -263,6 +263,7 @@ def _estimate_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--folds", type=_count, default=2, help="honest folds (default 2)")
     one.add_argument("--repeats", type=_count, default=1, help="partitions, the median is shown")
     one.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="effects by group")
+    one.add_argument("--report", type=Path, metavar="FILE", help="the result as one HTML file")
     _common(one, Path("jcausal-estimate"))
 
 

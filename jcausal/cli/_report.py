@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,51 +12,17 @@ import jcausal as jc
 from jcausal.cli._files import Writer, table_writers
 from jcausal.cli._terminal import Bar
 from jcausal.data import number_in_words
+from jcausal.reports import Results, measure
 
 LONGEST_NAME = 160  # bytes of a file's name without its ending: file systems take some 255
 
 
-class Results(NamedTuple):
-    """Everything that follows from the effects."""
-
-    effects: jc.effects.Effects
-    average: jc.inference.Interval
-    units: jc.inference.Interval | None
-    balance: pd.DataFrame
-    groups: dict[str, pd.DataFrame]
-    notes: list[str]
-
-
-def measure(
+def measured(
     effects: jc.effects.Effects, level: float, seed: int, bar: Bar, by: Sequence[str] = ()
 ) -> Results:
-    """Intervals, balance, and effects by group; what cannot be had is a note."""
-    method, notes = jc.inference.usual_interval(effects.sample, level), []
-    bar("intervals", 0, 4)
-    try:
-        units = jc.interval(effects, jc.ConservativeNormal(level=level))
-    except ValueError as error:
-        units = None
-        notes.append(f"no intervals for single units: {error}")
-    average = jc.interval(effects, method, key=seed)
-    groups = {name: jc.interval(effects, method, by=name, key=seed).to_frame() for name in by}
-    notes += sensitivity_words(effects, level, average)
-    bar("balance", 1, 4)
-    return Results(effects, average, units, jc.balance(effects.sample, effects), groups, notes)
-
-
-def sensitivity_words(
-    effects: jc.effects.Effects | jc.effects.Average,
-    level: float,
-    average: jc.inference.Interval | None = None,
-) -> list[str]:
-    """How much a variable that was left out must explain, in one line."""
-    try:
-        found = jc.sensitivity(effects, jc.OmittedVariable(level=level), interval=average)
-    except (ValueError, jc.DataError) as error:
-        return [f"no sensitivity to a variable that was left out: {error}"]
-    more = f"; {found.strongest}" if found.strongest else ""
-    return [f"sensitivity: {found.line}{more}"]
+    """Intervals, balance, and effects by group, by the usual rule."""
+    rule = jc.inference.usual_interval(effects.sample, level)
+    return measure(effects, rule, by=by, key=seed, progress=bar)
 
 
 def report(results: Results, after: Sequence[str] = ()) -> str:

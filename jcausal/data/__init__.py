@@ -82,6 +82,9 @@ from jcausal.data._split import hold_out as hold_out
 from jcausal.data._split import row_draws as row_draws
 from jcausal.data._split import split as split
 from jcausal.data._split import step_key as step_key
+from jcausal.data._summary import more_in_words as more_in_words
+from jcausal.data._summary import outcome_in_words as outcome_in_words
+from jcausal.data._summary import units_in_words as units_in_words
 from jcausal.data._treated import arms as arms
 from jcausal.data._treated import arms_of_array as arms_of_array
 from jcausal.data._treated import which_treated as which_treated

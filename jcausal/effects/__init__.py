@@ -10,6 +10,8 @@ from jcausal.effects._group_effects import Partitions as Partitions
 from jcausal.effects._group_labels import factorized as factorized
 from jcausal.effects._group_labels import group_codes as group_codes
 from jcausal.effects._group_labels import group_labels as group_labels
+from jcausal.effects._notes import careful_words as careful_words
+from jcausal.effects._notes import disagreement_words as disagreement_words
 from jcausal.effects._posterior import EffectForest as EffectForest
 from jcausal.effects._posterior import EffectPosterior as EffectPosterior
 from jcausal.effects._residuals import own_predictions as own_predictions

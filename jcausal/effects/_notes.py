@@ -55,10 +55,11 @@ def second_words(effects: EffectsOfGroups, error: float) -> list[str]:
         return []
     left = np.asarray(effects.matching.status) == int(code(RESULTS.outside_support))
     line = f"second opinion{', over all units' * bool(left.any())}, {second.line()}"
-    return [line, *second.notes(), *_disagreement(effects, second, error)]
+    return [line, *second.notes(), *disagreement_words(effects, second, error)]
 
 
-def _disagreement(effects: EffectsOfGroups, second: Average, error: float) -> list[str]:
+def disagreement_words(effects: EffectsOfGroups, second: Average, error: float) -> list[str]:
+    """One sentence where the second opinion is another; `error`: of the average."""
     joint = float(np.hypot(error, float(second.std_error)))
     gap = abs(float(effects.average) - float(second.average))
     if not (np.isfinite(joint) and gap > ERRORS * joint):

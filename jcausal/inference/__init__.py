@@ -20,7 +20,6 @@ from jcausal.inference._panel import PanelJackknife as PanelJackknife
 from jcausal.inference._panel import PanelMethod as PanelMethod
 from jcausal.inference._placebo import Placebos as Placebos
 from jcausal.inference._placebo import placebo as placebo
-from jcausal.inference._usual import usual_interval as usual_interval
 from jcausal.inference._posterior_quantiles import PosteriorQuantiles as PosteriorQuantiles
 from jcausal.inference._randomisation import Randomisation as Randomisation
 from jcausal.inference._sandwich import Sandwich as Sandwich
@@ -29,5 +28,6 @@ from jcausal.inference._unit_heterogeneity import Coefficients as Coefficients
 from jcausal.inference._unit_heterogeneity import best_linear_predictor as best_linear_predictor
 from jcausal.inference._unit_heterogeneity import calibration as calibration
 from jcausal.inference._unit_heterogeneity import sorted_groups as sorted_groups
+from jcausal.inference._usual import usual_interval as usual_interval
 from jcausal.inference._verb import interval as interval
 from jcausal.inference._weighted_bootstrap import WeightedBootstrap as WeightedBootstrap

@@ -1,5 +1,8 @@
 """Matching: who is compared with whom."""
 
+from jcausal.matching._group_bounds import GroupBounds as GroupBounds
+from jcausal.matching._group_bounds import group_bounds as group_bounds
+from jcausal.matching._group_bounds import ordered_place as ordered_place
 from jcausal.matching._match import make_task as make_task
 from jcausal.matching._match import match as match
 from jcausal.matching._match import raise_failed as raise_failed

@@ -68,7 +68,7 @@ def _edges(matching: Matching) -> BoxEdges:
     return edges
 
 
-def _query_words(matching: Matching, i: int) -> str:
+def query_words(matching: Matching, i: int) -> str:
     """A query as the tables name it: a unit of the sample by its id, a point by its place."""
     row = int(np.asarray(matching.query)[i])
     return plain(f"unit {matching.sample.id[row]}" if row >= 0 else f"query {i}", 24)
@@ -134,7 +134,7 @@ def boxes(
         grown = np.maximum(size, least)
         corner = corner - (grown - size) / 2
         frame = Rectangle(tuple(corner), *grown, fill=False, ec=f"C{k}", lw=1.8)
-        frame.set_label(_query_words(matching, i))
+        frame.set_label(query_words(matching, i))
         ax.add_patch(frame)
         ax.plot(*point[i, [a, b]], marker="+", c=f"C{k}", ms=11, mew=2)
     for j, limit in ((a, ax.set_xlim), (b, ax.set_ylim)):
