@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import draw_sample
+from conftest import draw_sample, wavy
 from methods import METHODS, SURFACE
 
 import jcausal as jc
 
 N = 96
-PARTS = {"truth": SURFACE.f}
+PARTS = {"truth": wavy}
 ELSEWHERE = ("forest", "causal-forest")  # hold models of other libraries
 pytestmark = pytest.mark.x64
 
@@ -47,6 +47,8 @@ def same(one, two, path="thing"):
         assert list(one) == list(two), path
         for key in one:
             same(one[key], two[key], f"{path}[{key!r}]")
+    elif isinstance(one, jax.tree_util.Partial):
+        same((one.func, one.args, one.keywords), (two.func, two.args, two.keywords), path)
     elif isinstance(one, pd.Index):
         assert one.equals(two) and one.names == two.names and one.dtype == two.dtype, path
     elif isinstance(one, pd.Series):
