@@ -446,7 +446,7 @@ def test_pictures(experiment, unchecked):
 
 
 def test_the_command_tells_it_in_a_line(experiment):
-    from jcausal.cli._report import sensitivity_words
+    from jcausal.reports import sensitivity_words
 
     found = jc.estimate(experiment, jc.IPTW())
     [line] = sensitivity_words(found, 0.95)
