@@ -16,8 +16,8 @@ from jcausal.inference._cluster_robust import (
     orthonormal,
     satterthwaite,
 )
+from jcausal.inference._clusters_of_units import Clusters, clusters_of_units
 from jcausal.inference._interval import About, Interval, IntervalMethod, Target, normal_interval
-from jcausal.inference._matched_sets import Clusters, clusters_of_units
 from jcausal.surfaces import Encoding
 
 STEPS, LARGEST = 100, 30.0  # of Fisher scoring; of a logit
