@@ -189,7 +189,7 @@ def _check_told(data: _Data, design: WeightedDesign) -> None:
         mean = data.share @ data.queries[arm]
         left = mean - basis @ (basis.T @ mean)
         if np.linalg.norm(left) > LOST * np.linalg.norm(mean):
-            name = data.names[int(np.abs(left).argmax())]
+            name = data.names[2 + int(np.abs(left[2:]).argmax())]  # a covariate, or a slope of one
             raise ValueError(
                 f"the matched data do not tell the mean outcome {word} the treatment: {name!r} "
                 "takes values among the queries that matched units of the other arm do not have; "
