@@ -14,7 +14,6 @@ from bench._methods_roster import Method, method_of
 from bench._real_data import Absent
 from jcausal.simulate import Simulated
 
-LARGE = 50_000  # rows, from which Abadie and Imbens' neighbours take minutes: the bootstrap
 MOST = 0.5  # of the treated: a method that matches fewer does not say who is compared
 REFUSED = (ValueError, jc.DataError, jc.HonestyError, jc.MatchError, jc.SolverError)
 
@@ -108,11 +107,10 @@ def _of_estimator(case: Case, method: jc.effects.Estimator) -> Found:
 def _of_matcher(case: Case, method: jc.matching.Matcher) -> Found:
     sample, t = case.sample, np.asarray(case.sample.t)
     effects = jc.estimate(sample, method, key=case.seed, throw=False)
-    rule = jc.Bootstrap if sample.n >= LARGE else jc.AbadieImbens
     who = np.asarray(effects.matched)
     if not who.any():
         raise jc.MatchError("no treated unit has a match.")
-    bounds = jc.interval(effects, rule(), key=case.seed)
+    bounds = jc.interval(effects, jc.inference.usual_interval(sample), key=case.seed)
     rows = np.asarray(effects.matching.query)[who]
     if isinstance(
         effects.matching, jc.matching.Boxes

@@ -11,7 +11,6 @@ from test_bootstrap import boxes
 
 import jcausal as jc
 from jcausal.inference._cluster_robust import lifted, orthonormal, satterthwaite
-from jcausal.inference._matched_sets import matched_sets
 
 PAIRS = jc.NearestNeighbors(replace=False, metric="euclidean")
 
@@ -65,7 +64,7 @@ def test_the_sandwich_is_that_of_the_weighted_regression(cluster, correction):
     found = jc.interval(effects, jc.Sandwich(cluster=cluster, correction=correction))
     w = np.asarray(effects.matching.matched_weights(), float)
     rows = np.flatnonzero(w)
-    label = matched_sets(effects.matching) if cluster == "sets" else np.arange(60)
+    label = effects.matching.matched_sets() if cluster == "sets" else np.arange(60)
     x = np.column_stack([np.ones(rows.size), np.asarray(sample.t)[rows]])
     y = np.asarray(sample.y, float)[rows]
     beta, covariance, _ = dense(x, w[rows], y, label[rows], correction)
@@ -170,7 +169,7 @@ def test_g_computation_equals_the_regression_written_out():
     effects = jc.estimate(sample, PAIRS)
     found = jc.interval(effects, jc.GComputation())
     w, t = np.asarray(effects.matching.matched_weights(), float), np.asarray(sample.t, float)
-    rows, label = np.flatnonzero(w), matched_sets(effects.matching)
+    rows, label = np.flatnonzero(w), effects.matching.matched_sets()
     share, query = np.asarray(effects.share(), float), np.asarray(effects.matching.query)
     z = sample.points - share @ sample.points[query]
     x = np.column_stack([np.ones(90), t, z, t[:, None] * z])[rows]

@@ -130,6 +130,16 @@ def test_an_average_has_its_page(tmp_path):
     )
 
 
+def test_a_posterior_has_its_page_without_what_weights_have(tmp_path):
+    bart = jc.BART(trees=5, chains=1, burn=5, draws=8, thin=1)
+    found = jc.estimate(draw_sample(1, n=60), jc.BARTEffect(bart=bart, arms="together"), key=0)
+    page = page_of(found, tmp_path, level=0.9)
+    assert "90%, quantiles of the posterior" in page and "influence" not in page
+    assert "effective:" not in page
+    columns = {one["name"]: one["values"] for one in data_of(page)["columns"]}
+    close(columns["lower"], found.units_frame(0.9)["lower"], rtol=1e-5)
+
+
 def test_panels_and_allocations_have_theirs(tmp_path):
     found = jc.complete(jc.datasets.prop99(), jc.TwoWayFixedEffects())
     made = page_of(found, tmp_path, treatment="the tax", unit="packs")

@@ -45,6 +45,7 @@ from jcausal.data._like import like as like
 from jcausal.data._moments import weighted_moments as weighted_moments
 from jcausal.data._more_rows import with_points as with_points
 from jcausal.data._new_points import new_points as new_points
+from jcausal.data._normal_quantile import normal_quantile as normal_quantile
 from jcausal.data._numbers import as_array as as_array
 from jcausal.data._numbers import as_numbers as as_numbers
 from jcausal.data._options import May as May

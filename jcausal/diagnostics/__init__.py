@@ -13,6 +13,8 @@ from jcausal.diagnostics._omitted_variable import OmittedVariable as OmittedVari
 from jcausal.diagnostics._omitted_variable import (
     omitted_variable_bounds as omitted_variable_bounds,
 )
+from jcausal.diagnostics._overlap import silverman_bandwidth as silverman_bandwidth
+from jcausal.diagnostics._overlap import weighted_quantiles as weighted_quantiles
 from jcausal.diagnostics._propensity import Overlap as Overlap
 from jcausal.diagnostics._propensity import overlap as overlap
 from jcausal.diagnostics._rosenbaum_bounds import GammaBounds as GammaBounds

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from jcausal.data import FrameKind, Shown, like, number_in_words
+from jcausal.data import FrameKind, Shown, like, normal_quantile, number_in_words
 from jcausal.diagnostics._linear_parts import linear_parts
-from jcausal.diagnostics._sensitivity import SensitivityAsk, SensitivityMethod, quantile
+from jcausal.diagnostics._sensitivity import SensitivityAsk, SensitivityMethod
 from jcausal.diagnostics._statistics import WeightedColumn
 from jcausal.effects import Average, Effects
 from jcausal.inference import interval, usual_interval
@@ -81,7 +81,7 @@ class EValue(SensitivityMethod):
         value, risk = float(found.average), untreated_risk(found)
         if not risk > 0:
             raise ValueError("the risk without treatment is 0, so the risk ratio has no value.")
-        reach = quantile(self.level) * ask.std_error(self.level)
+        reach = normal_quantile(self.level) * ask.std_error(self.level)
         ends = (value, value - reach, value + reach)
         ratio, low, high = (max(risk + end, 0.0) / risk for end in ends)
         return ratio, low, high
@@ -89,7 +89,7 @@ class EValue(SensitivityMethod):
     def _of_differences(self, ask: SensitivityAsk) -> tuple[float, float, float]:
         value, error = float(ask.found.average), ask.std_error(self.level)
         sd = outcome_sd(ask.found)
-        reach = quantile(self.level) * error
+        reach = normal_quantile(self.level) * error
         ratio, low, high = (
             float(np.exp(SLOPE * v / sd)) for v in (value, value - reach, value + reach)
         )

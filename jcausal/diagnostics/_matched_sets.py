@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jcausal.data import to_device
 from jcausal.effects import Effects
 
 
@@ -82,36 +81,18 @@ def _check(effects: Effects) -> None:
 
 def _labels(effects: Effects) -> Int[np.ndarray, " n"]:
     """The number of each unit's set, -1 for units of none."""
-    matching = effects.matching
-    if matching.pairs_are_disjoint:
-        return _groups(effects)
-    stratum = matching.unit_columns().get("stratum")
-    if stratum is None:
+    label = effects.matching.matched_sets()
+    if label is None:
         raise ValueError(
             "Rosenbaum bounds need sets that share no unit, and here units are in several groups, "
             "so that the assignments of groups are no separate draws: match without replacement "
             f"(jc.NearestNeighbors(replace=False), jc.OptimalMatching()){INSTEAD}"
         )
-    held = np.asarray(matching.matched_weights()) != 0
-    return np.where(held, stratum, -1)
+    held = np.asarray(effects.matching.matched_weights()) != 0
+    return np.where(held, label, -1)
 
 
 INSTEAD = ", or use jc.OmittedVariable()."
-
-
-def _groups(effects: Effects) -> Int[np.ndarray, " n"]:
-    """The number of the one group that a unit is in, by the adjoint of the sums."""
-    matching = effects.matching
-    matched = np.flatnonzero(np.asarray(matching.matched))
-    number = np.zeros(len(matching.query), effects.sample.x.dtype)
-    number[matched] = np.arange(1, matched.size + 1)
-    ones = (number > 0).astype(number.dtype)
-    carried = np.asarray(matching.unit_weights(to_device(number)), np.float64)
-    once = np.asarray(matching.unit_weights(to_device(ones)), np.float64)
-    inside = once > 0
-    label = np.where(inside, np.rint(carried / np.where(inside, once, 1)) - 1, -1).astype(int)
-    label[np.asarray(matching.query)[matched]] = np.arange(matched.size)
-    return label
 
 
 class SetScores(NamedTuple):

@@ -8,8 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.special import stdtrit
 
-from jcausal.data import FrameKind, Shown, like, number_in_words
-from jcausal.diagnostics._sensitivity import quantile
+from jcausal.data import FrameKind, Shown, like, normal_quantile, number_in_words
 
 NAMED = 3  # benchmarks that a summary tells of
 
@@ -98,7 +97,7 @@ class OmittedBounds(Shown, eqx.Module):
     def critical(self) -> float:
         """By how many standard errors an estimate must be away from 0."""
         if np.isinf(self.df):
-            return quantile(self.level)
+            return normal_quantile(self.level)
         return float(stdtrit(self.df - 1, 0.5 + self.level / 2))
 
     @property

@@ -37,15 +37,18 @@ def sorted_area(
         first = np.flatnonzero(np.append(True, step))
         both = [np.add.reduceat(np.where(treated == arm, weight, 0), first) for arm in (0, 1)]
         return float(np.minimum(*(mass / mass.sum() for mass in both)).sum())
-    widths = [_bandwidth(v, w) for v, w in arms]
+    widths = [silverman_bandwidth(v, w) for v, w in arms]
     ends = np.array([_quantiles(v, w, [0.005, 0.995]) for v, w in arms])
     low, high = ends[:, 0].min() - 3 * max(widths), ends[:, 1].max() + 3 * max(widths)
     smooth = [_density(v, w, h, low, high) for (v, w), h in zip(arms, widths)]
     return float(np.minimum(*smooth).sum())
 
 
-def _bandwidth(values: np.ndarray, weight: np.ndarray) -> float:
-    """Silverman's rule with the smaller of sd and IQR / 1.34, for an effective sample size."""
+def silverman_bandwidth(values: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"]) -> float:
+    """0.9 min(sd, IQR / 1.34) m^(-1/5), m the effective number of units; values in rising order.
+
+    0 for values that do not vary.
+    """
     mean = np.average(values, weights=weight)
     sd = float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
     low, high = _quantiles(values, weight, [0.25, 0.75])

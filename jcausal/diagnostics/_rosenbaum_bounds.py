@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.special import ndtr
 
-from jcausal.data import FrameKind, Shown, like, number_in_words
+from jcausal.data import FrameKind, Shown, like, normal_quantile, number_in_words
 from jcausal.diagnostics._matched_sets import (
     MatchedSets,
     SetScores,
@@ -16,7 +16,7 @@ from jcausal.diagnostics._matched_sets import (
     matched_sets,
     scores_of_sets,
 )
-from jcausal.diagnostics._sensitivity import SensitivityAsk, SensitivityMethod, quantile
+from jcausal.diagnostics._sensitivity import SensitivityAsk, SensitivityMethod
 from jcausal.effects import Average
 
 Alternative = Literal["two-sided", "greater", "less"]
@@ -228,7 +228,7 @@ def _shifts(
     """Smallest and largest Hodges-Lehmann shift, and bounds around them."""
     turned = sets._replace(y=-sets.y)
     estimate, bounds = np.empty((2, gamma.size, 2))
-    z = quantile(level)
+    z = normal_quantile(level)
     for g, factor in enumerate(gamma):
         for side, one, sign in ((0, sets, 1), (1, turned, -1)):
             ends = [_crossing(one, float(factor), 0.0, strict) for strict in (False, True)]

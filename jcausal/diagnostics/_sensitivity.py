@@ -1,7 +1,6 @@
 """How strong hidden bias must be to change the answer: the verb, and what a method for it is."""
 
 from abc import abstractmethod
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -113,8 +112,3 @@ def _check(effects: Effects | Average, interval: Interval | None) -> None:
         raise ValueError("interval must be one of the average: jc.interval(effects, method).")
     if not str(interval.target).endswith("average"):
         raise ValueError(f"interval is of the {interval.target}: give one of the average.")
-
-
-def quantile(level: float) -> float:
-    """The normal quantile of a two-sided interval."""
-    return NormalDist().inv_cdf(0.5 + level / 2)

@@ -1,6 +1,5 @@
 """An average effect with its error, in words."""
 
-from statistics import NormalDist
 from typing import Any, Literal
 
 import equinox as eqx
@@ -15,6 +14,7 @@ from jcausal.data import (
     is_traced,
     like,
     new_points,
+    normal_quantile,
     number_in_words,
     on_host,
     to_device,
@@ -86,7 +86,7 @@ class Average(Shown, eqx.Module):
         level = check_share("level", level)
         if self.posterior is not None:
             return self.posterior.bounds(level)
-        return _bounds(self.average, self.std_error, NormalDist().inv_cdf(0.5 + level / 2))
+        return _bounds(self.average, self.std_error, normal_quantile(level))
 
     def line(self, level: float = 0.95) -> str:
         """The average with its interval, in one line."""

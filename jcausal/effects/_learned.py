@@ -2,14 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from jcausal.data import check_share, on_host
+from jcausal.data import check_share, normal_quantile, on_host
 
 
 class Foretold(NamedTuple):
@@ -53,5 +52,5 @@ def unit_bounds(
     effect: Float[np.ndarray, " m"], error: Float[np.ndarray, " m"], level: float
 ) -> dict[str, np.ndarray]:
     """Ends of the normal intervals of single effects, `lower` and `upper` (m,)."""
-    quantile = NormalDist().inv_cdf(0.5 + check_share("level", level) / 2)
+    quantile = normal_quantile(check_share("level", level))
     return dict(lower=effect - quantile * error, upper=effect + quantile * error)

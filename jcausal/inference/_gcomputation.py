@@ -16,8 +16,8 @@ from jcausal.inference._cluster_robust import (
     orthonormal,
     satterthwaite,
 )
+from jcausal.inference._clusters_of_units import Clusters, clusters_of_units
 from jcausal.inference._interval import About, Interval, IntervalMethod, Target, normal_interval
-from jcausal.inference._matched_sets import Clusters, clusters_of_units
 from jcausal.surfaces import Encoding
 
 STEPS, LARGEST = 100, 30.0  # of Fisher scoring; of a logit
@@ -189,7 +189,7 @@ def _check_told(data: _Data, design: WeightedDesign) -> None:
         mean = data.share @ data.queries[arm]
         left = mean - basis @ (basis.T @ mean)
         if np.linalg.norm(left) > LOST * np.linalg.norm(mean):
-            name = data.names[int(np.abs(left).argmax())]
+            name = data.names[2 + int(np.abs(left[2:]).argmax())]  # a covariate, or a slope of one
             raise ValueError(
                 f"the matched data do not tell the mean outcome {word} the treatment: {name!r} "
                 "takes values among the queries that matched units of the other arm do not have; "

@@ -1,11 +1,10 @@
 """How large groups would have to be for an interval of a given width."""
 
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
-from jcausal.data import check_kind, check_share, number_in_words
+from jcausal.data import check_kind, check_share, normal_quantile, number_in_words
 from jcausal.effects import Effects
 from jcausal.inference._abadie_imbens import means_in_use
 from jcausal.inference._single_queries import (
@@ -80,7 +79,7 @@ def group_size(effects: Effects, width: float, *, level: float = 0.95) -> GroupS
     used = np.asarray(means_in_use(matching.query, matching.query_treated, effects.effect))[use]
     variance = np.asarray(own_or_pooled(effects)[0], float)[use]
     own, means = np.where(used, 0, variance).sum(1), np.where(used, variance, 0).sum(1)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = normal_quantile(level)
     left = (width / (2 * z)) ** 2 - own
     units = np.where(left > 0, means / np.where(left > 0, left, 1), np.inf)
     present = np.where(used, np.asarray(effects.effective)[use], np.inf).min(1)

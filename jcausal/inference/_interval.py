@@ -1,7 +1,6 @@
 """Intervals: what they hold, and what a method for them is."""
 
 from abc import abstractmethod
-from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -16,6 +15,7 @@ from jcausal.data import (
     Shown,
     label_in_words,
     like,
+    normal_quantile,
     number_in_words,
     on_host,
     to_device,
@@ -199,7 +199,7 @@ def normal_interval(
     groups: Groups | None = None,
 ) -> Interval:
     """Estimate plus and minus the quantile times the standard error."""
-    quantile = NormalDist().inv_cdf(0.5 + about.level / 2)
+    quantile = normal_quantile(about.level)
     if about.quantile is not None:
         quantile = about.quantile
     elif about.df is not None:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from jcausal.data import Sample, as_key, is_traced, to_device
 from jcausal.effects import Effects
 from jcausal.inference._interval import About, Interval, IntervalMethod, interval_between
-from jcausal.inference._matched_sets import matched_sets
 from jcausal.matching import Matching
 
 AT_ONCE = 2**21  # random numbers
@@ -107,7 +106,7 @@ def _sets_of(effects: Effects) -> tuple[_RandomisedSets, float]:
             "clusters: use jc.Bootstrap() or jc.Sandwich(), or a sample without cluster=."
         )
     smoother = matching.smoother()
-    label = None if smoother is not None else matched_sets(matching)
+    label = None if smoother is not None else matching.matched_sets()
     if label is None:
         raise ValueError(
             "jc.Randomisation needs matched sets, and "
@@ -122,15 +121,15 @@ def _sets_of(effects: Effects) -> tuple[_RandomisedSets, float]:
     first = np.full(label.max() + 1, -1)
     places = label[order]
     first[places[::-1]] = np.arange(places.size)[::-1]
-    ranked = np.argsort(np.argsort(first[1:], kind="stable"), kind="stable")
-    codes = ranked[places - 1]
+    ranked = np.argsort(np.argsort(first, kind="stable"), kind="stable")
+    codes = ranked[places]
     order = order[np.argsort(codes, kind="stable")]
     codes = np.sort(codes, kind="stable")
     share, query = np.asarray(effects.share(), np.float64), np.asarray(matching.query)
     asked = share > 0
     if (query[asked] < 0).any():
         raise ValueError("jc.Randomisation averages over units, and points were queried.")
-    by_set = np.bincount(ranked[label[query[asked]] - 1], share[asked], ranked.size)
+    by_set = np.bincount(ranked[label[query[asked]]], share[asked], ranked.size)
     t, weight = np.asarray(sample.t)[order], np.asarray(sample.weight)[order]
     sets = _RandomisedSets(y[order], t, weight, codes, by_set)
     found = float(_statistic(sets, sets.t[None], sets.y)[0])

@@ -11,7 +11,7 @@ from jcausal.data import is_traced, to_device
 from jcausal.effects import Effects
 from jcausal.inference._average import AverageMethod, Form, FormVariance, Variance
 from jcausal.inference._cluster_robust import Correction, lifted, orthonormal, satterthwaite
-from jcausal.inference._matched_sets import Clusters, clusters_of_units
+from jcausal.inference._clusters_of_units import Clusters, clusters_of_units
 from jcausal.inference._unit_scores import outcome_scores, query_scores
 
 

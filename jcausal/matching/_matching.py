@@ -23,6 +23,12 @@ from jcausal.data import (
     to_device,
 )
 from jcausal.matching._frames import counts_in_words, matched_frame
+from jcausal.matching._matched_sets import (
+    in_digits,
+    of_digits,
+    sets_one_by_one,
+    sets_with_queries,
+)
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code, sentence
 
@@ -180,6 +186,37 @@ class Matching(Shown, eqx.Module):
         share = np.repeat(matched[:, None], 2, axis=1).astype(self.sample.x.dtype)
         used = np.count_nonzero(np.asarray(self.scatter(to_device(share))))
         return bool(np.asarray(self.sizes)[matched].sum() == used)
+
+    @default
+    def matched_sets(self) -> Int[np.ndarray, " n"] | None:
+        """The set of each unit, from 0, and -1 for none; None where groups mix.
+
+        Groups make sets where any two are the same or share no unit. A query is a part of its own
+        group (concrete matchings only).
+        """
+        found = self._sets_apart() if self.pairs_are_disjoint else None
+        return self._sets_by_group() if found is None else found
+
+    def _sets_apart(self) -> Int[np.ndarray, " n"] | None:
+        """The sets of groups that share no unit: the adjoint brings each group's number to it."""
+        query, matched = np.asarray(self.query), np.flatnonzero(np.asarray(self.matched))
+        number = np.arange(matched.size)
+        told = np.zeros((query.size, 3), self.sample.x.dtype)
+        told[matched] = in_digits(number)
+        brought = [np.asarray(self.scatter(to_device(np.stack([v, v], axis=1)))) for v in told.T]
+        label = of_digits(np.stack(brought, axis=1).astype(np.float64))
+        return sets_with_queries(label, query[matched], number)
+
+    def _sets_by_group(self) -> Int[np.ndarray, " n"] | None:
+        """The sets by the members of one group after another."""
+        query, matched = np.asarray(self.query), np.flatnonzero(np.asarray(self.matched))
+
+        def members(i: int) -> Int[np.ndarray, " m"]:
+            rows, weight = self.group(i)
+            rows = rows[np.asarray(weight) != 0]
+            return np.union1d(rows, query[i]) if query[i] >= 0 else rows
+
+        return sets_one_by_one(self.sample.n, (members(int(i)) for i in matched))
 
     @property
     @default

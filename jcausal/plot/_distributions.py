@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jcausal.data import Sample, named
+from jcausal.diagnostics import silverman_bandwidth, weighted_quantiles
 from jcausal.effects import Average, Effects
 from jcausal.matching import Matching
 from jcausal.plot._plots import BLUE, ORANGE, _axes, label_of, legend
@@ -152,7 +153,7 @@ def _densities(ax: Axes, curves: list[_Curve]) -> None:
         ax.set_ylabel("share of the arm")
         return
     known = [c for c in curves if c.values.size]
-    widths = [_bandwidth(c) for c in known]
+    widths = [_width(c) for c in known]
     grid = np.linspace(distinct[0], distinct[-1], GRID)  # kernels end where the values end
     for curve, width in zip(known, widths):
         ax.plot(grid, _density(curve, width, grid), **_style(curve))
@@ -160,26 +161,16 @@ def _densities(ax: Axes, curves: list[_Curve]) -> None:
     ax.set_ylabel("density")
 
 
+def _width(curve: _Curve) -> float:
+    order = np.argsort(curve.values, kind="stable")
+    return silverman_bandwidth(curve.values[order], curve.weight[order])
+
+
 def _middle(curves: list[_Curve]) -> tuple[float, float]:
     """From the least to the largest of the curves' 0.2% and 99.8% quantiles."""
-    ends = []
-    for curve in curves:
-        order = np.argsort(curve.values, kind="stable")
-        cut = np.searchsorted(np.cumsum(curve.share[order]), [0.002, 0.998])
-        ends.append(curve.values[order][np.minimum(cut, curve.values.size - 1)])
+    ends = [weighted_quantiles(c.values, c.weight, [0.002, 0.998]) for c in curves]
     low, high = float(np.min(ends)), float(np.max(ends))
     return low - 0.02 * (high - low), high + 0.02 * (high - low)
-
-
-def _bandwidth(curve: _Curve) -> float:
-    """Silverman's: 0.9 min(sd, IQR / 1.34) m^(-1/5), m the effective number of units."""
-    share, values = curve.share, curve.values
-    sd = float(np.sqrt(share @ (values - share @ values) ** 2))
-    order = np.argsort(values, kind="stable")
-    cut = np.searchsorted(np.cumsum(share[order]), [0.25, 0.75])
-    low, high = values[order][np.minimum(cut, values.size - 1)]
-    spread = min([s for s in (sd, float(high - low) / 1.34) if s > 0], default=1.0)
-    return 0.9 * spread * float((share**2).sum()) ** 0.2
 
 
 def _density(curve: _Curve, width: float, grid: Float[np.ndarray, " g"]) -> np.ndarray:

@@ -31,7 +31,8 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
     low, high = (float(v) for v in found.bounds(level))
     row = dict(estimate=found.method, average=float(found.average))
     row |= dict(std_error=float(found.std_error), lower=low, upper=high)
-    estimates = pd.DataFrame([row | dict(interval=f"{100 * level:g}%, normal")])
+    kind = "normal" if found.posterior is None else "quantiles of the posterior"
+    estimates = pd.DataFrame([row | dict(interval=f"{100 * level:g}%, {kind}")])
     estimates = estimates.rename(columns=dict(std_error="standard error"))
     counts = (np.asarray(found.fold) >= 0) & (np.asarray(found.sample.weight) > 0)
     ends = f"{number_in_words(low)} to {number_in_words(high)}"
@@ -57,7 +58,7 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
         chances=_chances(found, counts),
         spread=_effects(found, counts, unit),
         sensitivity=sensitivity_answers(found, level),
-        units=as_json(_units(found)),
+        units=as_json(_units(found, level)),
         limits=[f"{ROWS:,} of {counts.sum():,} units are listed, evenly over all."]
         * bool(counts.sum() > ROWS),
         text=methods_of_average(found, wording, method, level),
@@ -75,17 +76,12 @@ def _balance(found: Average) -> pd.DataFrame | None:
 
 
 def _arms(found: Average) -> TextTable:
-    """Units by arm, what they are worth by their weights, and who has no like."""
-    rows = [
-        dict(
-            arm=word,
-            units=int(np.asarray(found.counts)[arm]),
-            effective=round(float(np.asarray(found.effective)[arm]), 1),
-            beyond=f"{100 * float(np.asarray(found.beyond)[arm]):.1f}%",
-        )
-        for arm, word in enumerate(("controls", "treated"))
-    ]
-    return text_table(pd.DataFrame(rows))
+    """Units by arm, what they are worth by their weights if they have any, and who has no like."""
+    table = pd.DataFrame(dict(arm=["controls", "treated"], units=np.asarray(found.counts)))
+    if found.effective is not None:
+        table["effective"] = np.asarray(found.effective, float).round(1)
+    table["beyond"] = [f"{100 * share:.1f}%" for share in np.asarray(found.beyond, float)]
+    return text_table(table)
 
 
 def _chances(found: Average, counts: np.ndarray) -> list[Bars | None]:
@@ -105,14 +101,14 @@ def _effects(found: Average, counts: np.ndarray, unit: str) -> Bars | None:
     return histogram(ite, f"effect of a unit{unit}", float(found.average))
 
 
-def _units(found: Average) -> dict[str, Any]:
-    frame = as_pandas(found.units_frame())
+def _units(found: Average, level: float) -> dict[str, Any]:
+    frame = as_pandas(found.units_frame(level))
     rows = np.flatnonzero(np.asarray(found.fold) >= 0)
     kept = spread(len(frame), ROWS)
     frame, rows = frame.iloc[kept], rows[kept]
     y = np.asarray(found.sample.y)[rows]
     arm = np.where(frame["treated"].astype(bool), "treated", "control")
     columns = dict(id=np.array([str(one) for one in frame["id"]], object), arm=arm, outcome=y)
-    shown = [n for n in ("propensity", "y0", "y1", "ite", "weight", "influence") if n in frame]
-    columns |= {name: frame[name].to_numpy() for name in shown}
+    shown = ("propensity", "y0", "y1", "ite", "lower", "upper", "weight", "influence")
+    columns |= {name: frame[name].to_numpy() for name in shown if name in frame}
     return unit_data(found.sample, rows, columns)

@@ -74,7 +74,9 @@ def effects_page(
         spread=histogram(ite, axis, average),
         divided=[_divided(effects, *one, searched, wording) for one in groups.items()],
         searched=searched,
-        sensitivity=sensitivity_answers(effects, results.average.level, results.average),
+        sensitivity=sensitivity_answers(
+            effects, results.average.level, results.average, request.key
+        ),
         units=as_json(_units(results)),
         limits=_limits(effects),
         text=methods_of_groups(results, request, second),

@@ -73,7 +73,10 @@ def methods_of_average(
             f"Models were cross-fitted on {folds} random folds: what they foretell of a unit comes "
             "from models that have not seen its fold."
         )
-    sentences.append(f"The {100 * level:g}% interval is normal, from the influence of each unit.")
+    how = "is normal, from the influence of each unit"
+    if found.posterior is not None:
+        how = "lies between quantiles of the posterior's draws"
+    sentences.append(f"The {100 * level:g}% interval {how}.")
     return MethodsText([*sentences, software()], references(cited))
 
 

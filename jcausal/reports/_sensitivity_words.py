@@ -1,5 +1,7 @@
 """What a variable that was left out would have to do to change the answer, in words."""
 
+from jaxtyping import Array, PRNGKeyArray
+
 from jcausal.data import DataError
 from jcausal.diagnostics import EValue, OmittedVariable, RosenbaumBounds, sensitivity
 from jcausal.effects import Average, Effects
@@ -26,13 +28,16 @@ WAYS = (
 
 
 def sensitivity_answers(
-    found: Found, level: float, average: Interval | None = None
+    found: Found,
+    level: float,
+    average: Interval | None = None,
+    key: PRNGKeyArray | Array | int | None = None,
 ) -> list[tuple[str, str]]:
     """What every way says, by its name; of one that does not fit the result, why."""
     said = []
     for name, kind in WAYS:
         try:
-            told = str(sensitivity(found, kind(level=level), interval=average))
+            told = str(sensitivity(found, kind(level=level), interval=average, key=key))
         except (ValueError, DataError) as error:
             told = f"not for this result: {error}"
         said.append((name, told))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jcausal.data import Sample, add_at, check_place, is_traced, like, on_host, to_device
 from jcausal.matching._frames import counts_in_words
+from jcausal.matching._matched_sets import sets_with_queries
 from jcausal.matching._matching import Estimand, Matching
 from jcausal.matching._prognosis import Prognosis
 from jcausal.matching._results import RESULTS, code, sentence
@@ -177,6 +178,16 @@ class Strata(Matching):
     def columns(self) -> dict[str, np.ndarray]:
         """The stratum of each query, -1 for none."""
         return dict(stratum=np.asarray(self._held))
+
+    def matched_sets(self) -> Int[np.ndarray, " n"] | None:
+        """Strata that queries are compared in; None where these overlap without being the same."""
+        matched = np.asarray(self.matched)
+        query, place = np.asarray(self.query)[matched], np.asarray(self.place)[matched]
+        if self._overlap or (query < 0).any() or (np.asarray(self.strata)[query] != place).any():
+            return self._sets_by_group()
+        counted = np.asarray(self.sample.weight) > 0
+        label = np.where(counted & np.isin(self.strata, place), np.asarray(self.strata), -1)
+        return sets_with_queries(label, query, place)
 
     def unit_columns(self) -> dict[str, np.ndarray]:
         """The stratum of each unit, where each has one."""

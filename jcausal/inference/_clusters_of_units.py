@@ -1,4 +1,4 @@
-"""Matched sets: groups that no unit is in twice; and the clusters that errors allow for."""
+"""The clusters that errors allow for: those of the sample, or matched sets."""
 
 from typing import Literal
 
@@ -9,27 +9,6 @@ from jcausal.data import Sample
 from jcausal.matching import Matching
 
 Clusters = Literal["auto", "sample", "sets", "units"]
-
-
-def matched_sets(matching: Matching) -> Int[np.ndarray, " n"] | None:
-    """The set of each unit (n,), -1 for none; None where groups overlap without being the same.
-
-    Queries may share a set, as in strata; a query is a part of its own.
-    """
-    label = np.full(matching.sample.n, -1)
-    query, sizes = np.asarray(matching.query), [0]
-    for i in np.flatnonzero(np.asarray(matching.matched)):
-        rows, weight = matching.group(int(i))
-        members = rows[np.asarray(weight) != 0]
-        if query[i] >= 0:
-            members = np.union1d(members, query[i])
-        found = np.unique(label[members])
-        if found.size > 1 or (found[0] >= 0 and sizes[found[0]] != members.size):
-            return None
-        if found[0] < 0:
-            label[members] = len(sizes)
-            sizes.append(members.size)
-    return label
 
 
 def clusters_of_units(
@@ -48,7 +27,7 @@ def clusters_of_units(
     if wanted == "sample":
         raise ValueError("cluster is 'sample', and the sample has none: give it cluster=.")
     if wanted in ("auto", "sets") and matching is not None:
-        sets = matched_sets(matching)
+        sets = matching.matched_sets()
         if sets is not None and (wanted == "sets" or _few_of_an_arm(sets, sample)):
             return np.where(sets >= 0, sets, sets.max() + 1 + units), "matched sets"
         if sets is None and wanted == "sets":
