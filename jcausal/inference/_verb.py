@@ -5,7 +5,7 @@ import dataclasses
 from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.data import By, as_key, check_kind, check_object, step_key
-from jcausal.effects import Effects
+from jcausal.effects import Average, Effects
 from jcausal.inference._average import Asked, AverageMethod, Measure, average_interval
 from jcausal.inference._gcomputation import GComputation
 from jcausal.inference._interval import Interval, IntervalMethod
@@ -57,6 +57,7 @@ def interval(
         [54, 131]
     """
     if not isinstance(effects, Completion):
+        _refuse_average(effects)
         check_kind(effects, Effects, "interval", "pass what jc.estimate returns, or jc.complete")
     check_object(method)
     if not isinstance(method, IntervalMethod | PanelMethod):
@@ -69,6 +70,15 @@ def interval(
     step = None if key is None else step_key(as_key(key, "interval"), "inte")
     home = effects.panel.home if isinstance(effects, Completion) else effects.sample.home
     return dataclasses.replace(_made(effects, method, asked, step), home=home)
+
+
+def _refuse_average(effects: object) -> None:
+    """Averages without groups have an interval of their own."""
+    if isinstance(effects, Average):
+        raise ValueError(
+            f"interval is of effects by groups, and the average by {effects.method} brings its own "
+            "interval: effects.bounds(level), and of units effects.units_frame(level)."
+        )
 
 
 def _made(

@@ -31,7 +31,8 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
     low, high = (float(v) for v in found.bounds(level))
     row = dict(estimate=found.method, average=float(found.average))
     row |= dict(std_error=float(found.std_error), lower=low, upper=high)
-    estimates = pd.DataFrame([row | dict(interval=f"{100 * level:g}%, normal")])
+    kind = "normal" if found.posterior is None else "quantiles of the posterior"
+    estimates = pd.DataFrame([row | dict(interval=f"{100 * level:g}%, {kind}")])
     estimates = estimates.rename(columns=dict(std_error="standard error"))
     counts = (np.asarray(found.fold) >= 0) & (np.asarray(found.sample.weight) > 0)
     ends = f"{number_in_words(low)} to {number_in_words(high)}"
@@ -76,16 +77,11 @@ def _balance(found: Average) -> pd.DataFrame | None:
 
 def _arms(found: Average) -> TextTable:
     """Units by arm, what they are worth by their weights, and who has no like."""
-    rows = [
-        dict(
-            arm=word,
-            units=int(np.asarray(found.counts)[arm]),
-            effective=round(float(np.asarray(found.effective)[arm]), 1),
-            beyond=f"{100 * float(np.asarray(found.beyond)[arm]):.1f}%",
-        )
-        for arm, word in enumerate(("controls", "treated"))
-    ]
-    return text_table(pd.DataFrame(rows))
+    columns = dict(arm=("controls", "treated"), units=np.asarray(found.counts).tolist())
+    if found.effective is not None:
+        columns["effective"] = [round(float(one), 1) for one in np.asarray(found.effective)]
+    columns["beyond"] = [f"{100 * float(share):.1f}%" for share in np.asarray(found.beyond)]
+    return text_table(pd.DataFrame(columns))
 
 
 def _chances(found: Average, counts: np.ndarray) -> list[Bars | None]:
