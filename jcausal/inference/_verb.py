@@ -10,6 +10,7 @@ from jcausal.inference._average import Asked, AverageMethod, Measure, average_in
 from jcausal.inference._gcomputation import GComputation
 from jcausal.inference._interval import Interval, IntervalMethod
 from jcausal.inference._panel import PanelMethod, panel_interval
+from jcausal.inference._randomisation import Randomisation
 from jcausal.panels import Completion
 
 
@@ -102,8 +103,13 @@ def _made(
     if by is not None or measure != "difference" or simultaneous:
         option = "by=" if by is not None else "measure="
         option = "simultaneous=" if simultaneous and by is None else option
+        whole = isinstance(method, GComputation | Randomisation)
+        gives = (
+            f"one interval of all matched units, and {option} asks for others"
+            if whole
+            else f"one interval a query, and {option} asks for averages"
+        )
         raise ValueError(
-            f"{type(method).__name__} gives one interval a query, and {option} asks for averages: "
-            "use jc.AbadieImbens() or jc.Bootstrap()."
+            f"{type(method).__name__} gives {gives}: use jc.AbadieImbens() or jc.Bootstrap()."
         )
     return method.of(effects, step)
