@@ -58,7 +58,7 @@ def average_page(found: Average, wording: Wording, method: object, level: float)
         chances=_chances(found, counts),
         spread=_effects(found, counts, unit),
         sensitivity=sensitivity_answers(found, level),
-        units=as_json(_units(found)),
+        units=as_json(_units(found, level)),
         limits=[f"{ROWS:,} of {counts.sum():,} units are listed, evenly over all."]
         * bool(counts.sum() > ROWS),
         text=methods_of_average(found, wording, method, level),
@@ -101,14 +101,15 @@ def _effects(found: Average, counts: np.ndarray, unit: str) -> Bars | None:
     return histogram(ite, f"effect of a unit{unit}", float(found.average))
 
 
-def _units(found: Average) -> dict[str, Any]:
-    frame = as_pandas(found.units_frame())
+def _units(found: Average, level: float) -> dict[str, Any]:
+    frame = as_pandas(found.units_frame(level))
     rows = np.flatnonzero(np.asarray(found.fold) >= 0)
     kept = spread(len(frame), ROWS)
     frame, rows = frame.iloc[kept], rows[kept]
     y = np.asarray(found.sample.y)[rows]
     arm = np.where(frame["treated"].astype(bool), "treated", "control")
     columns = dict(id=np.array([str(one) for one in frame["id"]], object), arm=arm, outcome=y)
-    shown = [n for n in ("propensity", "y0", "y1", "ite", "weight", "influence") if n in frame]
+    known = ("propensity", "y0", "y1", "ite", "lower", "upper", "weight", "influence")
+    shown = [name for name in known if name in frame]
     columns |= {name: frame[name].to_numpy() for name in shown}
     return unit_data(found.sample, rows, columns)
