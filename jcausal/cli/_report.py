@@ -130,7 +130,7 @@ def _group_words(table: pd.DataFrame) -> str:
         na_rep="none",
         float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}",
     )
-    reasons = {one for one in table.get("reason", ()) if one}
+    reasons = {str(one) for one in table["reason"] if one} if "reason" in table else set()
     return "\n".join([shown, *(f"none: {one}" for one in sorted(reasons))])
 
 

@@ -77,7 +77,8 @@ def _balance(found: Average) -> pd.DataFrame | None:
 
 def _arms(found: Average) -> TextTable:
     """Units by arm, what they are worth by their weights, and who has no like."""
-    columns = dict(arm=("controls", "treated"), units=np.asarray(found.counts).tolist())
+    columns: dict[str, Any] = dict(arm=["controls", "treated"])
+    columns["units"] = np.asarray(found.counts).tolist()
     if found.effective is not None:
         columns["effective"] = [round(float(one), 1) for one in np.asarray(found.effective)]
     columns["beyond"] = [f"{100 * float(share):.1f}%" for share in np.asarray(found.beyond)]
