@@ -35,6 +35,14 @@ def found():
     return jc.estimate(units(), SMALL, key=0)
 
 
+def test_an_interval_and_a_page_of_the_posterior(found, tmp_path, unchecked):
+    with pytest.raises(ValueError, match="BARTEffect brings its own interval"):
+        jc.interval(found, jc.Bootstrap(), key=0)
+    page = jc.report(found, tmp_path / "report.html", method=SMALL).read_text(encoding="utf-8")
+    assert "quantiles of the posterior" in page and "normal, from the influence" not in page
+    assert "effective: how many" not in page and ">effective<" not in page
+
+
 def chain_key():
     key = jax.random.fold_in(step_key(as_key(0, "estimate"), "estimate"), 0)
     return step_key(key, "fit")

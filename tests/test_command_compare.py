@@ -60,6 +60,7 @@ def test_a_table_for_parquet_and_clusters(people, tmp_path, capsys):
 
 def test_names_of_methods():
     assert list(named_methods("default")) == list(jc.diagnostics.usual_methods())
+    assert list(named_methods("default", "ato")) == ["overlap weights", "partially linear DML"]
     assert list(named_methods("all")) == list(cli.METHODS)
     assert list(named_methods("malts, cem")) == ["malts", "cem"]
     assert list(named_methods("default,malts"))[-1] == "malts"

@@ -120,6 +120,11 @@ def test_the_usual_methods_answer_on_the_experiment():
     assert matched["estimate"].between(900, 2700).all()
 
 
+def test_the_usual_methods_of_those_alike_in_both_arms_answer():
+    table = jc.compare(draw_sample(1, n=120, p=2), estimand="ato", key=0)
+    assert np.isfinite(table["estimate"]).all() and (table["note"] == "").all()
+
+
 def test_the_picture_has_a_line_a_method():
     import matplotlib.pyplot as plt
 

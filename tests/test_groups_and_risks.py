@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw_sample, wavy
+from conftest import close, draw_sample, wavy
 from test_infer import averaged, written_out
 
 import jcausal as jc
+from jcausal.cli._report import _group_words
 from jcausal.matching.boxes._edges import Edges
 
 AVERAGES = [jc.AbadieImbens(), jc.AbadieImbens(target="sample"), jc.Bootstrap(draws=40)]
@@ -56,6 +57,26 @@ def test_a_row_of_the_table_is_the_interval_of_that_group_alone(effects, surface
         np.testing.assert_allclose(frame["estimate"][i], alone.estimate, rtol=1e-4)
 
 
+@pytest.mark.x64
+def test_one_variance_of_all_pairs_is_that_of_every_group():
+    """A group of everybody has the error of the average; sets that share no unit add up."""
+    effects = jc.estimate(draw_sample(1, n=N), jc.NearestNeighbors(ratio=2))
+    method = jc.AbadieImbens(variance_neighbors=0)
+    whole = jc.interval(effects, method).std_error
+    close(jc.interval(effects, method, by=np.zeros(N)).std_error, whole)
+    halves = jc.interval(effects, method, by=np.arange(N) % 2)
+    assert (halves.std_error > whole).all() and (halves.std_error < 3 * whole).all()
+
+
+def test_a_group_without_bounds_says_why(effects):
+    labels = np.zeros(N)
+    labels[np.flatnonzero(np.asarray(effects.sample.t))[0]] = 1
+    table = jc.interval(effects, jc.AbadieImbens(), by=labels).to_frame()
+    assert table["reason"].tolist()[0] == "" and "fewer than two" in table["reason"].tolist()[1]
+    words = _group_words(table)
+    assert "NaN" not in words and "\nnone: fewer than two matched queries" in words
+
+
 @pytest.mark.extended
 def test_labels_missing_single_and_unmatched(effects):
     sample = effects.sample
@@ -85,6 +106,8 @@ def test_labels_missing_single_and_unmatched(effects):
 def test_by_and_measure_that_do_not_fit_are_refused(effects, risks, unchecked):
     with pytest.raises(ValueError, match="one interval a query, and by= asks for averages"):
         jc.interval(effects, jc.ConservativeNormal(), by="x0")
+    with pytest.raises(ValueError, match="GComputation gives one interval of all matched units"):
+        jc.interval(effects, jc.GComputation(), by="x0")
     with pytest.raises(ValueError, match="one interval a query, and measure= asks"):
         jc.interval(effects, jc.GroupBootstrap(), measure="ratio", key=0)
     with pytest.raises(ValueError, match="measure is 'odds'"):

@@ -63,6 +63,21 @@ def test_the_published_bounds_of_lead_in_blood(lead):
     close(less.estimate, -found.estimate[1:3, ::-1], atol=1e-4)
 
 
+def test_too_few_units_bound_nothing():
+    """The signed ranks of four pairs lie 1.83 errors from their mean at most."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 2))
+    four = jc.Sample(x, np.arange(8) % 2 == 1, rng.normal(size=8))
+    pairs = jc.estimate(four, jc.OptimalMatching())
+    bounds = jc.sensitivity(pairs, jc.RosenbaumBounds(gamma=(1.0,))).bounds
+    assert bounds.tolist() == [[-np.inf, np.inf]]
+    less = jc.sensitivity(pairs, jc.RosenbaumBounds(gamma=(1.0,), level=0.9))
+    assert np.isfinite(less.bounds).all() and (less.estimate >= less.bounds[:, :1]).all()
+    few = jc.estimate(four.take(np.arange(4)), jc.NearestNeighbors())
+    with pytest.raises(ValueError, match="told by 4 units, since a regression on them has 4 coef"):
+        jc.sensitivity(few, jc.OmittedVariable())
+
+
 def test_few_pairs_by_every_assignment():
     """The tail of the signed ranks over all signs, with ties and a difference of 0."""
     sets = as_sets([5, 1], [2, 4], [9, 2], [3, 3], [7, 3], [1, 0], [4, 0], [8, 1])

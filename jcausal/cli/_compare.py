@@ -19,6 +19,7 @@ from jcausal.cli._terminal import Bar, UserError, tell
 from jcausal.cli._write import check_folder, check_format, write_whole
 from jcausal.data import as_pandas
 from jcausal.diagnostics import usual_methods
+from jcausal.effects import Population
 from jcausal.matching import Progress
 
 MINUTES = {"exact-ahb": 4_000, "fast-ahb": 4_000}  # rows beyond which they take many minutes
@@ -32,7 +33,7 @@ def compare(options: argparse.Namespace, bar: Bar) -> str | None:
     began, parquet = time.perf_counter(), options.format == "parquet"
     check_folder(options.out)
     check_format(parquet)
-    methods = named_methods(options.methods)
+    methods = named_methods(options.methods, options.estimand)
     bar("reading", 0, 1)
     sample = read_sample(options)
     late = _late(options.methods, sample)
@@ -57,7 +58,7 @@ def compare(options: argparse.Namespace, bar: Bar) -> str | None:
     return failed
 
 
-def named_methods(words: str) -> dict[str, Method]:
+def named_methods(words: str, estimand: Population = "att") -> dict[str, Method]:
     """The methods that --methods asks for: `default`, `all`, or names with commas between them.
 
     **Raises:** `UserError` for a name that is no method's, with the nearest.
@@ -65,7 +66,7 @@ def named_methods(words: str) -> dict[str, Method]:
     found: dict[str, Method] = {}
     for word in (one.strip() for one in words.split(",") if one.strip()):
         if word == "default":
-            found |= usual_methods()
+            found |= usual_methods(estimand)
         elif word == "all":
             found |= {name: made() for name, made in METHODS.items()}
         elif word in METHODS:

@@ -88,11 +88,15 @@ def _intervals(known: pd.DataFrame) -> list[str]:
     others = bounded[bounded["method"] != first["method"]]
     meets = (others["lower"] <= first["upper"]) & (others["upper"] >= first["lower"])
     clear = ((bounded["lower"] > 0) | (bounded["upper"] < 0)).sum()
+    leaving = f"{clear} of all {len(bounded)} leave out 0."
     count = f"All {len(others)}" if meets.all() else f"{meets.sum()} of the {len(others)}"
     words = f"{count} other intervals overlap that of {first['method']}"
+    if len(others) == 1:
+        overlap = "overlaps" if meets.all() else "does not overlap"
+        return [*told, f"The other interval {overlap} that of {first['method']}. {leaving}"]
     apart = _names(list(others.loc[~meets, "method"]))
     words += f", not {apart}" if apart else ""
-    return [*told, f"{words}. {clear} of all {len(bounded)} leave out 0."]
+    return [*told, f"{words}. {leaving}"]
 
 
 def _named(begin: str, rows: pd.DataFrame) -> list[str]:

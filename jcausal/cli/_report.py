@@ -123,10 +123,15 @@ def _balance_words(table: pd.DataFrame) -> str:
 
 
 def _group_words(table: pd.DataFrame) -> str:
-    shown = table.drop(columns=[c for c in ("level", "target", "pooled") if c in table])
-    return shown.to_string(
-        index=False, float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}"
+    """The table, below it why estimates have no interval."""
+    aside = ("level", "target", "pooled", "reason")
+    shown = table.drop(columns=[c for c in aside if c in table]).to_string(
+        index=False,
+        na_rep="none",
+        float_format=lambda v: f"{v:,.4g}" if abs(v) < 1000 else f"{v:,.0f}",
     )
+    reasons = {str(one) for one in table["reason"] if one} if "reason" in table else set()
+    return "\n".join([shown, *(f"none: {one}" for one in sorted(reasons))])
 
 
 def _chain_words(effects: jc.effects.Effects) -> str:

@@ -23,11 +23,13 @@ from jcausal.diagnostics._balance import balance
 from jcausal.diagnostics._compared import effective_size
 from jcausal.effects import (
     AIPW,
+    DML,
     IPTW,
     Average,
     Effects,
     EntropyBalance,
     Estimator,
+    OverlapWeights,
     Population,
     estimate,
 )
@@ -65,8 +67,16 @@ class WithTruth(Protocol):
         ...
 
 
-def usual_methods() -> dict[str, Method]:
-    """What `compare` asks where nothing is said: jcausal's own and the field's usual ones."""
+def usual_methods(estimand: Population = "att") -> dict[str, Method]:
+    """What `compare` asks where nothing is said: jcausal's own and the field's usual ones.
+
+    For "ato", which others refuse, the two that average over those alike in both arms.
+    """
+    if estimand == "ato":
+        return {
+            "overlap weights": OverlapWeights(),
+            "partially linear DML": DML(kind="partial_linear"),
+        }
     return {
         "AHB": AHB(),
         "M5Model": M5Model(),  # pyright: ignore[reportCallIssue]  # the tree is its outcome
@@ -98,7 +108,8 @@ def compare(
     **Arguments:**
 
     - `given`: a sample, or one with its truth (`jc.simulate`, `jc.datasets.ihdp`).
-    - `methods`: {name: method}, matchers and estimators; None for a usual choice of nine.
+    - `methods`: {name: method}, matchers and estimators; None for a usual choice of nine (of two
+      for "ato").
     - `estimand`, `key` as in `jc.estimate`; `level` of the intervals.
     - `progress`: called with (name, done, total) before each method, and while it runs with its
       own steps, as ("NAME: step", done, total).
@@ -130,7 +141,7 @@ def compare(
     if sample.y is None:
         raise DataError("the sample has no outcome: attach it with sample.with_outcome(y).")
     level = check_share("level", level)
-    asked = usual_methods() if methods is None else dict(methods)
+    asked = usual_methods(estimand) if methods is None else dict(methods)
     for name, method in asked.items():
         if not isinstance(method, Matcher | Estimator):
             raise ValueError(

@@ -101,9 +101,13 @@ class PartialR2(NamedTuple):
 
 
 def partial_r2(sample: Sample, mass: Float[np.ndarray, " n"]) -> PartialR2:
-    """By linear regressions, weighted; a category's levels, and a number's gaps, go together."""
+    """By linear regressions, weighted; a category's levels, and a number's gaps, go together.
+
+    **Raises:** ValueError for no more units than these regressions have coefficients.
+    """
     correlation, spread, column = _correlations(sample, mass)
     f = len(column)
+    _check_left(int((mass > 0).sum()), correlation[: f + 1, : f + 1])
     of = np.array([{v: k for k, v in sample.schema.flag_of.items()}.get(int(j), j) for j in column])
     names = [j for j in range(sample.p) if j not in sample.schema.flag_of.values()]
     groups = [np.flatnonzero(of == j) for j in names]
@@ -111,6 +115,17 @@ def partial_r2(sample: Sample, mass: Float[np.ndarray, " n"]) -> PartialR2:
     outcome, left = _explained(correlation[: f + 1, : f + 1], correlation[: f + 1, f + 1], groups)
     told = tuple(sample.schema.names[j] for j in names)
     return PartialR2(told, treatment, outcome, left * spread**2)
+
+
+def _check_left(units: int, among: Float[np.ndarray, "f f"]) -> None:
+    """Refuse a regression of the outcome that leaves nothing, since units are too few."""
+    coefficients = 1 + int(np.linalg.matrix_rank(among, tol=1e-6, hermitian=True))
+    if units <= coefficients:
+        raise ValueError(
+            f"what the covariates leave of the outcome is not told by {units:,} units, since a "
+            f"regression on them has {coefficients:,} coefficients: use fewer covariates, or give "
+            "more units."
+        )
 
 
 def _explained(

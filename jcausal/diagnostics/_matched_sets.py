@@ -54,7 +54,7 @@ def matched_sets(effects: Effects) -> MatchedSets:
         several = int((np.minimum(treated, size - treated) != 1).sum())
         raise ValueError(
             "Rosenbaum bounds are of sets of one unit of an arm and some of the other, and "
-            f"{several:,} of {start.size:,} sets are of several of both{INSTEAD}"
+            f"{several:,} of {start.size:,} sets are of several of both{ELSE}"
         )
     arm = treated == 1  # whom one stands alone of; of a pair the treated
     y = np.asarray(effects.residual, np.float64)[rows] * np.repeat(np.where(arm, 1.0, -1.0), size)
@@ -65,11 +65,11 @@ def _check(effects: Effects) -> None:
     matching = effects.matching
     smoother = matching.smoother()
     if smoother is not None:
-        raise ValueError(f"Rosenbaum bounds are of matched sets, and these are {smoother}{INSTEAD}")
+        raise ValueError(f"Rosenbaum bounds are of matched sets, and these are {smoother}{ELSE}")
     if effects.sample.cluster is not None:
         raise ValueError(
             "Rosenbaum bounds take assignments of units for separate draws, and the sample has "
-            f"clusters{INSTEAD}"
+            f"clusters{ELSE}"
         )
     matched = np.asarray(matching.matched)
     if matching.has_weights or np.ptp(np.asarray(matching.query_weight)[matched]) > 0:
@@ -92,7 +92,8 @@ def _labels(effects: Effects) -> Int[np.ndarray, " n"]:
     return np.where(held, label, -1)
 
 
-INSTEAD = ", or use jc.OmittedVariable()."
+INSTEAD = ", or use jc.OmittedVariable()."  # after other advice
+ELSE = ": use jc.OmittedVariable()."
 
 
 class SetScores(NamedTuple):

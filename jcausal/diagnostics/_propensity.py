@@ -23,7 +23,7 @@ from jcausal.data import (
 )
 from jcausal.diagnostics._compared import effective_size
 from jcausal.diagnostics._overlap import common_area, weighted_quantiles
-from jcausal.effects import apart_words
+from jcausal.effects import EITHER, apart_words
 from jcausal.matching import Estimand
 from jcausal.surfaces import LOGISTIC, Propensity, chances_of, shares_beyond
 
@@ -121,7 +121,7 @@ class Overlap(Shown, eqx.Module):
         few = [arm for arm, size in zip(ARMS, self.effective) if size < FEW]
         if few:
             lines.append(f"a weighted average rests on few {' and '.join(few)}")
-        return lines + apart_words(self.sample, self.estimand, self.beyond, self.slope)
+        return lines + apart_words(self.sample, self.estimand, self.beyond, self.slope, EITHER)
 
     def _said(self) -> str:
         return self.summary()

@@ -78,9 +78,10 @@ class GammaBounds(Shown, eqx.Module):
     """What hidden bias can make of a matched comparison. Made by `jc.sensitivity`.
 
     `gamma` (g,); `p_upper` (g,) and `p_lower` (g,), the largest and the smallest p-value;
-    `estimate` (g, 2) the smallest and largest shift, `bounds` (g, 2) of their intervals, NaN for
-    binary outcomes; `gamma_lost`, the bias at which significance is lost (1: there is none,
-    infinite: beyond 1,000); `statistic`, its name; `sets`, their number.
+    `estimate` (g, 2) the smallest and largest shift, `bounds` (g, 2) of their intervals, infinite
+    where the sets are too few for one, NaN for binary outcomes; `gamma_lost`, the bias at which
+    significance is lost (1: there is none, infinite: beyond 1,000); `statistic`, its name; `sets`,
+    their number.
     """
 
     gamma: Float[np.ndarray, " g"]
@@ -241,17 +242,22 @@ def _crossing(sets: MatchedSets, gamma: float, away: float, strict: bool) -> flo
     """The shift at which the statistic, less its largest mean, falls to `away` errors.
 
     The statistic is a step function: of shifts at which it is equal the last, or with `strict` the
-    first.
+    first. Minus infinity where sets are so few that no shift lifts it that far.
     """
     reach = np.ptp(sets.y) * (1 + 1e-6)
-    low, high = -reach, reach
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        scores = scores_of_sets(sets.shifted(middle), False)
+
+    def above(shift: float) -> bool:
+        scores = scores_of_sets(sets.shifted(shift), False)
         mean, variance = largest_moments(scores, np.array([gamma]))
         gap = sum(float(one.of_alone.sum()) for one in scores) - float(mean[0])
         gap -= away * float(np.sqrt(variance[0]))
         slack = 1e-9 * max(float(mean[0]), 1.0)
-        above = gap > slack if strict else gap >= -slack
-        low, high = (middle, high) if above else (low, middle)
+        return gap > slack if strict else gap >= -slack
+
+    low, high = -reach, reach
+    if away and not above(low):
+        return -np.inf
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above(middle) else (low, middle)
     return (low + high) / 2

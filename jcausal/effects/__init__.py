@@ -1,5 +1,6 @@
 """Effects from a matching."""
 
+from jcausal.effects._average import EITHER as EITHER
 from jcausal.effects._average import Average as Average
 from jcausal.effects._average import Population as Population
 from jcausal.effects._average import apart_words as apart_words

@@ -26,6 +26,9 @@ from jcausal.matching import Estimand
 from jcausal.surfaces import tells_apart
 
 Population = Estimand | Literal["ato"]  # "ato": the overlap population of `jc.OverlapWeights`
+MODELLED = "the outcome model alone"
+WEIGHTED = "few units of the other arm that stand for many"
+EITHER = "a model of the outcome, or on few units of the other arm that stand for many"
 APART = 0.5  # share of the averaged units beyond the other arm from which the arms do not overlap
 
 
@@ -103,7 +106,9 @@ class Average(Shown, eqx.Module):
                 f"{int(self.clipped):,} units stand for so many others that the chance of their "
                 "arm was held at the bound (clip)"
             )
-        apart = apart_words(self.sample, self.estimand, self.beyond, self.slope)
+        model_free = self.unit_weight is not None and self.ite is None
+        rests = WEIGHTED if model_free else MODELLED
+        apart = apart_words(self.sample, self.estimand, self.beyond, self.slope, rests)
         drawn = [] if self.posterior is None else self.posterior.words()
         return [*drawn, *lines, *self.aside, *apart]
 
@@ -261,11 +266,15 @@ class Average(Shown, eqx.Module):
 
 
 def apart_words(
-    sample: Sample, estimand: Population, beyond: Float[Array, " 2"], slope: Float[Array, "k f"]
+    sample: Sample,
+    estimand: Population,
+    beyond: Float[Array, " 2"],
+    slope: Float[Array, "k f"],
+    rests: str,
 ) -> list[str]:
     """A sentence when most of the averaged units have no like in the other arm.
 
-    `beyond` and `slope` as in `Average`.
+    `beyond` and `slope` as in `Average`; `rests`: on what the effect for them rests.
     """
     sides = dict(att=(1,), atc=(0,), ate=(1, 0), ato=())[estimand]
     if not sides:
@@ -280,6 +289,6 @@ def apart_words(
     return [
         f"{100 * share:.0f}% of the {mine} have a {'higher' if arm else 'lower'} chance of "
         f"treatment than nearly all {other}, and {name!r} tells them apart the most: for them the "
-        "effect rests on the outcome model alone; leave out covariates that only decide the "
+        f"effect rests on {rests}; leave out covariates that only decide the "
         "treatment, or average over units that have their like in both arms."
     ]

@@ -129,8 +129,12 @@ def _of_pairs(
     used: Bool[Array, "q 2"],
     like: Float[Array, " n"],
 ) -> Float[Array, " n"]:
-    """Half the mean square of the pairs' differences around the average, for every unit."""
+    """Half the mean square of the pairs' differences around the average, for every unit.
+
+    `share` of the queries, which need not add up to 1.
+    """
     use = share > 0
+    share = share / lib.where(use.any(), share.sum(), 1)
     effect = lib.where(use, ite, 0)
     weight = totals[..., 0]
     inside = lib.where(used & (weight > 0), totals[..., 2] / lib.where(weight > 0, weight, 1), 0)

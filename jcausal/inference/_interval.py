@@ -161,8 +161,8 @@ class Interval(Shown, eqx.Module):
             }
             columns = dict(group=list(self.groups.label)) | counts | columns
         frame = pd.DataFrame(columns).assign(level=self.level, target=self.target)
-        if self.absent and self.groups is None:
-            missing = np.atleast_1d(np.asarray(self.unbounded))
+        missing = np.atleast_1d(np.asarray(self.unbounded))
+        if self.absent and (self.groups is None or missing.any()):
             frame["reason"] = np.where(missing, self.absent, "")
         return frame
 

@@ -5,11 +5,12 @@ import dataclasses
 from jaxtyping import Array, PRNGKeyArray
 
 from jcausal.data import By, as_key, check_kind, check_object, step_key
-from jcausal.effects import Effects
+from jcausal.effects import Average, Effects
 from jcausal.inference._average import Asked, AverageMethod, Measure, average_interval
 from jcausal.inference._gcomputation import GComputation
 from jcausal.inference._interval import Interval, IntervalMethod
 from jcausal.inference._panel import PanelMethod, panel_interval
+from jcausal.inference._randomisation import Randomisation
 from jcausal.panels import Completion
 
 
@@ -57,6 +58,7 @@ def interval(
         [54, 131]
     """
     if not isinstance(effects, Completion):
+        _refuse_average(effects)
         check_kind(effects, Effects, "interval", "pass what jc.estimate returns, or jc.complete")
     check_object(method)
     if not isinstance(method, IntervalMethod | PanelMethod):
@@ -69,6 +71,15 @@ def interval(
     step = None if key is None else step_key(as_key(key, "interval"), "inte")
     home = effects.panel.home if isinstance(effects, Completion) else effects.sample.home
     return dataclasses.replace(_made(effects, method, asked, step), home=home)
+
+
+def _refuse_average(effects: object) -> None:
+    """Averages without groups have an interval of their own."""
+    if isinstance(effects, Average):
+        raise ValueError(
+            f"interval is of effects by groups, and the average by {effects.method} brings its own "
+            "interval: effects.bounds(level), and of units effects.units_frame(level)."
+        )
 
 
 def _made(
@@ -92,8 +103,13 @@ def _made(
     if by is not None or measure != "difference" or simultaneous:
         option = "by=" if by is not None else "measure="
         option = "simultaneous=" if simultaneous and by is None else option
+        whole = isinstance(method, GComputation | Randomisation)
+        gives = (
+            f"one interval of all matched units, and {option} asks for others"
+            if whole
+            else f"one interval a query, and {option} asks for averages"
+        )
         raise ValueError(
-            f"{type(method).__name__} gives one interval a query, and {option} asks for averages: "
-            "use jc.AbadieImbens() or jc.Bootstrap()."
+            f"{type(method).__name__} gives {gives}: use jc.AbadieImbens() or jc.Bootstrap()."
         )
     return method.of(effects, step)

@@ -32,7 +32,9 @@ LOOKED = 3  # covariates that effects are shown by where none is named
 
 
 class Divided(NamedTuple):
-    """Effects by the groups of a covariate: its table, its picture, and the test in words."""
+    """Effects by the groups of a covariate: its table, its picture, and in words why one has no
+    interval, and the test.
+    """
 
     name: str
     table: TextTable
@@ -199,7 +201,8 @@ def _divided(
     bounds = frame[["estimate", "lower", "upper"]].to_numpy(float)
     axis = f"average effect{f' ({wording.unit})' if wording.unit else ''}"
     chart = forest(frame["group"].tolist(), bounds, axis, float(effects.average))
-    return Divided(name, text_table(frame), chart, _test(found, searched))
+    absent = f"No interval: {found.absent}. " * bool(np.asarray(found.unbounded).any())
+    return Divided(name, text_table(frame), chart, absent + _test(found, searched))
 
 
 def _test(found: Interval, searched: int) -> str:

@@ -73,11 +73,14 @@ def methods_of_average(
             f"Models were cross-fitted on {folds} random folds: what they foretell of a unit comes "
             "from models that have not seen its fold."
         )
-    how = "is normal, from the influence of each unit"
-    if found.posterior is not None:
-        how = "lies between quantiles of the posterior's draws"
-    sentences.append(f"The {100 * level:g}% interval {how}.")
+    sentences.append(f"The {100 * level:g}% interval {_interval_of(found)}.")
     return MethodsText([*sentences, software()], references(cited))
+
+
+def _interval_of(found: Average) -> str:
+    if found.posterior is None:
+        return "is normal, from the influence of each unit"
+    return "lies between quantiles of the posterior draws of the average"
 
 
 def _asked(sample: Sample, estimand: str, wording: Wording) -> str:
