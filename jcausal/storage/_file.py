@@ -20,7 +20,7 @@ from jcausal.storage._write import Written
 FORMAT = 1  # goes up when an older version could not read what is written
 TEXT = "jcausal.json"
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, IndexError, ValueError)
-BROKEN += (AttributeError, NotImplementedError, RecursionError, OverflowError)
+BROKEN += (AttributeError, RuntimeError, OverflowError)  # of zipfile: what it cannot unpack
 
 
 def save(thing: Any, path: str | os.PathLike, *, parts: Mapping[str, Any] | None = None) -> None:
