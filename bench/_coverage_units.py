@@ -181,7 +181,7 @@ def draw(found: pd.DataFrame, places: pd.DataFrame, path: Path) -> None:
                 axis.plot(few["middle"], few["coverage"], **style)
         for axis in row[:3]:
             axis.axhline(0.95, color="0.5", linewidth=0.8, linestyle="--")
-            axis.set_ylim(0.4, 1.02)
+            axis.set_ylim(0, 1.02)
         row[0].set_ylabel(f"{kind}: coverage of tau(x)")
         row[3].set_ylabel("mean length")
         row[0].set_xscale("log")
