@@ -164,6 +164,7 @@ def test_no_message_of_the_library_speaks_of_the_command():
     """A panel's text treatment is told in the words of the library."""
     frame = dict(u=list("aabb"), w=[1, 2, 1, 2], y=[1.0, 2.0, 3.0, 5.0], law=["no"] * 3 + ["yes"])
     import pandas
+
     roles = dict(unit="u", time="w", outcome="y", treatment="law")
     with pytest.raises(jc.DataError, match="treatment 'law'") as told:
         jc.Panel.from_frame(pandas.DataFrame(frame), **roles)
